@@ -1,0 +1,118 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# The interpreter that .venv is built from: the first that is new enough and can make a virtual environment.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo "$$p"; break; }; done)
+JOB ?= examples/cartpole-ppo.yaml
+# More options for pytest: make test ARGS="-k gae -x"
+ARGS ?=
+
+VENV := .venv
+BENCH_VENV := .venv-bench
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(BENCH_VENV)/.ready
+GENERATED := docs/metrics.md
+
+# Every version and its hash come from a lock file; the project itself is built by the locked hatchling.
+# $(call install,VENV,LOCK)
+define install
+	@"$(PYTHON)" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "rljob needs Python 3.11 or newer with venv and pip; found: '$(PYTHON)'." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements-bootstrap.lock
+	$(1)/bin/python -m uv pip sync --python $(1)/bin/python --require-hashes $(2)
+	$(1)/bin/python -m uv pip install --python $(1)/bin/python --quiet --offline --no-deps \
+		--no-build-isolation --editable .
+endef
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(READY) ## Train an example on this machine (JOB=examples/cartpole-ppo.yaml)
+	$(BIN)/rljob run $(JOB)
+
+.PHONY: install
+install: $(READY) ## Build .venv from requirements.lock (the other targets do it when they need it)
+
+$(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
+	$(call install,$(VENV),requirements.lock)
+	@touch $@
+
+##@ Test
+
+.PHONY: test
+test: $(READY) ## Run the unit and integration tests
+	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
+
+.PHONY: test-learning
+test-learning: $(READY) ## Train to a known return and check that it was reached (minutes)
+	$(BIN)/python -m pytest tests/learning --timeout=1200 $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(READY) ## Kill and stop roles of a running job and check that nothing is lost (minutes)
+	$(BIN)/python -m pytest tests/faults --timeout=600 $(ARGS)
+
+.PHONY: bench
+bench: $(BENCH_READY) ## Measure against a peer, in its own .venv-bench
+	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
+
+$(BENCH_READY): tests/bench/requirements.lock requirements-bootstrap.lock pyproject.toml
+	$(call install,$(BENCH_VENV),tests/bench/requirements.lock)
+	@touch $@
+
+##@ Check
+
+.PHONY: lint
+lint: $(READY) ## Check style, formatting, types and import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: generate
+generate: $(READY) ## Write the generated files again
+	$(BIN)/python -m rljob.metrics > docs/metrics.md.tmp
+	mv docs/metrics.md.tmp docs/metrics.md
+
+.PHONY: verify
+verify: generate ## Check that the generated files are the committed ones
+	git ls-files --error-unmatch -- $(GENERATED) >/dev/null
+	git diff --exit-code -- $(GENERATED)
+
+##@ Maintain
+
+UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: lock
+lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer releases)
+	test -x $(BIN)/uv || $(MAKE) --no-print-directory install
+	$(UV_COMPILE) $(UPGRADE) requirements-bootstrap.in --output-file requirements-bootstrap.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra dev --output-file requirements.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner tests/bench/requirements.in \
+		--constraint requirements.lock --output-file tests/bench/requirements.lock
+
+.PHONY: clean
+clean: ## Remove environments, caches and the output of runs
+	rm -rf $(VENV) $(BENCH_VENV) runs build dist .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	find runtime tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,14 @@
+"""What every test shares: one thread per numeric library, and the same examples on every run."""
+
+from __future__ import annotations
+
+import os
+
+# Read by the libraries when they are first imported, and inherited by the processes that tests start.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+from hypothesis import settings
+
+settings.register_profile("rljob", deadline=None, derandomize=True, database=None)
+settings.load_profile("rljob")
