@@ -1,0 +1,381 @@
+"""What an environment observes and takes, described without Gymnasium.
+
+A space knows two forms of the same value: the *environment's* and the *stored* one, which is what
+segments, buffers and networks see.
+
+| space         | stored value                                                                         |
+|---------------|--------------------------------------------------------------------------------------|
+| Box           | `[*shape]`; float64 as float32, integers as they are; an action see `BoxSpace`       |
+| Discrete      | `[]` int64, from 0                                                                   |
+| MultiDiscrete | `[k]` int64, each from 0; `k` is the number of entries of `nvec`, whatever its shape |
+
+Every method takes any number of leading dimensions and may return its argument itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from rljob.errors import InputError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+Bound = float | tuple[float, ...]
+"""One bound for every dimension, or one for each in C order."""
+
+_FLOAT32 = np.dtype(np.float32)
+_INT64 = np.dtype(np.int64)
+
+
+@dataclass(frozen=True)
+class BoxSpace:
+    """An array of numbers within bounds.
+
+    As an action its stored value is float32 in units in which [-1, 1] covers low..high, for each
+    dimension with two finite bounds; a dimension without is stored in the environment's own units.
+
+    Args:
+        shape: of one value.
+        dtype: of a stored value.
+        low: lowest values in the environment's units; `-inf` where there is none. Any array-like
+            that broadcasts to `shape`; kept as one number where all are equal, else flat.
+        high: highest values, likewise.
+        environment_dtype: what the environment uses; `dtype` by default.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] = _FLOAT32
+    low: Bound = -math.inf
+    high: Bound = math.inf
+    environment_dtype: np.dtype[Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+        object.__setattr__(self, "environment_dtype", np.dtype(self._own))
+        object.__setattr__(self, "low", _bound(self.low, self.shape))
+        object.__setattr__(self, "high", _bound(self.high, self.shape))
+
+    @property
+    def _own(self) -> np.dtype[Any]:
+        return self.dtype if self.environment_dtype is None else self.environment_dtype
+
+    @property
+    def image(self) -> bool:
+        """Whether `encode` divides by 255: three dimensions of uint8."""
+        return self.dtype == np.uint8 and len(self.shape) == 3
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high as float64 `[*shape]`."""
+        return _full(self.low, self.shape), _full(self.high, self.shape)
+
+    @cached_property
+    def _affine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Scale, middle, low and high, in a float dtype that holds the environment's values."""
+        low, high = self.bounds()
+        # A bound at the end of float32's range is how some environments say "none".
+        largest = np.finfo(np.float32).max
+        finite = (np.abs(low) < largest) & (np.abs(high) < largest)
+        work = np.result_type(self._own, np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scale = np.where(finite, (high - low) / 2, 1.0).astype(work)
+            middle = np.where(finite, (high + low) / 2, 0.0).astype(work)
+            return scale, middle, low.astype(work), high.astype(work)
+
+    def to_environment(self, value: np.ndarray) -> np.ndarray:
+        """A stored action in the environment's units and dtype, within its bounds."""
+        scale, middle, low, high = self._affine
+        mapped: np.ndarray = np.multiply(value, scale)
+        mapped += middle
+        np.maximum(mapped, low, out=mapped)
+        np.minimum(mapped, high, out=mapped)
+        if self._own.kind in "iu":
+            np.rint(mapped, out=mapped)
+        return mapped.astype(self._own, copy=False)
+
+    def from_environment(self, value: np.ndarray) -> np.ndarray:
+        """An observation as it is stored."""
+        return value.astype(self.dtype, copy=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "Box",
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            "low": _bound_to_json(self.low),
+            "high": _bound_to_json(self.high),
+            "environmentDtype": self._own.name,
+        }
+
+
+@dataclass(frozen=True)
+class DiscreteSpace:
+    """One of `n` choices, in the environment `start` to `start + n - 1`."""
+
+    n: int
+    start: int = 0
+    environment_dtype: np.dtype[Any] = _INT64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "environment_dtype", np.dtype(self.environment_dtype))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return _INT64
+
+    def to_environment(self, value: np.ndarray) -> np.ndarray:
+        """A stored action as the environment counts it."""
+        return _shift(value, self.start, self.environment_dtype)
+
+    def from_environment(self, value: np.ndarray) -> np.ndarray:
+        """An observation as it is stored, from 0."""
+        return _shift(value, -self.start, _INT64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "Discrete",
+            "n": self.n,
+            "start": self.start,
+            "environmentDtype": self.environment_dtype.name,
+        }
+
+
+@dataclass(frozen=True)
+class MultiDiscreteSpace:
+    """`k` choices at once, the i-th one of `nvec[i]`.
+
+    Args:
+        nvec: number of choices, flat.
+        start: first value of each in the environment; all 0 by default.
+        environment_shape: the shape of one value in the environment; `(k,)` by default.
+        environment_dtype: the dtype of one value in the environment.
+    """
+
+    nvec: tuple[int, ...]
+    start: tuple[int, ...] = ()
+    environment_shape: tuple[int, ...] = ()
+    environment_dtype: np.dtype[Any] = _INT64
+
+    def __post_init__(self) -> None:
+        flat = tuple(int(n) for n in np.asarray(self.nvec).flat)
+        object.__setattr__(self, "nvec", flat)
+        start = tuple(int(n) for n in np.asarray(self.start).flat) or (0,) * len(flat)
+        object.__setattr__(self, "start", start)
+        shape = tuple(int(n) for n in self.environment_shape) or (len(flat),)
+        object.__setattr__(self, "environment_shape", shape)
+        object.__setattr__(self, "environment_dtype", np.dtype(self.environment_dtype))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.nvec),)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return _INT64
+
+    @cached_property
+    def _start(self) -> np.ndarray | int:
+        return np.array(self.start, _INT64) if any(self.start) else 0
+
+    @cached_property
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each element of the one-hot encoding: which choice it belongs to, and its value."""
+        owner = np.repeat(np.arange(len(self.nvec)), self.nvec)
+        return owner, np.concatenate([np.arange(n) for n in self.nvec])
+
+    def to_environment(self, value: np.ndarray) -> np.ndarray:
+        """A stored action as the environment counts and shapes it."""
+        value = _shift(value, self._start, self.environment_dtype)
+        if len(self.environment_shape) == 1:
+            return value
+        return value.reshape(value.shape[:-1] + self.environment_shape)
+
+    def from_environment(self, value: np.ndarray) -> np.ndarray:
+        """An observation as it is stored: flat, from 0."""
+        if len(self.environment_shape) != 1:
+            lead = value.ndim - len(self.environment_shape)
+            value = value.reshape((*value.shape[:lead], len(self.nvec)))
+        return _shift(value, -self._start, _INT64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "MultiDiscrete",
+            "nvec": list(self.nvec),
+            "start": list(self.start),
+            "environmentShape": list(self.environment_shape),
+            "environmentDtype": self.environment_dtype.name,
+        }
+
+
+Space = BoxSpace | DiscreteSpace | MultiDiscreteSpace
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The observation and action space of one environment."""
+
+    observation: Space
+    action: Space
+
+    @classmethod
+    def from_gymnasium(
+        cls, observation: gymnasium.Space[Any], action: gymnasium.Space[Any]
+    ) -> Spaces:
+        """Describe the spaces of a single Gymnasium environment.
+
+        Raises:
+            InputError: with path `environment`, naming a space that is not supported.
+        """
+        return cls(_describe(observation, "observation"), _describe(action, "action"))
+
+    def to_environment(self, action: np.ndarray) -> np.ndarray:
+        """Stored actions `[N, ...]` as the environment takes them."""
+        return self.action.to_environment(action)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, without NaN or infinity; `from_json` gives back an equal object."""
+        return {"observation": self.observation.to_json(), "action": self.action.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Spaces:
+        """Raises ValueError where `values` is not what `to_json` writes."""
+        try:
+            return cls(_parse(values["observation"]), _parse(values["action"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the description of spaces: {error!r}") from error
+
+
+def encoded_shape(space: Space) -> tuple[int, ...]:
+    """The shape of one encoded observation."""
+    match space:
+        case BoxSpace():
+            return space.shape
+        case DiscreteSpace():
+            return (space.n,)
+        case MultiDiscreteSpace():
+            return (sum(space.nvec),)
+
+
+def encoded_size(space: Space) -> int:
+    """How many numbers one encoded observation has."""
+    return math.prod(encoded_shape(space))
+
+
+def encode(space: Space, observation: np.ndarray) -> np.ndarray:
+    """What a network sees: stored observations `[..., *shape]` to float32 `[..., *encoded_shape]`.
+
+    A Box is taken as it is (images divided by 255), Discrete and MultiDiscrete as one-hot vectors side
+    by side. A float32 Box returns `observation` itself.
+    """
+    match space:
+        case BoxSpace():
+            if space.image:
+                return cast("np.ndarray", np.divide(observation, 255, dtype=np.float32))
+            return observation.astype(np.float32, copy=False)
+        case DiscreteSpace():
+            hot = observation[..., None] == np.arange(space.n)
+        case MultiDiscreteSpace():
+            owner, code = space._codes
+            hot = observation[..., owner] == code
+    return cast("np.ndarray", hot.astype(np.float32))
+
+
+def _describe(space: gymnasium.Space[Any], role: str) -> Space:
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Box) and 0 not in space.shape:
+        own = np.dtype(space.dtype)
+        as_is = role == "observation" and own.kind in "biu"
+        # Integer boxes write "no bound" as the end of their range.
+        low = np.where(space.bounded_below, space.low.astype(object), -math.inf)
+        high = np.where(space.bounded_above, space.high.astype(object), math.inf)
+        bounds = _bound(low, space.shape), _bound(high, space.shape)
+        return BoxSpace(space.shape, own if as_is else _FLOAT32, *bounds, environment_dtype=own)
+    if isinstance(space, spaces.Discrete):
+        return DiscreteSpace(int(space.n), int(space.start), _dtype(space.dtype))
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiDiscreteSpace(
+            tuple(space.nvec.flat), tuple(space.start.flat), space.nvec.shape, _dtype(space.dtype)
+        )
+    raise InputError(
+        f"the {role} space {space} is not supported. rljob takes Box (not empty), Discrete and "
+        f"MultiDiscrete{_HINTS.get((type(space).__name__, role), '')}.",
+        path="environment",
+    )
+
+
+_HINTS = {
+    ("Dict", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",
+    ("Tuple", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",
+    ("MultiBinary", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",
+    ("MultiBinary", "action"): "; MultiDiscrete with 2 choices each is the same",
+}
+
+
+def _dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
+    return _INT64 if dtype is None else np.dtype(dtype)
+
+
+def _shift(value: np.ndarray, by: np.ndarray | int, dtype: np.dtype[Any]) -> np.ndarray:
+    """`value + by` in int64, then as `dtype`; the same array where nothing changes."""
+    if isinstance(by, np.ndarray) or by:
+        value = value.astype(_INT64, copy=False) + by
+    return value.astype(dtype, copy=False)
+
+
+def _bound(value: ArrayLike, shape: tuple[int, ...]) -> Bound:
+    """Python numbers (integers stay exact): one where all are equal."""
+    flat = np.asarray(value, dtype=object).reshape(-1)
+    if flat.size not in (1, math.prod(shape)):
+        flat = np.broadcast_to(np.asarray(value, dtype=object), shape).reshape(-1)
+    numbers = tuple(each.item() if isinstance(each, np.generic) else each for each in flat)
+    return numbers[0] if all(each == numbers[0] for each in numbers) else numbers
+
+
+def _full(bound: Bound, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(bound, tuple):
+        return np.array(bound, np.float64).reshape(shape)
+    return np.full(shape, bound, np.float64)
+
+
+def _bound_to_json(bound: Bound) -> Any:
+    if isinstance(bound, tuple):
+        return [_bound_to_json(each) for each in bound]
+    return str(bound) if math.isinf(bound) else bound
+
+
+def _bound_from_json(value: Any) -> Bound:
+    if isinstance(value, list):
+        return tuple(cast("Iterable[float]", map(_bound_from_json, value)))
+    return float(value) if isinstance(value, str) else cast("float", value)
+
+
+def _parse(values: Mapping[str, Any]) -> Space:
+    own = np.dtype(values["environmentDtype"])
+    match values["type"]:
+        case "Box":
+            low, high = _bound_from_json(values["low"]), _bound_from_json(values["high"])
+            return BoxSpace(tuple(values["shape"]), np.dtype(values["dtype"]), low, high, own)
+        case "Discrete":
+            return DiscreteSpace(values["n"], values["start"], own)
+        case "MultiDiscrete":
+            return MultiDiscreteSpace(
+                tuple(values["nvec"]),
+                tuple(values["start"]),
+                tuple(values["environmentShape"]),
+                own,
+            )
+        case other:
+            raise ValueError(f"unknown space type {other!r}")
