@@ -8,7 +8,7 @@ import os
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-from hypothesis import settings
+from hypothesis import settings  # noqa: E402
 
 settings.register_profile("rljob", deadline=None, derandomize=True, database=None)
 settings.load_profile("rljob")
