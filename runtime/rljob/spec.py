@@ -1,0 +1,190 @@
+"""The RLJob as typed models: what a YAML file, the command line and a Kubernetes API server accept.
+
+camelCase in YAML, snake_case in Python, unknown fields refused, nothing changes after validation.
+The descriptions below are also those of the CRD, which is generated from these models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from rljob import invalid, specfile, yamltext
+from rljob.duration import Duration
+from rljob.errors import InputError
+from rljob.sections import (
+    AlgorithmSpec,
+    BufferSpec,
+    CheckpointSpec,
+    Deadline,
+    Delay,
+    EnvironmentSpec,
+    EvaluationSpec,
+    LearnerSpec,
+    Metadata,
+    NetworkSpec,
+    PersistentVolumeClaim,
+    RolloutSpec,
+    Section,
+    Seed,
+    StopSpec,
+    StorageSpec,
+)
+from rljob.specfile import Source
+
+__all__ = [
+    "AlgorithmSpec",
+    "BufferSpec",
+    "CheckpointSpec",
+    "Duration",
+    "EnvironmentSpec",
+    "EvaluationSpec",
+    "LearnerSpec",
+    "Metadata",
+    "NetworkSpec",
+    "PersistentVolumeClaim",
+    "RLJob",
+    "RLJobSpec",
+    "RolloutSpec",
+    "Section",
+    "Source",
+    "StopSpec",
+    "StorageSpec",
+    "dump",
+    "load",
+    "locate",
+    "parse",
+]
+
+
+class RLJobSpec(Section):
+    """All that a training job is."""
+
+    environment: EnvironmentSpec = Field(
+        description="What is to be learned, e.g. `{id: CartPole-v1}`."
+    )
+    algorithm: AlgorithmSpec = Field(description="How it is learned, e.g. `{name: PPO}`.")
+    network: NetworkSpec = Field(default_factory=NetworkSpec, description="The policy's network.")
+    stop: StopSpec = Field(
+        description="When training ends: at least one of steps, meanReturn, duration, e.g. "
+        "`{steps: 500000, meanReturn: 475}`. Whichever comes first."
+    )
+    seed: Seed | None = Field(
+        default=None,
+        description="Seed of all randomness; drawn and recorded when absent.",
+    )
+    strict: bool = Field(
+        default=False,
+        description="One rollout in lockstep with the learner, so that two runs with the same seed "
+        "give the same weights. Needs a seed and rollout.replicas: 1.",
+    )
+    rollout: RolloutSpec = Field(
+        default_factory=RolloutSpec, description="The workers that step environments."
+    )
+    buffer: BufferSpec = Field(
+        default_factory=BufferSpec, description="Stores experience between rollouts and learner."
+    )
+    learner: LearnerSpec = Field(
+        default_factory=LearnerSpec, description="Turns experience into new policy versions."
+    )
+    evaluation: EvaluationSpec | None = Field(
+        default=None, description="Greedy episodes beside the training; none when absent."
+    )
+    checkpoint: CheckpointSpec = Field(
+        default_factory=CheckpointSpec, description="What is saved, how often, and where."
+    )
+    code: dict[str, str] | None = Field(
+        default=None,
+        description="Your own modules: file name to Python text. They can be imported by the roles.",
+    )
+    suspend: bool = Field(default=False, description="Stop all roles and keep what was learned.")
+    backoff_limit: Delay = Field(
+        default=3, description="Times that the learner may fail before the job does."
+    )
+    active_deadline_seconds: Deadline | None = Field(
+        default=None, description="Seconds after which a job that still runs has failed."
+    )
+    ttl_seconds_after_finished: Delay | None = Field(
+        default=None, description="Seconds after its end at which the job is deleted."
+    )
+
+    @model_validator(mode="after")
+    def _rules(self) -> RLJobSpec:
+        problems = {}
+        if self.strict and self.rollout.replicas != 1:
+            problems["rollout.replicas"] = (
+                f"{self.rollout.replicas} is not allowed with strict: true; only 1"
+            )
+        if self.strict and self.seed is None:
+            problems["seed"] = "is required with strict: true"
+        for name in self.code or ():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\.py", name):
+                problems[f"code.{name}"] = "is not allowed; a file name like my_env.py"
+        if problems:
+            raise invalid.refuse(problems)
+        return self
+
+
+class RLJob(Section):
+    """A reinforcement-learning training job."""
+
+    api_version: Literal["rljob.dev/v1alpha1"] = Field(
+        default="rljob.dev/v1alpha1", description="Version of this schema."
+    )
+    kind: Literal["RLJob"] = Field(default="RLJob", description="Always `RLJob`.")
+    metadata: Metadata = Field(description="Names the job: `{name: cartpole-ppo}`.")
+    spec: RLJobSpec = Field(description="What to train, how, and until when.")
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """The file and the lines that the job was read from, for messages."""
+        return self._source
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_status(cls, values: Any) -> Any:
+        # `kubectl get -o yaml` adds it.
+        if isinstance(values, Mapping):
+            return {key: value for key, value in values.items() if key != "status"}
+        return values
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RLJob:
+    """The RLJob in a YAML file.
+
+    Args:
+        path: the file.
+        overrides: `path=value` as given to `--set`, e.g. `algorithm.config.learningRate=1e-3`.
+
+    Raises:
+        InputError: with file, line and field of everything that is wrong.
+    """
+    return parse(specfile.read(path), file=str(path), overrides=overrides)
+
+
+def parse(content: str | Mapping[str, Any], file: str = "", overrides: Sequence[str] = ()) -> RLJob:
+    """As `load`, from YAML text or from a dictionary in the form of the YAML."""
+    if isinstance(content, str):
+        raw, source = specfile.parse_mapping(content, file)
+    else:
+        raw, source = dict(content), Source(file)
+    raw = specfile.apply_overrides(raw, source, overrides)
+    job = invalid.checked(RLJob, raw, source=source)
+    job._source = source
+    return job
+
+
+def dump(job: RLJob) -> str:
+    """YAML of the whole job with its defaults; `parse` reads it back to an equal job."""
+    return yamltext.dump(job.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def locate(job: RLJob, error: InputError) -> InputError:
+    """The same error with the file and the line of its `path` in this job."""
+    return invalid.locate(job.source, error)
