@@ -6,58 +6,21 @@ Their descriptions and bounds are also those of the CRD, which is generated from
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, model_validator
 
 from rljob.duration import Duration
 from rljob.invalid import refuse
-
-
-def _whole(value: Any) -> Any:
-    """`1e6` is a whole number too."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-_WHOLE = BeforeValidator(_whole)
-Integer = Annotated[int, _WHOLE]
-Replicas = Annotated[int, Field(ge=1, le=10_000), _WHOLE]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1), _WHOLE]
-Steps = Annotated[int, Field(ge=1, le=10**15), _WHOLE]
-Deadline = Annotated[int, Field(ge=1, le=2**31 - 1), _WHOLE]
-Delay = Annotated[int, Field(ge=0, le=2**31 - 1), _WHOLE]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-ImportPath = Annotated[
-    str,
-    Field(
-        max_length=256,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
-    ),
-]
-FreeForm = dict[str, Any]
-
-
-class Section(BaseModel):
-    """Base of all parts of an RLJob. A field written as `null` has its default, as in Kubernetes."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        strict=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_null(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        known = {field.alias for field in cls.model_fields.values()}
-        return {
-            key: value for key, value in values.items() if value is not None or key not in known
-        }
+from rljob.schema import (
+    FreeForm,
+    ImportPath,
+    Integer,
+    Number,
+    Replicas,
+    Section,
+    Steps,
+)
 
 
 class Metadata(Section):

@@ -16,12 +16,11 @@ from pydantic import Field, PrivateAttr, model_validator
 from rljob import invalid, specfile, yamltext
 from rljob.duration import Duration
 from rljob.errors import InputError
+from rljob.schema import Deadline, Delay, Section, Seed
 from rljob.sections import (
     AlgorithmSpec,
     BufferSpec,
     CheckpointSpec,
-    Deadline,
-    Delay,
     EnvironmentSpec,
     EvaluationSpec,
     LearnerSpec,
@@ -29,8 +28,6 @@ from rljob.sections import (
     NetworkSpec,
     PersistentVolumeClaim,
     RolloutSpec,
-    Section,
-    Seed,
     StopSpec,
     StorageSpec,
 )

@@ -43,6 +43,9 @@ class Source:
                 return self._overrides[path], None
             if path in self._lines:
                 return self.file, self._lines[path]
+            for below, text in self._overrides.items():
+                if _within(below, path):
+                    return text, None
             path = path.rpartition(".")[0]
         return self.file, self._lines.get("" if outside else "spec")
 

@@ -91,7 +91,10 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar(_TAG + "str", text, style="|" if "\n" in text else None)
+    # YAML takes these for line ends too, and folds them outside of double quotes.
+    folded = any(mark in text for mark in "\x85\u2028\u2029")
+    style = '"' if folded else "|" if "\n" in text else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
 
 
 _Loader.add_constructor(_TAG + "int", _construct_int)

@@ -1,0 +1,55 @@
+"""What every section of an RLJob has in common: its rules, and the kinds of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+
+def _as_integer(value: Any) -> Any:
+    """`1e6` is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_AS_INTEGER = BeforeValidator(_as_integer)
+Integer = Annotated[int, _AS_INTEGER]
+Replicas = Annotated[int, Field(ge=1, le=10_000), _AS_INTEGER]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), _AS_INTEGER]
+Steps = Annotated[int, Field(ge=1, le=10**15), _AS_INTEGER]
+Deadline = Annotated[int, Field(ge=1, le=2**31 - 1), _AS_INTEGER]
+Delay = Annotated[int, Field(ge=0, le=2**31 - 1), _AS_INTEGER]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+ImportPath = Annotated[
+    str,
+    Field(
+        max_length=256,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+    ),
+]
+FreeForm = dict[str, Any]
+
+
+class Section(BaseModel):
+    """Base of all parts of an RLJob. A field written as `null` has its default, as in Kubernetes."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        ser_json_inf_nan="constants",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_null(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        known = {field.alias for field in cls.model_fields.values()}
+        return {
+            key: value for key, value in values.items() if value is not None or key not in known
+        }

@@ -1,0 +1,152 @@
+"""Good and bad RLJobs: each bad one with the field and the words that its refusal must hold.
+
+Plain dictionaries in the form of the YAML, so that the same table can be sent to an API server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Job = dict[str, Any]
+
+
+def job(**spec: Any) -> Job:
+    """A small valid job with some fields of its spec replaced; None takes one out."""
+    base: Job = {
+        "environment": {"id": "CartPole-v1"},
+        "algorithm": {"name": "PPO"},
+        "stop": {"steps": 1000},
+    }
+    fields = {key: value for key, value in {**base, **spec}.items() if value is not None}
+    return {
+        "apiVersion": "rljob.dev/v1alpha1",
+        "kind": "RLJob",
+        "metadata": {"name": "test"},
+        "spec": fields,
+    }
+
+
+def named(name: Any) -> Job:
+    return {**job(), "metadata": {"name": name}}
+
+
+STORED = {
+    "namespace": "rl",
+    "labels": {"app.kubernetes.io/name": "x"},
+    "annotations": {"note": "y"},
+    "uid": "1-2",
+    "resourceVersion": "7",
+    "generation": 2,
+    "creationTimestamp": "2024-01-01T00:00:00Z",
+    "managedFields": [{"manager": "kubectl"}],
+}
+
+GOOD: dict[str, Job] = {
+    "smallest": job(),
+    "longest-name": named("a" * 40),
+    "one-letter-name": named("a"),
+    "stored-by-kubernetes": {**job(), "metadata": {"name": "test", **STORED}, "status": {"x": 1}},
+    "environment-by-path": job(environment={"entryPoint": "my_pkg.envs:make", "kwargs": {"n": 2}}),
+    "environment-kwargs": job(environment={"id": "ALE/Pong-v5", "kwargs": {"render_mode": None}}),
+    "algorithm-by-path": job(algorithm={"entryPoint": "algos:Mine", "config": {"anything": [1]}}),
+    "network-config-only": job(network={"config": {"hidden": [64, 64]}}),
+    "network-by-path": job(network={"entryPoint": "nets:Net"}),
+    "stop-at-return": job(stop={"meanReturn": -110}),
+    "stop-after-duration": job(stop={"duration": "10m"}),
+    "stop-after-seconds": job(stop={"duration": 90}),
+    "strict": job(strict=True, seed=0, rollout={"replicas": 1}),
+    "largest-seed": job(seed=2**63 - 1),
+    "elastic": job(rollout={"replicas": 2, "minReplicas": 1, "maxReplicas": 8}),
+    "fixed-size": job(rollout={"replicas": 3, "minReplicas": 3, "maxReplicas": 3}),
+    "most-environments": job(rollout={"envsPerReplica": 65536}),
+    "template": job(learner={"template": {"spec": {"containers": [{"name": "learner"}]}}}),
+    "no-lag": job(buffer={"maxPolicyLag": 0, "capacity": 1, "samplesPerInsert": 0.25}),
+    "on-a-gpu": job(learner={"device": "cuda:1"}),
+    "evaluation": job(evaluation={"interval": "1h30m", "episodes": 1, "video": True}),
+    "evaluation-defaults": job(evaluation={}),
+    "checkpoint-in-folder": job(checkpoint={"storage": {"path": "/data"}}),
+    "checkpoint-on-claim": job(
+        checkpoint={"storage": {"persistentVolumeClaim": {"claimName": "rl"}}}
+    ),
+    "code": job(code={"my_env.py": "def make():\n    return 1\n"}),
+    "limits": job(backoffLimit=0, activeDeadlineSeconds=1, ttlSecondsAfterFinished=0),
+    "suspended": job(suspend=True),
+}
+
+ENTRY_POINT = "Import path `package.module:attribute`"
+
+BAD: list[tuple[str, Job, str, str]] = [
+    # name, job, path of the problem, words of the message
+    ("no-metadata", {"spec": job()["spec"]}, "metadata", "is required. Names the job"),
+    ("no-spec", {"metadata": {"name": "a"}}, "spec", "is required. What to train"),
+    ("other-version", {**job(), "apiVersion": "v1"}, "apiVersion", 'only "rljob.dev/v1alpha1"'),
+    ("other-kind", {**job(), "kind": "Job"}, "kind", '"Job" is not allowed; only "RLJob"'),
+    ("no-name", {**job(), "metadata": {}}, "metadata.name", "is required. 1 to 40 lowercase"),
+    ("name-capital", named("CartPole"), "metadata.name", "text like cartpole-ppo: 1 to 40"),
+    ("name-digit-first", named("1a"), "metadata.name", "1 to 40 lowercase"),
+    ("name-dash-last", named("a-"), "metadata.name", "1 to 40 lowercase"),
+    ("name-too-long", named("a" * 41), "metadata.name", "1 to 40 lowercase"),
+    ("name-number", named(3), "metadata.name", "3 is not allowed; text"),
+    ("field-outside-spec", {**job(), "rollout": {}}, "rollout", "Did you mean spec.rollout?"),
+    ("no-environment", job(environment={}), "environment", "needs one of id and entryPoint"),
+    ("environment-text", job(environment="CartPole-v1"), "environment", "a mapping with id, "),
+    (
+        "environment-both",
+        job(environment={"id": "A", "entryPoint": "a:b"}),
+        "environment.entryPoint",
+        "only one of id and entryPoint",
+    ),
+    ("entry-point-dots", job(environment={"entryPoint": "a.b"}), "environment.entryPoint", ENTRY_POINT),
+    ("entry-point-spaces", job(algorithm={"entryPoint": "a: b"}), "algorithm.entryPoint", ENTRY_POINT),
+    ("id-empty", job(environment={"id": ""}), "environment.id", '"" is not allowed; text like CartPole'),
+    ("kwargs-list", job(environment={"id": "A", "kwargs": [1]}), "environment.kwargs", "a mapping"),
+    ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),
+    ("algorithm-both", job(algorithm={"name": "PPO", "entryPoint": "a:b"}), "algorithm.entryPoint", "only one"),
+    ("network-both", job(network={"name": "mlp", "entryPoint": "a:b"}), "network.entryPoint", "only one"),
+    ("no-stop", job(stop=None), "stop", "is required. When training ends: at least one of steps"),
+    ("stop-empty", job(stop={}), "stop", "needs at least one of steps, meanReturn, duration"),
+    ("steps-zero", job(stop={"steps": 0}), "stop.steps", "0 is not allowed; an integer from 1 to"),
+    ("steps-half", job(stop={"steps": 1.5}), "stop.steps", "1.5 is not allowed; an integer"),
+    ("return-text", job(stop={"meanReturn": "high"}), "stop.meanReturn", '"high" is not allowed; a number'),
+    ("duration-word", job(stop={"duration": "soon"}), "stop.duration", "is not a duration; write"),
+    ("duration-zero", job(stop={"duration": 0}), "stop.duration", "0 is not allowed; a duration above 0"),
+    ("duration-bool", job(stop={"duration": True}), "stop.duration", "is not a duration"),
+    ("seed-negative", job(seed=-1), "seed", "-1 is not allowed; an integer from 0 to 9223372036854775807"),
+    ("seed-too-large", job(seed=2**63), "seed", "an integer from 0"),
+    ("seed-bool", job(seed=True), "seed", "true is not allowed; an integer"),
+    ("strict-text", job(strict="yes"), "strict", '"yes" is not allowed; true or false'),
+    ("strict-no-seed", job(strict=True, rollout={"replicas": 1}), "seed", "is required with strict"),
+    ("strict-two", job(strict=True, seed=1), "rollout.replicas", "2 is not allowed with strict: true; only 1"),
+    ("replicas-negative", job(rollout={"replicas": -1}), "rollout.replicas", "-1 is not allowed; an integer from 1 to 10000"),
+    ("replicas-text", job(rollout={"replicas": "2"}), "rollout.replicas", '"2" is not allowed; an integer'),
+    ("replicas-typo", job(rollout={"replica": 2}), "rollout.replica", "unknown field. Did you mean replicas?\n  rollout knows: replicas, envsPerReplica"),
+    ("snake-case", job(rollout={"envs_per_replica": 2}), "rollout.envs_per_replica", "Did you mean envsPerReplica?"),
+    ("wrong-section", job(envsPerReplica=2), "envsPerReplica", "Did you mean rollout.envsPerReplica?"),
+    ("nothing-near", job(xyz=1), "xyz", "unknown field.\n  spec knows: environment, algorithm"),
+    ("environments-absurd", job(rollout={"envsPerReplica": 65537}), "rollout.envsPerReplica", "from 1 to 65536"),
+    ("least-above", job(rollout={"minReplicas": 3}), "rollout.minReplicas", "3 is not allowed; at most replicas, which is 2"),
+    ("most-below", job(rollout={"maxReplicas": 1}), "rollout.maxReplicas", "1 is not allowed; at least replicas, which is 2"),
+    ("two-buffers", job(buffer={"replicas": 2}), "buffer.replicas", "2 is not allowed; only 1 is supported"),
+    ("two-learners", job(learner={"replicas": 2}), "learner.replicas", "2 is not allowed; only 1 is supported"),
+    ("capacity-zero", job(buffer={"capacity": 0}), "buffer.capacity", "0 is not allowed; an integer from 1"),
+    ("lag-negative", job(buffer={"maxPolicyLag": -1}), "buffer.maxPolicyLag", "an integer from 0"),
+    ("samples-zero", job(buffer={"samplesPerInsert": 0}), "buffer.samplesPerInsert", "a number above 0"),
+    ("device-unknown", job(learner={"device": "gpu"}), "learner.device", "text: `auto`, `cpu`, `cuda`"),
+    ("template-text", job(learner={"template": "x"}), "learner.template", "a mapping"),
+    ("episodes-zero", job(evaluation={"episodes": 0}), "evaluation.episodes", "an integer from 1"),
+    ("interval-zero", job(checkpoint={"interval": "0s"}), "checkpoint.interval", "a duration above 0"),
+    ("keep-zero", job(checkpoint={"keep": 0}), "checkpoint.keep", "an integer from 1"),
+    ("storage-empty", job(checkpoint={"storage": {}}), "checkpoint.storage", "needs one of path and persistentVolumeClaim"),
+    (
+        "storage-both",
+        job(checkpoint={"storage": {"path": "a", "persistentVolumeClaim": {"claimName": "b"}}}),
+        "checkpoint.storage.persistentVolumeClaim",
+        "only one of path and persistentVolumeClaim",
+    ),
+    ("claim-no-name", job(checkpoint={"storage": {"persistentVolumeClaim": {}}}), "checkpoint.storage.persistentVolumeClaim.claimName", "is required. Name of"),
+    ("code-not-text", job(code={"a.py": 1}), "code.a.py", "1 is not allowed; text"),
+    ("code-in-folder", job(code={"../a.py": ""}), "code.../a.py", "a file name like my_env.py"),
+    ("backoff-negative", job(backoffLimit=-1), "backoffLimit", "an integer from 0 to 2147483647"),
+    ("deadline-zero", job(activeDeadlineSeconds=0), "activeDeadlineSeconds", "an integer from 1"),
+    ("ttl-negative", job(ttlSecondsAfterFinished=-1), "ttlSecondsAfterFinished", "an integer from 0"),
+]  # fmt: skip
