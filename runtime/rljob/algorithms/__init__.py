@@ -1,0 +1,64 @@
+"""Algorithms by name or by import path, and their settings checked; nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from rljob.algorithms.base import Algorithm, AlgorithmConfig
+from rljob.algorithms.dqn import DQN
+from rljob.algorithms.ppo import PPO
+from rljob.entrypoint import load_entry_point
+from rljob.errors import InputError
+from rljob.invalid import checked, nearest
+
+if TYPE_CHECKING:
+    from rljob.sections import AlgorithmSpec
+
+BUILT_IN: dict[str, type[Algorithm]] = {"PPO": PPO, "DQN": DQN}
+
+_NEEDED = ("Config", "fields", "act", "finish", "learner")
+
+
+def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:
+    """The class that a job names.
+
+    Raises:
+        InputError: an unknown name, an import path that leads nowhere, or a class that is no Algorithm.
+    """
+    if spec.entry_point is None:
+        name = spec.name or ""
+        if name not in BUILT_IN:
+            near = nearest(name, list(BUILT_IN))
+            hint = f" Did you mean {near}?" if near else ""
+            known = ", ".join(BUILT_IN)
+            raise InputError(
+                f"unknown algorithm {name}.{hint} Known: {known}", path="algorithm.name"
+            )
+        return BUILT_IN[name]
+    found: Any = load_entry_point(spec.entry_point, "algorithm.entryPoint")
+    missing = [name for name in _NEEDED if not hasattr(found, name)]
+    config = getattr(found, "Config", None)
+    problem = ""
+    if not isinstance(found, type):
+        problem = "is not a class"
+    elif missing:
+        problem = f"lacks {', '.join(missing)}"
+    elif not (isinstance(config, type) and issubclass(config, AlgorithmConfig)):
+        problem = "has a Config that is no subclass of rljob.algorithms.base.AlgorithmConfig"
+    if problem:
+        raise InputError(
+            f"{spec.entry_point} {problem}; see rljob.algorithms.base.Algorithm",
+            path="algorithm.entryPoint",
+        )
+    return cast("type[Algorithm]", found)
+
+
+def load_config(spec: AlgorithmSpec) -> AlgorithmConfig:
+    """The algorithm's settings, checked.
+
+    Raises:
+        InputError: with path `algorithm.config.<setting>`, or as `resolve_algorithm`.
+    """
+    algorithm = resolve_algorithm(spec)
+    label = spec.name or algorithm.__name__
+    return checked(algorithm.Config, spec.config, path="algorithm.config", label=label)

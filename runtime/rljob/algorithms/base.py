@@ -1,0 +1,215 @@
+"""The one interface between an algorithm and the rest of rljob.
+
+An algorithm is a class with a typed `Config`. It has two halves that never meet in one process:
+
+* acting, in every rollout: plain numpy on the outputs of the network, no torch;
+* learning, in the learner: torch, reached only through `learner()`.
+
+Arrays have the shape `[T, N, ...]`: `T` steps of `N` environments, in the order in which they
+happened. Environments reset themselves on the step *after* an episode's end, so `observation`
+has `T + 1` rows, row `t + 1` is always what followed row `t` (the true final observation included),
+and the row that only resets carries `valid = False` and must not be trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+if TYPE_CHECKING:
+    import torch
+
+    from rljob.spaces import Spaces
+
+Arrays = dict[str, np.ndarray]
+_Value = TypeVar("_Value")
+
+
+class AlgorithmConfig(BaseModel):
+    """Base of every algorithm's settings: camelCase in YAML, snake_case in Python, unknown refused.
+
+    The text below each field is its description in messages and in the schema.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        strict=True,
+        use_attribute_docstrings=True,
+    )
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a segment: `[T, N, *shape]` of `dtype` (a numpy dtype name)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """One output of the network, `[B, size]`.
+
+    Args:
+        size: number of values.
+        gain: scale of the orthogonal initialisation of its last layer.
+        free: a learned vector that does not depend on the observation (e.g. a log standard deviation).
+        trunk: heads that name the same trunk share their hidden layers; by default a head has its own.
+    """
+
+    size: int
+    gain: float = 1.0
+    free: bool = False
+    trunk: str = ""
+
+
+@dataclass(frozen=True)
+class OnPolicy:
+    """Each segment is trained on once, in order, within the policy-lag bound.
+
+    Args:
+        segment_length: `T`, environment steps in one segment.
+        segments_per_batch: segments in one update; None means one per rollout replica.
+    """
+
+    segment_length: int
+    segments_per_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Transitions are stored and sampled many times, in the samples-per-insert band.
+
+    Args:
+        segment_length: `T`, environment steps in one segment.
+        batch_size: transitions in one update.
+        min_size: transitions stored before the first update.
+        samples_per_insert: transitions sampled for each one inserted; `buffer.samplesPerInsert` overrides it.
+        priority_exponent: 0 samples uniformly, otherwise proportionally to priority**exponent.
+        updates_per_publish: updates between two published policy versions.
+    """
+
+    segment_length: int
+    batch_size: int
+    min_size: int
+    samples_per_insert: float
+    priority_exponent: float = 0.0
+    updates_per_publish: int = 8
+
+
+@dataclass
+class Acted:
+    """What a policy decided for `N` environments.
+
+    `action` is what is stored and trained on; `Spaces.to_environment` maps it to what the environment
+    takes. `extras` holds one array `[N, ...]` for each of the algorithm's `fields` that acting fills
+    (`finish` fills the others); it may be empty when greedy.
+    """
+
+    action: np.ndarray
+    extras: Arrays = field(default_factory=dict)
+
+
+@dataclass
+class Update:
+    """What one update reports: scalars for the metrics, and new priorities of a replay batch."""
+
+    metrics: dict[str, float]
+    priorities: np.ndarray | None = None
+
+
+@dataclass
+class LearnerState:
+    """All that a learner needs to go on as if never stopped: tensors, and JSON values."""
+
+    tensors: dict[str, torch.Tensor]
+    values: dict[str, Any]
+
+
+def with_prefix(prefix: str, values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The same values with `prefix` before each name."""
+    return {prefix + name: value for name, value in values.items()}
+
+
+def select(prefix: str, values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The values whose names start with `prefix`, without it; undoes `with_prefix`."""
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+class Learner(Protocol):
+    """The learning half; lives in the learner process only."""
+
+    def update(self, batch: Arrays, progress: float) -> Update:
+        """Train on one batch.
+
+        On-policy: the batch holds segments side by side, `[T, sum of N, ...]` (`observation` has
+        `T + 1` rows). Replay: `[B, ...]` with `observation`, `action`, `next_observation`, the
+        algorithm's fields, and for prioritised replay `probability`, the chance `[B]` with which each
+        was drawn, together with `stored`, the number of transitions it was drawn from.
+        `progress` in [0, 1] is the share of the stop condition reached, for schedules.
+        """
+        ...
+
+    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+        """Values published with the weights for `act` (for example `epsilon`); may be empty."""
+        ...
+
+    def state(self) -> LearnerState: ...
+
+    def load_state(self, state: LearnerState) -> None: ...
+
+
+class Algorithm(Protocol):
+    """What a role needs to know of an algorithm; see the module docstring."""
+
+    Config: ClassVar[type[AlgorithmConfig]]
+
+    @property
+    def data(self) -> OnPolicy | Replay:
+        """How it consumes experience."""
+        ...
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        """Outputs that the network must have."""
+        ...
+
+    @property
+    def acting_heads(self) -> tuple[str, ...]:
+        """The heads that acting needs; a rollout computes no others."""
+        ...
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Arrays of a segment beyond observation, action, reward, terminated, truncated and valid."""
+        ...
+
+    def __init__(self, config: Any, spaces: Spaces) -> None:
+        """Raises InputError with path `environment` when it cannot use a space, naming the space."""
+        ...
+
+    def act(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        scalars: Mapping[str, float],
+        greedy: bool = False,
+    ) -> Acted:
+        """Choose actions from the network's outputs `[N, size]`; greedy for evaluation."""
+        ...
+
+    def finish(self, segment: Arrays) -> None:
+        """Fill the fields that need the whole segment (for example n-step returns), in place."""
+        ...
+
+    def learner(self, network: torch.nn.Module, seed: int) -> Learner: ...

@@ -1,0 +1,166 @@
+"""Action distributions: one object per action space, acting in numpy and learning in torch.
+
+Discrete and MultiDiscrete use independent categoricals over `logits`; Box uses a diagonal Gaussian
+with the network's `mean` and a free `log_std`. Actions are in stored units (see `spaces`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from rljob.algorithms.base import Head
+from rljob.errors import InputError
+from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class Distribution(Protocol):
+    """What PPO needs of an action distribution; `outputs` are those of `heads`, `[N, size]`."""
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        """Outputs that it needs of the network."""
+        ...
+
+    def sample(
+        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Actions `[N, ...]` and their log-probabilities, float32 `[N]`."""
+        ...
+
+    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The likeliest actions `[N, ...]`."""
+        ...
+
+    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability `[B]` of the actions, and the entropy `[B]`."""
+        ...
+
+
+class Categorical:
+    """One choice of `n`."""
+
+    def __init__(self, n: int) -> None:
+        self.heads = {"logits": Head(n, gain=0.01, trunk="policy")}
+
+    def sample(
+        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return _sample_categorical(outputs["logits"], rng)
+
+    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        action: np.ndarray = outputs["logits"].argmax(axis=-1)
+        return action
+
+    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
+        return _evaluate_categorical(outputs["logits"], action)
+
+
+class MultiCategorical:
+    """Independent choices, the i-th of `nvec[i]`; logits side by side."""
+
+    def __init__(self, nvec: tuple[int, ...]) -> None:
+        self._nvec = list(nvec)
+        self._starts = np.cumsum(self._nvec)[:-1]
+        self.heads = {"logits": Head(sum(nvec), gain=0.01, trunk="policy")}
+
+    def sample(
+        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parts = np.split(outputs["logits"], self._starts, axis=-1)
+        drawn = [_sample_categorical(part, rng) for part in parts]
+        action = np.stack([action for action, _ in drawn], axis=-1)
+        return action, np.sum([log_prob for _, log_prob in drawn], axis=0)
+
+    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        parts = np.split(outputs["logits"], self._starts, axis=-1)
+        return np.stack([part.argmax(axis=-1) for part in parts], axis=-1)
+
+    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
+        parts = outputs["logits"].split(self._nvec, dim=-1)  # type: ignore[no-untyped-call]
+        each = [_evaluate_categorical(part, action[:, i]) for i, part in enumerate(parts)]
+        log_prob, entropy = each[0]
+        for other_log_prob, other_entropy in each[1:]:
+            log_prob, entropy = log_prob + other_log_prob, entropy + other_entropy
+        return log_prob, entropy
+
+
+class DiagonalGaussian:
+    """Independent normals over the flattened Box; samples are not clipped, the environment's are."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        size = math.prod(shape)
+        self.heads = {
+            "mean": Head(size, gain=0.01, trunk="policy"),
+            "log_std": Head(size, free=True),
+        }
+
+    def sample(
+        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        mean, log_std = outputs["mean"], outputs["log_std"]
+        noise = rng.standard_normal(mean.shape, dtype=np.float32)
+        action = mean + np.exp(log_std) * noise
+        log_prob = -(0.5 * noise * noise + log_std + np.float32(0.5 * _LOG_2PI)).sum(axis=-1)
+        return action.reshape(len(mean), *self._shape), log_prob
+
+    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        mean = outputs["mean"]
+        return mean.reshape(len(mean), *self._shape).copy()
+
+    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = outputs["mean"], outputs["log_std"]
+        noise = (action.flatten(1) - mean) * (-log_std).exp()
+        spread = log_std.sum(-1)
+        constant = 0.5 * _LOG_2PI * mean.shape[-1]
+        log_prob = noise.square().sum(-1) * -0.5 - spread - constant
+        return log_prob, spread + (constant + 0.5 * mean.shape[-1])
+
+
+def distribution_for(space: Space) -> Distribution:
+    """The distribution for an action space.
+
+    Raises:
+        InputError: with path `environment` for a Box of integers.
+    """
+    match space:
+        case DiscreteSpace():
+            return Categorical(space.n)
+        case MultiDiscreteSpace():
+            return MultiCategorical(space.nvec)
+        case BoxSpace():
+            if space.dtype != np.float32:
+                raise InputError(
+                    f"PPO cannot choose actions in a Box of {space.dtype}; it takes Box of floats, "
+                    "Discrete and MultiDiscrete",
+                    path="environment",
+                )
+            return DiagonalGaussian(space.shape)
+
+
+def _sample_categorical(
+    logits: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inversion of the cumulative probabilities: half the time of Gumbel-max."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    cumulative = np.exp(shifted).cumsum(axis=-1)
+    total = cumulative[:, -1]
+    # The threshold lies in (0, total], so that a choice whose probability rounds to 0 is never taken.
+    threshold = (1 - rng.random(len(logits), dtype=np.float32)) * total
+    action = (cumulative < threshold[:, None]).sum(axis=-1)
+    return action, shifted[np.arange(len(logits)), action] - np.log(total)
+
+
+def _evaluate_categorical(logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    log_probs = logits.log_softmax(-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy

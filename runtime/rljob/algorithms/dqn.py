@@ -1,0 +1,318 @@
+"""Deep Q-networks with the parts of Rainbow that help most (Hessel et al. 2018).
+
+Q-learning with a target network (Mnih et al. 2015, https://doi.org/10.1038/nature14236), double
+estimates (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461), dueling heads (Wang et al. 2016,
+https://arxiv.org/abs/1511.06581), n-step returns, and uniform or prioritised replay (Schaul et al.
+2016, https://arxiv.org/abs/1511.05952). Rollouts explore epsilon-greedily and compute the n-step
+returns of their own segments, so that a stored transition is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field as Bounds
+from pydantic import model_validator
+
+from rljob.algorithms.base import (
+    Acted,
+    AlgorithmConfig,
+    Arrays,
+    Field,
+    Head,
+    LearnerState,
+    Replay,
+    Update,
+    select,
+    with_prefix,
+)
+from rljob.errors import InputError
+from rljob.sections import Integer
+from rljob.spaces import DiscreteSpace, Spaces
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from rljob.nets.torch_nets import Network
+
+Count = Annotated[Integer, Bounds(ge=1, le=1_000_000_000)]
+Share = Annotated[float, Bounds(ge=0, le=1)]
+Positive = Annotated[float, Bounds(gt=0, le=1000)]
+
+
+class DQNConfig(AlgorithmConfig):
+    """Settings of DQN (`algorithm.config`)."""
+
+    learning_rate: Annotated[float, Bounds(gt=0, le=1)] = 5e-4
+    """Step size of Adam."""
+    gamma: Share = 0.99
+    """Discount per environment step."""
+    n_step: Annotated[Integer, Bounds(ge=1, le=1000)] = 3
+    """Environment steps of reward before the target network's estimate takes over."""
+    double: bool = True
+    """The learning network chooses the action that the target network values."""
+    dueling: bool = True
+    """Separate heads for the state's value and the actions' advantages."""
+    rollout_length: Count = 32
+    """Environment steps in one segment."""
+    batch_size: Annotated[Integer, Bounds(ge=1, le=1_000_000)] = 64
+    """Transitions in one update."""
+    min_size: Count = 1000
+    """Transitions stored before the first update."""
+    samples_per_insert: Positive = 8.0
+    """Transitions trained on for each one stored."""
+    updates_per_publish: Annotated[Integer, Bounds(ge=1, le=1_000_000)] = 8
+    """Updates between two policy versions."""
+    target_update_interval: Annotated[Integer, Bounds(ge=1, le=1_000_000)] = 250
+    """Updates between two renewals of the target network."""
+    tau: Annotated[float, Bounds(gt=0, le=1)] = 1.0
+    """Share of the learning network that a renewal mixes into the target; 1 copies."""
+    max_gradient_norm: Positive | None = 10.0
+    """Gradients are scaled down to this L2 norm."""
+    epsilon_start: Share = 1.0
+    """Share of random actions at the start."""
+    epsilon_end: Share = 0.05
+    """Share of random actions after `epsilonSteps`."""
+    epsilon_steps: Count = 10_000
+    """Environment steps over which epsilon falls linearly."""
+    replay: Literal["uniform", "prioritised"] = "uniform"
+    """How transitions are drawn."""
+    priority_exponent: Share = 0.6
+    """0 draws uniformly, 1 in proportion to the error; for prioritised replay."""
+    importance_exponent: Share = 0.4
+    """Correction of the drawing's bias at the start, rising to 1; for prioritised replay."""
+
+    @model_validator(mode="after")
+    def _epsilon_falls(self) -> Self:
+        if self.epsilon_end > self.epsilon_start:
+            raise ValueError("epsilonEnd must not be above epsilonStart")
+        return self
+
+
+class NStep(NamedTuple):
+    """For each row `[T, N]`: rewards until the bootstrap, its weight, and the row that it looks at."""
+
+    ret: np.ndarray
+    discount: np.ndarray
+    next_row: np.ndarray
+
+
+def n_step(
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+    valid: np.ndarray,
+    *,
+    n: int,
+    gamma: float,
+) -> NStep:
+    """Returns over up to `n` steps, `k` of them: fewer at an episode's end and at the segment's.
+
+    Args:
+        reward: float32 `[T, N]`.
+        terminated: bool `[T, N]`.
+        truncated: bool `[T, N]`.
+        valid: bool `[T, N]`; what is returned for other rows must not be used.
+        n: most steps.
+        gamma: discount per step.
+
+    Returns:
+        Float32 discounted sum of `k` rewards; float32 `gamma**k`, 0 when the episode terminated in
+        them; int32 `t + k`, the row of the observation to bootstrap from.
+    """
+    length = len(reward)
+    ret = np.zeros(reward.shape, np.float32)
+    discount = np.ones(reward.shape, np.float32)
+    steps = np.zeros(reward.shape, np.int32)
+    going = valid.copy()
+    for k in range(min(n, length)):
+        here, ahead, live = slice(0, length - k), slice(k, length), going[: length - k]
+        ret[here] += np.float32(gamma**k) * reward[ahead] * live
+        steps[here] += live
+        discount[here] *= np.where(live, np.float32(gamma) * ~terminated[ahead], 1)
+        live &= ~(terminated[ahead] | truncated[ahead])
+    return NStep(ret, discount, steps + np.arange(length, dtype=np.int32)[:, None])
+
+
+class DQNLoss(NamedTuple):
+    """Scalar to descend, and the temporal-difference error `[B]`, detached."""
+
+    total: Tensor
+    error: Tensor
+
+
+def dqn_loss(q: Tensor, target: Tensor, weight: Tensor | None) -> DQNLoss:
+    """Huber loss with threshold 1 of `q - target`, weighted; all arguments `[B]`."""
+    import torch.nn.functional as F
+
+    error = (q - target).detach()
+    if weight is None:
+        return DQNLoss(F.smooth_l1_loss(q, target), error)
+    each = F.smooth_l1_loss(q, target, reduction="none")
+    return DQNLoss((weight * each).mean(), error)
+
+
+class DQN:
+    """See the module; settings in `DQNConfig`."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = DQNConfig
+
+    fields = (
+        Field("n_step_return", "float32"),
+        Field("n_step_discount", "float32"),
+        Field("next_row", "int32"),
+    )
+
+    def __init__(self, config: DQNConfig, spaces: Spaces) -> None:
+        if not isinstance(spaces.action, DiscreteSpace):
+            raise InputError(
+                f"DQN chooses among Discrete actions and cannot use {spaces.action}; PPO can",
+                path="environment",
+            )
+        self._config = config
+        self._actions = spaces.action.n
+        prioritised = config.replay == "prioritised"
+        self.data = Replay(
+            segment_length=config.rollout_length,
+            batch_size=config.batch_size,
+            min_size=config.min_size,
+            samples_per_insert=config.samples_per_insert,
+            priority_exponent=config.priority_exponent if prioritised else 0.0,
+            updates_per_publish=config.updates_per_publish,
+        )
+        self.heads: Mapping[str, Head] = {"advantage": Head(self._actions, trunk="q")}
+        if config.dueling:
+            self.heads = {**self.heads, "value": Head(1, trunk="q")}
+        # The state's value is the same for every action: the best advantage is the best action.
+        self.acting_heads = ("advantage",)
+
+    def act(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        scalars: Mapping[str, float],
+        greedy: bool = False,
+    ) -> Acted:
+        action = outputs["advantage"].argmax(axis=-1)
+        if not greedy:
+            epsilon = scalars.get("epsilon", self._config.epsilon_start)
+            explore = rng.random(len(action)) < epsilon
+            action = np.where(explore, rng.integers(self._actions, size=len(action)), action)
+        return Acted(action)
+
+    def finish(self, segment: Arrays) -> None:
+        found = n_step(
+            segment["reward"],
+            segment["terminated"],
+            segment["truncated"],
+            segment["valid"],
+            n=self._config.n_step,
+            gamma=self._config.gamma,
+        )
+        segment["n_step_return"][:] = found.ret
+        segment["n_step_discount"][:] = found.discount
+        segment["next_row"][:] = found.next_row
+
+    def learner(self, network: torch.nn.Module, seed: int) -> DQNLearner:
+        return DQNLearner(self._config, network)
+
+
+class DQNLearner:
+    """The learning half of DQN; draws no random numbers."""
+
+    def __init__(self, config: DQNConfig, network: Any) -> None:
+        import copy
+
+        from rljob.nets.torch_optimizer import FlatAdam, flatten
+
+        self._config = config
+        self._network: Network = network
+        self._target: Network = copy.deepcopy(network).requires_grad_(False)
+        self._target_vector = flatten(self._target)
+        self._optimizer = FlatAdam(
+            network,
+            learning_rate=config.learning_rate,
+            max_gradient_norm=config.max_gradient_norm,
+        )
+        self._updates = 0
+
+    def update(self, batch: Arrays, progress: float) -> Update:
+        import torch
+
+        config = self._config
+        device = self._target_vector.device
+        data = {
+            name: torch.from_numpy(array).to(device)
+            for name, array in batch.items()
+            if name not in ("probability", "stored", "next_row")
+        }
+        with torch.no_grad():
+            following = self._q(self._target, data["next_observation"])
+            if config.double:
+                best = self._q(self._network, data["next_observation"]).argmax(-1, keepdim=True)
+                bootstrap = following.gather(-1, best).squeeze(-1)
+            else:
+                bootstrap = following.amax(-1)
+            target = data["n_step_return"] + data["n_step_discount"] * bootstrap
+        values = self._q(self._network, data["observation"])
+        q = values.gather(-1, data["action"].unsqueeze(-1)).squeeze(-1)
+        weight = self._importance(batch, progress)
+        loss = dqn_loss(q, target, None if weight is None else torch.from_numpy(weight).to(device))
+        norm = self._optimizer.step(loss.total)
+        self._updates += 1
+        if self._updates % config.target_update_interval == 0:
+            self._target_vector.lerp_(self._optimizer.vector.detach(), config.tau)
+        metrics = {
+            "loss": float(loss.total.detach()),
+            "mean_q": float(values.detach().mean()),
+            "gradient_norm": float(norm),
+        }
+        priorities = None
+        if config.replay == "prioritised":
+            priorities = loss.error.abs().add_(1e-6).cpu().numpy()
+        return Update(metrics, priorities)
+
+    def _q(self, network: Network, observation: Tensor) -> Tensor:
+        """Values of all actions `[B, n]`."""
+        outputs = network(observation)
+        advantage: Tensor = outputs["advantage"]
+        if not self._config.dueling:
+            return advantage
+        centred: Tensor = advantage - advantage.mean(-1, keepdim=True)
+        values: Tensor = centred + outputs["value"]
+        return values
+
+    def _importance(self, batch: Arrays, progress: float) -> np.ndarray | None:
+        """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""
+        config = self._config
+        if config.replay == "uniform":
+            return None
+        exponent = config.importance_exponent + (1 - config.importance_exponent) * progress
+        weight: np.ndarray = (batch["probability"] * batch["stored"]) ** -exponent
+        weight /= weight.max()
+        return weight.astype(np.float32)
+
+    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+        config = self._config
+        share = min(1.0, steps / config.epsilon_steps)
+        return {
+            "epsilon": config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
+        }
+
+    def state(self) -> LearnerState:
+        tensors = {
+            **with_prefix("network.", self._network.state_dict()),
+            **with_prefix("target.", self._target.state_dict()),
+            **with_prefix("optimizer.", self._optimizer.state()),
+        }
+        copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        return LearnerState(copies, {"updates": self._updates})
+
+    def load_state(self, state: LearnerState) -> None:
+        self._network.load_state_dict(select("network.", state.tensors))
+        self._target.load_state_dict(select("target.", state.tensors))
+        self._optimizer.load_state(select("optimizer.", state.tensors))
+        self._updates = state.values["updates"]

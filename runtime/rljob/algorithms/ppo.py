@@ -1,0 +1,326 @@
+"""Proximal policy optimisation (Schulman et al. 2017, https://arxiv.org/abs/1707.06347).
+
+Rollouts act and store the log-probability of each action. The learner takes whole segments once, in
+order: it values every observation with its present weights, estimates advantages (`gae.py`) and
+improves the clipped objective over a few epochs of minibatches. The ratio is taken against the
+policy that acted, so a segment from an older policy version is corrected within the clip range.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field as Bounds
+
+from rljob.algorithms.base import (
+    Acted,
+    AlgorithmConfig,
+    Arrays,
+    Field,
+    Head,
+    LearnerState,
+    OnPolicy,
+    Update,
+    select,
+    with_prefix,
+)
+from rljob.algorithms.distributions import Distribution, distribution_for
+from rljob.algorithms.gae import gae
+from rljob.algorithms.moments import MovingMoments, RunningMoments
+from rljob.sections import Integer
+from rljob.spaces import Spaces, encode, encoded_shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from rljob.nets.torch_nets import Network
+
+Count = Annotated[Integer, Bounds(ge=1, le=1_000_000)]
+Share = Annotated[float, Bounds(ge=0, le=1)]
+Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
+Positive = Annotated[float, Bounds(gt=0, le=1000)]
+
+
+class PPOConfig(AlgorithmConfig):
+    """Settings of PPO (`algorithm.config`)."""
+
+    learning_rate: Annotated[float, Bounds(gt=0, le=1)] = 3e-4
+    """Step size of Adam."""
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """`linear`: falls to 0 with the share of the stop condition reached."""
+    rollout_length: Count = 128
+    """Environment steps in one segment."""
+    segments_per_batch: Count | None = None
+    """Segments in one update; by default one per rollout replica."""
+    epochs: Count = 4
+    """Passes over each batch."""
+    minibatches: Count = 4
+    """Parts into which each pass divides the batch; one gradient step each."""
+    gamma: Share = 0.99
+    """Discount per environment step."""
+    gae_lambda: Share = 0.95
+    """Weight of long advantage estimates: 0 one step, 1 to the episode's end."""
+    clip: Positive = 0.2
+    """The probability ratio earns nothing beyond 1 ± clip."""
+    value_clip: Positive | None = None
+    """The value moves by at most this much in one update, in units of `normaliseRewards`."""
+    entropy_coefficient: Coefficient = 0.0
+    """Weight of the policy's entropy (nats) as a bonus."""
+    value_coefficient: Coefficient = 0.5
+    """Weight of the value's squared error."""
+    max_gradient_norm: Positive | None = 0.5
+    """Gradients are scaled down to this L2 norm."""
+    normalise_advantages: bool = True
+    """Subtract the mean of the batch's advantages and divide by their standard deviation."""
+    target_kl: Positive | None = None
+    """No further epoch once the policy moved by 1.5 times this (nats)."""
+    normalise_observations: bool = False
+    """Subtract the running mean, divide by the running standard deviation, keep within ±10."""
+    normalise_rewards: bool = False
+    """Measure rewards and values in running standard deviations of the returns."""
+
+
+class PPOLoss(NamedTuple):
+    """Scalars, but for `log_ratio` `[B]`; `total` is what to descend."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    log_ratio: Tensor
+
+
+def ppo_loss(
+    log_prob: Tensor,
+    entropy: Tensor,
+    value: Tensor,
+    *,
+    old_log_prob: Tensor,
+    old_value: Tensor,
+    advantage: Tensor,
+    target: Tensor,
+    config: PPOConfig,
+) -> PPOLoss:
+    """The clipped objective, the value's squared error and the entropy bonus; all arguments `[B]`.
+
+    Args:
+        log_prob: of the actions under the present policy.
+        entropy: of the present policy.
+        value: present estimates.
+        old_log_prob: of the actions under the policy that acted.
+        old_value: estimates before the update; used by `value_clip` alone.
+        advantage: of the actions.
+        target: what the value should be.
+        config: `clip`, `value_clip` and the coefficients.
+    """
+    # Beyond e^20 a ratio would overflow to gradients that are not numbers.
+    log_ratio = (log_prob - old_log_prob).clamp(max=20.0)
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    policy = -(ratio * advantage).minimum(clipped * advantage).mean()
+    error = (value - target).square()
+    if config.value_clip is not None:
+        near = old_value + (value - old_value).clamp(-config.value_clip, config.value_clip)
+        error = error.maximum((near - target).square())
+    value_loss = error.mean()
+    mean_entropy = entropy.mean()
+    total = policy + config.value_coefficient * value_loss
+    if config.entropy_coefficient:
+        total = total - config.entropy_coefficient * mean_entropy
+    return PPOLoss(total, policy, value_loss, mean_entropy, log_ratio)
+
+
+class PPO:
+    """See the module; settings in `PPOConfig`."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = PPOConfig
+
+    fields = (Field("log_prob", "float32"),)
+
+    def __init__(self, config: PPOConfig, spaces: Spaces) -> None:
+        self._config, self._spaces = config, spaces
+        self._distribution = distribution_for(spaces.action)
+        self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
+        self.heads: Mapping[str, Head] = {
+            **self._distribution.heads,
+            "value": Head(1, trunk="value"),
+        }
+        self.acting_heads = tuple(self._distribution.heads)
+
+    def act(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        scalars: Mapping[str, float],
+        greedy: bool = False,
+    ) -> Acted:
+        if greedy:
+            return Acted(self._distribution.mode(outputs))
+        action, log_prob = self._distribution.sample(outputs, rng)
+        return Acted(action, {"log_prob": log_prob})
+
+    def finish(self, segment: Arrays) -> None:
+        """Nothing: advantages need the learner's values."""
+
+    def learner(self, network: torch.nn.Module, seed: int) -> PPOLearner:
+        return PPOLearner(self._config, self._spaces, self._distribution, network, seed)
+
+
+class PPOLearner:
+    """The learning half of PPO."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        spaces: Spaces,
+        distribution: Distribution,
+        network: Any,
+        seed: int,
+    ) -> None:
+        from rljob.nets.torch_optimizer import FlatAdam
+
+        self._config, self._space, self._distribution = config, spaces.observation, distribution
+        self._network: Network = network
+        self._optimizer = FlatAdam(
+            network,
+            learning_rate=config.learning_rate,
+            max_gradient_norm=config.max_gradient_norm,
+        )
+        self._device = self._optimizer.vector.device
+        self._rng = np.random.default_rng(seed)
+        self._observations = RunningMoments(encoded_shape(self._space))
+        # Returns drift as the policy improves: about the last hundred batches count.
+        self._returns = MovingMoments(decay=0.99)
+
+    def update(self, batch: Arrays, progress: float) -> Update:
+        rows = np.flatnonzero(batch["valid"])
+        if not len(rows):
+            return Update({})
+        config = self._config
+        rate = config.learning_rate
+        if config.learning_rate_schedule == "linear":
+            rate *= max(0.0, 1 - progress)
+        data, metrics = self._prepare(batch, rows)
+        metrics["learning_rate"] = rate
+        bounds = [i * len(rows) // config.minibatches for i in range(config.minibatches + 1)]
+        for epoch in range(config.epochs):
+            order = self._tensor(self._rng.permutation(rows))
+            shuffled = {name: tensor.index_select(0, order) for name, tensor in data.items()}
+            for start, end in itertools.pairwise(bounds):
+                if end > start:
+                    part = {name: tensor[start:end] for name, tensor in shuffled.items()}
+                    loss = self._loss(**part)
+                    norm = self._optimizer.step(loss.total, rate)
+            metrics |= _diagnose(loss, norm, config.clip)
+            metrics["epochs"] = epoch + 1
+            if config.target_kl is not None and metrics["approx_kl"] > 1.5 * config.target_kl:
+                break
+        return Update(metrics)
+
+    def _loss(self, observation: Tensor, action: Tensor, **rest: Tensor) -> PPOLoss:
+        outputs = self._network(observation)
+        log_prob, entropy = self._distribution.evaluate(outputs, action)
+        value = outputs["value"].squeeze(-1)
+        return ppo_loss(log_prob, entropy, value, config=self._config, **rest)
+
+    def _prepare(
+        self, batch: Arrays, rows: np.ndarray
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Flat tensors `[T * N, ...]` of the batch, of which only `rows` may be used."""
+        import torch
+
+        config, returns = self._config, self._returns
+        flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
+        if config.normalise_observations:
+            self._observations.update(encode(self._space, flat["observation"][rows]))
+            std = np.sqrt(self._observations.variance + 1e-8)
+            self._network.encoder.normalise(self._observations.mean, std, limit=10.0)
+        observation = self._tensor(flat["observation"])
+        with torch.no_grad():
+            estimate = self._network(observation)["value"]
+        value = estimate.cpu().numpy().reshape(len(batch["observation"]), -1)
+        value = value * np.float32(returns.std) + np.float32(returns.mean)
+        advantage = gae(
+            batch["reward"],
+            value,
+            batch["terminated"],
+            batch["truncated"],
+            batch["valid"],
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+        ).reshape(-1)
+        value = value[:-1].reshape(-1)
+        target = advantage + value
+        used, unexplained = target[rows], advantage[rows]
+        metrics = {
+            "explained_variance": 1 - float(unexplained.var()) / max(float(used.var()), 1e-8),
+            "mean_value": float(value[rows].mean()),
+        }
+        if config.normalise_rewards:
+            returns.update(used)
+        if config.normalise_advantages:
+            advantage = (advantage - unexplained.mean()) / (unexplained.std() + 1e-8)
+        else:
+            advantage = advantage / np.float32(returns.std)
+        data = {
+            "advantage": advantage,
+            "target": (target - np.float32(returns.mean)) / np.float32(returns.std),
+            "old_value": (value - np.float32(returns.mean)) / np.float32(returns.std),
+            "old_log_prob": flat["log_prob"],
+            "action": flat["action"],
+        }
+        tensors = {name: self._tensor(array) for name, array in data.items()}
+        return {"observation": observation, **tensors}, metrics
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        import torch
+
+        return torch.from_numpy(array).to(self._device)
+
+    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+        return {}
+
+    def state(self) -> LearnerState:
+        import torch
+
+        moments = {
+            **with_prefix("observations.", self._observations.state()),
+            **with_prefix("returns.", self._returns.state()),
+        }
+        tensors = {
+            **{f"network.{k}": v.detach().clone() for k, v in self._network.state_dict().items()},
+            **with_prefix("optimizer.", self._optimizer.state()),
+            **{name: torch.tensor(array) for name, array in moments.items()},
+        }
+        return LearnerState(tensors, {"rng": self._rng.bit_generator.state})
+
+    def load_state(self, state: LearnerState) -> None:
+        self._network.load_state_dict(select("network.", state.tensors))
+        self._optimizer.load_state(select("optimizer.", state.tensors))
+        arrays = {
+            name: tensor.numpy()
+            for name, tensor in state.tensors.items()
+            if name.startswith(("observations.", "returns."))
+        }
+        self._observations.load_state(select("observations.", arrays))
+        self._returns.load_state(select("returns.", arrays))
+        self._rng.bit_generator.state = state.values["rng"]
+
+
+def _diagnose(loss: PPOLoss, norm: Tensor, clip: float) -> dict[str, float]:
+    """Metrics of one minibatch, measured before its gradient step."""
+    _, policy, value, entropy, log_ratio = (each.detach() for each in loss)
+    ratio = log_ratio.exp()
+    return {
+        "policy_loss": float(policy),
+        "value_loss": float(value),
+        "entropy": float(entropy),
+        # Low-variance and never negative: http://joschu.net/blog/kl-approx.html
+        "approx_kl": float((ratio - 1 - log_ratio).mean()),
+        "clip_fraction": float(((ratio - 1).abs() > clip).float().mean()),
+        "gradient_norm": float(norm),
+    }

@@ -1,0 +1,116 @@
+"""Networks: one description, a numpy engine for acting, a torch module for learning.
+
+Nothing here imports torch until a torch network is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rljob.entrypoint import load_entry_point
+from rljob.errors import InputError
+from rljob.invalid import checked, nearest
+from rljob.nets.mlp import Arrays, MLPConfig, NumpyEngine
+from rljob.spaces import Spaces
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from rljob.algorithms.base import Head
+    from rljob.nets.torch_nets import Network
+    from rljob.sections import NetworkSpec
+
+BUILT_IN = {"mlp": MLPConfig}
+
+
+class Engine(Protocol):
+    """A policy version as a function: observations `[N, ...]` to `{head: float32 [N, size]}`.
+
+    A result is valid until the next call.
+    """
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Use these weights from the next call on; RunError when they do not fit."""
+        ...
+
+    def __call__(self, observation: np.ndarray) -> Arrays: ...
+
+
+@dataclass(frozen=True)
+class ImportedNetwork:
+    """A network of the user's own, from `network.entryPoint`.
+
+    The factory is called with the shape of an encoded observation, the size of each output by name,
+    and `network.config` as keyword arguments. It returns a `torch.nn.Module` that maps encoded
+    observations, float32 `[B, *shape]`, to a dict with every output, `[B, size]`.
+    """
+
+    entry_point: str
+    factory: Any
+    config: Mapping[str, Any]
+
+    def make(self, observation_shape: tuple[int, ...], heads: Mapping[str, int]) -> Any:
+        """Call the factory; InputError with path `network` says what it raised."""
+        try:
+            return self.factory(observation_shape, heads, **self.config)
+        except Exception as error:
+            raise InputError(
+                f"{self.entry_point} failed: {type(error).__name__}: {error}", path="network"
+            ) from error
+
+
+def resolve_network(spec: NetworkSpec) -> MLPConfig | ImportedNetwork:
+    """The network that a job names, its settings checked.
+
+    Raises:
+        InputError: unknown name or setting, or an import path that leads nowhere.
+    """
+    if spec.entry_point is not None:
+        factory = load_entry_point(spec.entry_point, "network.entryPoint")
+        return ImportedNetwork(spec.entry_point, factory, spec.config)
+    name = spec.name or "mlp"
+    if name not in BUILT_IN:
+        near = nearest(name, list(BUILT_IN))
+        hint = f" Did you mean {near}?" if near else ""
+        known = ", ".join(BUILT_IN)
+        raise InputError(f"unknown network {name}.{hint} Known: {known}", path="network.name")
+    return checked(BUILT_IN[name], spec.config, path="network.config", label=name)
+
+
+def build_engine(
+    spec: NetworkSpec, spaces: Spaces, heads: Mapping[str, Head], acting_heads: Sequence[str]
+) -> Engine:
+    """For acting: numpy for a built-in network, torch on one thread for an imported one.
+
+    Raises:
+        InputError: as `resolve_network`, or because the user's network fails.
+    """
+    network = resolve_network(spec)
+    if isinstance(network, MLPConfig):
+        return NumpyEngine(network, spaces, heads, acting_heads)
+    from rljob.nets import torch_nets
+
+    return torch_nets.TorchEngine(torch_nets.build(network, spaces, heads, seed=0), acting_heads)
+
+
+def build_module(
+    spec: NetworkSpec, spaces: Spaces, heads: Mapping[str, Head], seed: int
+) -> Network:
+    """For learning: a torch module from raw observations `[B, ...]` to `{head: [B, size]}`.
+
+    Raises:
+        InputError: as `resolve_network`, or because the user's network fails.
+    """
+    from rljob.nets import torch_nets
+
+    return torch_nets.build(resolve_network(spec), spaces, heads, seed)
+
+
+def export(module: torch.nn.Module, acting_heads: Sequence[str]) -> Arrays:
+    """Copies of the tensors that `Engine.load` takes."""
+    from rljob.nets import torch_nets
+
+    return torch_nets.export(module, acting_heads)
