@@ -141,9 +141,16 @@ def test_line_of_the_section_when_the_key_is_missing() -> None:
 
 
 def test_all_problems_are_told_in_the_order_of_their_lines() -> None:
-    text = TEXT.replace("replicas: 2", "replicas: -1").replace("name: cartpole", "name: A")
-    lines = refusal(text.replace("1e6", "0")).splitlines()
-    assert [line.split(": ")[0] for line in lines] == ["job.yaml:4", "job.yaml:13", "job.yaml:15"]
+    text = "spec:\n  rollout: {replicas: -1}\n  stop: {steps: 0}\n  seed: -1\nmetadata: {name: A}\n"
+    starts = [line.split(": ")[:2] for line in refusal(text).splitlines()]
+    assert starts == [
+        ["job.yaml:1", "environment"],
+        ["job.yaml:1", "algorithm"],
+        ["job.yaml:2", "rollout.replicas"],
+        ["job.yaml:3", "stop.steps"],
+        ["job.yaml:4", "seed"],
+        ["job.yaml:5", "metadata.name"],
+    ]
 
 
 def test_many_problems_are_cut() -> None:
