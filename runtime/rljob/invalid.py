@@ -186,6 +186,8 @@ def _range(kind: str, schema: Schema) -> str:
         return f"only {low} is supported in this version"
     start = f"from {low}" if low is not None else f"above {above}" if above is not None else ""
     end = f"to {high}" if high is not None else f"below {below}" if below is not None else ""
+    if above is not None and end:
+        end = f"and {end.replace('to', 'at most', 1)}"
     return " ".join(part for part in (kind, start, end) if part)
 
 
