@@ -1,0 +1,325 @@
+"""Several environments stepped as one, with what is exact about their episodes.
+
+Environments reset on the step *after* an episode's end: that step ignores the action, returns the
+first observation of the next episode with reward 0, and must not be trained on (`valid` is False).
+So the observation after any other step is the true successor, the final one of an episode included.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from rljob import envfactory
+from rljob.envfactory import explain
+from rljob.errors import InputError, RunError
+from rljob.spaces import MultiDiscreteSpace, Space, Spaces
+
+if TYPE_CHECKING:
+    from rljob.envfactory import Env, Vector
+    from rljob.spec import EnvironmentSpec
+
+Arrays4 = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(slots=True)
+class Step:
+    """What one step of `N` environments gave. The arrays may be overwritten by the next step.
+
+    Attributes:
+        observation: `[N, *shape]`, as stored.
+        reward: float32 `[N]`.
+        terminated: bool `[N]`, the episode came to an end of its own; its future is worth 0.
+        truncated: bool `[N]`, the episode was cut off, for example by a time limit.
+        ended: bool `[N]`, terminated or truncated.
+    """
+
+    observation: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    ended: np.ndarray
+
+
+class Environments:
+    """`count` environments of one kind in this process, stepped together.
+
+    The environment's own vector form is used where it has one, else they are stepped in turn.
+
+    Args:
+        spec: which environment, and what it is made with.
+        count: `N`.
+
+    Attributes:
+        spaces: of one environment.
+        count: `N`.
+        valid: bool `[N]`, False where the *next* step only resets. A new array after each step.
+        vectorised: whether the environment's own vector form is used.
+
+    Raises:
+        InputError: with a path at or below `environment`, when they cannot be made or used.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, count: int) -> None:
+        if count < 1:
+            raise InputError(f"{count} environments; at least 1 is needed", path="environment")
+        made = envfactory.make(spec, count)
+        self.count = count
+        self.vectorised = not isinstance(made, list)
+        self.valid = np.ones(count, np.bool_)
+        self._stepper: _Vectorised | _InTurn
+        try:
+            if isinstance(made, list):
+                self.spaces = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
+                self._stepper = _InTurn(made, self.spaces.observation)
+            else:
+                self.spaces = Spaces.from_gymnasium(
+                    made.single_observation_space, made.single_action_space
+                )
+                self._stepper = _Vectorised(made, self.spaces.observation)
+        except BaseException:
+            for env in made if isinstance(made, list) else [made]:
+                env.close()
+            raise
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        """Start new episodes in all environments.
+
+        Args:
+            seed: of all randomness in the environments; each gets its own, independent of those
+                that another seed gives. None takes fresh entropy.
+
+        Returns:
+            Observation `[N, *shape]`, as stored; may be overwritten by the next step.
+
+        Raises:
+            RunError: an environment raised, or returned something else than its spaces say.
+        """
+        observation = self._stepper.reset(seed)
+        self.valid = np.ones(self.count, np.bool_)
+        return self.spaces.observation.from_environment(observation)
+
+    def step(self, action: np.ndarray) -> Step:
+        """One step of each environment; those that are not `valid` reset instead.
+
+        Args:
+            action: `[N, ...]`, as stored (see `Spaces.to_environment`).
+
+        Raises:
+            RunError: an environment raised, or returned something else than its spaces say.
+        """
+        observation, reward, terminated, truncated = self._stepper.step(
+            self.spaces.to_environment(action)
+        )
+        ended = terminated | truncated
+        self.valid = ~ended
+        observation = self.spaces.observation.from_environment(observation)
+        return Step(observation, reward, terminated, truncated, ended)
+
+    def close(self) -> None:
+        """Release what the environments hold; may be called more than once."""
+        self._stepper.close()
+
+
+class _Vectorised:
+    """A vector environment that resets on the next step, checked at every step."""
+
+    def __init__(self, env: Vector, space: Space) -> None:
+        self._env = env
+        self._shape = (env.num_envs, *_environment_shape(space))
+        self._dtype = space.dtype
+        self._steps = 0
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        try:
+            observation, _ = self._env.reset(seed=seed)
+        except Exception as error:
+            raise RunError(f"the environments raised at reset: {explain(error)}") from error
+        return self._conform("observation", observation, self._shape, self._dtype)
+
+    def step(self, action: np.ndarray) -> Arrays4:
+        try:
+            observation, reward, terminated, truncated, _ = self._env.step(action)
+        except Exception as error:
+            message = f"the environments raised at step {self._steps}: {explain(error)}"
+            raise RunError(message) from error
+        self._steps += 1
+        flat = self._shape[:1]
+        return (
+            self._conform("observation", observation, self._shape, self._dtype),
+            self._conform("reward", reward, flat, _FLOAT32).astype(np.float32, copy=False),
+            self._conform("terminated", terminated, flat, _BOOL),
+            self._conform("truncated", truncated, flat, _BOOL),
+        )
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self._env.close()
+
+    def _conform(
+        self, field: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> np.ndarray:
+        array = np.asarray(value)
+        if array.shape != shape or array.dtype != dtype:
+            _check(array, shape, dtype, f"the environments returned {field}s")
+        return array
+
+
+class _InTurn:
+    """Single environments, stepped one after the other and reset on the step after an end.
+
+    Rows go straight into one array, and what an environment tells in `info` is not gathered; that is
+    what makes it faster than `gymnasium.vector.SyncVectorEnv`.
+    """
+
+    def __init__(self, envs: list[Env], space: Space) -> None:
+        self._envs = envs
+        self._shape = _environment_shape(space)
+        self._environment_dtype = space.environment_dtype
+        self._observation = np.zeros((len(envs), *self._shape), space.dtype)
+        self._over = [False] * len(envs)
+        self._steps = 0
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        seeds: list[int | None] = [None] * len(self._envs)
+        if seed is not None:
+            seeds = cast(
+                "list[int | None]",
+                np.random.SeedSequence(seed).generate_state(len(self._envs)).tolist(),
+            )
+        for index, env in enumerate(self._envs):
+            try:
+                observation, _ = env.reset(seed=seeds[index])
+            except Exception as error:
+                message = f"environment {index} raised at reset: {explain(error)}"
+                raise RunError(message) from error
+            self._put(index, observation)
+            self._over[index] = False
+        return self._observation
+
+    def step(self, action: np.ndarray) -> Arrays4:
+        rewards: list[Any] = []
+        ends: list[Any] = []
+        cuts: list[Any] = []
+        over = self._over
+        for index, env in enumerate(self._envs):
+            try:
+                if over[index]:
+                    observation, _ = env.reset()
+                    reward, end, cut = 0.0, False, False
+                else:
+                    observation, reward, end, cut, _ = env.step(action[index])  # type: ignore[assignment]
+            except Exception as error:
+                message = f"environment {index} raised at step {self._steps}: {explain(error)}"
+                raise RunError(message) from error
+            self._put(index, observation)
+            rewards.append(reward)
+            ends.append(end)
+            cuts.append(cut)
+            over[index] = bool(end or cut)
+        self._steps += 1
+        flags = np.array(ends, np.bool_), np.array(cuts, np.bool_)
+        return self._observation, _numbers(rewards), *flags
+
+    def close(self) -> None:
+        for env in self._envs:
+            with suppress(Exception):
+                env.close()
+
+    def _put(self, index: int, observation: Any) -> None:
+        if (
+            type(observation) is not np.ndarray
+            or observation.shape != self._shape
+            or observation.dtype != self._environment_dtype
+        ):
+            what = f"environment {index} returned an observation"
+            observation = np.asarray(observation)
+            _check(observation, self._shape, self._observation.dtype, what)
+        self._observation[index] = observation
+
+
+class EpisodeStatistics:
+    """Exact return and length of every episode, summed in float64.
+
+    Args:
+        count: `N`.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._returns = np.zeros(count, np.float64)
+        self._lengths = np.zeros(count, np.int64)
+        self._finished: list[np.ndarray] = []
+
+    def update(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> None:
+        """Count one step.
+
+        Args:
+            reward: `[N]`.
+            ended: bool `[N]`, terminated or truncated.
+            valid: bool `[N]`, `Environments.valid` from *before* the step; False rows are not counted.
+        """
+        np.add(self._returns, reward, out=self._returns, where=valid)
+        np.add(self._lengths, valid, out=self._lengths)
+        if np.count_nonzero(ended):
+            rows = np.flatnonzero(ended & valid)
+            self._finished.append(np.stack((self._returns[rows], self._lengths[rows]), axis=1))
+            self._returns[rows] = 0.0
+            self._lengths[rows] = 0
+
+    def drain(self) -> np.ndarray:
+        """Return and length of the episodes that ended since the last call, float64 `[E, 2]`."""
+        finished, self._finished = self._finished, []
+        return np.concatenate(finished) if finished else np.empty((0, 2), np.float64)
+
+
+def check_finite(observation: np.ndarray, reward: np.ndarray, first_step: int = 0) -> None:
+    """Raise RunError where a segment holds NaN or an infinity, naming field, step and environment.
+
+    Args:
+        observation: `[T + 1, N, ...]`; integers are finite.
+        reward: `[T, N]`.
+        first_step: the number of row 0 in the message.
+    """
+    for name, array in (("observation", observation), ("reward", reward)):
+        if array.dtype.kind != "f":
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = array.sum()
+        # A sum is finite only if all its terms are; the other way round it may overflow.
+        if np.isfinite(total) or np.isfinite(array).all():
+            continue
+        row, index = np.argwhere(~np.isfinite(array))[0][:2]
+        kind = "NaN" if np.isnan(array[row, index]).any() else "infinity"
+        step = first_step + int(row)
+        raise RunError(f"{name} contains {kind} at step {step} of environment {int(index)}")
+
+
+_FLOAT32 = np.dtype(np.float32)
+_BOOL = np.dtype(np.bool_)
+
+
+def _environment_shape(space: Space) -> tuple[int, ...]:
+    return space.environment_shape if isinstance(space, MultiDiscreteSpace) else space.shape
+
+
+def _check(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
+    if array.shape != shape:
+        raise RunError(f"{what} of shape {array.shape}, expected {shape}")
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise RunError(f"{what} of {array.dtype}, expected {dtype}")
+
+
+def _numbers(rewards: list[Any]) -> np.ndarray:
+    try:
+        row = np.array(rewards, np.float32)
+    except (TypeError, ValueError):
+        row = np.empty(0, np.float32)
+    if row.shape != (len(rewards),):
+        odd = [not isinstance(each, (int, float, np.number)) for each in rewards]
+        index = odd.index(True) if True in odd else 0
+        message = f"environment {index} returned the reward {rewards[index]!r}, expected one number"
+        raise RunError(message)
+    return row

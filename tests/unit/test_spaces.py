@@ -1,0 +1,212 @@
+"""Spaces: what is stored, what the environment takes, what a network sees."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces as gym
+
+from rljob.errors import InputError
+from rljob.spaces import (
+    BoxSpace,
+    DiscreteSpace,
+    MultiDiscreteSpace,
+    Spaces,
+    encode,
+    encoded_shape,
+    encoded_size,
+)
+
+LEFT_OPEN = gym.Box(np.array([-np.inf, -2.5, 0.1]), np.array([1.0, np.inf, 0.7]), dtype=np.float64)
+GRID = gym.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[0, 1], [-2, 3]]))
+EVERY_SPACE: list[gym.Space[Any]] = [
+    gym.Box(-1.0, 1.0, (3,), np.float32),
+    gym.Box(-np.inf, np.inf, (), np.float64),
+    LEFT_OPEN,
+    gym.Box(0, 255, (4, 5, 3), np.uint8),
+    gym.Box(-(2**62) - 1, 2**62 + 1, (2,), np.int64),
+    gym.Box(-np.inf, np.inf, (2,), np.int32),
+    gym.Discrete(7, start=-3),
+    gym.Discrete(2, dtype=np.int32),
+    gym.MultiDiscrete([2, 5, 3]),
+    GRID,
+]
+
+
+def described(space: gym.Space[Any], role: str = "action") -> Any:
+    other = gym.Discrete(2)
+    if role == "action":
+        return Spaces.from_gymnasium(other, space).action
+    return Spaces.from_gymnasium(space, other).observation
+
+
+@pytest.mark.parametrize("space", EVERY_SPACE, ids=str)
+def test_json_round_trip_is_exact(space: gym.Space[Any]) -> None:
+    spaces = Spaces.from_gymnasium(space, space)
+    text = json.dumps(spaces.to_json(), allow_nan=False)
+    again = Spaces.from_json(json.loads(text))
+    assert again == spaces
+    assert hash(again) == hash(spaces)
+    assert json.dumps(again.to_json()) == text
+
+
+def test_json_keeps_every_bound() -> None:
+    values = described(LEFT_OPEN).to_json()
+    assert values["low"] == ["-inf", -2.5, 0.1]
+    assert values["high"] == [1.0, "inf", 0.7]
+    assert described(gym.Box(-(2**62) - 1, 2**62 + 1, (2,), np.int64)).low == -(2**62) - 1
+    assert described(gym.Box(-np.inf, np.inf, (2,), np.int32)).low == -np.inf
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"observation": {"type": "Box"}, "action": {}},
+        {
+            "observation": {"type": "Text", "environmentDtype": "int64"},
+            "action": {"type": "Text", "environmentDtype": "int64"},
+        },
+    ],
+)
+def test_json_that_describes_no_spaces_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"spaces|space type 'Text'"):
+        Spaces.from_json(values)
+
+
+def test_stored_shape_and_dtype() -> None:
+    stored = [
+        (s.shape, s.dtype) for s in (described(space, "observation") for space in EVERY_SPACE)
+    ]
+    assert stored == [
+        ((3,), np.float32),
+        ((), np.float32),
+        ((3,), np.float32),
+        ((4, 5, 3), np.uint8),
+        ((2,), np.int64),
+        ((2,), np.int32),
+        ((), np.int64),
+        ((), np.int64),
+        ((3,), np.int64),
+        ((4,), np.int64),
+    ]
+    # A Box action is what a Gaussian policy draws, whatever the environment counts in.
+    assert {s.dtype for s in map(described, EVERY_SPACE[:6])} == {np.dtype(np.float32)}
+
+
+def test_unit_interval_covers_a_bounded_box() -> None:
+    space = described(gym.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32)))
+    stored = np.array([[-1, -1], [0, 0], [0.5, -0.5], [1, 1], [7, -7]], np.float32)
+    taken = space.to_environment(stored)
+    assert taken.dtype == np.float32
+    np.testing.assert_array_equal(taken, [[-2, 0], [0, 5], [1, 2.5], [2, 10], [2, 0]])
+    np.testing.assert_array_equal(stored[4], [7, -7])
+
+
+def test_dimensions_without_two_bounds_keep_their_units() -> None:
+    taken = described(LEFT_OPEN).to_environment(np.array([[5.0, -9.0, 0.0]], np.float32))
+    assert taken.dtype == np.float64
+    np.testing.assert_allclose(taken, [[1.0, -2.5, 0.4]], rtol=1e-15)
+    largest = float(np.finfo(np.float32).max)
+    unbounded = described(gym.Box(-largest, largest, (1,), np.float32))
+    np.testing.assert_array_equal(unbounded.to_environment(np.array([[3.0]], np.float32)), [[3.0]])
+
+
+@pytest.mark.parametrize("space", EVERY_SPACE, ids=str)
+def test_extreme_actions_stay_inside_the_space(space: gym.Space[Any]) -> None:
+    ours = described(space)
+    for value in (-1.0, 0.0, 1.0) if isinstance(space, gym.Box) else (0, 1):
+        taken = ours.to_environment(np.full((2, *ours.shape), value, ours.dtype))
+        assert taken.dtype == space.dtype
+        assert space.contains(np.asarray(taken[0])), (value, taken[0])
+
+
+def test_integer_box_actions_are_rounded() -> None:
+    space = described(gym.Box(0, 4, (1,), np.int32))
+    taken = space.to_environment(np.array([[-1], [-0.4], [0.3], [1]], np.float32))
+    np.testing.assert_array_equal(taken, [[0], [1], [3], [4]])
+
+
+def test_discrete_counts_from_zero_when_stored() -> None:
+    space = described(gym.Discrete(4, start=-2))
+    assert space == DiscreteSpace(4, -2)
+    np.testing.assert_array_equal(space.to_environment(np.array([0, 3])), [-2, 1])
+    np.testing.assert_array_equal(space.from_environment(np.array([-2, 1])), [0, 3])
+    assert (
+        described(gym.Discrete(2, dtype=np.int32)).to_environment(np.array([1])).dtype == np.int32
+    )
+
+
+def test_multi_discrete_is_stored_flat_from_zero() -> None:
+    space = described(GRID)
+    stored = np.array([[0, 0, 0, 0], [1, 2, 3, 4]])
+    taken = space.to_environment(stored)
+    np.testing.assert_array_equal(taken, [[[0, 1], [-2, 3]], [[1, 3], [1, 7]]])
+    np.testing.assert_array_equal(space.from_environment(taken), stored)
+
+
+def test_nothing_is_copied_where_nothing_changes() -> None:
+    actions = np.arange(2)
+    assert DiscreteSpace(2).to_environment(actions) is actions
+    pairs = np.zeros((3, 2), np.int64)
+    assert np.shares_memory(MultiDiscreteSpace((2, 2)).to_environment(pairs), pairs)
+    rows = np.zeros((5, 3), np.float32)
+    assert encode(BoxSpace((3,)), rows) is rows
+    assert BoxSpace((3,)).from_environment(rows) is rows
+
+
+def test_encode_boxes() -> None:
+    image = BoxSpace((1, 2, 3), np.dtype(np.uint8), 0, 255)
+    encoded = encode(image, np.array([[[[0, 51, 102], [153, 204, 255]]]], np.uint8))
+    assert encoded.dtype == np.float32
+    expected = np.array([[[[0, 0.2, 0.4], [0.6, 0.8, 1]]]], np.float32)
+    np.testing.assert_array_equal(encoded, expected)
+    ram = BoxSpace((2,), np.dtype(np.uint8), 0, 255)
+    np.testing.assert_array_equal(encode(ram, np.array([[0, 255]], np.uint8)), [[0, 255]])
+
+
+def test_encode_one_hot() -> None:
+    one = encode(DiscreteSpace(3, start=5), np.array([2, 0]))
+    assert one.dtype == np.float32
+    np.testing.assert_array_equal(one, [[0, 0, 1], [1, 0, 0]])
+    several = encode(MultiDiscreteSpace((2, 3)), np.array([[1, 0], [0, 2]]))
+    assert several.dtype == np.float32
+    np.testing.assert_array_equal(several, [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("space", EVERY_SPACE, ids=str)
+def test_encoded_shape_holds_for_any_leading_dimensions(space: gym.Space[Any]) -> None:
+    ours = described(space, "observation")
+    for lead in ((4,), (3, 2)):
+        encoded = encode(ours, np.zeros((*lead, *ours.shape), ours.dtype))
+        assert encoded.shape == (*lead, *encoded_shape(ours))
+        assert encoded.dtype == np.float32
+    assert encoded_size(ours) == np.prod(encoded_shape(ours))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.Dict({"a": gym.Discrete(2)}),
+        gym.Tuple((gym.Discrete(2),)),
+        gym.MultiBinary(3),
+        gym.Text(4),
+        gym.Sequence(gym.Discrete(2)),
+        gym.Box(0, 1, (0,)),
+        None,
+    ],
+    ids=str,
+)
+def test_other_spaces_are_named(space: Any) -> None:
+    for role, pair in (
+        ("observation", (space, gym.Discrete(2))),
+        ("action", (gym.Discrete(2), space)),
+    ):
+        with pytest.raises(InputError) as caught:
+            Spaces.from_gymnasium(*pair)
+        assert caught.value.path == "environment"
+        assert f"the {role} space {space} is not supported" in caught.value.message
+        assert "Box (not empty), Discrete and MultiDiscrete" in caught.value.message
