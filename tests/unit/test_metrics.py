@@ -1,0 +1,127 @@
+"""Metrics: declared once, named as Prometheus wants, bounded, and documented."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.parser import text_string_to_metric_families
+
+from rljob import metrics
+from rljob.metrics import BufferMetrics, LearnerMetrics, Metrics, RolloutMetrics
+
+ROOT = Path(__file__).parents[2]
+SUFFIX = {"seconds": "_seconds", "bytes": "_bytes", "ratio": "_ratio"}
+DECLARED = [(make().role, one) for make in metrics.ROLES for one in make().declared]
+
+
+@pytest.mark.parametrize(("role", "one"), DECLARED, ids=[one.name for _, one in DECLARED])
+def test_name_follows_prometheus(role: str, one: metrics.Declared) -> None:
+    assert re.fullmatch(f"rljob_{role}_[a-z_]+", one.name)
+    assert one.name.endswith("_total") == (one.type == "counter")
+    assert one.name.removesuffix("_total").endswith(SUFFIX.get(one.unit, ""))
+    assert one.help.endswith(".")
+    assert "|" not in one.help
+    assert one.label not in ("job", "role", "replica")
+    assert bool(one.label) == bool(one.values)
+
+
+def test_names_are_unique() -> None:
+    names = [one.name for _, one in DECLARED]
+    assert len(set(names)) == len(names)
+
+
+def test_every_declared_metric_is_served_from_the_start() -> None:
+    for make in metrics.ROLES:
+        made = make()
+        families = {
+            family.name: family
+            for family in text_string_to_metric_families(metrics.render(made.registry).decode())
+        }
+        for one in made.declared:
+            family = families.pop(one.name.removesuffix("_total"))
+            assert family.type == one.type
+            assert family.documentation == one.help
+        assert "process_resident_memory_bytes" in families
+        assert not [name for name in families if name.startswith("rljob_")]
+
+
+def test_every_attribute_is_declared() -> None:
+    kinds = (Counter, Gauge, Histogram, metrics.Labelled)
+    for make in metrics.ROLES:
+        made = make()
+        attributes = [value for value in vars(made).values() if isinstance(value, kinds)]
+        assert len(attributes) == len(made.declared)
+
+
+def test_values_are_served() -> None:
+    made = RolloutMetrics()
+    made.environment_steps.inc(3)
+    made.seconds["acting"].inc(0.5)
+    made.credit_available.set(7)
+    value = made.registry.get_sample_value
+    assert value("rljob_rollout_environment_steps_total") == 3
+    assert value("rljob_rollout_stage_seconds_total", {"stage": "acting"}) == 0.5
+    assert value("rljob_rollout_stage_seconds_total", {"stage": "shipping"}) == 0
+    assert value("rljob_rollout_credit_available_bytes") == 7
+    assert b"_created" not in metrics.render(made.registry)
+
+
+def test_a_return_is_nan_until_there_is_one() -> None:
+    made = LearnerMetrics()
+    value = made.registry.get_sample_value("rljob_learner_mean_return")
+    assert value is not None
+    assert math.isnan(value)
+
+
+def test_two_of_a_role_share_nothing() -> None:
+    one, other = BufferMetrics(), BufferMetrics()
+    one.segments_stored.inc()
+    assert other.registry.get_sample_value("rljob_buffer_segments_stored_total") == 0
+
+
+def test_unknown_stage_is_an_error() -> None:
+    with pytest.raises(KeyError, match="'actin' is not one of environment, acting"):
+        RolloutMetrics().seconds["actin"]
+
+
+def test_open_label_is_bounded() -> None:
+    made = BufferMetrics()
+    for i in range(1000):
+        made.messages_rejected[f"reason-{i}"].inc()
+    text = metrics.render(made.registry).decode()
+    lines = [x for x in text.splitlines() if x.startswith("rljob_buffer_messages_rejected_total{")]
+    assert len(lines) == metrics.OPEN_LABEL_LIMIT + 1
+    counted = made.registry.get_sample_value(
+        "rljob_buffer_messages_rejected_total", {"reason": metrics.OTHER}
+    )
+    assert counted == 1000 - metrics.OPEN_LABEL_LIMIT
+
+
+def test_policy_lag_zero_has_its_own_bucket() -> None:
+    made = BufferMetrics()
+    made.policy_lag.observe(0)
+    made.policy_lag.observe(1)
+    assert (
+        made.registry.get_sample_value("rljob_buffer_policy_lag_versions_bucket", {"le": "0.0"})
+        == 1
+    )
+
+
+def test_documentation_is_the_committed_one() -> None:
+    assert metrics.documentation() == (ROOT / "docs" / "metrics.md").read_text()
+
+
+def test_importing_needs_no_torch() -> None:
+    code = "import sys, rljob.metrics, rljob.health, rljob.checkpoint; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_base_class_has_no_metrics_of_its_own() -> None:
+    made = Metrics()
+    assert made.declared == []
