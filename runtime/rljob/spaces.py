@@ -15,8 +15,8 @@ Every method takes any number of leading dimensions and may return its argument 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,10 +57,16 @@ class BoxSpace:
     high: Bound = math.inf
     environment_dtype: np.dtype[Any] | None = None
 
+    def __str__(self) -> str:
+        low, high = (np.min(self.low), np.max(self.high))
+        return f"Box({low}, {high}, {self.shape}, {self._own})"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         object.__setattr__(self, "environment_dtype", np.dtype(self._own))
+        if not {self.dtype.kind, self._own.kind} <= set("biuf"):
+            raise ValueError(f"a Box holds numbers, not {self.dtype}")
         object.__setattr__(self, "low", _bound(self.low, self.shape))
         object.__setattr__(self, "high", _bound(self.high, self.shape))
 
@@ -70,8 +76,8 @@ class BoxSpace:
 
     @property
     def image(self) -> bool:
-        """Whether `encode` divides by 255: three dimensions of uint8."""
-        return self.dtype == np.uint8 and len(self.shape) == 3
+        """Whether `encode` divides by 255: three dimensions of uint8 up to 255."""
+        return self.dtype == np.uint8 and len(self.shape) == 3 and self.high == 255
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Low and high as float64 `[*shape]`."""
@@ -105,16 +111,6 @@ class BoxSpace:
         """An observation as it is stored."""
         return value.astype(self.dtype, copy=False)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "type": "Box",
-            "shape": list(self.shape),
-            "dtype": self.dtype.name,
-            "low": _bound_to_json(self.low),
-            "high": _bound_to_json(self.high),
-            "environmentDtype": self._own.name,
-        }
-
 
 @dataclass(frozen=True)
 class DiscreteSpace:
@@ -123,6 +119,9 @@ class DiscreteSpace:
     n: int
     start: int = 0
     environment_dtype: np.dtype[Any] = _INT64
+
+    def __str__(self) -> str:
+        return f"Discrete({self.n}{f', start={self.start}' if self.start else ''})"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "environment_dtype", np.dtype(self.environment_dtype))
@@ -143,14 +142,6 @@ class DiscreteSpace:
         """An observation as it is stored, from 0."""
         return _shift(value, -self.start, _INT64)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "type": "Discrete",
-            "n": self.n,
-            "start": self.start,
-            "environmentDtype": self.environment_dtype.name,
-        }
-
 
 @dataclass(frozen=True)
 class MultiDiscreteSpace:
@@ -167,6 +158,9 @@ class MultiDiscreteSpace:
     start: tuple[int, ...] = ()
     environment_shape: tuple[int, ...] = ()
     environment_dtype: np.dtype[Any] = _INT64
+
+    def __str__(self) -> str:
+        return f"MultiDiscrete({list(self.nvec)})"
 
     def __post_init__(self) -> None:
         flat = tuple(int(n) for n in np.asarray(self.nvec).flat)
@@ -209,15 +203,6 @@ class MultiDiscreteSpace:
             value = value.reshape((*value.shape[:lead], len(self.nvec)))
         return _shift(value, -self._start, _INT64)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "type": "MultiDiscrete",
-            "nvec": list(self.nvec),
-            "start": list(self.start),
-            "environmentShape": list(self.environment_shape),
-            "environmentDtype": self.environment_dtype.name,
-        }
-
 
 Space = BoxSpace | DiscreteSpace | MultiDiscreteSpace
 
@@ -246,13 +231,13 @@ class Spaces:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without NaN or infinity; `from_json` gives back an equal object."""
-        return {"observation": self.observation.to_json(), "action": self.action.to_json()}
+        return {"observation": _to_json(self.observation), "action": _to_json(self.action)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Spaces:
         """Raises ValueError where `values` is not what `to_json` writes."""
         try:
-            return cls(_parse(values["observation"]), _parse(values["action"]))
+            return cls(_from_json(values["observation"]), _from_json(values["action"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the description of spaces: {error!r}") from error
 
@@ -340,8 +325,15 @@ def _bound(value: ArrayLike, shape: tuple[int, ...]) -> Bound:
     flat = np.asarray(value, dtype=object).reshape(-1)
     if flat.size not in (1, math.prod(shape)):
         flat = np.broadcast_to(np.asarray(value, dtype=object), shape).reshape(-1)
-    numbers = tuple(each.item() if isinstance(each, np.generic) else each for each in flat)
+    numbers = tuple(_number(each) for each in flat)
     return numbers[0] if all(each == numbers[0] for each in numbers) else numbers
+
+
+def _number(value: Any) -> float:
+    """A Python number; JSON has infinities as text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, (int, float)) else float(value)
 
 
 def _full(bound: Bound, shape: tuple[int, ...]) -> np.ndarray:
@@ -350,32 +342,27 @@ def _full(bound: Bound, shape: tuple[int, ...]) -> np.ndarray:
     return np.full(shape, bound, np.float64)
 
 
-def _bound_to_json(bound: Bound) -> Any:
-    if isinstance(bound, tuple):
-        return [_bound_to_json(each) for each in bound]
-    return str(bound) if math.isinf(bound) else bound
+def _to_json(space: Space) -> dict[str, Any]:
+    kind = next(kind for kind, known in _KINDS.items() if isinstance(space, known))
+    values = {each.name: _plain(getattr(space, each.name)) for each in fields(space)}
+    return {"type": kind, **values}
 
 
-def _bound_from_json(value: Any) -> Bound:
-    if isinstance(value, list):
-        return tuple(cast("Iterable[float]", map(_bound_from_json, value)))
-    return float(value) if isinstance(value, str) else cast("float", value)
+def _from_json(values: Mapping[str, Any]) -> Space:
+    rest = {name: value for name, value in values.items() if name != "type"}
+    return _KINDS[values["type"]](**rest)
 
 
-def _parse(values: Mapping[str, Any]) -> Space:
-    own = np.dtype(values["environmentDtype"])
-    match values["type"]:
-        case "Box":
-            low, high = _bound_from_json(values["low"]), _bound_from_json(values["high"])
-            return BoxSpace(tuple(values["shape"]), np.dtype(values["dtype"]), low, high, own)
-        case "Discrete":
-            return DiscreteSpace(values["n"], values["start"], own)
-        case "MultiDiscrete":
-            return MultiDiscreteSpace(
-                tuple(values["nvec"]),
-                tuple(values["start"]),
-                tuple(values["environmentShape"]),
-                own,
-            )
-        case other:
-            raise ValueError(f"unknown space type {other!r}")
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.dtype):
+        return value.name
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+_KINDS: dict[str, type[Space]] = {
+    "Box": BoxSpace,
+    "Discrete": DiscreteSpace,
+    "MultiDiscrete": MultiDiscreteSpace,
+}

@@ -112,6 +112,13 @@ def not_an_environment() -> int:
     return 3
 
 
+def advised() -> Scripted:
+    """Gymnasium warns of the bounds' precision."""
+    env = Scripted()
+    env.observation_space = spaces.Box(np.zeros(2), np.ones(2), dtype=np.float32)
+    return env
+
+
 def vector(
     num_envs: int, mode: str = "NextStep", more: int = 0
 ) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
@@ -306,9 +313,12 @@ def test_a_space_that_is_not_supported_is_named() -> None:
     assert "the observation space Dict('a': Discrete(2)) is not supported" in caught.value.message
 
 
-def test_gymnasium_advice_is_no_noise() -> None:
-    # Warnings are errors here; this id is out of date, and its factory would say so.
-    Environments(EnvironmentSpec(id="CartPole-v0"), 1).close()
+def test_gymnasium_advice_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gymnasium.logger, "min_level", gymnasium.logger.WARN)
+    with pytest.warns(UserWarning, match="precision lowered"):
+        advised()
+    # Warnings are errors here.
+    Environments(own(advised), 1).close()
 
 
 @pytest.mark.parametrize(

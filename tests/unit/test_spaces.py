@@ -54,7 +54,7 @@ def test_json_round_trip_is_exact(space: gym.Space[Any]) -> None:
 
 
 def test_json_keeps_every_bound() -> None:
-    values = described(LEFT_OPEN).to_json()
+    values = Spaces.from_gymnasium(LEFT_OPEN, LEFT_OPEN).to_json()["action"]
     assert values["low"] == ["-inf", -2.5, 0.1]
     assert values["high"] == [1.0, "inf", 0.7]
     assert described(gym.Box(-(2**62) - 1, 2**62 + 1, (2,), np.int64)).low == -(2**62) - 1
@@ -66,15 +66,24 @@ def test_json_keeps_every_bound() -> None:
     [
         {},
         {"observation": {"type": "Box"}, "action": {}},
+        {"observation": {"type": "Discrete", "n": 2, "m": 3}, "action": {}},
+        {"observation": {"type": "Box", "shape": [1], "dtype": "object"}, "action": {}},
         {
-            "observation": {"type": "Text", "environmentDtype": "int64"},
-            "action": {"type": "Text", "environmentDtype": "int64"},
+            "observation": {"type": "Text"},
+            "action": {"type": "Text"},
         },
     ],
 )
 def test_json_that_describes_no_spaces_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"spaces|space type 'Text'"):
+    with pytest.raises(ValueError, match=r"not the description of spaces|a Box holds numbers"):
         Spaces.from_json(values)
+
+
+def test_spaces_are_written_as_gymnasium_does() -> None:
+    texts = [str(described(space)) for space in EVERY_SPACE]
+    for index in (0, 1, 3, 4, 6):
+        assert texts[index] == str(EVERY_SPACE[index]), index
+    assert texts[-1] == "MultiDiscrete([2, 3, 4, 5])"
 
 
 def test_stored_shape_and_dtype() -> None:
@@ -166,6 +175,8 @@ def test_encode_boxes() -> None:
     np.testing.assert_array_equal(encoded, expected)
     ram = BoxSpace((2,), np.dtype(np.uint8), 0, 255)
     np.testing.assert_array_equal(encode(ram, np.array([[0, 255]], np.uint8)), [[0, 255]])
+    planes = BoxSpace((1, 1, 2), np.dtype(np.uint8), 0, 1)
+    np.testing.assert_array_equal(encode(planes, np.array([[[[0, 1]]]], np.uint8)), [[[[0, 1]]]])
 
 
 def test_encode_one_hot() -> None:
