@@ -1,0 +1,210 @@
+"""A memory-mapped file that holds a buffer's experience and outlives the buffer's process.
+
+What is written to a shared mapping is the kernel's at once, so a killed process loses nothing that it
+wrote, and an acknowledgement may follow the write without a journal or a copy. (A machine that loses
+power may lose what the kernel had not written back.) All space is reserved when the file is made: a
+full disk is an error at the start, never a crash in the middle.
+
+Parts: a head with the description, counters, one row for each actor, one row for each slot, the data.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rljob.errors import RunError
+from rljob.wire.delivery import Receiver
+
+MAGIC = b"RLJARENA"
+FORMAT = 1
+PAGE = 4096
+ACTORS = 1024
+
+COUNTERS = (
+    "segments",
+    "steps",
+    "episodes",
+    "sampled",
+    "evicted",
+    "duplicates",
+)
+"""Counted over all lives of the buffer; uint64 each."""
+
+_HEAD = np.dtype(
+    [
+        ("magic", "S8"),
+        ("format", "<u4"),
+        ("json_bytes", "<u4"),
+        ("id", "<u8"),
+        ("slots", "<u8"),
+        ("data_bytes", "<u8"),
+        ("counters", "<u8", (len(COUNTERS),)),
+    ]
+)
+_RECEIVER = np.dtype([("epoch", "<u8"), ("ack", "<u8"), ("bits", "<u8")])
+# Two copies and which of them counts: a row is replaced by one aligned store, never half.
+_ACTOR = np.dtype([("actor", "<u8"), ("which", "<u8"), ("copy", _RECEIVER, (2,)), ("used", "<u8")])
+_SLOT = np.dtype(
+    [
+        ("stored", "<u8"),
+        ("order", "<u8"),
+        ("actor", "<u8"),
+        ("epoch", "<u8"),
+        ("seq", "<u8"),
+        ("version", "<i8"),
+        ("lineage", "<u8"),
+        ("time", "<f8"),
+    ]
+)
+
+
+def _pages(size: int) -> int:
+    return -(-size // PAGE) * PAGE
+
+
+class Arena:
+    """Slots of experience, with the rows that say what is in them.
+
+    Attributes:
+        id: random, made with the file: the same number means the same experience and counters.
+        description: the JSON object given at creation.
+        slots: structured array `[slots]`; `stored` is 1 for a slot whose data are whole.
+        data: uint8 `[data_bytes]`.
+    """
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        head = np.frombuffer(memory, _HEAD, 1)[0:1]
+        if head["magic"][0] != MAGIC or head["format"][0] != FORMAT:
+            raise RunError("the buffer's file is damaged or of another version of rljob")
+        self.id = int(head["id"][0])
+        self._counters = head["counters"][0]
+        slots, data_bytes = int(head["slots"][0]), int(head["data_bytes"][0])
+        json_bytes = int(head["json_bytes"][0])
+        self.description: dict[str, Any] = json.loads(memory[_HEAD.itemsize :][:json_bytes])
+        at = _pages(_HEAD.itemsize + json_bytes)
+        self._actors = np.frombuffer(memory, _ACTOR, ACTORS, at)
+        at += _pages(self._actors.nbytes)
+        self.slots = np.frombuffer(memory, _SLOT, slots, at)
+        at += _pages(self.slots.nbytes)
+        self.data = np.frombuffer(memory, np.uint8, data_bytes, at)
+        self._rows = {int(row["actor"]): index for index, row in enumerate(self._actors) if row["used"]}
+        self._order = int(self.slots["order"].max(initial=0))
+
+    @classmethod
+    def create(
+        cls, path: Path | None, description: dict[str, Any], slots: int, data_bytes: int
+    ) -> Arena:
+        """Make a new one at `path`, or in this process' memory only when that is None.
+
+        Raises:
+            RunError: when the space is not there.
+        """
+        text = json.dumps(description).encode()
+        size = (
+            _pages(_HEAD.itemsize + len(text))
+            + _pages(ACTORS * _ACTOR.itemsize)
+            + _pages(slots * _SLOT.itemsize)
+            + _pages(data_bytes)
+        )
+        memory = mmap.mmap(-1, size) if path is None else _reserve(path, size)
+        memory[_HEAD.itemsize : _HEAD.itemsize + len(text)] = text
+        head = np.frombuffer(memory, _HEAD, 1)
+        head["format"], head["json_bytes"] = FORMAT, len(text)
+        head["id"] = int.from_bytes(os.urandom(8), "little")
+        head["slots"], head["data_bytes"] = slots, data_bytes
+        # Last: a file without the magic was not finished and is not opened.
+        head["magic"] = MAGIC
+        return cls(memory)
+
+    @classmethod
+    def open(cls, path: Path) -> Arena | None:
+        """The arena that an earlier process left at `path`, or None when there is no whole one."""
+        try:
+            with path.open("r+b") as file:
+                if file.read(len(MAGIC)) != MAGIC:
+                    return None
+                return cls(mmap.mmap(file.fileno(), 0))
+        except FileNotFoundError:
+            return None
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Add to one of `COUNTERS`."""
+        self._counters[COUNTERS.index(name)] += more
+
+    def counter(self, name: str) -> int:
+        return int(self._counters[COUNTERS.index(name)])
+
+    def receiver(self, actor: int) -> Receiver:
+        """What has arrived from an actor; a fresh receiver for an unknown one."""
+        index = self._rows.get(actor)
+        if index is None:
+            return Receiver()
+        row = self._actors[index]
+        state = row["copy"][int(row["which"])]
+        return Receiver(int(state["epoch"]), int(state["ack"]), int(state["bits"]))
+
+    def remember(self, actor: int, receiver: Receiver) -> None:
+        """Write an actor's row; with more than `ACTORS`, the longest unused row is given up."""
+        index = self._rows.get(actor)
+        if index is None:
+            index = int(self._actors["used"].argmin())
+            self._rows.pop(int(self._actors[index]["actor"]), None)
+            self._actors[index] = np.zeros((), _ACTOR)
+            self._actors["actor"][index] = actor
+            self._rows[actor] = index
+        other = 1 - int(self._actors["which"][index])
+        self._actors["copy"][index, other] = (receiver.epoch, receiver.ack, receiver.bits)
+        self._actors["which"][index] = other
+        self._actors["used"][index] = self._order + 1
+
+    def begin(self, slot: int) -> None:
+        """Open a slot for writing: it holds nothing until `commit`."""
+        self.slots["stored"][slot] = 0
+
+
+    def commit(
+        self, slot: int, origin: tuple[int, int, int], stamp: tuple[int, int], time: float
+    ) -> int:
+        """Declare a slot's data whole, after they were written; returns its place in the order.
+
+        Args:
+            origin: (actor, epoch, seq) of the segment.
+            stamp: (lineage, version) of the policy that acted.
+        """
+        self._order += 1
+        lineage, version = stamp
+        self.slots[slot] = (0, self._order, *origin, version, lineage, time)
+        self.slots["stored"][slot] = 1
+        return self._order
+
+    def release(self, slot: int) -> None:
+        """Empty a slot."""
+        self.slots["stored"][slot] = 0
+
+    def stored(self) -> Iterator[int]:
+        """Slots that hold a segment, in the order in which they were stored."""
+        held = np.flatnonzero(self.slots["stored"])
+        yield from (int(slot) for slot in held[np.argsort(self.slots["order"][held])])
+
+
+def _reserve(path: Path, size: int) -> mmap.mmap:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        hint = "; lower buffer.capacity or free some space" if error.errno == errno.ENOSPC else ""
+        raise RunError(
+            f"cannot reserve {size / 2**20:.0f} MiB for the buffer at {path}: {error.strerror}{hint}"
+        ) from error

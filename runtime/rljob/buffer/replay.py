@@ -1,0 +1,199 @@
+"""Transitions in a ring of segments, sampled uniformly or by priority."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rljob.buffer.arena import Arena
+from rljob.buffer.sumtree import SumTree
+from rljob.wire.arrays import ArrayField, Layout
+
+NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row"})
+"""Fields of a segment that a batch does not carry as they are."""
+
+
+def data_bytes(layout: Layout, slots: int) -> int:
+    """Bytes of arena that `slots` segments of a layout need."""
+    return slots * sum(_padded(field) for field in layout.fields)
+
+
+def _padded(field: ArrayField) -> int:
+    return -(-field.nbytes // 64) * 64
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A delivery's worth of batches: arrays `[K, B, ...]` in one payload.
+
+    Attributes:
+        payload: what is sent.
+        versions: policy versions that acted, int64, for up to 64 of the transitions.
+        ages: seconds since these were stored, float64.
+    """
+
+    payload: np.ndarray
+    versions: np.ndarray
+    ages: np.ndarray
+
+
+class ReplayStore:
+    """The ring. Each field is one array over all slots, so that a batch is one `take` a field.
+
+    Args:
+        arena: with `data_bytes(layout, slots)` of data; what it holds already can be sampled.
+        layout: of one segment, see `rljob.algorithms.base`; `next_row` is optional.
+        priority_exponent: 0 for uniform sampling.
+    """
+
+    def __init__(self, arena: Arena, layout: Layout, priority_exponent: float) -> None:
+        self._arena = arena
+        self._slots = len(arena.slots)
+        self._length, self._envs = next(f.shape for f in layout.fields if f.name == "reward")
+        self._rows = self._length * self._envs
+        self._fields: dict[str, np.ndarray] = {}
+        at = 0
+        for field in layout.fields:
+            size = self._slots * _padded(field)
+            self._fields[field.name] = (
+                arena.data[at : at + self._slots * field.nbytes]
+                .view(np.dtype(field.dtype))
+                .reshape(self._slots, *field.shape)
+            )
+            at += size
+        self._flat = {
+            name: array.reshape(array.shape[0] * array.shape[1] * array.shape[2], *array.shape[3:])
+            for name, array in self._fields.items()
+        }
+        self._exponent = priority_exponent
+        self._tree = SumTree(self._slots * self._rows) if priority_exponent else None
+        self._top_priority = 1.0
+        self._held = 0
+        # Slots are filled from 0 on, so those in use are always the first ones.
+        self._used = 0
+        for slot in arena.stored():
+            self._admit(slot)
+        # A slot that a killed process was writing holds nothing, whatever its bytes say.
+        torn = np.flatnonzero(arena.slots["stored"][: self._used] == 0)
+        self._fields["valid"][torn] = False
+        self._next = int(arena.slots["order"].argmin()) if self._used == self._slots else self._used
+
+    @property
+    def held(self) -> int:
+        """Transitions that can be sampled."""
+        return self._held
+
+    @property
+    def fill(self) -> float:
+        """Share of the slots in use, in [0, 1]."""
+        return self._used / self._slots
+
+    def put(
+        self,
+        arrays: dict[str, np.ndarray],
+        origin: tuple[int, int, int],
+        stamp: tuple[int, int],
+        now: float,
+    ) -> int:
+        """Store a segment over the oldest one; returns how many segments that evicted (0 or 1)."""
+        slot = self._next
+        evicted = int(self._arena.slots["stored"][slot])
+        if evicted:
+            self._held -= int(np.count_nonzero(self._fields["valid"][slot]))
+        self._arena.begin(slot)
+        for name, array in arrays.items():
+            self._fields[name][slot] = array
+        self._arena.commit(slot, origin, stamp, now)
+        self._admit(slot)
+        self._next = (slot + 1) % self._slots
+        return evicted
+
+    def _admit(self, slot: int) -> None:
+        valid = self._fields["valid"][slot].reshape(-1)
+        self._held += int(np.count_nonzero(valid))
+        self._used = max(self._used, slot + 1)
+        if self._tree is not None:
+            leaves = np.arange(slot * self._rows, (slot + 1) * self._rows)
+            self._tree.set(leaves, valid * self._top_priority**self._exponent)
+
+    def sample(self, count: int, batch: int, rng: np.random.Generator, now: float) -> Sampled:
+        """Draw `count` batches of `batch` transitions, with replacement.
+
+        The payload holds `action`, `reward`, `terminated` and the algorithm's fields as they were
+        stored, `observation` and `next_observation`; for prioritised replay also `key` (uint64, for
+        `reprioritise`), `probability` (float64) and `stored` (int64), the transitions drawn from.
+        """
+        rows = self._draw(count * batch, rng)
+        fields = self._batch_fields(count, batch)
+        payload, out = Layout(fields).allocate()
+        for name, array in out.items():
+            if name in self._flat and name not in NOT_SAMPLED:
+                flat = array.reshape(rows.shape[0], *array.shape[2:])
+                np.take(self._flat[name], rows, axis=0, out=flat, mode="clip")
+        slots = rows // self._rows
+        observation_rows = rows + slots * self._envs
+        if "next_row" in self._flat:
+            within = self._flat["next_row"].take(rows).astype(np.int64) * self._envs
+            following = slots * (self._rows + self._envs) + within + rows % self._envs
+        else:
+            following = observation_rows + self._envs
+        source = self._flat["observation"]
+        for name, index in (("observation", observation_rows), ("next_observation", following)):
+            flat = out[name].reshape(rows.shape[0], *out[name].shape[2:])
+            np.take(source, index, axis=0, out=flat, mode="clip")
+        if self._tree is not None:
+            order = self._arena.slots["order"][slots]
+            out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)
+            out["probability"].reshape(-1)[:] = self._tree.get(rows) / self._tree.total
+            out["stored"][...] = self._held
+        some = self._arena.slots[slots[:64]]
+        return Sampled(payload, some["version"].copy(), now - some["time"])
+
+    def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
+        """Set priorities of sampled transitions; those overwritten meanwhile are left alone.
+
+        Args:
+            keys: uint64 `[n]` as sampled.
+            priorities: positive and finite float `[n]`; others are left out.
+        """
+        if self._tree is None:
+            return
+        rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        inside = rows < self._slots * self._rows
+        rows = np.where(inside, rows, 0)
+        current = self._arena.slots["order"][rows // self._rows] == keys >> np.uint64(32)
+        fit = inside & current & np.isfinite(priorities) & (priorities > 0)
+        if fit.any():
+            self._top_priority = max(self._top_priority, float(priorities[fit].max()))
+            self._tree.set(rows[fit], priorities[fit].astype(np.float64) ** self._exponent)
+
+    def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        rows = self._propose(count, rng)
+        valid = self._flat["valid"]
+        wrong = np.flatnonzero(~valid[rows])
+        while len(wrong):
+            rows[wrong] = self._propose(len(wrong), rng)
+            wrong = wrong[~valid[rows[wrong]]]
+        return rows
+
+    def _propose(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        if self._tree is not None:
+            return self._tree.find(rng.random(count) * self._tree.total)
+        return rng.integers(0, self._used * self._rows, count)
+
+    def _batch_fields(self, count: int, batch: int) -> tuple[ArrayField, ...]:
+        fields = [
+            ArrayField(name, array.dtype.name, (count, batch, *array.shape[1:]))
+            for name, array in self._flat.items()
+            if name not in NOT_SAMPLED
+        ]
+        observation = self._flat["observation"]
+        for name in ("observation", "next_observation"):
+            shape = (count, batch, *observation.shape[1:])
+            fields.append(ArrayField(name, observation.dtype.name, shape))
+        if self._tree is not None:
+            fields.append(ArrayField("key", "uint64", (count, batch)))
+            fields.append(ArrayField("probability", "float64", (count, batch)))
+            fields.append(ArrayField("stored", "int64", (count, batch)))
+        return tuple(fields)

@@ -1,0 +1,54 @@
+"""A binary tree of sums over numpy arrays, for drawing leaves with probability proportional to value.
+
+Schaul et al. 2016, "Prioritized Experience Replay", appendix B.2.1 (https://arxiv.org/abs/1511.05952),
+with every operation on whole arrays of leaves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class SumTree:
+    """Args:
+    leaves: number of values, all 0 at first.
+    """
+
+    def __init__(self, leaves: int) -> None:
+        self._depth = max(1, (leaves - 1).bit_length())
+        self._base = 1 << self._depth
+        self._nodes = np.zeros(2 * self._base, np.float64)
+
+    @property
+    def total(self) -> float:
+        return float(self._nodes[1])
+
+    def get(self, leaves: np.ndarray) -> np.ndarray:
+        """Values float64 of int64 leaves, any shape."""
+        values: np.ndarray = self._nodes[leaves + self._base]
+        return values
+
+    def set(self, leaves: np.ndarray, values: np.ndarray) -> None:
+        """Set values; of a leaf that stands twice, the last value counts.
+
+        Args:
+            leaves: int64 `[n]`.
+            values: not negative, `[n]` or one for all.
+        """
+        nodes = leaves + self._base
+        self._nodes[nodes] = values
+        while len(nodes) and nodes[0] > 1:
+            nodes = np.unique(nodes >> 1)
+            self._nodes[nodes] = self._nodes[2 * nodes] + self._nodes[2 * nodes + 1]
+
+    def find(self, mass: np.ndarray) -> np.ndarray:
+        """The leaf in which each mass in [0, total) falls: int64 of the same shape."""
+        mass = mass.copy()
+        nodes = np.ones(mass.shape, np.int64)
+        for _ in range(self._depth):
+            nodes <<= 1
+            left = self._nodes[nodes]
+            right = mass >= left
+            mass -= left * right
+            nodes += right
+        return nodes - self._base

@@ -1,0 +1,21 @@
+"""`rljob keys`: CURVE keys for roles that talk over tcp."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("folder", type=Path, help="where to write the keys; made if absent")
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Mint a pair for each role."""
+    from rljob.wire.keys import mint
+
+    mint(arguments.folder)
+    print(f"keys of rollout, buffer, learner and evaluator are in {arguments.folder}")
+    return 0

@@ -1,0 +1,43 @@
+"""`rljob`: parses the command line and hands over; imports nothing that takes time."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from rljob.errors import RLJobError
+
+COMMANDS = {
+    "run": "train an RLJob on this machine",
+    "eval": "play greedy episodes of a trained policy",
+    "role": "run one role of a job: rollout, buffer, learner or evaluator",
+    "keys": "make the CURVE keys of a job whose roles talk over tcp",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 2 for input, 1 for a failure, 128 + signal."""
+    parser = argparse.ArgumentParser(
+        prog="rljob", description="Reinforcement-learning training, on one machine or on Kubernetes."
+    )
+    from rljob import __version__
+
+    parser.add_argument("--version", action="version", version=f"rljob {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            importlib.import_module(f"rljob.cli.{name}").configure(sub)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.handle(parsed))
+    except RLJobError as error:
+        if parsed.debug:
+            raise
+        print(error, file=sys.stderr)
+        return error.exit_code

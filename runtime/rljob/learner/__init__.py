@@ -1,0 +1,8 @@
+"""The learner: turns experience into policy versions.
+
+source     deliveries from the buffer
+publish    policy versions to whoever acts
+progress   what the run has reached, and when it ends    pure
+saving     checkpoints beside the training
+loop       the process
+"""

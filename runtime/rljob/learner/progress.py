@@ -1,0 +1,115 @@
+"""What a run has reached, and whether that is enough. Pure; the clock is an argument."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rljob.spec import StopSpec
+
+WINDOW_EPISODES = 100
+"""Training episodes in the mean return."""
+
+
+@dataclass
+class Progress:
+    """Counters of a run over all lives of its learner.
+
+    Attributes:
+        steps: environment steps: on-policy those trained on, with replay those stored.
+        seconds: spent training, earlier lives included.
+    """
+
+    steps: int = 0
+    episodes: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    best_return: float | None = None
+    _returns: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW_EPISODES))
+
+    def ended(self, episodes: np.ndarray) -> None:
+        """Take episodes float64 `[E, 2]` of return and length, in the order in which they ended."""
+        for value in episodes[:, 0]:
+            self._returns.append(float(value))
+        self.episodes += len(episodes)
+        mean = self.mean_return
+        if mean is not None and len(self._returns) == WINDOW_EPISODES:
+            self.best_return = mean if self.best_return is None else max(self.best_return, mean)
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean return of the last 100 training episodes, or of all when there were fewer."""
+        return sum(self._returns) / len(self._returns) if self._returns else None
+
+    @property
+    def last_return(self) -> float | None:
+        return self._returns[-1] if self._returns else None
+
+    def reached(self, stop: StopSpec) -> str:
+        """The reason to stop, or the empty text.
+
+        The mean return counts only over a full window: a lucky first episode ends no run.
+        """
+        mean = self.mean_return
+        if stop.mean_return is not None and mean is not None:
+            if len(self._returns) == WINDOW_EPISODES and mean >= stop.mean_return:
+                return "MeanReturnReached"
+        if stop.steps is not None and self.steps >= stop.steps:
+            return "StepsReached"
+        if stop.duration is not None and self.seconds >= stop.duration.seconds:
+            return "DurationReached"
+        return ""
+
+    def share(self, stop: StopSpec) -> float:
+        """How much of the budget is used, in [0, 1]: by steps, else by time, else 0.
+
+        Schedules follow it. The mean return has no part in it: a schedule must not jump when
+        learning does, and a run in strict mode must not look at the clock.
+        """
+        if stop.steps is not None:
+            return min(1.0, self.steps / stop.steps)
+        if stop.duration is not None:
+            return min(1.0, self.seconds / stop.duration.seconds)
+        return 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "episodes": self.episodes,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "best_return": self.best_return,
+            "returns": list(self._returns),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Progress:
+        values = dict(value)
+        progress = cls(**{name: values[name] for name in values if name != "returns"})
+        progress._returns.extend(values["returns"])
+        return progress
+
+
+@dataclass
+class StoredSteps:
+    """Counts the steps that the buffer stored, over lives of the learner and of the buffer.
+
+    The buffer's own count starts anew with each arena (its file of experience), so only differences
+    within one arena are taken.
+
+    Args:
+        arena: whose count was seen last, or None.
+        seen: that count.
+    """
+
+    arena: int | None = None
+    seen: int = 0
+
+    def more(self, arena: int, steps: int) -> int:
+        """Steps stored since the last look; all of a new arena's."""
+        before = self.seen if arena == self.arena else 0
+        self.arena, self.seen = arena, steps
+        return max(0, steps - before)

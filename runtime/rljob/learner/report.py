@@ -1,0 +1,143 @@
+"""What the learner tells the outside: `metrics.jsonl`, `result.json`, and its Prometheus metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from collections import deque
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rljob.learner.progress import Progress
+from rljob.metrics import LearnerMetrics
+
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+REPORT_EVERY = 0.25
+"""Seconds between two lines of `metrics.jsonl`; later in a run ten times as long."""
+RECENT_UPDATES = 200
+PACKAGES = ("rljob", "torch", "gymnasium", "numpy")
+
+
+class Reporter:
+    """Collects over updates and writes a line now and then."""
+
+    def __init__(self, folder: Path, metrics: LearnerMetrics) -> None:
+        self._metrics = metrics
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
+        self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
+        self._values: dict[str, float] = {}
+        self._numbers: dict[str, float] = {}
+        self._before = (0.0, 0, 0)
+        self._waited = 0.0
+        self._started = self._last = time.monotonic()
+
+    def statistics(self, numbers: dict[str, float]) -> None:
+        """Take what the buffer says of itself."""
+        self._numbers = numbers
+
+    def waited(self, seconds: float) -> None:
+        self._waited += seconds
+        self._metrics.seconds["data_wait"].inc(seconds)
+
+    def updated(self, values: dict[str, float], lags: list[int], samples: int, steps: int) -> None:
+        """Take one update: what the algorithm reports, how old its experience was."""
+        self._values = values
+        self._lags.extend(lags)
+        for lag in lags:
+            self._metrics.policy_lag.observe(lag)
+        self._metrics.updates.inc()
+        self._metrics.samples.inc(samples)
+        self._metrics.steps_consumed.inc(steps)
+
+    def due(self, now: float) -> bool:
+        every = REPORT_EVERY if now - self._started < 60 else 10 * REPORT_EVERY
+        return now - self._last >= every
+
+    def write(self, now: float, progress: Progress, version: int, saved: Any) -> dict[str, Any]:
+        """Write a line; returns it."""
+        elapsed = max(1e-9, now - self._last)
+        _, steps, updates = self._before
+        lags = np.array(self._lags or [0])
+        numbers = self._numbers
+        record = {
+            "time": round(time.time(), 3),
+            "seconds": round(progress.seconds, 3),
+            "steps": progress.steps,
+            "episodes": progress.episodes,
+            "updates": progress.updates,
+            "meanReturn": progress.mean_return,
+            "bestReturn": progress.best_return,
+            "stepsPerSecond": round((progress.steps - steps) / elapsed, 1),
+            "updatesPerSecond": round((progress.updates - updates) / elapsed, 1),
+            "policyVersion": version,
+            "lagP50": int(np.percentile(lags, 50)),
+            "lagP95": int(np.percentile(lags, 95)),
+            "bufferFill": round(numbers.get("fill", 0.0), 4),
+            "rolloutsReady": int(numbers.get("rollouts", 0)),
+            "rolloutsWaiting": round(numbers.get("rollouts_waiting", 0.0), 4),
+            "learnerWaiting": round(min(1.0, self._waited / elapsed), 4),
+            "evicted": int(numbers.get("evicted", 0)),
+            "duplicates": int(numbers.get("duplicates", 0)),
+            "checkpoint": saved,
+            "metrics": {name: round(value, 6) for name, value in self._values.items()},
+        }
+        self._file.write(json.dumps(_finite(record)) + "\n")
+        self._expose(progress, version)
+        self._before, self._waited, self._last = (now, progress.steps, progress.updates), 0.0, now
+        return record
+
+    def close(self) -> None:
+        self._file.close()
+
+    def start(self, progress: Progress) -> None:
+        """Begin counting from a resumed run's numbers."""
+        self._before = (0.0, progress.steps, progress.updates)
+        self._started = self._last = time.monotonic()
+
+    def _expose(self, progress: Progress, version: int) -> None:
+        metrics = self._metrics
+        metrics.policy_version.set(version)
+        for gauge, value in (
+            (metrics.mean_return, progress.mean_return),
+            (metrics.best_return, progress.best_return),
+            (metrics.episode_return, progress.last_return),
+        ):
+            if value is not None:
+                gauge.set(value)
+        for name, number in self._values.items():
+            metrics.metric[name].set(number)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write `result.json` whole or not at all."""
+    temporary = folder / f".{RESULT}.{os.getpid()}"
+    temporary.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / RESULT)

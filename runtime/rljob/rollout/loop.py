@@ -1,0 +1,214 @@
+"""The rollout process: wait for credit and weights, collect a segment, ship it, again."""
+
+from __future__ import annotations
+
+import time
+
+from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms.base import Algorithm, OnPolicy
+from rljob.plan import OnPolicyData, Plan, ReplayData
+from rljob.envs import Environments
+from rljob.errors import RunError
+from rljob.health import Health
+from rljob.metrics import RolloutMetrics
+from rljob.nets import Engine, build_engine
+from rljob.policy import PolicyWeights
+from rljob.role import RoleContext, actor_number
+from rljob.rollout.collect import Collector
+from rljob.rollout.ship import Shipper
+from rljob.spaces import Spaces
+from rljob.spec import RLJobSpec
+from rljob.wire.arrays import ArrayField, Layout
+from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.sockets import Wire
+from rljob.wire.subscription import Subscription
+from rljob.wire.weights import NOTHING, Stamp
+
+SERVICE_EVERY = 0.25
+"""Seconds after which the sockets are looked after in the middle of a segment."""
+WAIT = 0.1
+"""Longest sleep in seconds before the loop looks around again."""
+DRAIN_SECONDS = 1.0
+"""How long the last segments are waited for at the end."""
+
+
+def main(context: RoleContext) -> None:
+    """Run until asked to stop.
+
+    Raises:
+        InputError: when environment, algorithm or network cannot be used.
+        RunError: when the environment fails or the buffer refuses this rollout.
+    """
+    spec = context.job.spec
+    environments = Environments(spec.environment, spec.rollout.envs_per_replica)
+    algorithm_class = resolve_algorithm(spec.algorithm)
+    algorithm = algorithm_class(load_config(spec.algorithm), environments.spaces)
+    engine = build_engine(
+        spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
+    )
+    metrics = RolloutMetrics()
+    health, server = context.observe(metrics)
+    wire = context.wire(lambda _, reason: metrics.weights_rejected[reason].inc())
+    try:
+        endpoints = buffer_endpoints(context.buffer)
+        plan = make_plan(spec, environments.spaces, algorithm)
+        shipper = Shipper(
+            wire.connect(endpoints.experience, context.name, "buffer"),
+            plan,
+            actor_number(context.name),
+            context.started,
+            metrics,
+            context.tracer(),
+        )
+        subscription = Subscription(
+            wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        )
+        collector = Collector(
+            environments, engine, algorithm, plan.length, spec.rollout.envs_per_replica
+        )
+        Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
+    finally:
+        wire.close()
+        server.close()
+        environments.close()
+
+
+def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
+    """What this job's segments look like and how they are used."""
+    data = algorithm.data
+    length, envs = data.segment_length, spec.rollout.envs_per_replica
+    observation, action = spaces.observation, spaces.action
+    arrays = [
+        ("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
+        ("action", action.dtype.name, (length, envs, *action.shape)),
+        ("reward", "float32", (length, envs)),
+        ("terminated", "bool", (length, envs)),
+        ("truncated", "bool", (length, envs)),
+        ("valid", "bool", (length, envs)),
+        *((field.name, field.dtype, (length, envs, *field.shape)) for field in algorithm.fields),
+    ]
+    use: OnPolicyData | ReplayData
+    if isinstance(data, OnPolicy):
+        use = OnPolicyData(data.segments_per_batch or spec.rollout.replicas)
+    else:
+        use = ReplayData(
+            data.batch_size,
+            data.min_size,
+            data.samples_per_insert,
+            data.priority_exponent,
+            data.updates_per_publish,
+        )
+    layout = Layout(tuple(ArrayField(*array) for array in arrays))
+    return Plan(layout, use, spaces.to_json())
+
+
+class Rollout:
+    """The loop of one rollout."""
+
+    def __init__(
+        self,
+        context: RoleContext,
+        collector: Collector,
+        engine: Engine,
+        shipper: Shipper,
+        subscription: Subscription,
+        wire: Wire,
+        metrics: RolloutMetrics,
+        health: Health,
+    ) -> None:
+        self._context = context
+        self._collector = collector
+        self._engine = engine
+        self._shipper = shipper
+        self._subscription = subscription
+        self._wire = wire
+        self._metrics = metrics
+        self._health = health
+        self._stamp: Stamp = NOTHING
+        self._scalars: dict[str, float] = {}
+        self._serviced_at = 0.0
+        self._reset_at: Stamp | None = None
+        self._waited = [0.0, 0.0]
+
+    def run(self) -> None:
+        """Collect and ship until asked to stop, then wait a moment for the last acknowledgements."""
+        strict = self._context.job.spec.strict
+        seed = (self._context.seed, self._context.index, self._context.attempt)
+        if not strict:
+            self._collector.reset(seed)
+        while not self._context.stopping():
+            self._wait_until_ready()
+            if self._context.stopping():
+                break
+            if strict:
+                self._reset_at_boundary()
+            self._segment()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self._shipper.unacked and time.monotonic() < deadline:
+            self._look_after(time.monotonic())
+            self._wire.wait(WAIT)
+
+    def _segment(self) -> None:
+        frame = self._shipper.frame()
+        collector, seconds = self._collector, self._metrics.seconds
+        before = collector.acting_seconds, collector.environment_seconds
+        episodes = collector.collect(frame.arrays, self._scalars, self._between_steps)
+        shipped_at = time.monotonic()
+        self._shipper.ship(frame, episodes, self._stamp, shipped_at)
+        self._look_after(time.monotonic())
+        seconds["acting"].inc(collector.acting_seconds - before[0])
+        seconds["environment"].inc(collector.environment_seconds - before[1])
+        seconds["shipping"].inc(time.monotonic() - shipped_at)
+        self._metrics.environment_steps.inc(int(frame.arrays["valid"].sum()))
+        self._metrics.episodes.inc(len(episodes))
+
+    def _wait_until_ready(self) -> None:
+        started = now = time.monotonic()
+        self._look_after(now)
+        stage = "credit_wait"
+        while not self._shipper.ready(self._stamp) and not self._context.stopping():
+            stage = "weights_wait" if self._shipper.credited else "credit_wait"
+            self._wire.wait(WAIT)
+            now = time.monotonic()
+            self._look_after(now)
+        self._metrics.seconds[stage].inc(now - started)
+        if stage == "credit_wait":
+            self._waited[0] += now - started
+
+    def _between_steps(self) -> None:
+        now = time.monotonic()
+        if now - self._serviced_at > SERVICE_EVERY:
+            self._shipper.service(now)
+            self._serviced_at = now
+            self._health.beat()
+
+    def _look_after(self, now: float) -> None:
+        """Sockets and weights; only between segments, so that one segment has one policy version."""
+        waited, since = self._waited
+        if now - since > 1.0:
+            self._shipper.waiting = min(1.0, waited / (now - since))
+            self._waited = [0.0, now]
+        self._shipper.service(now)
+        self._serviced_at = now
+        self._health.beat()
+        payload = self._subscription.newest(now)
+        if payload is None:
+            return
+        try:
+            weights = PolicyWeights.decode(payload)
+            self._engine.load(weights.tensors)
+        except RunError:
+            self._metrics.weights_rejected["unreadable"].inc()
+            raise
+        self._scalars = weights.scalars
+        self._stamp = self._subscription.stamp
+        self._metrics.weights_applied.inc()
+        self._metrics.policy_version.set(self._stamp[1])
+
+    def _reset_at_boundary(self) -> None:
+        """In strict mode the learner marks versions at which a run can be resumed; from each of them
+        on, what happens depends on nothing before it: new episodes, new random numbers."""
+        boundary = int(self._scalars.get("boundary", 0)), self._context.index
+        if boundary != self._reset_at:
+            self._reset_at = boundary
+            self._collector.reset((self._context.seed, *boundary))

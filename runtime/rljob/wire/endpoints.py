@@ -1,0 +1,80 @@
+"""Names of the four sockets of a job, for sockets files on one machine and for tcp.
+
+The buffer binds two (experience from rollouts, samples to the learner), the learner one (weights).
+A role is told one address for each of the two:
+
+* `ipc:///run/x/buffer` → `ipc:///run/x/buffer.experience`, `ipc:///run/x/buffer.samples`
+* `tcp://host:7400`     → `tcp://host:7400`, `tcp://host:7401`
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from rljob.errors import InputError
+
+MAX_IPC_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux (unix(7)), less the terminating zero."""
+
+
+@dataclass(frozen=True)
+class BufferEndpoints:
+    """Where the buffer's sockets are."""
+
+    experience: str
+    samples: str
+
+
+def buffer_endpoints(address: str) -> BufferEndpoints:
+    """The buffer's endpoints; raises InputError for an address that is none."""
+    scheme, rest = _split(address, ports=2)
+    if scheme == "ipc":
+        return BufferEndpoints(
+            _ipc(f"{rest}.experience"),
+            _ipc(f"{rest}.samples"),
+        )
+    host, port = rest.rsplit(":", 1)
+    return BufferEndpoints(address, f"tcp://{host}:{int(port) + 1}")
+
+
+def weights_endpoint(address: str) -> str:
+    """The learner's endpoint; raises InputError for an address that is none."""
+    scheme, rest = _split(address, ports=1)
+    return _ipc(f"{rest}.weights") if scheme == "ipc" else address
+
+
+def is_private(address: str) -> bool:
+    """Whether only this machine can reach the address: without keys, no other is allowed."""
+    parts = urlsplit(address)
+    if parts.scheme == "ipc":
+        return True
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _split(address: str, ports: int) -> tuple[str, str]:
+    scheme, found, rest = address.partition("://")
+    if found and scheme == "ipc" and rest.startswith("/"):
+        return scheme, rest
+    if found and scheme == "tcp":
+        host, _, port = rest.rpartition(":")
+        if host and port.isdecimal() and 1 <= int(port) <= 65536 - ports:
+            return scheme, rest
+    raise InputError(
+        f"{address!r} is no address; use ipc:///absolute/path or tcp://host:port "
+        f"with a port of 1 to {65536 - ports}"
+    )
+
+
+def _ipc(path: str) -> str:
+    if len(path.encode()) > MAX_IPC_PATH_BYTES:
+        raise InputError(
+            f"the path of the socket {path} is longer than {MAX_IPC_PATH_BYTES} bytes; "
+            "use a shorter folder"
+        )
+    return f"ipc://{path}"

@@ -1,0 +1,223 @@
+"""The only module that knows zmq: every socket option is set here, once, with its reason.
+
+A server socket is a ROUTER that many clients reach; a client socket is a DEALER. All messages are two
+frames, header and payload. Neither side infers delivery from a send: that is what `delivery` is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import zmq
+import zmq.auth.thread
+
+from rljob.errors import InputError, RunError
+from rljob.wire.endpoints import is_private
+from rljob.wire.keys import Keys
+from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected, decode
+
+ZERO_COPY_BYTES = 64 * 1024
+"""Payloads of at least this size are sent without a copy; below, the bookkeeping costs more."""
+LINGER_MS = 500
+
+Client = bytes
+"""A ROUTER's name for one connected client."""
+
+
+def new_keypair() -> tuple[bytes, bytes]:
+    """A CURVE pair (public, secret) as Z85."""
+    public, secret = zmq.curve_keypair()
+    return public, secret
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One well-formed message; `payload` shares memory with what zmq received."""
+
+    client: Client
+    header: Header
+    payload: memoryview
+
+
+class Wire:
+    """The sockets of one process: a context, its authenticator, and a poll over all of them.
+
+    Args:
+        job: the job's number, in every header.
+        keys: this role's CURVE keys; None leaves the sockets open, which only ipc and loopback may be.
+        rejected: called with sender and reason of every message that is dropped as malformed.
+    """
+
+    def __init__(self, job: int, keys: Keys | None, rejected: Callable[[Client, str], None]) -> None:
+        self.job = job
+        self._keys = keys
+        self._rejected = rejected
+        self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._sockets: list[Endpoint] = []
+        self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
+        self._awake, self._alarm = socket.socketpair()
+        self._awake.setblocking(False)
+        self._alarm.setblocking(False)
+        self._poller.register(self._awake.fileno(), zmq.POLLIN)
+
+    def serve(self, address: str, name: str) -> Endpoint:
+        """Bind a socket; `name` is one of `keys.ALLOWED` and its ZAP domain."""
+        self._check(address)
+        server = self._socket(zmq.ROUTER)
+        # A full queue or an unknown client is an error to handle, never a message dropped in silence.
+        server.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # A restarted client with the same name takes over from its dead connection.
+        server.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        server.setsockopt(zmq.BACKLOG, 1024)
+        if self._keys is not None:
+            self._authenticate(name, self._keys)
+            server.setsockopt(zmq.CURVE_SERVER, 1)
+            server.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
+            server.setsockopt(zmq.ZAP_DOMAIN, name.encode())
+            # Without this, a missing ZAP handler lets everybody in.
+            server.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        try:
+            server.bind(address)
+        except zmq.ZMQError as error:
+            server.close()
+            raise RunError(f"cannot listen on {address}: {error.strerror}") from error
+        return self._register(server)
+
+    def connect(self, address: str, identity: str, server_role: str) -> Endpoint:
+        """Connect a socket to the one that `server_role` binds; it may come up later."""
+        self._check(address)
+        client = self._socket(zmq.DEALER)
+        client.setsockopt(zmq.IDENTITY, identity.encode())
+        if self._keys is not None:
+            client.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.public)
+            client.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
+            client.setsockopt(zmq.CURVE_SERVERKEY, self._keys.others[server_role])
+        client.connect(address)
+        return self._register(client)
+
+    def wait(self, seconds: float) -> None:
+        """Return when any socket may be read, when `wake` was called, or after `seconds`."""
+        ready = self._poller.poll(max(0, int(seconds * 1000 + 0.5)))
+        if any(which == self._awake.fileno() for which, _ in ready):
+            self._awake.recv(4096)
+
+    def wake(self) -> None:
+        """Make `wait` return; the one method that another thread may call."""
+        with contextlib.suppress(BlockingIOError):
+            self._alarm.send(b"\0")
+
+    def close(self) -> None:
+        """Close everything; what is queued gets `LINGER_MS` to leave."""
+        for endpoint in self._sockets:
+            endpoint.socket.close(LINGER_MS)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.term()
+        self._awake.close()
+        self._alarm.close()
+
+    def _check(self, address: str) -> None:
+        if self._keys is None and not is_private(address):
+            raise InputError(
+                f"{address} can be reached from other machines; give --keys (see rljob keys)"
+            )
+
+    def _register(self, made: zmq.Socket[bytes]) -> Endpoint:
+        endpoint = Endpoint(made, self.job, self._rejected)
+        self._sockets.append(endpoint)
+        self._poller.register(made, zmq.POLLIN)
+        return endpoint
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        made: zmq.Socket[bytes] = self._context.socket(kind)
+        made.setsockopt(zmq.LINGER, LINGER_MS)
+        # Credit bounds what is in flight. A high-water mark that ever triggered would drop at a ROUTER.
+        made.setsockopt(zmq.SNDHWM, 0)
+        made.setsockopt(zmq.RCVHWM, 0)
+        made.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES)
+        # TCP cannot tell a frozen process from a quiet one; these notice it within 4 s.
+        made.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        made.setsockopt(zmq.HEARTBEAT_TTL, 3000)
+        made.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        made.setsockopt(zmq.CONNECT_TIMEOUT, 3000)
+        # libzmq backs off without jitter; a random start keeps a fleet from returning all at once.
+        made.setsockopt(zmq.RECONNECT_IVL, random.SystemRandom().randint(20, 120))
+        made.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        made.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        made.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
+        made.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 10)
+        made.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+        return made
+
+    def _authenticate(self, domain: str, keys: Keys) -> None:
+        if self._authenticator is None:
+            self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
+            self._authenticator.start()
+        allowed = frozenset(zmq.utils.z85.decode(key) for key in keys.allowed(domain))
+
+        class Provider:
+            def callback(self, its_domain: str, key: bytes) -> bool:
+                return zmq.utils.z85.decode(key) in allowed if len(key) == 40 else key in allowed
+
+        self._authenticator.configure_curve_callback(domain, Provider())
+
+
+class Endpoint:
+    """One socket; used by the thread that polls it."""
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], job: int, rejected: Callable[[Client, str], None]
+    ) -> None:
+        self.socket = socket
+        self._job = job
+        self._rejected = rejected
+        self._is_router = socket.type == zmq.ROUTER
+
+    def send(self, client: Client, header: Header, payload: bytes | memoryview = b"") -> bool:
+        """Send one message; False when the client is not connected.
+
+        A large payload must stay as it is until it has left: until an acknowledgement, or for ever.
+        """
+        header.job = self._job
+        header.size = len(payload)
+        copy = len(payload) < ZERO_COPY_BYTES
+        frames: list[bytes | memoryview] = [header.encode(), payload]
+        if self._is_router:
+            frames.insert(0, client)
+        try:
+            last = len(frames) - 1
+            for index, frame in enumerate(frames):
+                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < last else 0)
+                self.socket.send(frame, flags, copy=copy or index < last)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return False
+            raise
+        return True
+
+    def receive(self, most: int = 256) -> Iterator[Message]:
+        """The well-formed messages that wait here, at most `most`; others are counted and dropped."""
+        expected = 3 if self._is_router else 2
+        for _ in range(most):
+            try:
+                frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            client = frames[0].bytes if self._is_router and frames else b""
+            try:
+                if len(frames) != expected:
+                    raise Rejected("frames", str(len(frames)))
+                payload = frames[-1].buffer
+                header = decode(frames[-2].buffer, len(payload), self._job)
+            except Rejected as rejected:
+                self._rejected(client, rejected.reason)
+                continue
+            yield Message(client, header, payload)

@@ -1,0 +1,181 @@
+"""Transfer of policy versions: newest only, checked, whole or not at all.
+
+Pure state machines. A client says which version it has (`WANT`); the server answers at once when it
+has a newer one, otherwise when it next publishes. So there is one mechanism for the first version, for
+every later one, for a late joiner and for a lost message (a client repeats itself after a second).
+
+A payload travels in chunks of at most `CHUNK_BYTES`, `WINDOW` of them unasked for; the next `WANT`,
+which says how far the transfer has come, asks for more. Each chunk carries the sha256 of the whole.
+
+Versions are ordered by (lineage, version): a learner that restarted from a checkpoint begins a new
+lineage with a lower version. Within a lineage no version is applied after a higher one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+CHUNK_BYTES = 1024 * 1024
+DIGEST_BYTES = 32
+WINDOW = 8
+MAX_WEIGHTS_BYTES = 8 * 1024**3
+
+Stamp = tuple[int, int]
+"""(lineage, version)"""
+NOTHING: Stamp = (0, -1)
+
+
+@dataclass(frozen=True)
+class Published:
+    """One policy version as it travels."""
+
+    stamp: Stamp
+    payload: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, stamp: Stamp, payload: bytes) -> Published:
+        return cls(stamp, payload, hashlib.sha256(payload).digest())
+
+
+@dataclass(frozen=True)
+class Want:
+    """A client's request: what it has, what it is receiving, and how many bytes of that."""
+
+    have: Stamp
+    receiving: Stamp
+    offset: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """`payload = digest of the whole + the bytes from offset`."""
+
+    stamp: Stamp
+    offset: int
+    total: int
+    payload: bytes
+
+
+@dataclass
+class WeightServer:
+    """The learner's side: keeps the newest version, and older ones only while a client reads them."""
+
+    newest: Published | None = None
+    _transfers: dict[bytes, Published] = field(default_factory=dict)
+    _waiting: set[bytes] = field(default_factory=set)
+
+    def publish(self, published: Published) -> list[tuple[bytes, Chunk]]:
+        """Make a version the newest; returns the chunks for those who waited for it."""
+        if self.newest is not None and published.stamp <= self.newest.stamp:
+            raise ValueError(f"{published.stamp} does not follow {self.newest.stamp}")
+        self.newest = published
+        waiting, self._waiting = self._waiting, set()
+        return [
+            (client, chunk) for client in sorted(waiting) for chunk in self._start(client, published)
+        ]
+
+    def wanted(self, client: bytes, want: Want) -> list[Chunk]:
+        """Answer one request."""
+        self._waiting.discard(client)
+        transfer = self._transfers.get(client)
+        if transfer is not None and transfer.stamp == want.receiving:
+            # Whatever of the last window did not arrive is sent again from where it broke off.
+            return self._more(client, transfer, want.offset)
+        self._transfers.pop(client, None)
+        if self.newest is None or want.have >= self.newest.stamp:
+            self._waiting.add(client)
+            return []
+        return self._start(client, self.newest)
+
+    def forget(self, client: bytes) -> None:
+        """Drop a client that cannot be reached."""
+        self._waiting.discard(client)
+        self._transfers.pop(client, None)
+
+    @property
+    def clients(self) -> int:
+        """Clients that wait for a version or are receiving one."""
+        return len(self._waiting) + len(self._transfers)
+
+    def _start(self, client: bytes, published: Published) -> list[Chunk]:
+        self._transfers[client] = published
+        return self._more(client, published, 0)
+
+    def _more(self, client: bytes, published: Published, offset: int) -> list[Chunk]:
+        total = len(published.payload)
+        end = min(total, offset + WINDOW * CHUNK_BYTES)
+        if end == total:
+            del self._transfers[client]
+        return [
+            Chunk(
+                published.stamp,
+                at,
+                total,
+                published.digest + published.payload[at : min(at + CHUNK_BYTES, end)],
+            )
+            for at in range(offset, end, CHUNK_BYTES)
+        ]
+
+
+@dataclass
+class WeightClient:
+    """The subscriber's side.
+
+    Args:
+        repeat_after: seconds without a chunk after which the request is repeated.
+    """
+
+    repeat_after: float = 1.0
+    have: Stamp = NOTHING
+    rejected: int = 0
+    _receiving: Stamp = NOTHING
+    _digest: bytes = b""
+    _buffer: bytearray = field(default_factory=bytearray)
+    _total: int = 0
+    _asked_at: float | None = None
+
+    def due(self, now: float) -> Want | None:
+        """The request to send now, if one is due."""
+        if self._asked_at is not None and now - self._asked_at < self.repeat_after:
+            return None
+        self._asked_at = now
+        return Want(self.have, self._receiving, len(self._buffer))
+
+    def arrived(self, chunk: Chunk, now: float) -> bytes | None:
+        """Take a chunk; returns the whole payload when it is complete and its digest is right.
+
+        A chunk out of place is ignored, a payload with a wrong digest dropped and counted in
+        `rejected`; the repeated request makes up for both. After a whole payload, and after the last
+        chunk of a window, the next request is due at once.
+        """
+        if chunk.stamp <= self.have or len(chunk.payload) <= DIGEST_BYTES:
+            return None
+        if not 0 < chunk.total <= MAX_WEIGHTS_BYTES:
+            return None
+        digest = chunk.payload[:DIGEST_BYTES]
+        if chunk.stamp != self._receiving and chunk.offset == 0:
+            self._receiving, self._digest, self._total = chunk.stamp, digest, chunk.total
+            self._buffer = bytearray()
+        if (chunk.stamp, digest, chunk.total) != (self._receiving, self._digest, self._total):
+            return None
+        data = memoryview(chunk.payload)[DIGEST_BYTES:]
+        if chunk.offset != len(self._buffer) or len(self._buffer) + len(data) > self._total:
+            return None
+        self._buffer += data
+        self._asked_at = now
+        if len(self._buffer) < self._total:
+            if len(self._buffer) % (WINDOW * CHUNK_BYTES) == 0:
+                self._asked_at = None
+            return None
+        return self._finish()
+
+    def _finish(self) -> bytes | None:
+        payload, stamp, self._asked_at = bytes(self._buffer), self._receiving, None
+        self._receiving, self._buffer = NOTHING, bytearray()
+        if hashlib.sha256(payload).digest() != self._digest:
+            self.rejected += 1
+            return None
+        self.have = stamp
+        return payload
