@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from rljob.algorithms.base import Head
-from rljob.errors import InputError
 from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 if TYPE_CHECKING:
@@ -127,23 +126,13 @@ class DiagonalGaussian:
 
 
 def distribution_for(space: Space) -> Distribution:
-    """The distribution for an action space.
-
-    Raises:
-        InputError: with path `environment` for a Box of integers.
-    """
+    """The distribution for an action space; a Box of integers is rounded by the space itself."""
     match space:
         case DiscreteSpace():
             return Categorical(space.n)
         case MultiDiscreteSpace():
             return MultiCategorical(space.nvec)
         case BoxSpace():
-            if space.dtype != np.float32:
-                raise InputError(
-                    f"PPO cannot choose actions in a Box of {space.dtype}; it takes Box of floats, "
-                    "Discrete and MultiDiscrete",
-                    path="environment",
-                )
             return DiagonalGaussian(space.shape)
 
 

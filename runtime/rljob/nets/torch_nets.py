@@ -109,7 +109,7 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = x.flatten(1)
+        x = x.reshape(len(x), -1)
         outputs = {}
         for trunk, names in self.groups.items():
             h = x
@@ -209,7 +209,7 @@ class TorchEngine:
 
     def __init__(self, module: Network, acting_heads: Sequence[str]) -> None:
         torch.set_num_threads(1)
-        self._module = module.eval()
+        self._module = module.eval().requires_grad_(False)
         self._heads = tuple(acting_heads)
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,222 @@
+"""DQN's returns, loss and targets by hand, and that it goes on after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rljob import algorithms
+from rljob.algorithms.base import Arrays, Replay
+from rljob.algorithms.dqn import dqn_loss, n_step
+from rljob.errors import InputError
+from rljob.sections import AlgorithmSpec
+from rljob.spaces import BoxSpace
+from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
+
+T, F = True, False
+
+
+def returns(
+    reward: list[float],
+    terminated: list[bool] | None = None,
+    truncated: list[bool] | None = None,
+    valid: list[bool] | None = None,
+    n: int = 3,
+) -> tuple[list[float], list[float], list[int]]:
+    """One environment, gamma = 0.5."""
+    length = len(reward)
+    found = n_step(
+        np.array(reward, np.float32)[:, None],
+        np.array(terminated or [F] * length)[:, None],
+        np.array(truncated or [F] * length)[:, None],
+        np.array(valid or [T] * length)[:, None],
+        n=n,
+        gamma=0.5,
+    )
+    assert [array.dtype for array in found] == [np.float32, np.float32, np.int32]
+    ret, discount, next_row = (array[:, 0].tolist() for array in found)
+    return ret, discount, next_row
+
+
+def test_n_step_is_shorter_at_the_end_of_the_segment() -> None:
+    ret, discount, next_row = returns([1, 2, 4, 8])
+    assert ret == [1 + 2 / 2 + 4 / 4, 2 + 4 / 2 + 8 / 4, 4 + 8 / 2, 8]
+    assert discount == [1 / 8, 1 / 8, 1 / 4, 1 / 2]
+    assert next_row == [3, 4, 4, 4]
+
+
+def test_n_step_ends_with_a_terminated_episode_and_has_no_bootstrap() -> None:
+    ret, discount, _ = returns([1, 2, 99, 8, 16], terminated=[F, T, F, F, F], valid=[T, T, F, T, T])
+    assert [ret[i] for i in (0, 1, 3, 4)] == [1 + 2 / 2, 2, 8 + 16 / 2, 16]
+    assert [discount[i] for i in (0, 1, 3, 4)] == [0, 0, 1 / 4, 1 / 2]
+
+
+def test_n_step_bootstraps_from_the_final_observation_of_a_truncated_episode() -> None:
+    ret, discount, next_row = returns(
+        [1, 2, 99, 8, 16], truncated=[F, T, F, F, F], valid=[T, T, F, T, T]
+    )
+    assert [ret[i] for i in (0, 1, 3, 4)] == [1 + 2 / 2, 2, 8 + 16 / 2, 16]
+    assert [discount[i] for i in (0, 1, 3, 4)] == [1 / 4, 1 / 2, 1 / 4, 1 / 2]
+    assert [next_row[i] for i in (0, 1, 3, 4)] == [2, 2, 5, 5]
+
+
+def test_one_step_and_more_steps_than_rows() -> None:
+    assert returns([1, 2], n=1) == ([1, 2], [1 / 2, 1 / 2], [1, 2])
+    assert returns([1, 2], n=9) == ([2, 2], [1 / 4, 1 / 2], [2, 2])
+
+
+def test_loss_by_hand() -> None:
+    # Errors 0.5 and -3: 0.5 * 0.25 = 0.125 and 3 - 0.5 = 2.5; gradients 0.5/2 and -1/2.
+    q = torch.tensor([1.5, 1.0], requires_grad=True)
+    found = dqn_loss(q, torch.tensor([1.0, 4.0]), None)
+    assert found.total.item() == pytest.approx((0.125 + 2.5) / 2)
+    assert found.error.tolist() == [0.5, -3]
+    found.total.backward()  # type: ignore[no-untyped-call]
+    assert q.grad is not None
+    assert q.grad.tolist() == pytest.approx([0.25, -0.5])
+    weighted = dqn_loss(q, torch.tensor([1.0, 4.0]), torch.tensor([1.0, 0.2]))
+    assert weighted.total.item() == pytest.approx((0.125 + 0.5) / 2)
+
+
+def batch_of(algorithm: Any, rows: int, seed: int = 0, prioritised: bool = False) -> Arrays:
+    """Transitions as the buffer hands them over."""
+    segment = random_segment(algorithm, 32, 8, seed)
+    rng = np.random.default_rng(seed)
+    t, i = np.nonzero(segment["valid"])
+    drawn = rng.integers(len(t), size=rows)
+    t, i = t[drawn], i[drawn]
+    names = ("action", "n_step_return", "n_step_discount", "next_row")
+    batch = {name: segment[name][t, i] for name in names}
+    batch["observation"] = segment["observation"][t, i]
+    batch["next_observation"] = segment["observation"][batch["next_row"], i]
+    if prioritised:
+        batch["probability"] = rng.random(rows, dtype=np.float32) + 0.01
+        batch["stored"] = np.array(1000)
+    return batch
+
+
+@pytest.mark.parametrize("dueling", [True, False])
+@pytest.mark.parametrize("double", [True, False])
+def test_the_target_by_hand(double: bool, dueling: bool) -> None:
+    """One update's reported error equals q - (return + discount * bootstrap)."""
+    algorithm = make_algorithm("DQN", double=double, dueling=dueling, replay="prioritised")
+    learner, network = make_learner(algorithm)
+    for seed in range(3):
+        learner.update(batch_of(algorithm, 16, seed, prioritised=True), 0.0)
+    batch = batch_of(algorithm, 16, 7, prioritised=True)
+    state = learner.state().tensors
+    q_now, q_next = (_q(network, batch[name]) for name in ("observation", "next_observation"))
+    with torch.no_grad():
+        weights = network.state_dict()
+        trained = {name: tensor.clone() for name, tensor in weights.items()}
+        network.load_state_dict({name: state[f"target.{name}"] for name in weights})
+        q_target = _q(network, batch["next_observation"])
+        network.load_state_dict(trained)
+    assert (q_target != q_next).any()
+    rows = np.arange(16)
+    best = q_next.argmax(-1) if double else q_target.argmax(-1)
+    target = batch["n_step_return"] + batch["n_step_discount"] * q_target[rows, best]
+    error = q_now[rows, batch["action"]] - target
+    priorities = learner.update(batch, 0.0).priorities
+    assert priorities is not None
+    np.testing.assert_allclose(priorities, np.abs(error), rtol=1e-4, atol=1e-4)
+
+
+def _q(network: Any, observation: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(observation))
+    advantage: np.ndarray = outputs["advantage"].numpy()
+    if "value" not in outputs:
+        return advantage
+    value: np.ndarray = outputs["value"].numpy()
+    return value + advantage - advantage.mean(-1, keepdims=True)
+
+
+def test_importance_weights_undo_the_drawing() -> None:
+    """With the exponent at 1, a transition drawn 4 times as often counts a quarter."""
+    algorithm = make_algorithm("DQN", replay="prioritised", importanceExponent=0.5)
+    learner: Any = make_learner(algorithm)[0]
+    batch = {"probability": np.array([0.01, 0.04]), "stored": np.array(100)}
+    assert learner._importance(batch, 1.0).tolist() == pytest.approx([1, 0.25])
+    assert learner._importance(batch, 0.0).tolist() == pytest.approx([1, 0.5])
+    uniform: Any = make_learner(make_algorithm("DQN"))[0]
+    assert uniform._importance(batch, 0.0) is None
+
+
+@pytest.mark.parametrize("replay", ["uniform", "prioritised"])
+def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(replay: str) -> None:
+    algorithm = make_algorithm("DQN", replay=replay, targetUpdateInterval=3)
+    batches = [batch_of(algorithm, 16, seed, replay == "prioritised") for seed in range(8)]
+    whole, _ = make_learner(algorithm)
+    for batch in batches[:4]:
+        whole.update(batch, 0.1)
+    state = whole.state()
+    resumed, _ = make_learner(algorithm, seed=9)
+    resumed.load_state(state)
+    for learner in (whole, resumed):
+        for batch in batches[4:]:
+            learner.update(batch, 0.2)
+    assert same_tensors(whole, resumed)
+    assert whole.state().values == resumed.state().values
+
+
+def test_the_target_network_follows_at_its_interval() -> None:
+    algorithm = make_algorithm("DQN", targetUpdateInterval=2, tau=1.0)
+    learner, _ = make_learner(algorithm)
+    name = "body.heads.advantage.weight"
+    equal = []
+    for seed in range(4):
+        learner.update(batch_of(algorithm, 16, seed), 0.0)
+        tensors = learner.state().tensors
+        equal.append(bool((tensors[f"target.{name}"] == tensors[f"network.{name}"]).all()))
+    assert equal == [False, True, False, True]
+
+
+def test_tau_mixes() -> None:
+    algorithm = make_algorithm("DQN", targetUpdateInterval=1, tau=0.25)
+    learner, _ = make_learner(algorithm)
+    name = "body.heads.advantage.weight"
+    before = learner.state().tensors[f"target.{name}"]
+    learner.update(batch_of(algorithm, 16), 0.0)
+    tensors = learner.state().tensors
+    expected = 0.75 * before + 0.25 * tensors[f"network.{name}"]
+    torch.testing.assert_close(tensors[f"target.{name}"], expected)
+
+
+def test_epsilon_falls_with_the_steps_and_decides_how_much_is_random() -> None:
+    algorithm = make_algorithm("DQN", epsilonStart=1.0, epsilonEnd=0.1, epsilonSteps=1000)
+    learner, _ = make_learner(algorithm)
+    found = [learner.scalars(0.0, steps)["epsilon"] for steps in (0, 500, 1000, 10**9)]
+    assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    outputs = {"advantage": np.tile(np.array([0, 1], np.float32), (10_000, 1))}
+    rng = np.random.default_rng(0)
+    for epsilon in (0.0, 0.5, 1.0):
+        action = algorithm.act(outputs, rng, {"epsilon": epsilon}).action
+        assert action.dtype == np.int64
+        assert action.mean() == pytest.approx(1 - epsilon / 2, abs=0.02)
+    # Before the first policy says otherwise, everything is random; greedy never is.
+    assert algorithm.act(outputs, rng, {}).action.mean() == pytest.approx(0.5, abs=0.02)
+    assert algorithm.act(outputs, rng, {}, greedy=True).action.all()
+
+
+def test_replay_settings_reach_the_buffer() -> None:
+    data = make_algorithm("DQN", replay="prioritised", priorityExponent=0.7, batchSize=32).data
+    assert isinstance(data, Replay)
+    assert (data.priority_exponent, data.batch_size) == (0.7, 32)
+    data = make_algorithm("DQN", priorityExponent=0.7).data
+    assert isinstance(data, Replay)
+    assert data.priority_exponent == 0
+
+
+def test_actions_that_are_not_discrete_are_refused() -> None:
+    with pytest.raises(InputError, match="DQN") as caught:
+        make_algorithm("DQN", BoxSpace((2,)))
+    assert caught.value.path == "environment"
+
+
+def test_epsilon_cannot_rise() -> None:
+    with pytest.raises(InputError, match="epsilonEnd"):
+        algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.01}))

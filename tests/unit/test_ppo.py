@@ -1,0 +1,281 @@
+"""PPO's loss by hand, what an update may and may not look at, and that it goes on after a restart."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rljob import algorithms
+from rljob.algorithms.moments import MovingMoments, RunningMoments
+from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
+from rljob.errors import InputError
+from rljob.sections import AlgorithmSpec
+from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
+
+
+def loss(
+    ratio: list[float],
+    advantage: list[float],
+    value: list[float],
+    target: list[float],
+    old_value: list[float] | None = None,
+    **config: Any,
+) -> PPOLoss:
+    return ppo_loss(
+        torch.tensor(ratio).log() - 1,
+        torch.full((len(ratio),), 0.6),
+        torch.tensor(value, dtype=torch.float32),
+        old_log_prob=torch.full((len(ratio),), -1.0),
+        old_value=torch.tensor(old_value or value, dtype=torch.float32),
+        advantage=torch.tensor(advantage, dtype=torch.float32),
+        target=torch.tensor(target, dtype=torch.float32),
+        config=PPOConfig(**config),
+    )
+
+
+def test_loss_by_hand() -> None:
+    # Clipped at 0.8 and 1.2: min(1.5*1, 1.2*1) = 1.2; min(0.5*2, 0.8*2) = 1;
+    #   min(1.5*-1, 1.2*-1) = -1.5; min(0.5*-2, 0.8*-2) = -1.6. Mean of the four -0.225.
+    # Value: (1 + 4 + 0 + 9) / 4 = 3.5.  Total: 0.225 + 0.5 * 3.5 - 0.1 * 0.6 = 1.915.
+    found = loss(
+        [1.5, 0.5, 1.5, 0.5],
+        [1, 2, -1, -2],
+        value=[1, 2, 3, 4],
+        target=[2, 4, 3, 1],
+        entropy_coefficient=0.1,
+    )
+    assert found.policy.item() == pytest.approx(0.225)
+    assert found.value.item() == pytest.approx(3.5)
+    assert found.entropy.item() == pytest.approx(0.6)
+    assert found.total.item() == pytest.approx(1.915)
+    assert found.log_ratio.exp().tolist() == pytest.approx([1.5, 0.5, 1.5, 0.5])
+
+
+def test_value_clipping_takes_the_worse_of_the_two() -> None:
+    # Row 0: value 3, old 1, clipped to 1.5: max((3-3)^2, (1.5-3)^2) = 2.25.
+    # Row 1: value 1.2 is within 0.5 of 1: (1.2-3)^2 = 3.24.
+    found = loss([1, 1], [0, 0], [3, 1.2], [3, 3], old_value=[1, 1], value_clip=0.5)
+    assert found.value.item() == pytest.approx((2.25 + 3.24) / 2)
+
+
+def test_a_ratio_beyond_all_bounds_gives_finite_gradients() -> None:
+    log_prob = torch.tensor([500.0, -500.0], requires_grad=True)
+    zero = torch.zeros(2)
+    total = ppo_loss(
+        log_prob,
+        zero,
+        zero,
+        old_log_prob=zero,
+        old_value=zero,
+        advantage=torch.tensor([-1.0, -1.0]),
+        target=zero,
+        config=PPOConfig(),
+    ).total
+    total.backward()  # type: ignore[no-untyped-call]
+    assert log_prob.grad is not None
+    assert log_prob.grad.isfinite().all()
+
+
+ACTIONS: dict[str, Space] = {
+    "discrete": DiscreteSpace(3),
+    "multi": MultiDiscreteSpace((2, 3)),
+    "box": BoxSpace((2,), low=-1, high=1),
+}
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {
+        "normaliseObservations": True,
+        "normaliseRewards": True,
+        "valueClip": 0.5,
+        "entropyCoefficient": 0.01,
+        "learningRateSchedule": "linear",
+        "targetKl": 10.0,
+    },
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "everything"])
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(
+    kind: str, options: dict[str, Any]
+) -> None:
+    algorithm = make_algorithm("PPO", ACTIONS[kind], epochs=2, **options)
+    batches = [random_segment(algorithm, 16, 4, seed) for seed in range(4)]
+    whole, _ = make_learner(algorithm)
+    for batch in batches[:2]:
+        whole.update(batch, 0.1)
+    state = whole.state()
+    state.values = json.loads(json.dumps(state.values))
+    for batch in batches[2:]:
+        metrics = whole.update(batch, 0.2).metrics
+        assert all(math.isfinite(value) for value in metrics.values())
+    resumed, network = make_learner(algorithm, seed=9)
+    before = resumed.state()
+    resumed.load_state(state)
+    for batch in batches[2:]:
+        resumed.update(batch, 0.2)
+    assert same_tensors(whole, resumed)
+    assert whole.state().values == resumed.state().values
+    # The module that was handed over is the one that learns.
+    trained = network.state_dict()["body.heads.value.weight"]
+    assert (trained != before.tensors["network.body.heads.value.weight"]).any()
+
+
+def test_the_seed_decides() -> None:
+    algorithm = make_algorithm("PPO")
+    batch = random_segment(algorithm, 16, 4)
+    learners = [make_learner(algorithm, seed)[0] for seed in (1, 1, 2)]
+    for learner in learners:
+        learner.update(batch, 0.0)
+    assert same_tensors(learners[0], learners[1])
+    assert not same_tensors(learners[0], learners[2])
+
+
+def test_rows_that_only_reset_are_not_trained_on() -> None:
+    algorithm = make_algorithm("PPO", normaliseObservations=True, normaliseRewards=True)
+    batch = random_segment(algorithm, 32, 4)
+    batch["terminated"] |= batch["truncated"]
+    batch["truncated"][:] = False
+    reset = ~batch["valid"]
+    assert reset.any()
+    spoiled = {name: array.copy() for name, array in batch.items()}
+    spoiled["reward"][reset] = 1e6
+    spoiled["log_prob"][reset] = -50
+    spoiled["action"][reset] = 0
+    # After a termination no value is looked at, so what this row observed must not count either.
+    spoiled["observation"][:-1][reset] = 1e3
+    learners = [make_learner(algorithm)[0] for _ in range(2)]
+    learners[0].update(batch, 0.0)
+    learners[1].update(spoiled, 0.0)
+    assert same_tensors(*learners)
+
+
+def test_a_batch_without_a_valid_row_changes_nothing() -> None:
+    algorithm = make_algorithm("PPO")
+    batch = random_segment(algorithm, 4, 2)
+    batch["valid"][:] = False
+    learner, untouched = make_learner(algorithm)[0], make_learner(algorithm)[0]
+    assert learner.update(batch, 0.0).metrics == {}
+    assert same_tensors(learner, untouched)
+
+
+def test_learning_raises_the_probability_of_what_was_rewarded() -> None:
+    algorithm = make_algorithm("PPO", learningRate=1e-2)
+    learner, network = make_learner(algorithm)
+    for seed in range(10):
+        batch = random_segment(algorithm, 16, 8, seed)
+        batch["log_prob"][:] = math.log(0.5)
+        batch["reward"][:] = batch["action"]
+        learner.update(batch, 0.0)
+    with torch.no_grad():
+        logits = network(torch.zeros(1, 4))["logits"]
+    # The data stay those of an even policy, so the clipped ratio ends the gain at 0.5 * 1.2.
+    assert 0.57 < logits.softmax(-1)[0, 1] < 0.63
+
+
+def test_target_kl_ends_the_epochs_early() -> None:
+    batch = random_segment(make_algorithm("PPO"), 16, 4)
+    for target, epochs in ((1e-9, 1), (None, 5)):
+        algorithm = make_algorithm("PPO", epochs=5, targetKl=target, learningRate=1e-2)
+        assert make_learner(algorithm)[0].update(batch, 0.0).metrics["epochs"] == epochs
+
+
+def test_the_linear_schedule_follows_progress() -> None:
+    algorithm = make_algorithm("PPO", learningRateSchedule="linear", learningRate=0.1)
+    learner, _ = make_learner(algorithm)
+    batch = random_segment(algorithm, 8, 2)
+    for progress, rate in ((0.0, 0.1), (0.75, 0.025), (1.0, 0.0)):
+        assert learner.update(batch, progress).metrics["learning_rate"] == pytest.approx(rate)
+
+
+def test_observation_normalisation_reaches_the_network() -> None:
+    algorithm = make_algorithm("PPO", normaliseObservations=True)
+    learner, network = make_learner(algorithm)
+    batches = [random_segment(algorithm, 8, 3, seed) for seed in range(2)]
+    for batch in batches:
+        batch["observation"] += 5
+        learner.update(batch, 0.0)
+    seen = np.concatenate([batch["observation"][:-1][batch["valid"]] for batch in batches])
+    np.testing.assert_allclose(network.encoder.mean, seen.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(network.encoder.std, seen.std(axis=0), rtol=1e-5)
+    assert network.encoder.limit == 10
+
+
+def test_reward_normalisation_makes_the_scale_of_rewards_irrelevant() -> None:
+    """The targets are in standard deviations: the value's loss stays of the order of 1."""
+    algorithm = make_algorithm("PPO", normaliseRewards=True)
+    losses = []
+    for scale in (1.0, 1000.0):
+        learner, _ = make_learner(algorithm)
+        batch = random_segment(algorithm, 16, 8)
+        batch["reward"] *= scale
+        losses.append([learner.update(batch, 0.0).metrics["value_loss"] for _ in range(3)][-1])
+    assert losses[0] < 5
+    assert losses[1] < 5
+
+
+def test_running_moments_are_those_of_all_rows() -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 3)) * 7 + 100
+    moments = RunningMoments((3,))
+    for part in (rows[:1], rows[1:20], rows[20:20], rows[20:]):
+        moments.update(part)
+    np.testing.assert_allclose(moments.mean, rows.mean(axis=0))
+    np.testing.assert_allclose(moments.variance, rows.var(axis=0))
+
+
+def test_moving_moments_have_no_bias_at_the_start_and_forget() -> None:
+    moments = MovingMoments(decay=0.5)
+    moments.update(np.array([2.0, 4.0]))
+    assert (moments.mean, moments.std) == pytest.approx((3, 1))
+    for _ in range(60):
+        moments.update(np.array([100.0, 120.0]))
+    assert (moments.mean, moments.std) == pytest.approx((110, 10))
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "message"),
+    [
+        ({"learning_rate": 1e-3}, "learning_rate", "Did you mean learningRate?"),
+        ({"clip": -0.2}, "clip", "-0.2 is not allowed"),
+        ({"gamma": 1.5}, "gamma", "from 0 to 1"),
+        ({"epochs": 2.5}, "epochs", "an integer"),
+        ({"learningRate": float("nan")}, "learningRate", "is not allowed"),
+        ({"learningRateSchedule": "cosine"}, "learningRateSchedule", "constant"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused(config: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        algorithms.load_config(AlgorithmSpec(name="PPO", config=config))
+    assert caught.value.path == f"algorithm.config.{field}"
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "message"),
+    [
+        (AlgorithmSpec(name="ppo"), "algorithm.name", "Did you mean PPO?"),
+        (AlgorithmSpec(entry_point="no_such:A"), "algorithm.entryPoint", "cannot import"),
+        (AlgorithmSpec(entry_point="json:dumps"), "algorithm.entryPoint", "is not a class"),
+        (AlgorithmSpec(entry_point="json:JSONDecoder"), "algorithm.entryPoint", "lacks Config"),
+        (AlgorithmSpec(entry_point="json:JSONDecodr"), "algorithm.entryPoint", "JSONDecoder?"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_algorithms_are_refused_by_name(spec: AlgorithmSpec, path: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        algorithms.resolve_algorithm(spec)
+    assert caught.value.path == path
+    assert message in str(caught.value)
+
+
+def test_an_algorithm_by_import_path() -> None:
+    spec = AlgorithmSpec(entry_point="rljob.algorithms.ppo:PPO", config={"clip": 0.3})
+    assert algorithms.resolve_algorithm(spec) is algorithms.BUILT_IN["PPO"]
+    assert algorithms.load_config(spec) == PPOConfig(clip=0.3)
