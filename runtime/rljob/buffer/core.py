@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from rljob.buffer import snapshot
 from rljob.buffer.arena import Arena
 from rljob.buffer.delivering import Freshness, LearnerLink, Mode, OnPolicyMode, ReplayMode
 from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
 from rljob.plan import OnPolicyData, Plan
 from rljob.buffer.replay import data_bytes
-from rljob.errors import InputError
+from rljob.errors import InputError, RunError
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.delivery import Receiver, Verdict
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
@@ -32,6 +33,8 @@ RESEND_AFTER = 1.0
 """Seconds after which a delivery is repeated for a learner that asks again."""
 FENCE_AFTER = 3
 """Malformed messages in a row after which a client is not listened to until it says HELLO."""
+SNAPSHOTS = "snapshots"
+"""Folder beside the arena for its copies."""
 EPISODE_BYTES = 16
 """One episode record behind a segment's arrays: float64 return, float64 length."""
 
@@ -233,7 +236,7 @@ class Buffer:
         """
         header, client, link = message.header, message.client, self._link
         if header.kind is Kind.HELLO:
-            yield from self._attach(client, header)
+            yield from self._attach(client, header, decode_json(message.payload or b"{}"))
         elif link is None or (client, header.epoch) != (link.client, link.lineage):
             yield Outgoing("samples", client, self._header(Kind.WHO))
         elif header.kind is Kind.PULL:
@@ -246,13 +249,18 @@ class Buffer:
             if keys.dtype != np.uint64 or not isinstance(self._mode, ReplayMode):
                 raise Rejected("unexpected", "priorities")
             self._mode.reprioritise(keys.reshape(-1), priorities.reshape(-1))
+        elif header.kind is Kind.SNAPSHOT:
+            yield self._snapshot(client, decode_json(message.payload))
         else:
             raise Rejected("unexpected", header.kind.name)
 
-    def _attach(self, client: bytes, header: Header) -> Iterator[Outgoing]:
-        if self._plan is None or self._mode is None or self._arena is None:
-            return
+    def _attach(
+        self, client: bytes, header: Header, request: dict[str, Any]
+    ) -> Iterator[Outgoing]:
         if self._link is not None and header.epoch < self._link.lineage:
+            return
+        problem = self._restore(request) if self._plan is not None else ""
+        if self._plan is None or self._mode is None or self._arena is None:
             return
         link = LearnerLink(client, header.epoch, header.version, header.version, header.seq)
         self._mode.attach(link, self._link)
@@ -262,8 +270,49 @@ class Buffer:
             "arena": self._arena.id,
             "steps": self._arena.counter("steps"),
             "episodes": self._arena.counter("episodes"),
+            "problem": problem,
         }
         yield Outgoing("samples", client, self._header(Kind.WELCOME), encode_json(payload))
+
+    def _snapshot(self, client: bytes, request: dict[str, Any]) -> Outgoing:
+        name, keep = request.get("name"), request.get("keep")
+        if not isinstance(name, str) or not name.isalnum() or type(keep) is not int or keep < 1:
+            raise Rejected("json", "a snapshot has a name of letters and digits, and keep")
+        answer = {"name": name}
+        if self._path is None or not isinstance(self._mode, ReplayMode):
+            answer["problem"] = "this buffer keeps no replay content"
+        else:
+            folder = self._path.with_name(SNAPSHOTS)
+            try:
+                state = {"rng": self._mode.random_state}
+                answer["sha256"] = snapshot.save(self._path, folder, name, state, keep)
+            except RunError as error:
+                answer["problem"] = str(error)
+        return Outgoing("samples", client, self._header(Kind.SNAPSHOT_DONE), encode_json(answer))
+
+    def _restore(self, request: dict[str, Any]) -> str:
+        """Go back to a snapshot when the learner asks for it; returns what went wrong, if anything.
+
+        Experience that outlived the learner is newer than the snapshot and stays, except in strict
+        mode, where a resumed run has to repeat what an uninterrupted one did.
+        """
+        name, sha256 = request.get("restore"), request.get("sha256")
+        if name is None or self._path is None or self._arena is None:
+            return ""
+        if not isinstance(name, str) or not name.isalnum() or not isinstance(sha256, str):
+            raise Rejected("json", "restore is a name of letters and digits, with a sha256")
+        if self._arena.counter("segments") and not self._settings.strict:
+            return ""
+        try:
+            state = snapshot.restore(self._path.with_name(SNAPSHOTS), name, sha256, self._path)
+        except RunError as error:
+            return str(error)
+        arena = Arena.open(self._path)
+        assert arena is not None
+        self._start(Plan.from_json(arena.description), arena)
+        if isinstance(self._mode, ReplayMode):
+            self._mode.random_state = state["rng"]
+        return ""
 
     def _pulled(self, link: LearnerLink, header: Header, now: float) -> Iterator[Outgoing]:
         assert self._mode is not None
@@ -371,7 +420,7 @@ class Buffer:
                 self._path, plan.to_json(), slots, slots * plan.layout.size
             )
             on_policy = OnPolicyLimiter(plan.data.segments_per_batch, settings.max_policy_lag)
-            self._mode = OnPolicyMode(arena, plan, on_policy, self._evict)
+            self._mode = OnPolicyMode(arena, plan, on_policy, self._evict, settings.strict)
         else:
             slots = _ring_slots(plan, settings)
             arena = arena or Arena.create(
@@ -384,7 +433,7 @@ class Buffer:
                 plan.steps,
                 settings.strict,
             )
-            self._mode = ReplayMode(arena, plan, plan.data, replay, settings.seed)
+            self._mode = ReplayMode(arena, plan, plan.data, replay, self._evict, settings.seed)
         self._plan, self._arena = plan, arena
         # An arrival that was stored but not recorded before a kill is recorded now.
         for slot in arena.stored():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -104,8 +104,14 @@ class OnPolicyMode:
     """Segments in order, each trained on once, none older than the policy-lag bound."""
 
     def __init__(
-        self, arena: Arena, plan: Plan, limiter: OnPolicyLimiter, evicted: Evicted
+        self,
+        arena: Arena,
+        plan: Plan,
+        limiter: OnPolicyLimiter,
+        evicted: Evicted,
+        strict: bool,
     ) -> None:
+        self._strict = strict
         self._queue = SegmentQueue(arena, plan.layout.size)
         self._limiter = limiter
         self._evicted = evicted
@@ -168,8 +174,9 @@ class OnPolicyMode:
         self._queue.release(lent.slot)
 
     def _unfit(self, head: Stored, link: LearnerLink) -> str:
-        if head.lineage != link.lineage and head.version > link.first_version:
+        if head.lineage != link.lineage and (self._strict or head.version > link.first_version):
             # Acted by a version that died with its learner; the number now means other weights.
+            # In strict mode a resumed run repeats what came after the checkpoint, so all of it goes.
             return "lineage"
         if head.version < self._limiter.oldest_useful(link.position):
             return "lag"
@@ -180,8 +187,16 @@ class ReplayMode:
     """Transitions in a ring, sampled in the samples-per-insert band."""
 
     def __init__(
-        self, arena: Arena, plan: Plan, data: ReplayData, limiter: ReplayLimiter, seed: int
+        self,
+        arena: Arena,
+        plan: Plan,
+        data: ReplayData,
+        limiter: ReplayLimiter,
+        evicted: Evicted,
+        seed: int,
     ) -> None:
+        self._evicted = evicted
+        self._lineage = 0
         self._arena = arena
         self._layout = plan.layout
         self._store = ReplayStore(arena, plan.layout, data.priority_exponent)
@@ -203,6 +218,9 @@ class ReplayMode:
     def put(
         self, payload: memoryview, origin: tuple[int, int, int], stamp: tuple[int, int], now: float
     ) -> None:
+        if self._limiter.strict and stamp[0] != self._lineage:
+            self._evicted("lineage", *origin)
+            return
         evicted = self._store.put(self._layout.views(payload), origin, stamp, now)
         self._arena.count("evicted", evicted)
 
@@ -216,7 +234,7 @@ class ReplayMode:
         return link.version if self._limiter.strict else link.first_version
 
     def attach(self, link: LearnerLink, before: LearnerLink | None) -> None:
-        """Nothing to do: what was sampled for the life before is lost with it."""
+        self._lineage = link.lineage
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]:
         count, batch = self._data.updates_per_publish, self._data.batch_size
@@ -232,6 +250,16 @@ class ReplayMode:
 
     def confirmed(self, lent: Lent) -> None:
         """Nothing to do: sampling does not consume."""
+
+    @property
+    def random_state(self) -> dict[str, Any]:
+        """Of sampling, as JSON."""
+        state: dict[str, Any] = dict(self._rng.bit_generator.state)
+        return state
+
+    @random_state.setter
+    def random_state(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state
 
     def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
         """See `ReplayStore.reprioritise`."""

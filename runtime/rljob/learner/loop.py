@@ -36,6 +36,8 @@ from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 CHECKPOINTS = "checkpoints"
 STRICT_BOUNDARY = 10
 """In strict mode: policy versions between two checkpoints, from which a resumed run is the same."""
+SNAPSHOT_SECONDS = 60.0
+"""How long the buffer may take to save its content."""
 _LOG = logging.getLogger("rljob")
 
 
@@ -67,7 +69,9 @@ def main(context: RoleContext) -> None:
         snapshot = saver.newest() if resuming else None
         lineage = context.started if snapshot is None else max(context.started, snapshot.lineage + 1)
         source = Source(wire, endpoint, lineage, ahead, Watermark())
-        source.version = snapshot.version if snapshot is not None else 0
+        if snapshot is not None:
+            source.version = snapshot.version
+            source.restore = snapshot.values["replay"]
         opened = _wait_for_buffer(context, source, health)
         if opened is None:
             return
@@ -98,6 +102,10 @@ def _wait_for_buffer(context: RoleContext, source: Source, health: Health) -> Op
     while not context.stopping():
         opened = source.poll(time.monotonic())
         if opened is not None:
+            if opened.problem and context.job.spec.strict:
+                raise RunError(opened.problem)
+            if opened.problem:
+                _LOG.warning("going on with an empty buffer: %s", opened.problem)
             return opened
         source.wait()
         health.beat()
@@ -153,6 +161,7 @@ class Training:
         self._version = 0
         self._boundary = 0
         self._taken: list[Segment] = []
+        self._saved_at = 0.0
 
     def run(self, snapshot: Snapshot | None) -> None:
         """Train until the stop condition is reached or the process is asked to stop."""
@@ -163,7 +172,7 @@ class Training:
         if snapshot is None:
             self._saver.save(self._snapshot())
         self._source.confirm(self._version, time.monotonic())
-        saved_at = reported_from = time.monotonic()
+        self._saved_at = reported_from = time.monotonic()
         reason = self._progress.reached(self._spec.stop)
         while not reason and not self._context.stopping():
             batch = self._next()
@@ -174,9 +183,6 @@ class Training:
             self._progress.seconds += now - reported_from
             reported_from = now
             reason = self._progress.reached(self._spec.stop)
-            if self._checkpoint_due(now - saved_at) and not self._saver.busy:
-                saved_at = now
-                self._saver.save(self._snapshot())
             if self._reporter.due(now):
                 self._report(now)
         self._finish(reason)
@@ -263,18 +269,26 @@ class Training:
             self._source.reprioritise(np.concatenate(keys), np.concatenate(priorities))
         for origin in batch.segments:
             self._trace.event("consumed", *origin)
-        self._source.confirm(self._version, time.monotonic())
         self._metrics.seconds["publish"].inc(time.monotonic() - trained)
+        # Before the confirmation: until then the buffer stands still in strict mode, and what it
+        # saves belongs to exactly this version.
+        self._save_if_due(time.monotonic())
+        self._source.confirm(self._version, time.monotonic())
 
     def _at_boundary(self) -> bool:
         return self._spec.strict and self._version % STRICT_BOUNDARY == 0
 
-    def _checkpoint_due(self, since: float) -> bool:
+    def _save_if_due(self, now: float) -> None:
         # In strict mode only boundaries are saved: a run that goes on from one repeats what a run
         # that was never interrupted did there.
         if self._spec.strict:
-            return self._at_boundary()
-        return since >= self._spec.checkpoint.interval.seconds
+            due = self._at_boundary()
+        else:
+            since = now - self._saved_at
+            due = since >= self._spec.checkpoint.interval.seconds and not self._saver.busy
+        if due:
+            self._saved_at = now
+            self._saver.save(self._snapshot())
 
     def _weights(self) -> PolicyWeights:
         tensors = export(self._module, self._algorithm.acting_heads)
@@ -297,6 +311,7 @@ class Training:
             "arena": self._stored.arena,
             "stored": self._stored.seen,
             "boundary": self._boundary,
+            "replay": self._save_replay(),
         }
         snapshot = Snapshot(
             self._version,
@@ -309,6 +324,24 @@ class Training:
         )
         self._metrics.seconds["checkpoint"].inc(time.monotonic() - started)
         return snapshot
+
+    def _save_replay(self) -> dict[str, str]:
+        """Have the buffer save its content, when the job wants that; what HELLO needs to go back."""
+        wanted = self._spec.checkpoint.replay or self._spec.strict
+        if not wanted or not isinstance(self._algorithm.data, Replay):
+            return {}
+        name = f"{self._version:012d}"
+        self._source.request_snapshot(name, self._spec.checkpoint.keep)
+        deadline = time.monotonic() + SNAPSHOT_SECONDS
+        while name not in self._source.snapshots and time.monotonic() < deadline:
+            self._health.beat()
+            self._source.wait()
+            self._source.poll(time.monotonic(), len(self._taken))
+        answer = self._source.snapshots.pop(name, {"problem": "the buffer did not answer"})
+        if "sha256" not in answer:
+            _LOG.warning("checkpoint %s has no replay content: %s", name, answer["problem"])
+            return {}
+        return {"restore": name, "sha256": str(answer["sha256"])}
 
     def _restore(self, snapshot: Snapshot) -> None:
         import torch

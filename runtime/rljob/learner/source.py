@@ -8,6 +8,7 @@ gets again; what it did train on, it recognises (`Watermark`) when a restarted b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from rljob.algorithms.base import Arrays
 from rljob.plan import OnPolicyData, Plan, ReplayData
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.delivery import Receiver, Verdict
-from rljob.wire.messages import Header, Kind, Rejected, decode_json
+from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Endpoint, Message, Wire
 
 ASK_EVERY = 0.25
@@ -79,6 +80,7 @@ class Opened:
     plan: Plan
     arena: int
     steps: int
+    problem: str
 
 
 class Source:
@@ -107,6 +109,9 @@ class Source:
         self.statistics: list[Statistics] = []
         self.duplicates = 0
         self.malformed = 0
+        self.snapshots: dict[str, dict[str, Any]] = {}
+        self.restore: dict[str, str] = {}
+        """What HELLO asks the buffer to go back to: `restore`, a snapshot's name, and its `sha256`."""
         self._hello = 0
 
     def poll(self, now: float, taken: int = 0) -> Opened | None:
@@ -156,6 +161,11 @@ class Source:
         header = Header(Kind.PRIORITIES, epoch=self._lineage)
         self._endpoint.send(b"", header, memoryview(payload))
 
+    def request_snapshot(self, name: str, keep: int) -> None:
+        """Ask the buffer to save its content; the answer appears in `snapshots`."""
+        payload = encode_json({"name": name, "keep": keep})
+        self._endpoint.send(b"", Header(Kind.SNAPSHOT, epoch=self._lineage), payload)
+
     def wait(self) -> None:
         self._wire.wait(WAIT)
 
@@ -163,6 +173,8 @@ class Source:
         if self._opened is None or self._incarnation == 0:
             header = Header(Kind.HELLO, epoch=self._lineage, version=self.version, seq=taken)
             self._hello = taken
+            self._endpoint.send(b"", header, encode_json(self.restore))
+            return
         else:
             unit = self._unit(self._opened.plan)
             limit = self._done + (1 + self._ahead) * unit
@@ -192,6 +204,9 @@ class Source:
             self._asked_at = float("-inf")
         elif header.ack != self._incarnation:
             return
+        elif header.kind is Kind.SNAPSHOT_DONE:
+            answer = decode_json(message.payload)
+            self.snapshots[str(answer["name"])] = answer
         elif header.kind is Kind.STATS:
             self.statistics.append(_read_statistics(message))
         elif header.kind in (Kind.SEGMENT, Kind.BATCH) and header.limit >= self._next:
@@ -200,7 +215,12 @@ class Source:
 
 def _read_welcome(message: Message) -> Opened:
     value = decode_json(message.payload)
-    return Opened(Plan.from_json(value["plan"]), int(value["arena"]), int(value["steps"]))
+    return Opened(
+        Plan.from_json(value["plan"]),
+        int(value["arena"]),
+        int(value["steps"]),
+        str(value.get("problem", "")),
+    )
 
 
 def _read_statistics(message: Message) -> Statistics:

@@ -208,7 +208,8 @@ class Rollout:
     def _reset_at_boundary(self) -> None:
         """In strict mode the learner marks versions at which a run can be resumed; from each of them
         on, what happens depends on nothing before it: new episodes, new random numbers."""
-        boundary = int(self._scalars.get("boundary", 0)), self._context.index
-        if boundary != self._reset_at:
-            self._reset_at = boundary
-            self._collector.reset((self._context.seed, *boundary))
+        boundary = int(self._scalars.get("boundary", 0))
+        # A learner that was restarted goes back to a boundary, so its lineage counts as well.
+        if (self._stamp[0], boundary) != self._reset_at:
+            self._reset_at = (self._stamp[0], boundary)
+            self._collector.reset((self._context.seed, self._context.index, boundary))

@@ -1,0 +1,81 @@
+"""Copies of the arena that belong to checkpoints, for runs that resume with their replay content.
+
+A copy is written like a checkpoint: to a temporary name, flushed to the disk, renamed, its folder
+flushed; the learner then records its sha256 and a restore that finds another one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rljob.errors import RunError
+
+_CHUNK = 1 << 20
+
+
+def save(arena: Path, folder: Path, name: str, state: dict[str, Any], keep: int) -> str:
+    """Copy the arena to `folder/NAME.arena` with `state` beside it; returns the copy's sha256.
+
+    The newest `keep` copies stay.
+
+    Raises:
+        RunError: when it cannot be written; copies made before are untouched.
+    """
+    target = folder / f"{name}.arena"
+    temporary = folder / f".{name}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(state), encoding="utf-8")
+        shutil.copyfile(arena, temporary)
+        _sync(temporary)
+        temporary.replace(target)
+        _sync(folder)
+        for old in sorted(folder.glob("*.arena"))[:-keep]:
+            old.unlink()
+            old.with_suffix(".json").unlink(missing_ok=True)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot save the replay content to {target}: {error.strerror}") from error
+    return _digest(target)
+
+
+def restore(folder: Path, name: str, sha256: str, arena: Path) -> dict[str, Any]:
+    """Put a copy in the arena's place; returns the state saved with it.
+
+    Raises:
+        RunError: when the copy is missing or not what was saved.
+    """
+    source = folder / f"{name}.arena"
+    temporary = arena.with_name(f".{arena.name}.{os.getpid()}")
+    try:
+        found = _digest(source)
+        if found != sha256:
+            raise RunError(f"{source} is damaged: its sha256 is {found}, not {sha256}")
+        state = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        shutil.copyfile(source, temporary)
+        temporary.replace(arena)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot restore the replay content {source}: {error.strerror}") from error
+    return dict(state)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
