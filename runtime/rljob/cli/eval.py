@@ -1,0 +1,80 @@
+"""`rljob eval`: greedy episodes of a trained policy, and what they returned."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="a run's folder, its checkpoints, or one of them"
+    )
+    parser.add_argument(
+        "--episodes", type=_positive, default=20, metavar="N", help="how many to play; default 20"
+    )
+    parser.add_argument("--seed", type=_seed, metavar="N", help="repeats the same episodes")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Play and print."""
+    # Read when numpy is imported; the matrices are too small to share out.
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    from rljob.evaluator.play import evaluate, find
+    from rljob.local.panel import score, some, span_text
+    from rljob.local.view import shown_path
+
+    job, policy = find(arguments.run)
+    try:
+        played = evaluate(job, policy, arguments.episodes, arguments.seed)
+    except KeyboardInterrupt:
+        return 130
+    if arguments.json:
+        numbers = {
+            "mean": played.mean,
+            "std": played.std,
+            "min": played.min,
+            "max": played.max,
+            "episodes": played.episodes,
+            "returns": played.returns.tolist(),
+            "lengths": played.lengths.tolist(),
+            "seconds": round(played.seconds, 3),
+            "policyVersion": policy.version,
+            "path": str(policy.path),
+        }
+        print(json.dumps(numbers))
+        return 0
+    environment = job.spec.environment.id or job.spec.environment.entry_point
+    print(f"Policy version {policy.version} of {shown_path(policy.path)}")
+    print(
+        f"{some(played.episodes, 'greedy episode')} of {environment} in {span_text(played.seconds)}"
+    )
+    for name, value in (
+        ("mean return", played.mean),
+        ("standard deviation", played.std),
+        ("min", played.min),
+        ("max", played.max),
+    ):
+        print(f"  {name:<18}  {score(value, played.mean):>10}")
+    print(f"  {'mean length':<18}  {played.lengths.mean():>10,.1f} steps")
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+    return int(text)
