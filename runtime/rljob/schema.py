@@ -14,13 +14,13 @@ def _as_integer(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_AS_INTEGER = BeforeValidator(_as_integer)
-Integer = Annotated[int, _AS_INTEGER]
-Replicas = Annotated[int, Field(ge=1, le=10_000), _AS_INTEGER]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1), _AS_INTEGER]
-Steps = Annotated[int, Field(ge=1, le=10**15), _AS_INTEGER]
-Deadline = Annotated[int, Field(ge=1, le=2**31 - 1), _AS_INTEGER]
-Delay = Annotated[int, Field(ge=0, le=2**31 - 1), _AS_INTEGER]
+AS_INTEGER = BeforeValidator(_as_integer)
+Integer = Annotated[int, AS_INTEGER]
+Replicas = Annotated[int, Field(ge=1, le=10_000), AS_INTEGER]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), AS_INTEGER]
+Steps = Annotated[int, Field(ge=1, le=10**15), AS_INTEGER]
+Deadline = Annotated[int, Field(ge=1, le=2**31 - 1), AS_INTEGER]
+Delay = Annotated[int, Field(ge=0, le=2**31 - 1), AS_INTEGER]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 ImportPath = Annotated[
     str,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,7 +134,8 @@ def _q(network: Any, observation: np.ndarray) -> np.ndarray:
     if "value" not in outputs:
         return advantage
     value: np.ndarray = outputs["value"].numpy()
-    return value + advantage - advantage.mean(-1, keepdims=True)
+    centred: np.ndarray = advantage - advantage.mean(-1, keepdims=True)
+    return value + centred
 
 
 def test_importance_weights_undo_the_drawing() -> None:
@@ -220,3 +223,16 @@ def test_actions_that_are_not_discrete_are_refused() -> None:
 def test_epsilon_cannot_rise() -> None:
     with pytest.raises(InputError, match="epsilonEnd"):
         algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.01}))
+
+
+def test_the_page_lists_every_setting_with_its_default_and_every_metric() -> None:
+    page = (Path(__file__).parents[2] / "docs/algorithms/dqn.md").read_text()
+    algorithm = make_algorithm("DQN")
+    for name, schema in algorithm.Config.model_json_schema()["properties"].items():
+        default = json.dumps(schema["default"]).strip('"').replace("null", "none")
+        assert f"| `{name}` | {default} |" in page, name
+        assert schema["description"] in page, name
+    learner, _ = make_learner(algorithm)
+    batch = batch_of(algorithm, 8)
+    for name in learner.update(batch, 0.0).metrics:
+        assert f"| `{name}` |" in page, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -279,3 +280,16 @@ def test_an_algorithm_by_import_path() -> None:
     spec = AlgorithmSpec(entry_point="rljob.algorithms.ppo:PPO", config={"clip": 0.3})
     assert algorithms.resolve_algorithm(spec) is algorithms.BUILT_IN["PPO"]
     assert algorithms.load_config(spec) == PPOConfig(clip=0.3)
+
+
+def test_the_page_lists_every_setting_with_its_default_and_every_metric() -> None:
+    page = (Path(__file__).parents[2] / "docs/algorithms/ppo.md").read_text()
+    algorithm = make_algorithm("PPO")
+    for name, schema in algorithm.Config.model_json_schema()["properties"].items():
+        default = json.dumps(schema["default"]).strip('"').replace("null", "none")
+        assert f"| `{name}` | {default} |" in page, name
+        assert schema["description"] in page, name
+    learner, _ = make_learner(algorithm)
+    batch = random_segment(algorithm, 8, 2)
+    for name in learner.update(batch, 0.0).metrics:
+        assert f"| `{name}` |" in page, name

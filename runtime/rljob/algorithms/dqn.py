@@ -29,7 +29,7 @@ from rljob.algorithms.base import (
     with_prefix,
 )
 from rljob.errors import InputError
-from rljob.sections import Integer
+from rljob.schema import AS_INTEGER
 from rljob.spaces import DiscreteSpace, Spaces
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from rljob.nets.torch_nets import Network
 
-Count = Annotated[Integer, Bounds(ge=1, le=1_000_000_000)]
+_TRAINED_ON = ("observation", "action", "next_observation", "n_step_return", "n_step_discount")
+Count = Annotated[int, Bounds(ge=1, le=1_000_000_000), AS_INTEGER]
 Share = Annotated[float, Bounds(ge=0, le=1)]
 Positive = Annotated[float, Bounds(gt=0, le=1000)]
 
@@ -50,7 +51,7 @@ class DQNConfig(AlgorithmConfig):
     """Step size of Adam."""
     gamma: Share = 0.99
     """Discount per environment step."""
-    n_step: Annotated[Integer, Bounds(ge=1, le=1000)] = 3
+    n_step: Annotated[int, Bounds(ge=1, le=1000), AS_INTEGER] = 3
     """Environment steps of reward before the target network's estimate takes over."""
     double: bool = True
     """The learning network chooses the action that the target network values."""
@@ -58,15 +59,15 @@ class DQNConfig(AlgorithmConfig):
     """Separate heads for the state's value and the actions' advantages."""
     rollout_length: Count = 32
     """Environment steps in one segment."""
-    batch_size: Annotated[Integer, Bounds(ge=1, le=1_000_000)] = 64
+    batch_size: Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER] = 64
     """Transitions in one update."""
     min_size: Count = 1000
     """Transitions stored before the first update."""
     samples_per_insert: Positive = 8.0
     """Transitions trained on for each one stored."""
-    updates_per_publish: Annotated[Integer, Bounds(ge=1, le=1_000_000)] = 8
+    updates_per_publish: Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER] = 8
     """Updates between two policy versions."""
-    target_update_interval: Annotated[Integer, Bounds(ge=1, le=1_000_000)] = 250
+    target_update_interval: Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER] = 250
     """Updates between two renewals of the target network."""
     tau: Annotated[float, Bounds(gt=0, le=1)] = 1.0
     """Share of the learning network that a renewal mixes into the target; 1 copies."""
@@ -247,7 +248,7 @@ class DQNLearner:
         data = {
             name: torch.from_numpy(array).to(device)
             for name, array in batch.items()
-            if name not in ("probability", "stored", "next_row")
+            if name in _TRAINED_ON
         }
         with torch.no_grad():
             following = self._q(self._target, data["next_observation"])

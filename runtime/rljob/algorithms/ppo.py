@@ -30,7 +30,7 @@ from rljob.algorithms.base import (
 from rljob.algorithms.distributions import Distribution, distribution_for
 from rljob.algorithms.gae import gae
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.sections import Integer
+from rljob.schema import AS_INTEGER
 from rljob.spaces import Spaces, encode, encoded_shape
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from rljob.nets.torch_nets import Network
 
-Count = Annotated[Integer, Bounds(ge=1, le=1_000_000)]
+Count = Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER]
 Share = Annotated[float, Bounds(ge=0, le=1)]
 Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
 Positive = Annotated[float, Bounds(gt=0, le=1000)]

@@ -22,14 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 from pydantic.alias_generators import to_camel
 
 from rljob.errors import RunError
-from rljob.sections import Integer
+from rljob.schema import AS_INTEGER
 from rljob.spaces import Spaces, encode, encoded_shape, encoded_size
 
 if TYPE_CHECKING:
     from rljob.algorithms.base import Head
 
 Arrays = dict[str, np.ndarray]
-Width = Annotated[Integer, Field(ge=1, le=65536)]
+Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]
 
 
 class MLPConfig(BaseModel):
