@@ -7,6 +7,7 @@ views; the data start at multiples of 64 bytes and are never copied to be decode
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class ArrayField:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=object)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ class Layout:
                 raise Rejected("table", f"{item.name}: name or shape too long")
             if item.dtype not in DTYPES:
                 raise Rejected("table", f"{item.name}: dtype {item.dtype!r}")
+            # A zero among huge dimensions makes an empty array that numpy still cannot describe.
+            if math.prod(n or 1 for n in item.shape) > MAX_PAYLOAD_BYTES:
+                raise Rejected("table", f"{item.name}: shape {item.shape}")
         if self.size > MAX_PAYLOAD_BYTES:
             raise Rejected("table", f"{self.size} bytes exceed {MAX_PAYLOAD_BYTES}")
 
@@ -131,7 +135,7 @@ class Layout:
         """Arrays that share memory with `buffer`, a payload of this layout (longer is allowed)."""
         return {
             item.name: np.frombuffer(
-                buffer, np.dtype(item.dtype), int(np.prod(item.shape)), offset
+                buffer, np.dtype(item.dtype), math.prod(item.shape), offset
             ).reshape(item.shape)
             for item, offset in zip(self.fields, self.offsets, strict=True)
         }

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 WINDOW = 64
 """Positions beyond the first missing one that a receiver tracks; a sender never runs further ahead."""
-_MASK = (1 << WINDOW) - 1
 
 
 @dataclass
@@ -71,6 +70,12 @@ class Sender:
         """Every unacknowledged seq, whatever its age: the receiver was restarted."""
         return self._again(list(self._unacked), now)
 
+    def confirmed(self) -> tuple[int, int]:
+        """All that was acknowledged, as the `ack` and `bits` of a grant."""
+        ack = next(iter(self._unacked), self.next_seq)
+        later = (seq for seq in range(ack + 1, self.next_seq) if seq not in self._unacked)
+        return ack, sum(1 << (seq - ack - 1) for seq in later)
+
     @property
     def unacked(self) -> int:
         """Messages sent and not acknowledged."""
@@ -118,21 +123,29 @@ class Receiver:
     def commit(self, epoch: int, seq: int) -> None:
         """Record a message that was judged NEW and has been stored."""
         self.begin(epoch)
-        if seq > self.ack:
-            self.bits |= 1 << (seq - self.ack - 1)
-            return
-        self.ack += 1
-        while self.bits & 1:
-            self.ack += 1
-            self.bits >>= 1
-        # The next missing position is `ack`; its bit has been shifted out by the step over it.
-        self.bits >>= 1
-        self.bits &= _MASK
+        self._advance(self.ack, self.bits << 1 | 1 << (seq - self.ack))
+
+    def learn(self, epoch: int, ack: int, bits: int) -> None:
+        """Take over what a sender says was acknowledged, by a life of ours that has lost its record.
+
+        Without it the sender's next message would be `BEYOND` for ever.
+        """
+        self.begin(epoch)
+        base = max(self.ack, ack)
+        ours, theirs = self.bits << 1 >> (base - self.ack), bits << 1 >> (base - ack)
+        self._advance(base, ours | theirs)
 
     def begin(self, epoch: int) -> None:
         """Start a newer epoch with nothing received; older or equal ones change nothing."""
         if epoch > self.epoch:
             self.epoch, self.ack, self.bits = epoch, 0, 0
+
+    def _advance(self, base: int, arrived: int) -> None:
+        # Bit i of `arrived` stands for position `base + i`.
+        while arrived & 1:
+            base += 1
+            arrived >>= 1
+        self.ack, self.bits = base, arrived >> 1
 
     @property
     def count(self) -> int:

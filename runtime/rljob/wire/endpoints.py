@@ -10,13 +10,16 @@ A role is told one address for each of the two:
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from rljob.errors import InputError
 
 MAX_IPC_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux (unix(7)), less the terminating zero."""
+
+# Stricter than libzmq, whose `tcp://source:port;host:port` would pass for a loopback address.
+_TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9._-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ def weights_endpoint(address: str) -> str:
 
 def is_private(address: str) -> bool:
     """Whether only this machine can reach the address: without keys, no other is allowed."""
-    parts = urlsplit(address)
-    if parts.scheme == "ipc":
+    if address.startswith("ipc://"):
         return True
-    host = (parts.hostname or "").rstrip(".")
+    found = _TCP.fullmatch(address)
+    host = found["host"].strip("[]").rstrip(".").lower() if found else ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -58,13 +61,12 @@ def is_private(address: str) -> bool:
 
 
 def _split(address: str, ports: int) -> tuple[str, str]:
-    scheme, found, rest = address.partition("://")
-    if found and scheme == "ipc" and rest.startswith("/"):
+    scheme, _, rest = address.partition("://")
+    if scheme == "ipc" and rest.startswith("/") and "\0" not in rest:
         return scheme, rest
-    if found and scheme == "tcp":
-        host, _, port = rest.rpartition(":")
-        if host and port.isdecimal() and 1 <= int(port) <= 65536 - ports:
-            return scheme, rest
+    found = _TCP.fullmatch(address)
+    if found and 1 <= int(found["port"]) <= 65536 - ports:
+        return scheme, rest
     raise InputError(
         f"{address!r} is no address; use ipc:///absolute/path or tcp://host:port "
         f"with a port of 1 to {65536 - ports}"

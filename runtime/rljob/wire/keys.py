@@ -7,6 +7,7 @@ Who may speak to which socket is in `ALLOWED`; the rest is refused by the socket
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rljob.errors import InputError
 
 ROLES = ("rollout", "buffer", "learner", "evaluator")
 Z85_KEY_CHARACTERS = 40
+_Z85 = b"0123456789" + bytes(range(97, 123)) + bytes(range(65, 91)) + b".-:+=^!/*?&<>()[]{}@%$#"
 ALLOWED = {
     "experience": ("rollout",),
     "samples": ("learner",),
@@ -40,11 +42,17 @@ def mint(folder: Path) -> None:
     """Write a new pair for each role; raises InputError when the folder holds keys already."""
     from rljob.wire.sockets import new_keypair
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for role in ROLES:
-        public, secret = new_keypair()
-        _write(folder / f"{role}.public", public, 0o444)
-        _write(folder / f"{role}.secret", secret, 0o400)
+    names = [f"{role}.{part}" for role in ROLES for part in ("public", "secret")]
+    if any((folder / name).exists() for name in names):
+        raise InputError(f"{folder} holds keys already; choose an empty folder")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for role in ROLES:
+            public, secret = new_keypair()
+            _write(folder / f"{role}.public", public, 0o444)
+            _write(folder / f"{role}.secret", secret, 0o400)
+    except OSError as error:
+        raise InputError(f"cannot write keys to {folder}: {error.strerror}") from error
 
 
 def read(folder: Path, role: str) -> Keys:
@@ -57,10 +65,7 @@ def read(folder: Path, role: str) -> Keys:
 
 
 def _write(path: Path, key: bytes, mode: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError as error:
-        raise InputError(f"{path} is already there; choose an empty folder") from error
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "wb") as file:
         file.write(key + b"\n")
 
@@ -70,6 +75,14 @@ def _read(path: Path) -> bytes:
         key = path.read_bytes().strip()
     except OSError as error:
         raise InputError(f"cannot read the key {path}: {error.strerror}") from error
-    if len(key) != Z85_KEY_CHARACTERS:
-        raise InputError(f"{path} is no key: {len(key)} characters, not {Z85_KEY_CHARACTERS} of Z85")
+    if not _is_z85(key):
+        raise InputError(f"{path} is no key: it has to be {Z85_KEY_CHARACTERS} characters of Z85")
     return key
+
+
+def _is_z85(key: bytes) -> bool:
+    if len(key) != Z85_KEY_CHARACTERS or any(byte not in _Z85 for byte in key):
+        return False
+    digits = [_Z85.index(byte) for byte in key]
+    numbers = [digits[at : at + 5] for at in range(0, len(digits), 5)]
+    return all(functools.reduce(lambda n, d: n * 85 + d, five) < 2**32 for five in numbers)

@@ -174,6 +174,10 @@ def encode_json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def decode_json(payload: bytes | memoryview) -> dict[str, Any]:
     """Read a control payload.
 
@@ -183,9 +187,9 @@ def decode_json(payload: bytes | memoryview) -> dict[str, Any]:
     if len(payload) > MAX_JSON_BYTES:
         raise Rejected("json", f"{len(payload)} bytes exceed {MAX_JSON_BYTES}")
     try:
-        value = json.loads(bytes(payload))
+        value = json.loads(bytes(payload).decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise Rejected("json", str(error)) from error
+        raise Rejected("json", str(error)[:200]) from error
     if not isinstance(value, dict):
         raise Rejected("json", f"{type(value).__name__} instead of an object")
     return value

@@ -7,6 +7,7 @@ frames, header and payload. Neither side infers delivery from a send: that is wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -82,6 +83,7 @@ class Wire:
             # Without this, a missing ZAP handler lets everybody in.
             server.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         try:
+            _refuse_to_steal(address)
             server.bind(address)
         except zmq.ZMQError as error:
             server.close()
@@ -97,7 +99,13 @@ class Wire:
             client.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.public)
             client.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
             client.setsockopt(zmq.CURVE_SERVERKEY, self._keys.others[server_role])
-        client.connect(address)
+        # Nothing piles up for a peer that is away: what matters is repeated until it is answered.
+        client.setsockopt(zmq.IMMEDIATE, 1)
+        try:
+            client.connect(address)
+        except zmq.ZMQError as error:
+            client.close()
+            raise InputError(f"cannot connect to {address}: {error.strerror}") from error
         return self._register(client)
 
     def wait(self, seconds: float) -> None:
@@ -166,6 +174,21 @@ class Wire:
                 return zmq.utils.z85.decode(key) in allowed if len(key) == 40 else key in allowed
 
         self._authenticator.configure_curve_callback(domain, Provider())
+
+
+def _refuse_to_steal(address: str) -> None:
+    """Over ipc, libzmq replaces whatever socket lies at the path; one that answers is in use."""
+    if not address.startswith("ipc://"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.removeprefix("ipc://"))
+        except BlockingIOError:
+            pass
+        except OSError:
+            return
+    raise zmq.ZMQError(errno.EADDRINUSE)
 
 
 class Endpoint:

@@ -31,8 +31,8 @@ class Subscription:
             if message.header.kind is Kind.CHUNK:
                 newest = self._client.arrived(_chunk(message.header, message.payload), now) or newest
         want = self._client.due(now)
-        if want is not None:
-            self._endpoint.send(b"", _want(want))
+        if want is not None and not self._endpoint.send(b"", _want(want)):
+            self._client.unsent()
         return newest
 
 

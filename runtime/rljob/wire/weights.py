@@ -83,6 +83,10 @@ class WeightServer:
         if transfer is not None and transfer.stamp == want.receiving:
             # Whatever of the last window did not arrive is sent again from where it broke off.
             return self._more(client, transfer, want.offset)
+        if transfer is not None and transfer.stamp > want.have:
+            # A repeated request that crossed our chunks. Going over to a newer version here would let
+            # two transfers cancel each other in turn, for as long as versions are published.
+            return self._start(client, transfer)
         self._transfers.pop(client, None)
         if self.newest is None or want.have >= self.newest.stamp:
             self._waiting.add(client)
@@ -150,6 +154,9 @@ class WeightClient:
         `rejected`; the repeated request makes up for both. After a whole payload, and after the last
         chunk of a window, the next request is due at once.
         """
+        if self._asked_at is not None:
+            # Also for a chunk that is ignored: while there is traffic, repeating only adds to it.
+            self._asked_at = now
         if chunk.stamp <= self.have or len(chunk.payload) <= DIGEST_BYTES:
             return None
         if not 0 < chunk.total <= MAX_WEIGHTS_BYTES:
@@ -164,18 +171,22 @@ class WeightClient:
         if chunk.offset != len(self._buffer) or len(self._buffer) + len(data) > self._total:
             return None
         self._buffer += data
-        self._asked_at = now
         if len(self._buffer) < self._total:
             if len(self._buffer) % (WINDOW * CHUNK_BYTES) == 0:
                 self._asked_at = None
             return None
         return self._finish()
 
+    def unsent(self) -> None:
+        """The request that was due could not be sent; it is due again."""
+        self._asked_at = None
+
     def _finish(self) -> bytes | None:
-        payload, stamp, self._asked_at = bytes(self._buffer), self._receiving, None
+        payload, stamp = bytes(self._buffer), self._receiving
         self._receiving, self._buffer = NOTHING, bytearray()
         if hashlib.sha256(payload).digest() != self._digest:
+            # Asked for again only after `repeat_after`: it may be wrong at its source.
             self.rejected += 1
             return None
-        self.have = stamp
+        self.have, self._asked_at = stamp, None
         return payload
