@@ -19,11 +19,11 @@ from rljob.buffer import snapshot
 from rljob.buffer.arena import Arena
 from rljob.buffer.delivering import Freshness, LearnerLink, Mode, OnPolicyMode, ReplayMode
 from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
-from rljob.plan import OnPolicyData, Plan
+from rljob.plan import ACTOR_WINDOW, OnPolicyData, Plan
 from rljob.buffer.replay import data_bytes
 from rljob.errors import InputError, RunError
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.delivery import Receiver, Verdict
+from rljob.wire.delivery import WINDOW, Receiver, Verdict
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Message
 
@@ -87,7 +87,7 @@ class Actor:
     Attributes:
         granted: segments of this epoch that it may send, absolute.
         owed: whether it waits for an answer.
-        status: what it last said of itself.
+        waiting: share of its time that it last said to wait for credit.
     """
 
     client: bytes
@@ -95,7 +95,7 @@ class Actor:
     last_seen: float
     granted: int = 0
     owed: bool = True
-    status: dict[str, Any] = field(default_factory=dict)
+    waiting: float = 0.0
 
     @property
     def outstanding(self) -> int:
@@ -141,6 +141,8 @@ class Buffer:
             yield from self._welcome(message, now)
             return
         if self._strikes.get(client, 0) >= FENCE_AFTER:
+            # It would wait for credit for ever; so it ends, and its next life says HELLO.
+            yield self._refuse(client, f"{FENCE_AFTER} malformed messages in a row")
             return
         actor = self.actors.get(header.actor)
         if actor is None or actor.client != client or header.epoch != actor.receiver.epoch:
@@ -151,8 +153,8 @@ class Buffer:
         if header.kind is Kind.SEGMENT:
             self._store(header, message.payload, actor, now)
         elif header.kind is Kind.STATUS:
-            actor.status = decode_json(message.payload)
-            actor.granted = max(actor.granted, header.limit // self._segment_bytes)
+            actor.waiting = _read_status(message.payload)
+            self._granted_before(actor, header.limit)
         else:
             raise Rejected("unexpected", header.kind.name)
         self._strikes.pop(client, None)
@@ -166,7 +168,14 @@ class Buffer:
 
     def _welcome(self, message: Message, now: float) -> Iterator[Outgoing]:
         header, client = message.header, message.client
-        plan = Plan.from_json(decode_json(message.payload))
+        try:
+            plan = Plan.from_json(decode_json(message.payload))
+            if (header.ack + 2 * WINDOW) * plan.layout.size >= 2**63:
+                raise Rejected("unexpected", f"position {header.ack}")
+        except Rejected as error:
+            self.rejected(client, error.reason)
+            yield self._refuse(client, str(error))
+            return
         if self._plan is None:
             self._start(plan, None)
         elif plan != self._plan:
@@ -178,11 +187,16 @@ class Buffer:
         if header.epoch < receiver.epoch:
             yield self._refuse(client, "a newer process of this rollout is at work")
             return
-        receiver.begin(header.epoch)
+        receiver.learn(header.epoch, header.ack, header.bits)
         self._strikes.pop(client, None)
-        granted = max(receiver.count, header.limit // self._segment_bytes)
-        self.actors[header.actor] = Actor(client, receiver, now, granted)
+        actor = self.actors[header.actor] = Actor(client, receiver, now, receiver.count)
+        self._granted_before(actor, header.limit)
         yield Outgoing("experience", client, self._header(Kind.WELCOME))
+
+    def _granted_before(self, actor: Actor, limit: int) -> None:
+        """Take over credit that an actor says it has; no more than is ever granted ahead."""
+        most = actor.receiver.count + ACTOR_WINDOW
+        actor.granted = max(actor.granted, min(limit // self._segment_bytes, most))
 
     def _refuse(self, client: bytes, text: str) -> Outgoing:
         payload = encode_json({"message": text})
@@ -262,6 +276,8 @@ class Buffer:
         problem = self._restore(request) if self._plan is not None else ""
         if self._plan is None or self._mode is None or self._arena is None:
             return
+        if header.seq >= 2**31 or abs(header.version) >= 2**62:
+            raise Rejected("unexpected", f"position {header.seq}, version {header.version}")
         link = LearnerLink(client, header.epoch, header.version, header.version, header.seq)
         self._mode.attach(link, self._link)
         self._link = link
@@ -320,8 +336,8 @@ class Buffer:
             self._mode.confirmed(link.lent.pop(position))
         link.limit = max(link.limit, header.limit)
         link.version = max(link.version, header.version)
-        for lent in link.lent.values():
-            if now - lent.sent_at >= RESEND_AFTER:
+        for position, lent in link.lent.items():
+            if position >= header.seq and now - lent.sent_at >= RESEND_AFTER:
                 lent.sent_at = now
                 self._observer.resent()
                 yield self._carry(link, lent.header, lent.payload)
@@ -367,7 +383,7 @@ class Buffer:
     def _stats(self, link: LearnerLink, now: float) -> Outgoing:
         assert self._mode is not None and self._arena is not None
         live = self.live(now)
-        waiting = [float(actor.status.get("waiting", 0.0)) for actor in live.values()]
+        waiting = [actor.waiting for actor in live.values()]
         episodes = np.concatenate(self._episodes) if self._episodes else np.zeros((0, 2))
         self._episodes.clear()
         numbers = {
@@ -447,6 +463,13 @@ class Buffer:
         assert self._arena is not None
         self._arena.count("evicted")
         self._observer.evicted(reason, actor, epoch, seq)
+
+
+def _read_status(payload: memoryview) -> float:
+    waiting = decode_json(payload).get("waiting", 0.0)
+    if type(waiting) not in (int, float) or not 0 <= waiting <= 1:
+        raise Rejected("json", "waiting is a number from 0 to 1")
+    return float(waiting)
 
 
 def _queue_slots(plan: Plan, data: OnPolicyData, settings: Settings) -> int:

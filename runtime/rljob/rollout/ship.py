@@ -110,9 +110,10 @@ class Shipper:
             self._take(message, now)
         if not self._welcome:
             if now - self._hello_at >= HELLO_EVERY:
-                self._hello_at = now
                 header = self._header(Kind.HELLO)
-                self._endpoint.send(b"", header, encode_json(self._plan.to_json()))
+                header.ack, header.bits = self._sender.confirmed()
+                if self._endpoint.send(b"", header, encode_json(self._plan.to_json())):
+                    self._hello_at = now
             return
         self._send_again(self._sender.due(now))
         if now - self._status_at >= STATUS_EVERY:
