@@ -12,7 +12,8 @@ import torch
 
 from rljob import algorithms
 from rljob.algorithms.base import Arrays, Replay
-from rljob.algorithms.dqn import dqn_loss, n_step
+from rljob.algorithms.dqn import dqn_loss
+from rljob.algorithms.n_step import n_step
 from rljob.errors import InputError
 from rljob.sections import AlgorithmSpec
 from rljob.spaces import BoxSpace

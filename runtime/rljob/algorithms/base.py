@@ -15,11 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Bounds
 from pydantic.alias_generators import to_camel
+
+from rljob.schema import AS_INTEGER
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from rljob.spaces import Spaces
 
 Arrays = dict[str, np.ndarray]
+Count = Annotated[int, Bounds(ge=1, le=1_000_000_000), AS_INTEGER]
+Share = Annotated[float, Bounds(ge=0, le=1)]
+Positive = Annotated[float, Bounds(gt=0, le=1000)]
+Rate = Annotated[float, Bounds(gt=0, le=1)]
 _Value = TypeVar("_Value")
 
 

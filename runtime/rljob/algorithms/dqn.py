@@ -10,26 +10,29 @@ returns of their own segments, so that a stored transition is complete.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field as Bounds
 from pydantic import model_validator
 
 from rljob.algorithms.base import (
     Acted,
     AlgorithmConfig,
     Arrays,
+    Count,
     Field,
     Head,
     LearnerState,
+    Positive,
+    Rate,
     Replay,
+    Share,
     Update,
     select,
     with_prefix,
 )
+from rljob.algorithms.n_step import n_step
 from rljob.errors import InputError
-from rljob.schema import AS_INTEGER
 from rljob.spaces import DiscreteSpace, Spaces
 
 if TYPE_CHECKING:
@@ -39,19 +42,16 @@ if TYPE_CHECKING:
     from rljob.nets.torch_nets import Network
 
 _TRAINED_ON = ("observation", "action", "next_observation", "n_step_return", "n_step_discount")
-Count = Annotated[int, Bounds(ge=1, le=1_000_000_000), AS_INTEGER]
-Share = Annotated[float, Bounds(ge=0, le=1)]
-Positive = Annotated[float, Bounds(gt=0, le=1000)]
 
 
 class DQNConfig(AlgorithmConfig):
     """Settings of DQN (`algorithm.config`)."""
 
-    learning_rate: Annotated[float, Bounds(gt=0, le=1)] = 5e-4
+    learning_rate: Rate = 5e-4
     """Step size of Adam."""
     gamma: Share = 0.99
     """Discount per environment step."""
-    n_step: Annotated[int, Bounds(ge=1, le=1000), AS_INTEGER] = 3
+    n_step: Count = 3
     """Environment steps of reward before the target network's estimate takes over."""
     double: bool = True
     """The learning network chooses the action that the target network values."""
@@ -59,17 +59,17 @@ class DQNConfig(AlgorithmConfig):
     """Separate heads for the state's value and the actions' advantages."""
     rollout_length: Count = 32
     """Environment steps in one segment."""
-    batch_size: Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER] = 64
+    batch_size: Count = 64
     """Transitions in one update."""
     min_size: Count = 1000
     """Transitions stored before the first update."""
     samples_per_insert: Positive = 8.0
     """Transitions trained on for each one stored."""
-    updates_per_publish: Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER] = 8
+    updates_per_publish: Count = 8
     """Updates between two policy versions."""
-    target_update_interval: Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER] = 250
+    target_update_interval: Count = 250
     """Updates between two renewals of the target network."""
-    tau: Annotated[float, Bounds(gt=0, le=1)] = 1.0
+    tau: Rate = 1.0
     """Share of the learning network that a renewal mixes into the target; 1 copies."""
     max_gradient_norm: Positive | None = 10.0
     """Gradients are scaled down to this L2 norm."""
@@ -91,51 +91,6 @@ class DQNConfig(AlgorithmConfig):
         if self.epsilon_end > self.epsilon_start:
             raise ValueError("epsilonEnd must not be above epsilonStart")
         return self
-
-
-class NStep(NamedTuple):
-    """For each row `[T, N]`: rewards until the bootstrap, its weight, and the row that it looks at."""
-
-    ret: np.ndarray
-    discount: np.ndarray
-    next_row: np.ndarray
-
-
-def n_step(
-    reward: np.ndarray,
-    terminated: np.ndarray,
-    truncated: np.ndarray,
-    valid: np.ndarray,
-    *,
-    n: int,
-    gamma: float,
-) -> NStep:
-    """Returns over up to `n` steps, `k` of them: fewer at an episode's end and at the segment's.
-
-    Args:
-        reward: float32 `[T, N]`.
-        terminated: bool `[T, N]`.
-        truncated: bool `[T, N]`.
-        valid: bool `[T, N]`; what is returned for other rows must not be used.
-        n: most steps.
-        gamma: discount per step.
-
-    Returns:
-        Float32 discounted sum of `k` rewards; float32 `gamma**k`, 0 when the episode terminated in
-        them; int32 `t + k`, the row of the observation to bootstrap from.
-    """
-    length = len(reward)
-    ret = np.zeros(reward.shape, np.float32)
-    discount = np.ones(reward.shape, np.float32)
-    steps = np.zeros(reward.shape, np.int32)
-    going = valid.copy()
-    for k in range(min(n, length)):
-        here, ahead, live = slice(0, length - k), slice(k, length), going[: length - k]
-        ret[here] += np.float32(gamma**k) * reward[ahead] * live
-        steps[here] += live
-        discount[here] *= np.where(live, np.float32(gamma) * ~terminated[ahead], 1)
-        live &= ~(terminated[ahead] | truncated[ahead])
-    return NStep(ret, discount, steps + np.arange(length, dtype=np.int32)[:, None])
 
 
 class DQNLoss(NamedTuple):

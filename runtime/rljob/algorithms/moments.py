@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 
@@ -33,9 +36,10 @@ class RunningMoments:
     def state(self) -> dict[str, np.ndarray]:
         return {"count": np.array(self.count), "mean": self.mean, "squares": self._squares}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Arrays or tensors that `state` returned."""
         self.count = float(state["count"])
-        self.mean, self._squares = state["mean"].copy(), state["squares"].copy()
+        self.mean, self._squares = (np.asarray(state[name]) for name in ("mean", "squares"))
 
 
 class MovingMoments:
@@ -70,5 +74,6 @@ class MovingMoments:
     def state(self) -> dict[str, np.ndarray]:
         return {"sums": np.array([self._weight, self._sum, self._sum_of_squares])}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Arrays or tensors that `state` returned."""
         self._weight, self._sum, self._sum_of_squares = map(float, state["sums"])

@@ -19,10 +19,14 @@ from rljob.algorithms.base import (
     Acted,
     AlgorithmConfig,
     Arrays,
+    Count,
     Field,
     Head,
     LearnerState,
     OnPolicy,
+    Positive,
+    Rate,
+    Share,
     Update,
     select,
     with_prefix,
@@ -30,7 +34,6 @@ from rljob.algorithms.base import (
 from rljob.algorithms.distributions import Distribution, distribution_for
 from rljob.algorithms.gae import gae
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.schema import AS_INTEGER
 from rljob.spaces import Spaces, encode, encoded_shape
 
 if TYPE_CHECKING:
@@ -39,16 +42,13 @@ if TYPE_CHECKING:
 
     from rljob.nets.torch_nets import Network
 
-Count = Annotated[int, Bounds(ge=1, le=1_000_000), AS_INTEGER]
-Share = Annotated[float, Bounds(ge=0, le=1)]
 Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
-Positive = Annotated[float, Bounds(gt=0, le=1000)]
 
 
 class PPOConfig(AlgorithmConfig):
     """Settings of PPO (`algorithm.config`)."""
 
-    learning_rate: Annotated[float, Bounds(gt=0, le=1)] = 3e-4
+    learning_rate: Rate = 3e-4
     """Step size of Adam."""
     learning_rate_schedule: Literal["constant", "linear"] = "constant"
     """`linear`: falls to 0 with the share of the stop condition reached."""
@@ -174,12 +174,7 @@ class PPOLearner:
     """The learning half of PPO."""
 
     def __init__(
-        self,
-        config: PPOConfig,
-        spaces: Spaces,
-        distribution: Distribution,
-        network: Any,
-        seed: int,
+        self, config: PPOConfig, spaces: Spaces, distribution: Distribution, network: Any, seed: int
     ) -> None:
         from rljob.nets.torch_optimizer import FlatAdam
 
@@ -243,15 +238,10 @@ class PPOLearner:
         with torch.no_grad():
             estimate = self._network(observation)["value"]
         value = estimate.cpu().numpy().reshape(len(batch["observation"]), -1)
-        value = value * np.float32(returns.std) + np.float32(returns.mean)
+        value = value * returns.std + returns.mean
+        ends = batch["terminated"], batch["truncated"], batch["valid"]
         advantage = gae(
-            batch["reward"],
-            value,
-            batch["terminated"],
-            batch["truncated"],
-            batch["valid"],
-            gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
+            batch["reward"], value, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda
         ).reshape(-1)
         value = value[:-1].reshape(-1)
         target = advantage + value
@@ -265,11 +255,11 @@ class PPOLearner:
         if config.normalise_advantages:
             advantage = (advantage - unexplained.mean()) / (unexplained.std() + 1e-8)
         else:
-            advantage = advantage / np.float32(returns.std)
+            advantage = advantage / returns.std
         data = {
             "advantage": advantage,
-            "target": (target - np.float32(returns.mean)) / np.float32(returns.std),
-            "old_value": (value - np.float32(returns.mean)) / np.float32(returns.std),
+            "target": (target - returns.mean) / returns.std,
+            "old_value": (value - returns.mean) / returns.std,
             "old_log_prob": flat["log_prob"],
             "action": flat["action"],
         }
@@ -301,13 +291,8 @@ class PPOLearner:
     def load_state(self, state: LearnerState) -> None:
         self._network.load_state_dict(select("network.", state.tensors))
         self._optimizer.load_state(select("optimizer.", state.tensors))
-        arrays = {
-            name: tensor.numpy()
-            for name, tensor in state.tensors.items()
-            if name.startswith(("observations.", "returns."))
-        }
-        self._observations.load_state(select("observations.", arrays))
-        self._returns.load_state(select("returns.", arrays))
+        self._observations.load_state(select("observations.", state.tensors))
+        self._returns.load_state(select("returns.", state.tensors))
         self._rng.bit_generator.state = state.values["rng"]
 
 
