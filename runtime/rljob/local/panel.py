@@ -6,12 +6,12 @@ serve a terminal in colour, a log without, and the tests.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rljob import __version__
+from rljob.local.figures import History, count, reached, roughly, score, share_text, some, span_text
 from rljob.spec import RLJob, StopSpec
 
 Span = tuple[str, str]
@@ -30,52 +30,12 @@ STYLES = {
     "bad": "bold red",
 }
 BLOCKS = "▁▂▃▄▅▆▇█"
-WIDE, MEDIUM = 106, 78
+WIDE, MEDIUM = 110, 78
 """Columns from which waiting times fit beside the buffer, and two facts into one line."""
 LABEL, LEFT, RIGHT_LABEL, SCORE = 10, 36, 12, 9
 """Columns of the labels on the left, of what they stand for, of the labels on the right; of a return."""
-MOST_POINTS = 2048
 CALM = ("ready", "running", "done")
 """States of a role that need no mention."""
-
-
-class History:
-    """The mean return over the whole run, by environment steps; old points are merged in pairs."""
-
-    def __init__(self) -> None:
-        self._points: list[tuple[float, float]] = []
-
-    def add(self, record: Record) -> None:
-        """Take the mean return of a record that goes further than those before."""
-        mean, steps = record.get("meanReturn"), record.get("steps", 0)
-        if mean is None or (self._points and steps <= self._points[-1][0]):
-            return
-        self._points.append((steps, mean))
-        if len(self._points) > MOST_POINTS:
-            pairs = zip(self._points[::2], self._points[1::2], strict=False)
-            self._points = [(later[0], (first[1] + later[1]) / 2) for first, later in pairs]
-
-    @property
-    def first(self) -> float | None:
-        return self._points[0][1] if self._points else None
-
-    def columns(self, width: int) -> list[float]:
-        """At most `width` means over equal spans of steps; a span without a point repeats the last."""
-        points = self._points
-        width = min(width, len(points))
-        if not width:
-            return []
-        sums, counts = [0.0] * width, [0] * width
-        for steps, mean in points:
-            at = min(width - 1, int(steps * width / points[-1][0])) if points[-1][0] else 0
-            sums[at] += mean
-            counts[at] += 1
-        columns: list[float] = []
-        before = points[0][1]
-        for total, count in zip(sums, counts, strict=True):
-            before = total / count if count else before
-            columns.append(before)
-        return columns
 
 
 @dataclass
@@ -99,91 +59,6 @@ class State:
     history: History = field(default_factory=History)
     now: float = 0.0
     ended: str = ""
-
-
-# ---- numbers
-
-
-def count(value: float) -> str:
-    """A whole number: `106,496`, and `12.35 M` from ten million on."""
-    return f"{value:,.0f}" if abs(value) < 1e7 else f"{value / 1e6:,.2f} M"
-
-
-def score(value: float | None, like: float | None = None) -> str:
-    """A return, with as many decimals as suit it, or as suit `like`."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    size = abs(value if like is None else like)
-    decimals = 2 if size < 10 else 1 if size < 10_000 else 0
-    return f"{value:,.{decimals}f}"
-
-
-def share_text(value: float) -> str:
-    """A share of 1 as percent, two digits wide."""
-    return f"{round(100 * value):>2} %"
-
-
-def span_text(seconds: float) -> str:
-    """A span of time: `2.1 s`, `42 s`, `1m 20s`, `2h 05m`."""
-    if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-
-
-def some(number: int, noun: str) -> str:
-    """`1 restart`, `2 restarts`."""
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
-
-
-# ---- how far
-
-
-@dataclass(frozen=True)
-class Reached:
-    """The stop condition that is nearest: its share in [0, 1], its name, and seconds left if known."""
-
-    share: float
-    condition: str
-    left: float | None
-
-
-def reached(stop: StopSpec, record: Record, first: float | None) -> Reached:
-    """How much of the stop condition is reached; of several, the largest share.
-
-    The mean return counts from its `first` value, and never as the whole: the learner alone decides
-    that it is reached.
-    """
-    seconds = float(record.get("seconds", 0.0))
-    found = []
-    if stop.steps is not None:
-        share = min(1.0, record.get("steps", 0) / stop.steps)
-        found.append((share, f"{count(stop.steps)} steps"))
-    if stop.duration is not None:
-        found.append((min(1.0, seconds / stop.duration.seconds), f"duration {stop.duration}"))
-    if stop.mean_return is not None:
-        mean, share = record.get("meanReturn"), 0.0
-        if mean is not None and first is not None:
-            way = stop.mean_return - first
-            share = (mean - first) / way if way > 0 else float(mean >= stop.mean_return)
-        found.append((min(0.99, max(0.0, share)), f"meanReturn {stop.mean_return:g}"))
-    share, condition = max(found, key=lambda item: item[0])
-    sure = seconds >= 1.0 and share >= 0.02
-    return Reached(share, condition, seconds * (1 - share) / share if sure else None)
-
-
-def _roughly(seconds: float) -> str:
-    """Time left changes with every look; as coarse as it is uncertain, it stands still."""
-    step = 1 if seconds < 10 else 5 if seconds < 120 else 30 if seconds < 1200 else 300
-    rounded = max(1, math.ceil(seconds / step)) * step
-    return f"{rounded} s" if rounded < 60 else span_text(rounded)
-
-
-# ---- the live panel
 
 
 def header(job: RLJob, folder: str, width: int) -> list[Line]:
@@ -330,7 +205,7 @@ def _bar(state: State, width: int) -> Line:
         text = f"{_condition(state.job.spec.stop, done)} reached" if done else state.ended
     else:
         full = round(at.share * length)
-        left = f" · ~{_roughly(at.left)} left" if at.left is not None else ""
+        left = f" · ~{roughly(at.left)} left" if at.left is not None else ""
         text = f"{share_text(at.share)} of {at.condition}{left}"
     return [("  ", ""), ("━" * full, "good"), ("━" * (length - full), "dim"), (f" {text}", "")]
 
@@ -357,75 +232,6 @@ def _row(left: str, first: Line, right: str, second: Line) -> Line:
     return [*_labelled(left, first), (gap + right.ljust(RIGHT_LABEL), "label"), *second]
 
 
-# ---- without a terminal
-
-
-def plain_line(state: State) -> str:
-    """One moment as `key value` pairs, always the same keys; `-` for what is not known yet."""
-    record = state.record
-    at = reached(state.job.spec.stop, record, state.history.first)
-    values: dict[str, object] = {
-        "seconds": f"{record.get('seconds', 0.0):.1f}",
-        "steps": record.get("steps", 0),
-        "episodes": record.get("episodes", 0),
-        "meanReturn": _short(record.get("meanReturn")),
-        "bestReturn": _short(record.get("bestReturn")),
-        "evalReturn": _short(state.evaluation.get("mean")),
-        "stepsPerSecond": round(record.get("stepsPerSecond", 0.0)),
-        "updatesPerSecond": round(record.get("updatesPerSecond", 0.0)),
-        "policyVersion": record.get("policyVersion", "-"),
-        "lagP95": record.get("lagP95", "-"),
-        "bufferFill": f"{record.get('bufferFill', 0.0):.2f}",
-        "rolloutsReady": f"{record.get('rolloutsReady', 0)}/{state.job.spec.rollout.replicas}",
-        "restarts": state.restarts,
-        "reached": f"{at.share:.2f}",
-        "secondsLeft": round(at.left) if at.left is not None else "-",
-    }
-    return " ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-# ---- the end
-
-
-def summary(result: Mapping[str, Any], folder: str, has_policy: bool) -> list[Line]:
-    """How the run ended, where its policy is, and what can be done next."""
-    outcome, reason = result.get("outcome", "Failed"), result.get("reason", "")
-    steps, spent = some(result.get("steps", 0), "step"), span_text(result.get("seconds", 0.0))
-    mean = result.get("meanReturn")
-    so_far = f", mean return {score(mean)}" if mean is not None else ""
-    if reason == "MeanReturnReached":
-        line: Line = [("Solved", "good"), (f" in {spent} ({steps}).", "")]
-    elif outcome == "Complete":
-        line = [("Ended", "good"), (f" after {steps} ({reason}), {spent}{so_far}.", "")]
-    elif outcome == "Stopped":
-        line = [("Stopped", "warning"), (f" after {steps}, {spent}{so_far}.", "")]
-    else:
-        what = result.get("message") or reason
-        line = [(str(outcome), "bad"), (f" after {steps}, {spent}: {what}", "")]
-    lines = [line]
-    if has_policy:
-        path: Line = [("Policy: ", ""), (f"{folder}/checkpoints/latest", "name")]
-        lines = [[*line, (" ", ""), *path]] if outcome in ("Complete", "Stopped") else [line, path]
-    commands = [(f"rljob eval {folder} --episodes 20", "play it")] if has_policy else []
-    if outcome != "Complete" and has_policy:
-        commands.append((f"rljob run --resume --dir {folder}", "go on training"))
-    column = max((len(command) for command, _ in commands), default=0)
-    for command, text in commands:
-        lines.append([("  " + command.ljust(column), "name"), ("   " + text, "dim")])
-    return lines
-
-
 def text(line: Sequence[Span]) -> str:
     """A line without its styles."""
     return "".join(part for part, _ in line).rstrip()
-
-
-def to_ascii(line: str) -> str:
-    """The same for an output that knows no more than ASCII."""
-    for symbol, plain in (("·", "-"), ("×", "x"), ("±", "+-"), ("–", "-"), ("…", "...")):
-        line = line.replace(symbol, plain)
-    return line.encode("ascii", "replace").decode()

@@ -11,18 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from rljob.local.panel import (
-    STYLES,
-    Line,
-    State,
-    header,
-    panel,
-    plain_line,
-    span_text,
-    summary,
-    text,
-    to_ascii,
-)
+from rljob.local.figures import span_text
+from rljob.local.lines import plain_line, summary, to_ascii
+from rljob.local.panel import STYLES, Line, State, header, panel, text
 from rljob.spec import RLJob
 
 if TYPE_CHECKING:
@@ -35,6 +26,7 @@ PLAIN_EVERY = 3.0
 REDRAWS_PER_SECOND = 4
 EVALUATIONS = "evaluations.jsonl"
 METRICS = "metrics.jsonl"
+COUNTERS = ("seconds", "steps", "episodes", "updates", "policyVersion")
 TAIL_BYTES = 4096
 """A line of evaluations.jsonl is a good deal shorter."""
 
@@ -91,7 +83,9 @@ class _Watch:
     def update(self, record: Mapping[str, Any], restarts: int, roles: Mapping[str, str]) -> None:
         state = self.state
         if record:
-            state.record = dict(record)
+            # A learner that goes on from a checkpoint repeats some of its way: that is no progress lost.
+            held = {name: state.record[name] for name in COUNTERS if name in state.record}
+            state.record = {**record, **{n: max(v, record.get(n, v)) for n, v in held.items()}}
             state.history.add(record)
         state.restarts, state.roles = restarts, dict(roles)
         self._read_evaluation()
@@ -207,8 +201,10 @@ class LiveView:
         self._watch.end(result)
         self.close()
         self._watch.state.now = time.time()
-        lines = panel(self._watch.state, self._console.width) if self._watch.state.record else []
-        for line in [*lines, [], *summary(result, shown_path(folder), has_policy(folder))]:
+        width = self._console.width
+        lines = panel(self._watch.state, width) if self._watch.state.record else []
+        ending = summary(result, shown_path(folder), has_policy(folder), width)
+        for line in [*lines, [], *ending]:
             self._print(line)
 
     def close(self) -> None:
