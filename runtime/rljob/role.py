@@ -107,7 +107,7 @@ class RoleContext:
 def job_number(job: RLJob) -> int:
     """The job's number on the wire: 64 bits of a hash of namespace, name and uid."""
     metadata = job.metadata
-    text = f"{metadata.namespace}/{metadata.name}/{metadata.uid}"
+    text = f"{metadata.namespace or ''}/{metadata.name}/{metadata.uid or ''}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

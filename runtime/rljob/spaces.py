@@ -238,7 +238,7 @@ class Spaces:
         """Raises ValueError where `values` is not what `to_json` writes."""
         try:
             return cls(_from_json(values["observation"]), _from_json(values["action"]))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not the description of spaces: {error!r}") from error
 
 

@@ -1,0 +1,260 @@
+"""Test vectors of the protocol, for implementations in other languages.
+
+`python -m tests.vectors` writes `docs/protocol-vectors.json`; a unit test compares the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rljob.role import actor_number, job_number
+from rljob.spec import RLJob
+from rljob.wire.arrays import Layout, pack, read_layout
+from rljob.wire.delivery import Receiver
+from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.messages import HEADER_BYTES, Header, Kind, Rejected, decode
+from rljob.wire.weights import CHUNK_BYTES, Chunk, Published, Want, WeightServer
+
+PATH = Path(__file__).parent.parent / "docs" / "protocol-vectors.json"
+JOB = 0x1122334455667788
+ACTOR = 0x99AABBCCDDEEFF00
+
+HEADERS = {
+    "a rollout's HELLO after its buffer was restarted": Header(
+        Kind.HELLO, JOB, ACTOR, epoch=7, size=700, ack=40, bits=0b101, limit=49152
+    ),
+    "WELCOME of a buffer": Header(Kind.WELCOME, JOB, size=900, ack=1700000000000000000),
+    "SEGMENT 3 of version 12": Header(
+        Kind.SEGMENT, JOB, ACTOR, epoch=7, seq=3, version=12, lineage=5, size=4096
+    ),
+    "GRANT: below 3 all arrived, 3 missing, 4 and 6 arrived": Header(
+        Kind.GRANT, JOB, ACTOR, epoch=7, version=11, lineage=5, ack=3, bits=0b101, limit=28672
+    ),
+    "PULL": Header(Kind.PULL, JOB, epoch=5, seq=17, version=12, ack=16, limit=24),
+    "WANT of one that has nothing": Header(Kind.WANT, JOB, version=-1, lineage=0),
+    "CHUNK at 1 MiB of 2.5 MiB": Header(
+        Kind.CHUNK, JOB, seq=1048576, version=12, lineage=5, size=1048608, limit=2621440
+    ),
+    "greatest numbers": Header(
+        Kind.STATUS,
+        2**64 - 1,
+        2**64 - 1,
+        2**64 - 1,
+        2**64 - 1,
+        2**63 - 1,
+        2**64 - 1,
+        256 * 1024 * 1024,
+        2**64 - 1,
+        2**64 - 1,
+        2**64 - 1,
+    ),
+}
+
+ARRAYS = {
+    "observation": np.arange(6, dtype=np.float32).reshape(3, 1, 2) / 4,
+    "action": np.array([[1], [0]], np.int64),
+    "terminated": np.array([[False], [True]]),
+}
+
+
+def header_fields(header: Header) -> dict[str, int]:
+    """All fields by name."""
+    return {name: int(getattr(header, name)) for name in Header.__slots__}
+
+
+def bad_headers() -> dict[str, tuple[bytes, int]]:
+    """Frames that are rejected, with the length of the payload that came with them."""
+    good = Header(Kind.STATUS, JOB, size=2).encode()
+
+    def changed(offset: int, value: bytes) -> bytes:
+        return good[:offset] + value + good[offset + len(value) :]
+
+    return {
+        "empty": (b"", 2),
+        "one byte short": (good[:-1], 2),
+        "one byte long": (good + b"\0", 2),
+        "other magic": (changed(0, b"RLJC"), 2),
+        "wire version 0": (changed(4, b"\0"), 2),
+        "wire version 2": (changed(4, b"\2"), 2),
+        "kind 0": (changed(5, b"\0"), 2),
+        "kind 16": (changed(5, b"\x10"), 2),
+        "flags": (changed(6, b"\1\0"), 2),
+        "reserved": (changed(60, b"\0\0\0\1"), 2),
+        "other job": (changed(8, b"\0"), 2),
+        "size too low": (good, 1),
+        "size too high": (good, 3),
+        "more than 256 MiB": (
+            changed(56, struct.pack("<I", 2**28 + 1)),
+            2**28 + 1,
+        ),
+    }
+
+
+def bad_tables() -> dict[str, bytes]:
+    """Payloads whose table is rejected."""
+    good = bytes(pack({"x": np.zeros(3, np.float32)}))
+
+    def changed(offset: int, value: bytes) -> bytes:
+        return good[:offset] + value + good[offset + len(value) :]
+
+    one = struct.pack("<I", 2**32 - 1)
+    return {
+        "empty": b"",
+        "no fields": changed(0, struct.pack("<I", 0)),
+        "65 fields": changed(0, struct.pack("<I", 65)),
+        "cut": good[:40],
+        "size differs from the sum": changed(4, struct.pack("<I", len(good) + 64)),
+        "dtype 0": changed(32, b"\0"),
+        "dtype 12": changed(32, b"\x0c"),
+        "7 dimensions": changed(33, b"\7"),
+        "reserved byte": changed(34, b"\1"),
+        "offset not aligned": changed(40, struct.pack("<Q", 129)),
+        "a dimension behind the last": changed(52, struct.pack("<I", 1)),
+        "name with a zero inside": changed(8, b"x\0y"),
+        "name that is no identifier": changed(8, b"1"),
+        "name that is not ASCII": changed(8, b"\xff"),
+        "no name": changed(8, b"\0"),
+        "huge": changed(48, one),
+        "huge in six dimensions": changed(33, b"\6")[:48] + one * 6 + good[72:],
+        "huge but empty": changed(33, b"\6")[:48] + b"\0\0\0\0" + one * 5 + good[72:],
+    }
+
+
+def reason_of(frame: bytes, payload_bytes: int) -> str:
+    """Why `decode` rejects a header."""
+    try:
+        decode(frame, payload_bytes, JOB)
+    except Rejected as rejected:
+        return rejected.reason
+    raise AssertionError("was accepted")
+
+
+def table_reason(payload: bytes) -> str:
+    """Why `read_layout` rejects a payload."""
+    try:
+        read_layout(memoryview(payload))
+    except Rejected as rejected:
+        return rejected.reason
+    raise AssertionError("was accepted")
+
+
+def _delivery() -> list[dict[str, Any]]:
+    receiver, steps = Receiver(), []
+    for epoch, seq in [(7, 0), (7, 2), (7, 4), (7, 1), (7, 67), (7, 3), (6, 9), (8, 0), (8, 65)]:
+        verdict = receiver.check(epoch, seq)
+        if verdict.value == "new":
+            receiver.commit(epoch, seq)
+        steps.append(
+            {
+                "arrives": [epoch, seq],
+                "verdict": verdict.value,
+                "epoch": receiver.epoch,
+                "ack": receiver.ack,
+                "bits": receiver.bits,
+            }
+        )
+    return steps
+
+
+def _weights() -> dict[str, Any]:
+    payload = bytes(i % 251 for i in range(CHUNK_BYTES * 9 + 5))
+    server = WeightServer(Published.of((5, 12), payload))
+    windows = [
+        server.wanted(b"", Want((0, -1), (0, -1), 0)),
+        server.wanted(b"", Want((0, -1), (5, 12), 8 * CHUNK_BYTES)),
+    ]
+
+    def shown(chunk: Chunk) -> dict[str, Any]:
+        return {
+            "seq": chunk.offset,
+            "limit": chunk.total,
+            "size": len(chunk.payload),
+            "payloadSha256": hashlib.sha256(chunk.payload).hexdigest(),
+        }
+
+    return {
+        "payload": f"{len(payload)} bytes, byte i is i modulo 251",
+        "digest": hashlib.sha256(payload).hexdigest(),
+        "windows": [[shown(chunk) for chunk in window] for window in windows],
+    }
+
+
+def vectors() -> dict[str, Any]:
+    """Everything that `docs/protocol-vectors.json` holds."""
+    payload = pack(ARRAYS)
+    job = RLJob.model_validate(
+        {
+            "apiVersion": "rljob.dev/v1alpha1",
+            "kind": "RLJob",
+            "metadata": {"name": "cartpole"},
+            "spec": {
+                "environment": {"id": "CartPole-v1"},
+                "algorithm": {"name": "PPO"},
+                "stop": {"steps": 1},
+            },
+        }
+    )
+    metadata = job.metadata
+    return {
+        "headerBytes": HEADER_BYTES,
+        "headers": [
+            {"what": what, "fields": header_fields(header), "hex": header.encode().hex()}
+            for what, header in HEADERS.items()
+        ],
+        "rejectedHeaders": [
+            {
+                "what": what,
+                "job": JOB,
+                "hex": frame.hex(),
+                "payloadBytes": size,
+                "reason": reason_of(frame, size),
+            }
+            for what, (frame, size) in bad_headers().items()
+        ],
+        "arrays": {
+            "layout": Layout.of(ARRAYS).to_json(),
+            "values": {name: array.tolist() for name, array in ARRAYS.items()},
+            "hex": bytes(payload).hex(),
+        },
+        "rejectedTables": [
+            {"what": what, "hex": table.hex(), "reason": table_reason(table)}
+            for what, table in bad_tables().items()
+        ],
+        "delivery": _delivery(),
+        "weights": _weights(),
+        "numbers": {
+            "job": {
+                "text": f"{metadata.namespace or ''}/{metadata.name}/{metadata.uid or ''}",
+                "number": job_number(job),
+            },
+            "actor": {"text": "rollout-0", "number": actor_number("rollout-0")},
+        },
+        "endpoints": [
+            {
+                "buffer": buffer,
+                "experience": buffer_endpoints(buffer).experience,
+                "samples": buffer_endpoints(buffer).samples,
+                "learner": learner,
+                "weights": weights_endpoint(learner),
+            }
+            for buffer, learner in (
+                ("ipc:///run/x/buffer", "ipc:///run/x/learner"),
+                ("tcp://buffer.ns.svc:7400", "tcp://learner.ns.svc:7402"),
+            )
+        ],
+    }
+
+
+def text() -> str:
+    """The file's content."""
+    return json.dumps(vectors(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(text(), encoding="utf-8")
