@@ -6,7 +6,8 @@ import argparse
 import importlib
 from pathlib import Path
 
-from rljob import spec
+from rljob import errorfile, spec
+from rljob.errors import RLJobError
 from rljob.wire.keys import ROLES
 
 MODULES = {
@@ -31,11 +32,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-host", default="127.0.0.1")
     parser.add_argument("--metrics-port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--trace", type=Path, help="folder for the record of every segment")
+    parser.add_argument("--error-file", type=Path, help="where to write as JSON why the role ended")
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the role to its end."""
+    try:
+        return _run(arguments)
+    except RLJobError as error:
+        if arguments.error_file is not None:
+            errorfile.write(arguments.error_file, error)
+        raise
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from rljob.role import RoleContext, log_to_stderr
 
     context = RoleContext(

@@ -1,0 +1,11 @@
+"""Training on one machine: the roles of a job as processes, started, watched and cleaned up.
+
+forkserver   the process that has imported what roles share, and forks them
+spawner      the supervisor's side of it
+restarts     when a dead role is started again, and when that is pointless    pure
+folder       a run's folder
+result       what a run reports and what it ends with
+supervisor   the loop
+run          `rljob.run`
+view         what a person sees of it
+"""

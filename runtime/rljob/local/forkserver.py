@@ -1,0 +1,258 @@
+"""The process that forks the roles: it has imported what they share, so that they start at once.
+
+The supervisor talks to it in JSON lines over a socket pair:
+
+    → {"op": "spawn", "name": …, "argv": […], "log": path, "path": […]}    ← {"event": "spawned", "name", "pid"}
+    → {"op": "signal", "name": …, "signal": 15}                            ← {"event": "exited", "name", "pid", "status"}
+    → {"op": "remove", "path": …}    a folder that is to be deleted at the very end
+
+When the supervisor closes its end, or dies, all children are ended, the paths removed, and the process
+exits. Nothing here starts a thread before a fork or imports torch into the process that forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+SHARED = (
+    "rljob.cli.role",
+    "rljob.role",
+    "rljob.buffer.server",
+    "rljob.rollout.loop",
+    "rljob.learner.loop",
+    "rljob.evaluator.loop",
+    "gymnasium",
+    "gymnasium.vector",
+    "zmq",
+    "safetensors.numpy",
+)
+"""Imported before anything is forked. Each may fail: the role that needs it then says so itself."""
+LEARNER = ("torch", "rljob.nets.torch_nets", "rljob.nets.torch_optimizer")
+"""Imported by the process that becomes the first learner, while the job is still being read."""
+GRACE_SECONDS = 5.0
+"""From SIGTERM to SIGKILL when the supervisor is gone; a learner saves a checkpoint meanwhile."""
+
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Message = dict[str, Any]
+
+
+def main() -> NoReturn:
+    """Serve the socket whose descriptor is in `sys.argv[1]`."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    # The supervisor ends this process by closing the socket. Blocked, not ignored: what is sent to a
+    # child before it has set its own handlers waits until it has.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    ForkServer(control).run()
+
+
+@dataclass
+class Child:
+    """A forked process; `assign` is open as long as it waits to be told what to be."""
+
+    pid: int
+    name: str = ""
+    assign: int | None = None
+
+
+@dataclass
+class ForkServer:
+    """State of the process; `children` by pid."""
+
+    control: socket.socket
+    children: dict[int, Child] = field(default_factory=dict)
+    doomed: list[str] = field(default_factory=list)
+
+    def run(self) -> NoReturn:
+        """Serve until the supervisor is gone."""
+        awake, alarm = os.pipe()
+        os.set_blocking(awake, False)
+        os.set_blocking(alarm, False)
+        signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._inherited = (self.control.fileno(), awake, alarm)
+        _import(SHARED)
+        gc.collect()
+        gc.freeze()
+        spare: Child | None = self._fork_waiting()
+        lines = _Lines(self.control)
+        while True:
+            readable, _, _ = select.select([self.control.fileno(), awake], [], [])
+            if awake in readable:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(awake, 4096)
+                self._reap()
+            if self.control.fileno() in readable:
+                for message in lines.read():
+                    spare = self._obey(message, spare)
+                if lines.ended:
+                    self._end()
+
+    def _obey(self, message: Message, spare: Child | None) -> Child | None:
+        if message["op"] == "spawn":
+            if message["argv"][:2] == ["role", "learner"] and self._assign(spare, message):
+                return None
+            self._fork(message)
+        elif message["op"] == "signal":
+            for child in self.children.values():
+                if child.name == message["name"]:
+                    os.kill(child.pid, message["signal"])
+        elif message["op"] == "remove":
+            self.doomed.append(message["path"])
+        return spare
+
+    def _fork(self, message: Message) -> None:
+        pid = os.fork()
+        if pid == 0:
+            _child(lambda: self._become(message))
+        self.children[pid] = Child(pid, message["name"])
+        self._tell({"event": "spawned", "name": message["name"], "pid": pid})
+
+    def _fork_waiting(self) -> Child:
+        """Fork a process that imports torch while it waits to become the learner."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            _child(lambda: self._wait(read))
+        os.close(read)
+        child = Child(pid, assign=write)
+        self.children[pid] = child
+        return child
+
+    def _assign(self, child: Child | None, message: Message) -> bool:
+        if child is None or child.pid not in self.children or child.assign is None:
+            return False
+        child.name = message["name"]
+        with os.fdopen(child.assign, "w") as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(json.dumps(message))
+        child.assign = None
+        self._tell({"event": "spawned", "name": child.name, "pid": child.pid})
+        return True
+
+    def _wait(self, read: int) -> int:
+        # In a thread, because the role binds its addresses before it needs torch.
+        threading.Thread(target=_import, args=(LEARNER,), daemon=True).start()
+        with os.fdopen(read) as pipe:
+            text = pipe.read()
+        return self._become(json.loads(text)) if text else 0
+
+    def _become(self, message: Message) -> int:
+        for descriptor in self._inherited:
+            os.close(descriptor)
+        log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        sys.path[:0] = message["path"]
+        # The same command that a pod runs.
+        command = importlib.import_module("rljob.cli.main")
+        return int(command.main(message["argv"]))
+
+    def _reap(self) -> None:
+        for pid, status in self._ended():
+            child = self.children.pop(pid)
+            if child.name:
+                self._tell({"event": "exited", "name": child.name, "pid": pid, "status": status})
+
+    def _ended(self) -> Iterator[tuple[int, int]]:
+        """Pid and status of each child that ended; negative is a signal. Its own children end too."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            # Not yet reaped, so the number of the group cannot have been given to somebody else.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(found.si_pid, signal.SIGKILL)
+            os.waitpid(found.si_pid, 0)
+            normal = found.si_code == os.CLD_EXITED
+            yield found.si_pid, found.si_status if normal else -found.si_status
+
+    def _tell(self, message: Message) -> None:
+        with contextlib.suppress(OSError):  # A supervisor that is gone is noticed by its EOF.
+            self.control.sendall(json.dumps(message).encode() + b"\n")
+
+    def _end(self) -> NoReturn:
+        self.control.close()
+        for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
+            for pid, child in self.children.items():
+                os.kill(pid, signal.SIGKILL if child.assign is not None else number)
+            deadline = time.monotonic() + seconds
+            while self.children and time.monotonic() < deadline:
+                for pid, _ in self._ended():
+                    self.children.pop(pid)
+                time.sleep(0.01)
+        for path in self.doomed:
+            shutil.rmtree(path, ignore_errors=True)
+        os._exit(0)
+
+
+class _Lines:
+    """JSON lines from a socket; `ended` once the other side is gone."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._rest = b""
+        self.ended = False
+
+    def read(self) -> list[Message]:
+        try:
+            data = self._control.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        self.ended = not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+
+def _import(modules: tuple[str, ...]) -> None:
+    for module in modules:
+        # Whoever needs it imports it again and gets the error with its own words.
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+def _child(body: Callable[[], int]) -> NoReturn:
+    """Run in a freshly forked process, in a process group of its own."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (*_BLOCKED, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+        if "numpy" in sys.modules:
+            # Otherwise all children would draw the same numbers.
+            sys.modules["numpy"].random.seed()
+        code = body()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""What happens before anything runs: the job is read and checked, and has a folder and addresses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rljob import spec as specs
+from rljob.algorithms import load_config
+from rljob.errors import InputError, RunError
+from rljob.local.folder import CODE, JOB, RESULT, RunFolder
+from rljob.nets import resolve_network
+from rljob.spec import RLJob, StopSpec
+from rljob.wire import keys
+
+Transport = Literal["ipc", "tcp"]
+NEEDED = {
+    "numpy": "runtime",
+    "zmq": "runtime",
+    "gymnasium": "runtime",
+    "safetensors": "runtime",
+    "prometheus_client": "runtime",
+    "torch": "learner",
+}
+"""Packages that training needs, and the extra of rljob that brings them."""
+FULL_WINDOW = 100
+"""Episodes in a mean return that may end a run."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run, and how.
+
+    Attributes:
+        job: a YAML file, a mapping in the form of the YAML, or a job; None takes that of the folder
+            in which a run is resumed.
+        overrides: `path=value`, applied to the job.
+        search: folders in which the roles look for modules first.
+    """
+
+    job: str | Path | Mapping[str, Any] | RLJob | None
+    overrides: tuple[str, ...] = ()
+    directory: Path | None = None
+    resume: bool = False
+    transport: Transport = "ipc"
+    trace: Path | None = None
+    search: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What every role is told: where the others are, and where it keeps what.
+
+    Attributes:
+        scratch: temporary folder with the sockets and with what roles say when they fail.
+        path: folders that come first where roles look for modules.
+    """
+
+    buffer: str
+    learner: str
+    scratch: Path
+    path: tuple[str, ...]
+    keys: Path | None
+    trace: Path | None
+    resume: bool
+
+
+def prepare(request: Request) -> tuple[RLJob, RunFolder]:
+    """The job with its defaults and its seed, written down as `job.yaml` in the run's folder.
+
+    Raises:
+        InputError: when the job cannot be run, or not in that folder.
+        RunError: when the folder cannot be written.
+    """
+    if not request.resume:
+        job = _checked(read(request.job, request.overrides))
+        folder = RunFolder.new(job.metadata.name, request.directory)
+    else:
+        named = None if request.job is None else read(request.job, request.overrides)
+        name = named.metadata.name if named is not None else None
+        folder = RunFolder.existing(request.directory, name)
+    try:
+        if request.resume:
+            given = request.job if request.job is not None else folder.path / JOB
+            job = _checked(read(given, request.overrides))
+            _check_unfinished(job, folder.path)
+        _write(job, folder.path)
+    except BaseException:
+        folder.discard()
+        folder.close()
+        raise
+    return job, folder
+
+
+def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[str, ...]) -> RLJob:
+    """The job from wherever it comes, overrides applied."""
+    if job is None:
+        raise InputError("name a job: a YAML file, or an environment with --env")
+    if isinstance(job, str | Path):
+        return specs.load(job, overrides)
+    if isinstance(job, RLJob):
+        if not overrides:
+            return job
+        job = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return specs.parse(job, overrides=overrides)
+
+
+def wire(request: Request, scratch: Path, folder: Path) -> Wiring:
+    """Addresses for the roles: sockets in `scratch`, or ports and keys."""
+    code = [str(folder / CODE)] if (folder / CODE).is_dir() else []
+    path = (*code, *(str(place.resolve()) for place in request.search))
+    if request.transport == "ipc":
+        addresses = f"ipc://{scratch}/buffer", f"ipc://{scratch}/learner"
+        minted = None
+    else:
+        first, other = _free_ports()
+        addresses = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{other}"
+        # Secrets: they are gone with the run.
+        minted = scratch / "keys"
+        keys.mint(minted)
+    trace = request.trace.resolve() if request.trace is not None else None
+    return Wiring(*addresses, scratch, path, minted, trace, request.resume)
+
+
+def _checked(job: RLJob) -> RLJob:
+    """All that can be known without starting anything; what is named by import path, roles find out."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = NEEDED[missing[-1]]
+        raise InputError(
+            f"{', '.join(missing)} must be installed for training: pip install 'rljob[{extra}]'"
+        )
+    try:
+        if job.spec.algorithm.entry_point is None:
+            load_config(job.spec.algorithm)
+        if job.spec.network.entry_point is None:
+            resolve_network(job.spec.network)
+    except InputError as error:
+        raise specs.locate(job, error) from None
+    if job.spec.seed is None:
+        drawn = job.spec.model_copy(update={"seed": secrets.randbelow(2**31)})
+        job = job.model_copy(update={"spec": drawn})
+    return job
+
+
+def _write(job: RLJob, folder: Path) -> None:
+    try:
+        temporary = folder / f".{JOB}"
+        temporary.write_text(specs.dump(job), encoding="utf-8")
+        temporary.replace(folder / JOB)
+        (folder / RESULT).unlink(missing_ok=True)
+        for name, text in (job.spec.code or {}).items():
+            (folder / CODE).mkdir(exist_ok=True)
+            (folder / CODE / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write in the run's folder {folder}: {error.strerror}") from error
+
+
+def _check_unfinished(job: RLJob, folder: Path) -> None:
+    """A run that has reached its end is not resumed, unless the end was moved."""
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        return
+    if result.get("outcome") == "Complete" and (reached := _reached(job.spec.stop, result)):
+        raise InputError(
+            f"{folder} is complete: {reached}. To train on, move the end, as in --set {_more(reached)}"
+        )
+
+
+def _reached(stop: StopSpec, result: Mapping[str, Any]) -> str:
+    """Which stop condition a result has reached, with its value; empty for none."""
+    mean, steps, seconds = result.get("meanReturn"), result["steps"], result["seconds"]
+    if mean is None or result["episodes"] < FULL_WINDOW:
+        mean = -math.inf
+    if stop.mean_return is not None and mean >= stop.mean_return:
+        return f"stop.meanReturn {stop.mean_return:g} was reached with {mean:.1f}"
+    if stop.steps is not None and steps >= stop.steps:
+        return f"stop.steps {stop.steps} was reached with {steps}"
+    if stop.duration is not None and seconds >= stop.duration.seconds:
+        return f"stop.duration {stop.duration} was reached after {seconds:.0f} s"
+    return ""
+
+
+def _more(reached: str) -> str:
+    field = reached.split()[0]
+    examples = {"stop.steps": "2000000", "stop.duration": "1h", "stop.meanReturn": "null"}
+    return f"{field}={examples[field]}"
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two ports on this machine: behind the first, the next one is free as well."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second, socket.socket() as other:
+            try:
+                first.bind(("127.0.0.1", 0))
+                port = first.getsockname()[1]
+                second.bind(("127.0.0.1", port + 1))
+                other.bind(("127.0.0.1", 0))
+            except (OSError, OverflowError):
+                continue
+            return port, other.getsockname()[1]
+    raise RunError("found no two free ports beside each other on this machine")

@@ -1,0 +1,186 @@
+"""`rljob.run`: one job from the YAML to the trained policy, on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rljob.errors import RLJobError
+from rljob.learner.report import versions, write_result
+from rljob.local.folder import BUFFER, RESULT, RunFolder
+from rljob.local.prepare import Request, Transport, prepare, wire
+from rljob.local.result import Progress, Result, RunFailed
+from rljob.local.spawner import Spawner
+from rljob.local.supervisor import Ending, Stop, Supervisor
+from rljob.local.view import View
+from rljob.spec import RLJob
+
+
+class Quiet:
+    """A view that shows nothing."""
+
+    def started(self, job: RLJob, folder: Path) -> None: ...
+
+    def progress(self, record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None: ...
+
+    def event(self, text: str) -> None: ...
+
+    def finished(self, result: dict[str, Any], folder: Path) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run(
+    job: str | Path | Mapping[str, Any] | RLJob,
+    *,
+    dir: str | Path | None = None,  # noqa: A002 - as the command's option
+    seed: int | None = None,
+    resume: bool = False,
+    transport: Transport = "ipc",
+    on_progress: Callable[[Progress], None] | None = None,
+    overrides: Sequence[str] = (),
+) -> Result:
+    """Train a job on this machine and return how it ended.
+
+    Its roles are processes of their own; the calling script needs no `__main__` guard. Interrupting
+    the call (Ctrl-C) saves a checkpoint first.
+
+    Args:
+        job: a YAML file, a mapping in the form of the YAML, or an `RLJob`.
+        dir: the run's folder; by default `runs/NAME-N` with the next free N.
+        seed: replaces the job's.
+        resume: go on in the folder `dir`, or in the newest one of this job.
+        transport: how the processes talk: `ipc`, or `tcp` with encryption.
+        on_progress: called in this thread for each line of `metrics.jsonl`, several a second.
+        overrides: `path=value` as for `rljob run --set`, e.g. `algorithm.config.learningRate=1e-3`.
+
+    Raises:
+        InputError: when the job cannot be run; nothing is left behind.
+        RunFailed: when the run failed; its `result` says how far it came.
+    """
+    if seed is not None:
+        overrides = [*overrides, f"seed={seed}"]
+    request = Request(
+        job,
+        tuple(overrides),
+        Path(dir) if dir is not None else None,
+        resume,
+        transport,
+        search=(Path(job).parent,) if isinstance(job, str | Path) else (),
+    )
+    values, folder = launch(request, Spawner(), Quiet(), Stop(), on_progress)
+    result = Result.from_json(values, folder)
+    if result.outcome == "Failed":
+        raise RunFailed("\n".join(filter(None, [result.message, result.last_lines])), result)
+    return result
+
+
+def launch(
+    request: Request,
+    spawner: Spawner,
+    view: View,
+    stop: Stop,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Run to the end; returns what is in `result.json`, and the run's folder.
+
+    Args:
+        spawner: started before, because that takes a moment; closed afterwards.
+
+    Raises:
+        InputError: when the job cannot be run.
+        RunError: when its folder or its processes cannot be had.
+    """
+    try:
+        job, folder = prepare(request)
+        try:
+            return _launch(request, job, folder, spawner, view, stop, on_progress)
+        finally:
+            folder.close()
+    finally:
+        spawner.close(kill=stop.times > 1)
+
+
+def _launch(
+    request: Request,
+    job: RLJob,
+    folder: RunFolder,
+    spawner: Spawner,
+    view: View,
+    stop: Stop,
+    on_progress: Callable[[Progress], None] | None,
+) -> tuple[dict[str, Any], Path]:
+    def report(record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None:
+        if on_progress is not None:
+            on_progress(Progress.from_json(record, restarts, roles))
+
+    kept = job.spec.checkpoint.replay
+    buffer = folder.path / BUFFER
+    if not kept:
+        spawner.remove_at_end(buffer)
+    wiring = wire(request, spawner.scratch, folder.path)
+    supervisor = Supervisor(job, folder.path, spawner, wiring, view, stop, report)
+    try:
+        view.started(job, folder.path)
+        result = _supervise(supervisor, folder)
+        if not kept or result["outcome"] == "Complete":
+            shutil.rmtree(buffer, ignore_errors=True)
+        view.finished(result, folder.path)
+    finally:
+        view.close()
+    return result, folder.path
+
+
+def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
+    """Run, end everything, and write down how it ended."""
+    try:
+        ending = supervisor.run()
+        in_vain = ending.error is not None and not supervisor.trained
+        supervisor.end(kill=in_vain)
+    except KeyboardInterrupt:
+        supervisor.stop.request(signal.SIGINT)
+        supervisor.finish_learner()
+        supervisor.end()
+        _conclude(supervisor, Ending())
+        raise
+    except RLJobError as error:
+        return _conclude(supervisor, Ending("ForkServerLost", str(error)))
+    if ending.error is not None and in_vain:
+        folder.discard()
+        raise ending.error
+    return _conclude(supervisor, ending)
+
+
+def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
+    """Complete `result.json`: the learner wrote it unless it was lost."""
+    folder = supervisor.folder
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        result = _from_record(supervisor)
+    if ending.reason and result["outcome"] != "Complete":
+        result |= {"outcome": "Failed", "reason": ending.reason, "message": ending.message}
+        if ending.log is not None:
+            result |= {"log": str(ending.log), "lastLines": ending.last_lines}
+    result["restarts"] = supervisor.restarts
+    write_result(folder, result)
+    return dict(result)
+
+
+def _from_record(supervisor: Supervisor) -> dict[str, Any]:
+    """What is known of a run whose learner could not say it."""
+    record = supervisor.record
+    counters = ("steps", "episodes", "updates", "seconds", "policyVersion")
+    return {
+        "outcome": "Stopped",
+        "reason": "Interrupted",
+        "meanReturn": record.get("meanReturn"),
+        "bestReturn": record.get("bestReturn"),
+        **{name: record.get(name, 0) for name in counters},
+        "seed": supervisor.job.spec.seed,
+        "versions": versions(),
+    }

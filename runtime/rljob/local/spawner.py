@@ -1,0 +1,153 @@
+"""The supervisor's side of the fork server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rljob.errors import RunError
+from rljob.wire.endpoints import MAX_IPC_PATH_BYTES
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(2)); "
+    "from rljob.local.forkserver import main; main()"
+)
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LONGEST_SOCKET = "/rljob-12345678/buffer.experience"
+_LAST_GRACE = 12.0
+"""More than the fork server takes in the worst case to end everything."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A role's process has ended; `status` is its exit code, or minus the signal that killed it."""
+
+    name: str
+    pid: int
+    status: int
+
+
+class Spawner:
+    """Starts the fork server at once, without waiting until it is ready.
+
+    Attributes:
+        scratch: temporary folder for sockets and the like, which only this user may enter; removed
+            when everything has ended, also after this process was killed.
+        running: each role that was started and has not ended, with its pid once that is known.
+    """
+
+    def __init__(self) -> None:
+        self.scratch = _make_scratch()
+        self._log = self.scratch / "forkserver.log"
+        self._control, theirs = socket.socketpair()
+        # The libraries read these when they are imported. The learner sets torch's threads itself.
+        environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
+        path = [os.path.abspath(entry or ".") for entry in sys.path]
+        with theirs, self._log.open("ab") as output:
+            # A session of its own: a terminal's Ctrl-C is for the supervisor alone. No PATH of the
+            # working folder (-P): a file there must not take the place of a library.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), json.dumps(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._rest = b""
+        self.running: dict[str, int | None] = {}
+        self.remove_at_end(self.scratch)
+
+    def fileno(self) -> int:
+        """For `select`: readable when there are events."""
+        return self._control.fileno()
+
+    def spawn(self, name: str, argv: Sequence[str], log: Path, path: Sequence[str]) -> None:
+        """Start `rljob ARGV…` as `name`, its output appended to `log`, `path` before `sys.path`."""
+        self.running[name] = None
+        self._send(
+            {"op": "spawn", "name": name, "argv": list(argv), "log": str(log), "path": list(path)}
+        )
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a role, if it is there."""
+        self._send({"op": "signal", "name": name, "signal": int(number)})
+
+    def remove_at_end(self, folder: Path) -> None:
+        """Remove a folder when everything has ended, also after this process was killed."""
+        self._send({"op": "remove", "path": str(folder)})
+
+    def events(self) -> list[Exit]:
+        """Roles that ended since the last call; call when readable.
+
+        Raises:
+            RunError: when the fork server itself is gone.
+        """
+        try:
+            data = self._control.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise RunError(f"the fork server ended unexpectedly: {self._last_words()}")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        exits = []
+        for line in lines:
+            message = json.loads(line)
+            if message["event"] == "spawned":
+                self.running[message["name"]] = message["pid"]
+            else:
+                self.running.pop(message["name"], None)
+                exits.append(Exit(message["name"], message["pid"], message["status"]))
+        return exits
+
+    def close(self, kill: bool = False) -> None:
+        """End all roles and the fork server; at once with `kill`, else in an orderly way.
+        A second call does nothing."""
+        if self._control.fileno() < 0:
+            return
+        if kill:
+            for pid in filter(None, self.running.values()):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        self._control.close()
+        deadline = time.monotonic() + _LAST_GRACE
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _send(self, message: dict[str, object]) -> None:
+        # A fork server that is gone is noticed when its events are read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._control.sendall(json.dumps(message).encode() + b"\n")
+
+    def _last_words(self) -> str:
+        try:
+            text = self._log.read_text(errors="replace").strip()
+        except OSError:
+            text = ""
+        return text.splitlines()[-1] if text else "it left no message"
+
+
+def _make_scratch() -> Path:
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place + _LONGEST_SOCKET)) > MAX_IPC_PATH_BYTES:
+        place = "/tmp"
+    try:
+        return Path(tempfile.mkdtemp(prefix="rljob-", dir=place))
+    except OSError as error:
+        raise RunError(f"cannot make a temporary folder in {place}: {error.strerror}") from error
