@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rljob.wire.arrays import ArrayField, Layout
+from rljob.errors import InputError
+from rljob.spaces import Spaces
+from rljob.wire.arrays import DTYPES, ArrayField, Layout
 from rljob.wire.messages import Rejected
 
 ACTOR_WINDOW = 4
@@ -19,6 +21,8 @@ REQUIRED = {
     "truncated": "bool",
     "valid": "bool",
 }
+RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
+"""Names that sampling gives to arrays of its own."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,19 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Plan:
+    def from_json(cls, value: Any) -> Plan:
         """Raises Rejected for anything that `to_json` would not have made."""
+        if not isinstance(value, dict):
+            raise Rejected("json", "a plan is an object")
         spaces, data = value.get("spaces"), value.get("data")
         if not isinstance(spaces, dict) or not isinstance(data, dict):
             raise Rejected("json", "spaces and data are objects")
         layout = Layout.from_json(value.get("layout"))
         _check_layout(layout)
+        try:
+            Spaces.from_json(spaces)
+        except (ValueError, InputError) as error:
+            raise Rejected("json", f"spaces: {error}") from error
         return cls(layout, _data(dict(data)), spaces)
 
 
@@ -100,10 +110,20 @@ def _data(value: dict[str, Any]) -> OnPolicyData | ReplayData:
     except TypeError as error:
         raise Rejected("json", f"data: {error}") from error
     for name, number in vars(data).items():
-        least = 0 if name == "priority_exponent" else 1e-9
-        if type(number) not in (int, float) or not least <= number < 2**40:
-            raise Rejected("json", f"data.{name} is {number!r}")
+        allowed, least = _NUMBERS.get(name, ((int,), 1))
+        if type(number) not in allowed or not least <= number < 2**31:
+            raise Rejected("json", f"data.{name} is {str(number)[:80]}")
     return data
+
+
+_NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
+    "samples_per_insert": ((int, float), 1e-9),
+    "priority_exponent": ((int, float), 0),
+}
+"""Types and least value of what is not a count."""
+
+
+_INTEGERS = tuple(name for name in DTYPES if "int" in name)
 
 
 def _check_layout(layout: Layout) -> None:
@@ -114,6 +134,11 @@ def _check_layout(layout: Layout) -> None:
     steps = fields["reward"].shape
     if len(steps) != 2 or not all(steps):
         raise Rejected("layout", f"reward has shape {steps}")
+    next_row = fields.get("next_row")
+    if next_row is not None and (next_row.shape != steps or next_row.dtype not in _INTEGERS):
+        raise Rejected("layout", f"next_row has shape {next_row.shape}, dtype {next_row.dtype}")
+    if RESERVED & fields.keys():
+        raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
     for field in layout.fields:
         rows = steps[0] + 1 if field.name == "observation" else steps[0]
         if field.shape[:2] != (rows, steps[1]):

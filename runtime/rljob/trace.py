@@ -2,7 +2,8 @@
 
 One line for each event, written at once and not buffered, so that a killed process leaves all of its
 lines: `EVENT ACTOR EPOCH SEQ`. Events: `acked` (by a rollout), `stored` and `evicted` (by the buffer),
-`consumed` (by the learner).
+`recovered` (by the buffer that finds what a killed one stored but did not record), `consumed` (by the
+learner).
 """
 
 from __future__ import annotations

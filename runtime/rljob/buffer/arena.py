@@ -66,6 +66,9 @@ _SLOT = np.dtype(
 )
 
 
+_TOO_LARGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM)
+
+
 def _pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
@@ -82,21 +85,24 @@ class Arena:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
-        head = np.frombuffer(memory, _HEAD, 1)[0:1]
-        if head["magic"][0] != MAGIC or head["format"][0] != FORMAT:
-            raise RunError("the buffer's file is damaged or of another version of rljob")
+        head = np.frombuffer(memory, _HEAD, 1)
+        if head["format"][0] != FORMAT:
+            raise ValueError(f"format {head['format'][0]} instead of {FORMAT}")
         self.id = int(head["id"][0])
         self._counters = head["counters"][0]
         slots, data_bytes = int(head["slots"][0]), int(head["data_bytes"][0])
         json_bytes = int(head["json_bytes"][0])
-        self.description: dict[str, Any] = json.loads(memory[_HEAD.itemsize :][:json_bytes])
+        text = memory[_HEAD.itemsize : _HEAD.itemsize + json_bytes]
+        self.description: dict[str, Any] = json.loads(text)
         at = _pages(_HEAD.itemsize + json_bytes)
         self._actors = np.frombuffer(memory, _ACTOR, ACTORS, at)
         at += _pages(self._actors.nbytes)
         self.slots = np.frombuffer(memory, _SLOT, slots, at)
         at += _pages(self.slots.nbytes)
         self.data = np.frombuffer(memory, np.uint8, data_bytes, at)
-        self._rows = {int(row["actor"]): index for index, row in enumerate(self._actors) if row["used"]}
+        self._rows = {
+            int(row["actor"]): index for index, row in enumerate(self._actors) if row["used"]
+        }
         self._order = int(self.slots["order"].max(initial=0))
 
     @classmethod
@@ -115,7 +121,7 @@ class Arena:
             + _pages(slots * _SLOT.itemsize)
             + _pages(data_bytes)
         )
-        memory = mmap.mmap(-1, size) if path is None else _reserve(path, size)
+        memory = _reserve(path, size)
         memory[_HEAD.itemsize : _HEAD.itemsize + len(text)] = text
         head = np.frombuffer(memory, _HEAD, 1)
         head["format"], head["json_bytes"] = FORMAT, len(text)
@@ -127,14 +133,29 @@ class Arena:
 
     @classmethod
     def open(cls, path: Path) -> Arena | None:
-        """The arena that an earlier process left at `path`, or None when there is no whole one."""
+        """The arena that an earlier process left at `path`.
+
+        Returns:
+            None when there is no file, or one that was never finished.
+
+        Raises:
+            RunError: when the file is damaged, of another version, or something else altogether.
+        """
         try:
             with path.open("r+b") as file:
-                if file.read(len(MAGIC)) != MAGIC:
+                magic = file.read(len(MAGIC))
+                if not magic.strip(b"\0"):
                     return None
-                return cls(mmap.mmap(file.fileno(), 0))
+                if magic == MAGIC:
+                    return cls(mmap.mmap(file.fileno(), 0))
+                problem = "it is no file of a buffer"
         except FileNotFoundError:
             return None
+        except (OSError, ValueError) as error:
+            problem = str(error)
+        raise RunError(
+            f"cannot use the buffer's file {path}: {problem}; move it away to begin with an empty one"
+        )
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of `COUNTERS`."""
@@ -170,7 +191,6 @@ class Arena:
         """Open a slot for writing: it holds nothing until `commit`."""
         self.slots["stored"][slot] = 0
 
-
     def commit(
         self, slot: int, origin: tuple[int, int, int], stamp: tuple[int, int], time: float
     ) -> int:
@@ -196,15 +216,22 @@ class Arena:
         yield from (int(slot) for slot in held[np.argsort(self.slots["order"][held])])
 
 
-def _reserve(path: Path, size: int) -> mmap.mmap:
+def _reserve(path: Path | None, size: int) -> mmap.mmap:
     try:
+        if path is None:
+            return mmap.mmap(-1, size)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-            return mmap.mmap(file.fileno(), size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        hint = "; lower buffer.capacity or free some space" if error.errno == errno.ENOSPC else ""
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return mmap.mmap(file.fileno(), size)
+            except (OSError, OverflowError):
+                path.unlink(missing_ok=True)
+                raise
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", errno.EFBIG)
+        hint = "; lower buffer.capacity or free some space" if number in _TOO_LARGE else ""
         raise RunError(
-            f"cannot reserve {size / 2**20:.0f} MiB for the buffer at {path}: {error.strerror}{hint}"
+            f"cannot reserve {size / 2**20:.0f} MiB for the buffer at {path or 'memory'}: "
+            f"{os.strerror(number)}{hint}"
         ) from error

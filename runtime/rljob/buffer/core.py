@@ -9,7 +9,7 @@ received and up to which it may be sent; both are absolute, so that repeating a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import numpy as np
 
 from rljob.buffer import snapshot
 from rljob.buffer.arena import Arena
-from rljob.buffer.delivering import Freshness, LearnerLink, Mode, OnPolicyMode, ReplayMode
+from rljob.buffer.delivering import Freshness, Known, LearnerLink, Mode, OnPolicyMode, ReplayMode
 from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
-from rljob.plan import ACTOR_WINDOW, OnPolicyData, Plan
 from rljob.buffer.replay import data_bytes
 from rljob.errors import InputError, RunError
+from rljob.plan import ACTOR_WINDOW, OnPolicyData, Plan
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.delivery import WINDOW, Receiver, Verdict
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
@@ -37,6 +37,7 @@ SNAPSHOTS = "snapshots"
 """Folder beside the arena for its copies."""
 EPISODE_BYTES = 16
 """One episode record behind a segment's arrays: float64 return, float64 length."""
+_ORIGIN = ("actor", "epoch", "seq")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Observer:
     """Is told what happens; the methods do nothing unless overridden."""
 
     def stored(self, actor: int, epoch: int, seq: int, steps: int) -> None: ...
+    def recovered(self, actor: int, epoch: int, seq: int) -> None: ...
     def duplicate(self) -> None: ...
     def evicted(self, reason: str, actor: int, epoch: int, seq: int) -> None: ...
     def rejected(self, reason: str) -> None: ...
@@ -120,13 +122,17 @@ class Buffer:
         self._observer = observer
         self.actors: dict[int, Actor] = {}
         self._link: LearnerLink | None = None
-        self._episodes: list[np.ndarray] = []
+        self._episodes = np.zeros((0, 2))
         self._strikes: dict[bytes, int] = {}
         self._plan: Plan | None = None
         self._arena: Arena | None = None
         self._mode: Mode | None = None
         if path is not None and (arena := Arena.open(path)) is not None:
-            self._start(Plan.from_json(arena.description), arena)
+            try:
+                plan = Plan.from_json(arena.description)
+            except Rejected as error:
+                raise RunError(f"the buffer's file {path} is damaged: {error}") from error
+            self._start(plan, arena)
 
     # -- rollouts ------------------------------------------------------------------------------
 
@@ -203,7 +209,9 @@ class Buffer:
         return Outgoing("experience", client, self._header(Kind.REFUSED), payload)
 
     def _store(self, header: Header, payload: memoryview, actor: Actor, now: float) -> None:
-        assert self._plan is not None and self._arena is not None and self._mode is not None
+        assert self._plan is not None
+        assert self._arena is not None
+        assert self._mode is not None
         verdict = actor.receiver.check(header.epoch, header.seq)
         if verdict is not Verdict.NEW:
             if verdict is Verdict.DUPLICATE:
@@ -215,17 +223,20 @@ class Buffer:
             # Not acknowledged, so the rollout keeps it and offers it again.
             return
         origin = (header.actor, header.epoch, header.seq)
+        steps = int(np.count_nonzero(self._plan.layout.views(payload)["valid"]))
         # The order matters: experience first, then the record of its arrival, the answer last.
-        self._mode.put(payload, origin, (header.lineage, header.version), now)
+        kept = self._mode.put(payload, origin, (header.lineage, header.version), now)
+        self._observer.stored(*origin, steps)
         actor.receiver.commit(header.epoch, header.seq)
         self._arena.remember(header.actor, actor.receiver)
-        valid = np.count_nonzero(self._plan.layout.views(payload)["valid"])
+        if not kept:
+            self._evict("lineage", *origin)
+            return
         self._arena.count("segments")
-        self._arena.count("steps", int(valid))
+        self._arena.count("steps", steps)
         self._arena.count("episodes", len(episodes))
         if len(episodes):
-            self._episodes.append(episodes)
-        self._observer.stored(*origin, int(valid))
+            self._episodes = np.concatenate([self._episodes, episodes])
 
     def _read_episodes(self, payload: memoryview) -> np.ndarray:
         assert self._plan is not None
@@ -238,7 +249,7 @@ class Buffer:
         episodes = np.frombuffer(tail, np.float64).reshape(-1, 2)
         if not np.isfinite(episodes).all():
             raise Rejected("episodes", "not finite")
-        return episodes.copy()
+        return episodes
 
     # -- learner -------------------------------------------------------------------------------
 
@@ -250,7 +261,7 @@ class Buffer:
         """
         header, client, link = message.header, message.client, self._link
         if header.kind is Kind.HELLO:
-            yield from self._attach(client, header, decode_json(message.payload or b"{}"))
+            yield from self._attach(client, header, decode_json(message.payload), now)
         elif link is None or (client, header.epoch) != (link.client, link.lineage):
             yield Outgoing("samples", client, self._header(Kind.WHO))
         elif header.kind is Kind.PULL:
@@ -269,17 +280,18 @@ class Buffer:
             raise Rejected("unexpected", header.kind.name)
 
     def _attach(
-        self, client: bytes, header: Header, request: dict[str, Any]
+        self, client: bytes, header: Header, request: dict[str, Any], now: float
     ) -> Iterator[Outgoing]:
         if self._link is not None and header.epoch < self._link.lineage:
             return
+        known = Known.from_json(request)
         problem = self._restore(request) if self._plan is not None else ""
         if self._plan is None or self._mode is None or self._arena is None:
             return
-        if header.seq >= 2**31 or abs(header.version) >= 2**62:
-            raise Rejected("unexpected", f"position {header.seq}, version {header.version}")
-        link = LearnerLink(client, header.epoch, header.version, header.version, header.seq)
-        self._mode.attach(link, self._link)
+        if abs(header.version) >= 2**62:
+            raise Rejected("unexpected", f"version {header.version}")
+        link = LearnerLink(client, header.epoch, header.version, header.version)
+        self._mode.attach(link, self._link, known, now)
         self._link = link
         payload = {
             "plan": self._plan.to_json(),
@@ -336,12 +348,19 @@ class Buffer:
             self._mode.confirmed(link.lent.pop(position))
         link.limit = max(link.limit, header.limit)
         link.version = max(link.version, header.version)
+        self._heard(header.bits)
         for position, lent in link.lent.items():
             if position >= header.seq and now - lent.sent_at >= RESEND_AFTER:
                 lent.sent_at = now
                 self._observer.resent()
                 yield self._carry(link, lent.header, lent.payload)
         yield self._stats(link, now)
+
+    def _heard(self, episodes: int) -> None:
+        """Forget the episodes that the learner knows: so many of all that ever ended."""
+        assert self._arena is not None
+        first = self._arena.counter("episodes") - len(self._episodes)
+        self._episodes = self._episodes[min(max(0, episodes - first), len(self._episodes)) :]
 
     def _carry(self, link: LearnerLink, header: Header, payload: memoryview) -> Outgoing:
         header.ack = self._incarnation
@@ -365,10 +384,11 @@ class Buffer:
     def _grants(self, link: LearnerLink | None, now: float) -> Iterator[Outgoing]:
         assert self._mode is not None
         live = {actor: state.outstanding for actor, state in self.live(now).items()}
-        room = self._mode.room(link, sum(live.values()))
-        for actor, more in distribute(room, live).items():
+        outstanding = sum(live.values())
+        for actor, more in distribute(self._mode.room(link, outstanding), live).items():
             self.actors[actor].granted += more
             self.actors[actor].owed = True
+            outstanding += more
         for number, actor_state in self.actors.items():
             if actor_state.owed:
                 actor_state.owed = False
@@ -377,15 +397,15 @@ class Buffer:
                 header.limit = actor_state.granted * self._segment_bytes
                 header.ack, header.bits = actor_state.receiver.ack, actor_state.receiver.bits
                 if link is not None:
-                    header.lineage, header.version = link.lineage, self._mode.minimum(link)
+                    header.lineage = link.lineage
+                    header.version = self._mode.minimum(link, outstanding)
                 yield Outgoing("experience", actor_state.client, header)
 
     def _stats(self, link: LearnerLink, now: float) -> Outgoing:
-        assert self._mode is not None and self._arena is not None
+        assert self._mode is not None
+        assert self._arena is not None
         live = self.live(now)
         waiting = [actor.waiting for actor in live.values()]
-        episodes = np.concatenate(self._episodes) if self._episodes else np.zeros((0, 2))
-        self._episodes.clear()
         numbers = {
             "steps": self._arena.counter("steps"),
             "episodes": self._arena.counter("episodes"),
@@ -397,11 +417,12 @@ class Buffer:
             "rollouts_waiting": sum(waiting) / len(waiting) if waiting else 0.0,
         }
         header = self._header(Kind.STATS)
-        header.ack, header.epoch = self._incarnation, self._arena.id
+        header.epoch = self._arena.id
+        # Episodes are said again until the learner has them; `seq` is the number of the first.
+        header.seq = self._arena.counter("episodes") - len(self._episodes)
         arrays = {name: np.array([value], np.float64) for name, value in numbers.items()}
-        return Outgoing(
-            "samples", link.client, header, memoryview(pack({"episode": episodes, **arrays}))
-        )
+        payload = pack({"episode": self._episodes, **arrays})
+        return Outgoing("samples", link.client, header, payload.data)
 
     def live(self, now: float) -> dict[int, Actor]:
         """Rollouts that said something lately."""
@@ -449,15 +470,24 @@ class Buffer:
                 plan.steps,
                 settings.strict,
             )
-            self._mode = ReplayMode(arena, plan, plan.data, replay, self._evict, settings.seed)
+            self._mode = ReplayMode(arena, plan, plan.data, replay, settings.seed)
         self._plan, self._arena = plan, arena
-        # An arrival that was stored but not recorded before a kill is recorded now.
-        for slot in arena.stored():
-            row = arena.slots[slot]
-            receiver = arena.receiver(int(row["actor"]))
-            if receiver.check(int(row["epoch"]), int(row["seq"])) is Verdict.NEW:
-                receiver.commit(int(row["epoch"]), int(row["seq"]))
-                arena.remember(int(row["actor"]), receiver)
+        self._episodes = np.zeros((0, 2))
+        self._recover()
+
+    def _recover(self) -> None:
+        """Record the arrival that was stored but not recorded when an earlier life was killed."""
+        assert self._arena is not None
+        assert self._mode is not None
+        for slot in self._arena.stored():
+            actor, epoch, seq = (int(self._arena.slots[name][slot]) for name in _ORIGIN)
+            receiver = self._arena.receiver(actor)
+            if receiver.check(epoch, seq) is Verdict.NEW:
+                receiver.commit(epoch, seq)
+                self._arena.remember(actor, receiver)
+                self._arena.count("segments")
+                self._arena.count("steps", self._mode.steps(slot))
+                self._observer.recovered(actor, epoch, seq)
 
     def _evict(self, reason: str, actor: int, epoch: int, seq: int) -> None:
         assert self._arena is not None

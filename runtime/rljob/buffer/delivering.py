@@ -10,10 +10,11 @@ import numpy as np
 
 from rljob.buffer.arena import Arena
 from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter
-from rljob.plan import Plan, ReplayData
 from rljob.buffer.queue import SegmentQueue, Stored
 from rljob.buffer.replay import ReplayStore
+from rljob.plan import Plan, ReplayData
 from rljob.wire.messages import Header, Kind
+from rljob.wire.watermark import Origin, Watermark, numbers
 
 Evicted = Callable[[str, int, int, int], None]
 """Told of each eviction: reason, actor, epoch, seq."""
@@ -57,6 +58,26 @@ class LearnerLink:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a learner says in HELLO that it has.
+
+    Attributes:
+        trained: segments that it trained on and whose confirmation may have been lost.
+        holding: segments of a batch that it has begun to collect, in order.
+    """
+
+    trained: Watermark
+    holding: list[Origin]
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Known:
+        """Raises Rejected for what a learner would not say."""
+        holding = numbers(value.get("holding", []), 3)
+        trained = Watermark.from_json(value.get("trained", []))
+        return cls(trained, [(actor, epoch, seq) for actor, epoch, seq in holding])
+
+
+@dataclass(frozen=True)
 class Freshness:
     """Of one delivery: how many versions behind its steps are, and how old in seconds."""
 
@@ -71,20 +92,22 @@ class Mode(Protocol):
         """Whether one more segment can be stored now."""
         ...
 
-    def put(
-        self, payload: memoryview, origin: tuple[int, int, int], stamp: tuple[int, int], now: float
-    ) -> None: ...
+    def put(self, payload: memoryview, origin: Origin, stamp: tuple[int, int], now: float) -> bool:
+        """Store a segment; False when it must not be used and was not stored."""
+        ...
 
     def room(self, link: LearnerLink | None, granted: int) -> int:
         """Segments that may be granted beyond those granted."""
         ...
 
-    def minimum(self, link: LearnerLink) -> int:
-        """The lowest version that a segment granted now may be acted with."""
+    def minimum(self, link: LearnerLink, granted: int) -> int:
+        """The lowest version that a segment begun now may be acted with."""
         ...
 
-    def attach(self, link: LearnerLink, before: LearnerLink | None) -> None:
-        """A learner's new life begins; `before` is the one that it replaces."""
+    def attach(
+        self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
+    ) -> None:
+        """A learner says HELLO; `before` is the connection that this replaces."""
         ...
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]: ...
@@ -97,6 +120,10 @@ class Mode(Protocol):
     @property
     def stored(self) -> int:
         """Steps that are stored."""
+        ...
+
+    def steps(self, slot: int) -> int:
+        """Steps in one slot, without those that only reset."""
         ...
 
 
@@ -113,6 +140,7 @@ class OnPolicyMode:
     ) -> None:
         self._strict = strict
         self._queue = SegmentQueue(arena, plan.layout.size)
+        self._layout = plan.layout
         self._limiter = limiter
         self._evicted = evicted
         self._size = plan.layout.size
@@ -129,10 +157,12 @@ class OnPolicyMode:
     def fits(self) -> bool:
         return self._queue.free > 0
 
-    def put(
-        self, payload: memoryview, origin: tuple[int, int, int], stamp: tuple[int, int], now: float
-    ) -> None:
+    def steps(self, slot: int) -> int:
+        return int(np.count_nonzero(self._layout.views(self._queue.payload(slot))["valid"]))
+
+    def put(self, payload: memoryview, origin: Origin, stamp: tuple[int, int], now: float) -> bool:
         self._queue.put(payload[: self._size], origin, stamp, now)
+        return True
 
     def room(self, link: LearnerLink | None, granted: int) -> int:
         if link is None:
@@ -140,15 +170,31 @@ class OnPolicyMode:
         room = self._limiter.room(link.position, len(self._queue), granted, link.version)
         return min(room, self._queue.free - granted)
 
-    def minimum(self, link: LearnerLink) -> int:
-        return max(
-            link.first_version, self._limiter.oldest_useful(link.position + len(self._queue))
-        )
+    def minimum(self, link: LearnerLink, granted: int) -> int:
+        # Any of those granted may come last, so all must be fresh enough for the last position; but
+        # nothing newer than what is published can be asked for.
+        last = link.position + len(self._queue) + max(0, granted - 1)
+        return max(link.first_version, min(link.version, self._limiter.oldest_useful(last)))
 
-    def attach(self, link: LearnerLink, before: LearnerLink | None) -> None:
+    def attach(
+        self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
+    ) -> None:
         self._limiter.first_version = link.first_version
         if before is not None:
             self._queue.give_back([lent.slot for lent in before.lent.values()])
+        waiting = {(s.actor, s.epoch, s.seq): s for s in self._queue.waiting()}
+        for origin, stored in waiting.items():
+            if known.trained.has(*origin):
+                self._queue.remove(stored.slot)
+                self._queue.release(stored.slot)
+        # What the learner holds takes the first positions, so that the next ones complete its batch.
+        for origin in known.holding:
+            held = waiting.get(origin)
+            if held is None or known.trained.has(*origin):
+                link.position += 1
+            else:
+                self._queue.remove(held.slot)
+                link.lend(Lent(_segment_header(held), held.payload, now, held.slot))
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]:
         while link.position < link.limit and (head := self._queue.head()) is not None:
@@ -158,16 +204,8 @@ class OnPolicyMode:
                 self._evicted(reason, head.actor, head.epoch, head.seq)
                 self._queue.release(head.slot)
                 continue
-            header = Header(
-                Kind.SEGMENT,
-                actor=head.actor,
-                epoch=head.epoch,
-                seq=head.seq,
-                version=head.version,
-                lineage=head.lineage,
-            )
             lag = self._limiter.trained_at(link.position) - head.version
-            lent = link.lend(Lent(header, head.payload, now, head.slot))
+            lent = link.lend(Lent(_segment_header(head), head.payload, now, head.slot))
             yield lent, Freshness(np.array([lag]), np.array([now - head.time]))
 
     def confirmed(self, lent: Lent) -> None:
@@ -183,6 +221,17 @@ class OnPolicyMode:
         return ""
 
 
+def _segment_header(stored: Stored) -> Header:
+    return Header(
+        Kind.SEGMENT,
+        actor=stored.actor,
+        epoch=stored.epoch,
+        seq=stored.seq,
+        version=stored.version,
+        lineage=stored.lineage,
+    )
+
+
 class ReplayMode:
     """Transitions in a ring, sampled in the samples-per-insert band."""
 
@@ -192,10 +241,8 @@ class ReplayMode:
         plan: Plan,
         data: ReplayData,
         limiter: ReplayLimiter,
-        evicted: Evicted,
         seed: int,
     ) -> None:
-        self._evicted = evicted
         self._lineage = 0
         self._arena = arena
         self._layout = plan.layout
@@ -215,14 +262,15 @@ class ReplayMode:
     def fits(self) -> bool:
         return True
 
-    def put(
-        self, payload: memoryview, origin: tuple[int, int, int], stamp: tuple[int, int], now: float
-    ) -> None:
+    def steps(self, slot: int) -> int:
+        return self._store.valid(slot)
+
+    def put(self, payload: memoryview, origin: Origin, stamp: tuple[int, int], now: float) -> bool:
         if self._limiter.strict and stamp[0] != self._lineage:
-            self._evicted("lineage", *origin)
-            return
+            return False
         evicted = self._store.put(self._layout.views(payload), origin, stamp, now)
         self._arena.count("evicted", evicted)
+        return True
 
     def room(self, link: LearnerLink | None, granted: int) -> int:
         if link is None or (self._limiter.strict and link.lent):
@@ -230,22 +278,28 @@ class ReplayMode:
         inserted, sampled = self._arena.counter("steps"), self._arena.counter("sampled")
         return self._limiter.room(inserted, granted, sampled)
 
-    def minimum(self, link: LearnerLink) -> int:
+    def minimum(self, link: LearnerLink, granted: int) -> int:
         return link.version if self._limiter.strict else link.first_version
 
-    def attach(self, link: LearnerLink, before: LearnerLink | None) -> None:
+    def attach(
+        self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
+    ) -> None:
         self._lineage = link.lineage
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]:
         count, batch = self._data.updates_per_publish, self._data.batch_size
-        while link.position < link.limit and self._limiter.may_sample(
-            self._arena.counter("steps"), self._arena.counter("sampled")
+        while (
+            link.position < link.limit
+            and self._store.held
+            and self._limiter.may_sample(
+                self._arena.counter("steps"), self._arena.counter("sampled")
+            )
         ):
             sampled = self._store.sample(count, batch, self._rng, now)
             self._arena.count("sampled", count * batch)
             acted = round(float(sampled.versions.mean()))
             header = Header(Kind.BATCH, version=acted, lineage=link.lineage)
-            lent = link.lend(Lent(header, memoryview(sampled.payload), now))
+            lent = link.lend(Lent(header, sampled.payload.data, now))
             yield lent, Freshness(link.version - sampled.versions, sampled.ages)
 
     def confirmed(self, lent: Lent) -> None:

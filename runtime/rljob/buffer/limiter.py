@@ -115,10 +115,13 @@ def distribute(room: int, granted: Mapping[int, int]) -> dict[int, int]:
     Returns:
         The additional segments for each rollout that gets any.
     """
-    total = dict(granted)
-    for _ in range(room):
-        actor = min(total, key=lambda a: (total[a], a), default=None)
-        if actor is None or total[actor] >= ACTOR_WINDOW:
-            break
-        total[actor] += 1
-    return {actor: count - granted[actor] for actor, count in total.items() if count > granted[actor]}
+    if room <= 0:
+        return {}
+    # One entry for each segment that a rollout could get, by how many it would have before.
+    free = sorted(
+        (count, actor) for actor, has in granted.items() for count in range(has, ACTOR_WINDOW)
+    )
+    more: dict[int, int] = {}
+    for _, actor in free[:room]:
+        more[actor] = more.get(actor, 0) + 1
+    return more

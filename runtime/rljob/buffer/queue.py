@@ -72,6 +72,18 @@ class SegmentQueue:
         """The oldest segment; it is out of the queue but keeps its slot."""
         return self._read(self._waiting.popleft())
 
+    def waiting(self) -> list[Stored]:
+        """The segments in the queue, oldest first."""
+        return [self._read(slot) for slot in self._waiting]
+
+    def remove(self, slot: int) -> None:
+        """Take a segment out of the middle of the queue; it keeps its slot."""
+        self._waiting.remove(slot)
+
+    def payload(self, slot: int) -> memoryview:
+        """What a slot holds."""
+        return memoryview(self._data[slot])
+
     def give_back(self, slots: list[int]) -> None:
         """Put taken segments back to the front, in the given order."""
         self._waiting.extendleft(reversed(slots))
@@ -91,5 +103,5 @@ class SegmentQueue:
             int(row["version"]),
             int(row["lineage"]),
             float(row["time"]),
-            memoryview(self._data[slot]),
+            self.payload(slot),
         )

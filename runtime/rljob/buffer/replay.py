@@ -84,6 +84,10 @@ class ReplayStore:
         """Transitions that can be sampled."""
         return self._held
 
+    def valid(self, slot: int) -> int:
+        """Transitions in one slot that can be sampled."""
+        return int(np.count_nonzero(self._fields["valid"][slot]))
+
     @property
     def fill(self) -> float:
         """Share of the slots in use, in [0, 1]."""
@@ -100,7 +104,7 @@ class ReplayStore:
         slot = self._next
         evicted = int(self._arena.slots["stored"][slot])
         if evicted:
-            self._held -= int(np.count_nonzero(self._fields["valid"][slot]))
+            self._held -= self.valid(slot)
         self._arena.begin(slot)
         for name, array in arrays.items():
             self._fields[name][slot] = array

@@ -35,6 +35,9 @@ class Reporter(Observer):
         self._metrics.segments_stored.inc()
         self._metrics.environment_steps_inserted.inc(steps)
 
+    def recovered(self, actor: int, epoch: int, seq: int) -> None:
+        self._trace.event("recovered", actor, epoch, seq)
+
     def duplicate(self) -> None:
         self._metrics.segments_duplicate.inc()
 
@@ -90,7 +93,7 @@ def main(context: RoleContext) -> None:
         reported = 0.0
         while not context.stopping():
             wire.wait(WAIT)
-            now = time.time()
+            now = time.monotonic()
             for name, socket in sockets.items():
                 for message in socket.receive():
                     _send(sockets, _taken(handlers[name], buffer.rejected, message, now))

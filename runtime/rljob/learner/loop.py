@@ -15,7 +15,6 @@ import numpy as np
 
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, Arrays, Learner, LearnerState, Replay
-from rljob.plan import OnPolicyData
 from rljob.checkpoint import Snapshot
 from rljob.errors import RunError
 from rljob.health import Health
@@ -23,15 +22,17 @@ from rljob.learner.progress import Progress, StoredSteps
 from rljob.learner.publish import Publisher
 from rljob.learner.report import Reporter, versions, write_result
 from rljob.learner.saving import Saver
-from rljob.learner.source import Opened, Segment, Source, Watermark
+from rljob.learner.source import Opened, Segment, Source
 from rljob.metrics import LearnerMetrics
 from rljob.nets import build_module, export
+from rljob.plan import OnPolicyData
 from rljob.policy import PolicyWeights
 from rljob.role import RoleContext
 from rljob.spaces import Spaces
 from rljob.trace import Trace
 from rljob.wire.arrays import unpack
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.watermark import Watermark
 
 CHECKPOINTS = "checkpoints"
 STRICT_BOUNDARY = 10
@@ -70,6 +71,7 @@ def main(context: RoleContext) -> None:
         lineage = context.started if snapshot is None else max(context.started, snapshot.lineage + 1)
         source = Source(wire, endpoint, lineage, ahead, Watermark())
         if snapshot is not None:
+            source.watermark = Watermark.from_json(snapshot.values["watermark"])
             source.version = snapshot.version
             source.restore = snapshot.values["replay"]
         opened = _wait_for_buffer(context, source, health)
@@ -193,7 +195,7 @@ class Training:
         while not self._context.stopping():
             self._health.beat()
             now = time.monotonic()
-            self._source.poll(now, len(self._taken))
+            self._source.poll(now)
             batch = self._assemble()
             self._take_statistics()
             if batch is not None:
@@ -269,6 +271,7 @@ class Training:
             self._source.reprioritise(np.concatenate(keys), np.concatenate(priorities))
         for origin in batch.segments:
             self._trace.event("consumed", *origin)
+        self._source.trained(batch.segments)
         self._metrics.seconds["publish"].inc(time.monotonic() - trained)
         # Before the confirmation: until then the buffer stands still in strict mode, and what it
         # saves belongs to exactly this version.
@@ -336,7 +339,7 @@ class Training:
         while name not in self._source.snapshots and time.monotonic() < deadline:
             self._health.beat()
             self._source.wait()
-            self._source.poll(time.monotonic(), len(self._taken))
+            self._source.poll(time.monotonic())
         answer = self._source.snapshots.pop(name, {"problem": "the buffer did not answer"})
         if "sha256" not in answer:
             _LOG.warning("checkpoint %s has no replay content: %s", name, answer["problem"])
@@ -350,7 +353,6 @@ class Training:
         tensors = {name: torch.from_numpy(a.copy()) for name, a in snapshot.tensors.items()}
         self._learner.load_state(LearnerState(tensors, values["learner"]))
         self._progress = Progress.from_json(values["progress"])
-        self._source.watermark = Watermark.from_json(values["watermark"])
         self._version, self._boundary = snapshot.version, values["boundary"]
         if values["arena"] == self._opened.arena:
             self._stored = StoredSteps(values["arena"], values["stored"])

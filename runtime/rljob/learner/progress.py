@@ -54,9 +54,9 @@ class Progress:
         The mean return counts only over a full window: a lucky first episode ends no run.
         """
         mean = self.mean_return
-        if stop.mean_return is not None and mean is not None:
-            if len(self._returns) == WINDOW_EPISODES and mean >= stop.mean_return:
-                return "MeanReturnReached"
+        full = len(self._returns) == WINDOW_EPISODES
+        if stop.mean_return is not None and mean is not None and full and mean >= stop.mean_return:
+            return "MeanReturnReached"
         if stop.steps is not None and self.steps >= stop.steps:
             return "StepsReached"
         if stop.duration is not None and self.seconds >= stop.duration.seconds:

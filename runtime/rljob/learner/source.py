@@ -2,73 +2,51 @@
 
 The learner pulls: it names the position up to which everything was trained on and the one up to which
 it may be sent, and repeats itself while it waits. What it was sent and did not confirm, a new life of it
-gets again; what it did train on, it recognises (`Watermark`) when a restarted buffer offers it again.
+gets again. HELLO says what it trained on and what it holds of a batch that is not complete, so that a
+buffer that was restarted offers neither again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rljob.algorithms.base import Arrays
-from rljob.plan import OnPolicyData, Plan, ReplayData
+from rljob.plan import OnPolicyData, Plan
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.delivery import Receiver, Verdict
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Endpoint, Message, Wire
+from rljob.wire.watermark import Origin, Watermark
 
 ASK_EVERY = 0.25
 """Seconds after which a request is repeated while nothing comes."""
 WAIT = 0.1
 
 
-@dataclass
-class Watermark:
-    """Which segments were trained on, by actor."""
-
-    actors: dict[int, Receiver] = field(default_factory=dict)
-
-    def take(self, actor: int, epoch: int, seq: int) -> bool:
-        """Record a segment; False when it was trained on before.
-
-        Segments of one actor arrive in any order and with gaps: the buffer may have evicted some.
-        So the mark is moved behind what is taken, and what lies below it counts as done.
-        """
-        receiver = self.actors.setdefault(actor, Receiver())
-        receiver.begin(epoch)
-        verdict = receiver.check(epoch, seq)
-        if verdict is Verdict.BEYOND:
-            receiver.ack, receiver.bits = seq, 0
-            verdict = Verdict.NEW
-        if verdict is not Verdict.NEW:
-            return False
-        receiver.commit(epoch, seq)
-        return True
-
-    def to_json(self) -> list[list[int]]:
-        return [[a, r.epoch, r.ack, r.bits] for a, r in sorted(self.actors.items())]
-
-    @classmethod
-    def from_json(cls, value: list[list[int]]) -> Watermark:
-        return cls({actor: Receiver(epoch, ack, bits) for actor, epoch, ack, bits in value})
-
-
 @dataclass(frozen=True)
 class Segment:
     """One segment as the buffer handed it over; `arrays` share memory with the message."""
 
-    origin: tuple[int, int, int]
+    origin: Origin
     version: int
     arrays: Arrays
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the buffer says of itself; see docs/protocol.md, STATS."""
+    """What the buffer says of itself; see docs/protocol.md, STATS.
+
+    Attributes:
+        arena: the buffer's file, by whose counters the numbers go.
+        first: how many episodes had ended before the first of `episodes`.
+        episodes: float64 `[E, 2]` of return and length.
+    """
 
     arena: int
+    first: int
     episodes: np.ndarray
     numbers: dict[str, float]
 
@@ -89,6 +67,7 @@ class Source:
     Args:
         lineage: of this life of the learner.
         ahead: deliveries that may be on their way beyond those being trained on, in updates.
+        watermark: what was trained on, by this life and those before it.
     """
 
     def __init__(
@@ -99,6 +78,8 @@ class Source:
         self._lineage = lineage
         self._ahead = ahead
         self.watermark = watermark
+        self._holding: list[Origin] = []
+        self._heard: tuple[int, int] | None = None
         self.version = -1
         self._opened: Opened | None = None
         self._incarnation = 0
@@ -112,22 +93,13 @@ class Source:
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.restore: dict[str, str] = {}
         """What HELLO asks the buffer to go back to: `restore`, a snapshot's name, and its `sha256`."""
-        self._hello = 0
 
-    def poll(self, now: float, taken: int = 0) -> Opened | None:
-        """Take what has come, ask for more; what the buffer welcomed us with, once it did.
-
-        Args:
-            taken: deliveries taken and not trained on yet.
-        """
-        for message in self._endpoint.receive():
-            try:
-                self._take(message)
-            except (Rejected, KeyError, ValueError, TypeError):
-                self.malformed += 1
+    def poll(self, now: float) -> Opened | None:
+        """Take what has come, ask for more; what the buffer welcomed us with, once it did."""
+        self._receive()
         if now - self._asked_at >= ASK_EVERY:
             self._asked_at = now
-            self._ask(taken)
+            self._ask()
         return self._opened
 
     def take(self) -> Message | None:
@@ -137,21 +109,30 @@ class Source:
             self._next += 1
         return message
 
+    def trained(self, origins: Iterable[Origin]) -> None:
+        """Move the watermark over segments that were held until now."""
+        for origin in origins:
+            self._holding.remove(origin)
+            self.watermark.take(*origin)
+
     def confirm(self, version: int, now: float) -> None:
         """Say that all that was taken is trained on, and that `version` is published."""
         self.version = version
         self._done = self._next
         self._asked_at = now
-        self._ask(0)
+        # First: what has come meanwhile need not be sent again.
+        self._receive()
+        self._ask()
 
     def segment(self, message: Message) -> Segment | None:
-        """Read an on-policy delivery; None when it was trained on before."""
+        """Read an on-policy delivery, which is held until `trained`; None when it came before."""
         assert self._opened is not None
         header = message.header
         origin = (header.actor, header.epoch, header.seq)
-        if not self.watermark.take(*origin):
+        if origin in self._holding or self.watermark.has(*origin):
             self.duplicates += 1
             return None
+        self._holding.append(origin)
         layout = self._opened.plan.layout
         return Segment(origin, header.version, layout.views(message.payload))
 
@@ -159,7 +140,7 @@ class Source:
         """Send new priorities of sampled transitions."""
         payload = pack({"key": keys, "priority": priorities.astype(np.float32)})
         header = Header(Kind.PRIORITIES, epoch=self._lineage)
-        self._endpoint.send(b"", header, memoryview(payload))
+        self._endpoint.send(b"", header, payload.data)
 
     def request_snapshot(self, name: str, keep: int) -> None:
         """Ask the buffer to save its content; the answer appears in `snapshots`."""
@@ -169,23 +150,38 @@ class Source:
     def wait(self) -> None:
         self._wire.wait(WAIT)
 
-    def _ask(self, taken: int) -> None:
+    def _receive(self) -> None:
+        for message in self._endpoint.receive():
+            try:
+                self._take(message)
+            except (Rejected, KeyError, ValueError, TypeError):
+                self.malformed += 1
+
+    def _ask(self) -> None:
         if self._opened is None or self._incarnation == 0:
-            header = Header(Kind.HELLO, epoch=self._lineage, version=self.version, seq=taken)
-            self._hello = taken
-            self._endpoint.send(b"", header, encode_json(self.restore))
+            header = Header(Kind.HELLO, epoch=self._lineage, version=self.version)
+            known = {"trained": self.watermark.to_json(), "holding": self._holding}
+            self._endpoint.send(b"", header, encode_json({**known, **self.restore}))
             return
-        else:
-            unit = self._unit(self._opened.plan)
-            limit = self._done + (1 + self._ahead) * unit
-            header = Header(
-                Kind.PULL,
-                epoch=self._lineage,
-                version=self.version,
-                ack=self._done,
-                limit=limit,
-            )
+        unit = self._unit(self._opened.plan)
+        header = Header(
+            Kind.PULL,
+            epoch=self._lineage,
+            seq=self._received,
+            version=self.version,
+            ack=self._done,
+            bits=self._heard[1] if self._heard is not None else 0,
+            limit=self._done + (1 + self._ahead) * unit,
+        )
         self._endpoint.send(b"", header)
+
+    @property
+    def _received(self) -> int:
+        """The first position that has not come."""
+        position = self._next
+        while position in self._early:
+            position += 1
+        return position
 
     @staticmethod
     def _unit(plan: Plan) -> int:
@@ -196,21 +192,39 @@ class Source:
         if header.kind is Kind.WELCOME and self._incarnation == 0:
             opened = _read_welcome(message)
             self._opened, self._incarnation = opened, header.ack
-            self._done, self._next, self._early = 0, self._hello, {}
+            self._done, self._next, self._early = 0, len(self._holding), {}
             self._asked_at = float("-inf")
+            # Only at the start: a buffer that is restarted later goes on with what it has.
+            self.restore = {}
         elif header.kind is Kind.WHO and self._incarnation != 0:
             # The buffer was restarted, or another learner took our place and went.
             self._incarnation = 0
             self._asked_at = float("-inf")
+            # It will be sent again; taken now, it would be in no HELLO.
+            self._early = {}
         elif header.ack != self._incarnation:
             return
         elif header.kind is Kind.SNAPSHOT_DONE:
             answer = decode_json(message.payload)
             self.snapshots[str(answer["name"])] = answer
         elif header.kind is Kind.STATS:
-            self.statistics.append(_read_statistics(message))
+            self.statistics.append(self._new(_read_statistics(message)))
         elif header.kind in (Kind.SEGMENT, Kind.BATCH) and header.limit >= self._next:
+            if header.kind is Kind.SEGMENT and not self._fits(message):
+                raise Rejected("layout", "differs from what WELCOME said")
             self._early[header.limit] = message
+
+    def _fits(self, message: Message) -> bool:
+        return self._opened is not None and self._opened.plan.layout.matches(message.payload)
+
+    def _new(self, statistics: Statistics) -> Statistics:
+        """The same without the episodes that were heard of before."""
+        arena, known = self._heard or (statistics.arena, statistics.first)
+        if arena != statistics.arena:
+            known = statistics.first
+        end = statistics.first + len(statistics.episodes)
+        self._heard = statistics.arena, max(known, end)
+        return replace(statistics, episodes=statistics.episodes[max(0, known - statistics.first) :])
 
 
 def _read_welcome(message: Message) -> Opened:
@@ -227,4 +241,4 @@ def _read_statistics(message: Message) -> Statistics:
     arrays = unpack(message.payload)
     episodes = arrays.pop("episode")
     numbers = {name: float(array[0]) for name, array in arrays.items()}
-    return Statistics(message.header.epoch, episodes, numbers)
+    return Statistics(message.header.epoch, message.header.seq, episodes, numbers)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rljob.algorithms.base import Algorithm, Arrays
-from rljob.envs import EpisodeStatistics, Environments, check_finite
+from rljob.envs import Environments, EpisodeStatistics, check_finite
 from rljob.nets import Engine
 
 Idle = Callable[[], None]

@@ -6,12 +6,12 @@ import time
 
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, OnPolicy
-from rljob.plan import OnPolicyData, Plan, ReplayData
 from rljob.envs import Environments
 from rljob.errors import RunError
 from rljob.health import Health
 from rljob.metrics import RolloutMetrics
 from rljob.nets import Engine, build_engine
+from rljob.plan import OnPolicyData, Plan, ReplayData
 from rljob.policy import PolicyWeights
 from rljob.role import RoleContext, actor_number
 from rljob.rollout.collect import Collector

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rljob.algorithms.base import Arrays
-from rljob.plan import ACTOR_WINDOW, Plan
 from rljob.errors import RunError
 from rljob.metrics import RolloutMetrics
+from rljob.plan import ACTOR_WINDOW, Plan
 from rljob.trace import Trace
 from rljob.wire.delivery import Sender
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
@@ -75,9 +75,7 @@ class Shipper:
     def credited(self) -> bool:
         """Whether the buffer would take another segment."""
         return (
-            self._welcome
-            and bool(self._frames)
-            and self._sender.may_send(self._plan.layout.size)
+            self._welcome and bool(self._frames) and self._sender.may_send(self._plan.layout.size)
         )
 
     def frame(self) -> Frame:
@@ -156,7 +154,7 @@ class Shipper:
         self._metrics.payload_bytes.inc(frame.size)
         # The memory may be shared with zmq: it is written again only after an acknowledgement, and a
         # repetition that is still queued then carries a seq that the buffer has seen.
-        self._endpoint.send(b"", frame.header, memoryview(frame.payload)[: frame.size])
+        self._endpoint.send(b"", frame.header, frame.payload.data[: frame.size])
 
     def _header(self, kind: Kind) -> Header:
         return Header(kind, actor=self._actor, epoch=self._epoch, limit=self._sender.limit)
