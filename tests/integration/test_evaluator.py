@@ -24,7 +24,7 @@ from rljob.algorithms.base import Acted
 from rljob.cli.main import main as command
 from rljob.envs import Environments
 from rljob.errors import InputError, RunError
-from rljob.evaluator import check
+from rljob.evaluator import check, loop
 from rljob.evaluator.play import Evaluation, Interrupted, evaluate_run, play
 from rljob.learner.publish import Publisher
 from rljob.metrics import LearnerMetrics
@@ -283,8 +283,7 @@ def test_each_new_version_is_evaluated_once(tmp_path: Path) -> None:
     made = make_job(evaluation={"interval": "100ms", "episodes": 3})
     payload = weights_of(made).encode()
     with learner(tmp_path, made) as publisher, evaluator(tmp_path, made) as process:
-        # The first is where training starts, and not worth it.
-        for count, version in enumerate((0, 4, 9)):
+        for count, version in enumerate((4, 9), start=1):
             publisher.publish((1, version), payload)
             wait_for(lambda count=count: len(lines(tmp_path)) == count, process)
         wait_for(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) >= 10, process)
@@ -298,6 +297,34 @@ def test_each_new_version_is_evaluated_once(tmp_path: Path) -> None:
         *("time", "policyVersion", "lineage", "mean", "std", "min", "max", "episodes", "seconds")
     }
     assert all(line["episodes"] == 3 for line in lines(tmp_path))
+
+
+class Arriving:
+    """Stands for subscription, wire, health and context: one version at each look."""
+
+    def __init__(self, versions: list[int]) -> None:
+        self._versions = iter(versions)
+        self.stamp = (1, -1)
+
+    def newest(self, now: float) -> bytes:
+        self.stamp = (1, next(self._versions))
+        return str(self.stamp[1]).encode()
+
+    def wait(self, seconds: float) -> None: ...
+
+    def beat(self) -> None: ...
+
+    def stopping(self) -> bool:
+        return False
+
+
+def test_the_policy_with_which_training_starts_is_not_played(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "FRESH_SECONDS", 0.0)
+    stub: Any = Arriving([0, 4])
+    one = loop.Evaluator(stub, stub, stub, stub, stub, stub, stub, stub)
+    assert one._newest() == b"4"
 
 
 def test_sigterm_ends_an_endless_episode(tmp_path: Path) -> None:
