@@ -260,6 +260,17 @@ def test_a_run_ends_with_what_it_reached_and_what_can_be_done(
     assert [text(line) for line in summary(result, "runs/a", has_policy=True)] == expected
 
 
+def test_a_crash_loop_shows_the_last_words_of_the_role() -> None:
+    result = {"outcome": "Failed", "message": "died", "log": "a/r.log", "lastLines": "one\ntwo"}
+    assert [text(line) for line in summary(result, "runs/a", has_policy=True)][:5] == [
+        "Failed after 0 steps, 0.0 s: died",
+        "The end of a/r.log:",
+        "  one",
+        "  two",
+        "Policy: runs/a/checkpoints/latest",
+    ]
+
+
 def test_nothing_is_offered_that_would_not_work() -> None:
     failed = summary({"outcome": "Failed", "message": "no"}, "runs/a", has_policy=False)
     assert [text(line) for line in failed] == ["Failed after 0 steps, 0.0 s: no"]

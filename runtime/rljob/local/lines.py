@@ -54,12 +54,16 @@ def summary(
     else:
         what = result.get("message") or reason
         line = [(str(outcome), "bad"), (f" after {steps}, {spent}: {what}", "")]
+    output = str(result.get("lastLines", "")).splitlines()
     lines = [line]
     if has_policy:
         path: Line = [("Policy: ", ""), (f"{folder}/checkpoints/latest", "name")]
         joined = [*line, (" ", ""), *path]
         fits = outcome in ("Complete", "Stopped") and len(text(joined)) <= width
         lines = [joined] if fits else [line, path]
+    lines[1:1] = [[("  " + each, "dim")] for each in output]
+    if output and "log" in result:
+        lines.insert(1, [(f"The end of {result['log']}:", "")])
     commands = [(f"rljob eval {folder} --episodes 20", "play it")] if has_policy else []
     if outcome != "Complete" and has_policy:
         commands.append((f"rljob run --resume --dir {folder}", "go on training"))

@@ -34,7 +34,7 @@ WIDE, MEDIUM = 110, 78
 """Columns from which waiting times fit beside the buffer, and two facts into one line."""
 LABEL, LEFT, RIGHT_LABEL, SCORE = 10, 36, 12, 9
 """Columns of the labels on the left, of what they stand for, of the labels on the right; of a return."""
-CALM = ("ready", "running", "done")
+CALM = ("running", "ready", "ended")
 """States of a role that need no mention."""
 
 
