@@ -1,13 +1,18 @@
 """Adam over all parameters of a network laid out as one vector.
 
 A network of this size is bound by the number of operations, not by their work: one vector turns
-zeroing, clipping and stepping into a handful, whatever the number of layers.
+zeroing, clipping and stepping into a handful, whatever the number of layers. Adam is torch's function,
+not its class: making an object of the class imports torch's compiler, which takes longer than torch.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
+
+BETAS = 0.9, 0.999
+"""Decay of the first and of the second moment, at each step."""
 
 
 def flatten(network: nn.Module) -> Tensor:
@@ -51,27 +56,46 @@ class FlatAdam:
         for p, gradient in zip(network.parameters(), _views(self._gradient, network), strict=True):
             p.grad = gradient
         self._max_norm = max_gradient_norm
-        self._adam = torch.optim.Adam([self.vector], lr=learning_rate, eps=eps, fused=True)
+        self._learning_rate, self._eps = learning_rate, eps
+        self._state = {
+            "step": torch.zeros((), device=self.vector.device),
+            "exp_avg": torch.zeros_like(self._gradient),
+            "exp_avg_sq": torch.zeros_like(self._gradient),
+        }
 
     def step(self, loss: Tensor, learning_rate: float | None = None) -> Tensor:
         """Descend `loss` once; returns the gradient's norm before clipping, a scalar tensor."""
-        if learning_rate is not None:
-            self._adam.param_groups[0]["lr"] = learning_rate
         gradient = self._gradient
         gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         norm: Tensor = torch.linalg.vector_norm(gradient)
         if self._max_norm is not None:
             gradient.mul_((self._max_norm / (norm + 1e-6)).clamp_(max=1.0))
-        self._adam.step()
+        state = self._state
+        with torch.no_grad():
+            adam(
+                [self.vector],
+                [gradient],
+                [state["exp_avg"]],
+                [state["exp_avg_sq"]],
+                [],
+                [state["step"]],
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=self._learning_rate if learning_rate is None else learning_rate,
+                weight_decay=0.0,
+                eps=self._eps,
+                maximize=False,
+            )
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """Adam's moments and step count; empty before the first step."""
-        moments = self._adam.state.get(self.vector, {})
-        return {name: tensor.detach().clone() for name, tensor in moments.items()}
+        """Adam's moments and its step count."""
+        return {name: tensor.clone() for name, tensor in self._state.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state` returned."""
-        group = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": {0: state} if state else {}, "param_groups": group})
+        for name, tensor in self._state.items():
+            tensor.copy_(state[name])
