@@ -51,6 +51,10 @@ def test_a_truncated_episode_goes_on_with_the_value_of_its_final_observation() -
     assert found == pytest.approx([1 + 1 / 4, 1, 0, -3])
 
 
+def test_no_sum_crosses_a_truncation_even_without_a_row_that_resets() -> None:
+    assert advantages([1, 2, 3], [2, 4, 6, 8], truncated=[F, T, F]) == pytest.approx([1.25, 1, 1])
+
+
 def test_lambda_0_is_one_step_and_lambda_1_is_monte_carlo() -> None:
     assert advantages([1, 2, 3], [2, 4, 6, 8], gae_lambda=0) == pytest.approx([1, 1, 1])
     # 1 + 2/2 + 3/4 + 8/8 - 2 = 1.75
