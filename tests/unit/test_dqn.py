@@ -136,7 +136,8 @@ def _q(network: Any, observation: np.ndarray) -> np.ndarray:
         return advantage
     value: np.ndarray = outputs["value"].numpy()
     centred: np.ndarray = advantage - advantage.mean(-1, keepdims=True)
-    return value + centred
+    values: np.ndarray = value + centred
+    return values
 
 
 def test_importance_weights_undo_the_drawing() -> None:
