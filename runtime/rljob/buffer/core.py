@@ -399,6 +399,7 @@ class Buffer:
                 if link is not None:
                     header.lineage = link.lineage
                     header.version = self._mode.minimum(link, outstanding)
+                    header.seq = link.version + 1
                 yield Outgoing("experience", actor_state.client, header)
 
     def _stats(self, link: LearnerLink, now: float) -> Outgoing:

@@ -69,6 +69,7 @@ class ReplayStore:
         self._exponent = priority_exponent
         self._tree = SumTree(self._slots * self._rows) if priority_exponent else None
         self._top_priority = 1.0
+        self._batch: tuple[tuple[int, int], Layout] | None = None
         self._held = 0
         # Slots are filled from 0 on, so those in use are always the first ones.
         self._used = 0
@@ -129,23 +130,23 @@ class ReplayStore:
         `reprioritise`), `probability` (float64) and `stored` (int64), the transitions drawn from.
         """
         rows = self._draw(count * batch, rng)
-        fields = self._batch_fields(count, batch)
-        payload, out = Layout(fields).allocate()
-        for name, array in out.items():
-            if name in self._flat and name not in NOT_SAMPLED:
-                flat = array.reshape(rows.shape[0], *array.shape[2:])
-                np.take(self._flat[name], rows, axis=0, out=flat, mode="clip")
+        if self._batch is None or self._batch[0] != (count, batch):
+            self._batch = (count, batch), Layout(self._batch_fields(count, batch))
+        payload, out = self._batch[1].allocate()
         slots = rows // self._rows
         observation_rows = rows + slots * self._envs
         if "next_row" in self._flat:
-            within = self._flat["next_row"].take(rows).astype(np.int64) * self._envs
-            following = slots * (self._rows + self._envs) + within + rows % self._envs
+            ahead = self._flat["next_row"].take(rows) - rows % self._rows // self._envs
+            following = observation_rows + ahead * self._envs
         else:
             following = observation_rows + self._envs
-        source = self._flat["observation"]
-        for name, index in (("observation", observation_rows), ("next_observation", following)):
-            flat = out[name].reshape(rows.shape[0], *out[name].shape[2:])
-            np.take(source, index, axis=0, out=flat, mode="clip")
+        for name, array in out.items():
+            stored = name if name != "next_observation" else "observation"
+            if stored in self._flat:
+                index = {"observation": observation_rows, "next_observation": following}
+                flat = array.reshape(rows.shape[0], *array.shape[2:])
+                # Clipping is for speed: without it numpy copies the output twice.
+                np.take(self._flat[stored], index.get(name, rows), axis=0, out=flat, mode="clip")
         if self._tree is not None:
             order = self._arena.slots["order"][slots]
             out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)

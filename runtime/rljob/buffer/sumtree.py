@@ -15,6 +15,7 @@ class SumTree:
     """
 
     def __init__(self, leaves: int) -> None:
+        self._leaves = leaves
         self._depth = max(1, (leaves - 1).bit_length())
         self._base = 1 << self._depth
         self._nodes = np.zeros(2 * self._base, np.float64)
@@ -35,20 +36,30 @@ class SumTree:
             leaves: int64 `[n]`.
             values: not negative, `[n]` or one for all.
         """
-        nodes = leaves + self._base
-        self._nodes[nodes] = values
-        while len(nodes) and nodes[0] > 1:
-            nodes = np.unique(nodes >> 1)
-            self._nodes[nodes] = self._nodes[2 * nodes] + self._nodes[2 * nodes + 1]
+        nodes, tree, width = leaves + self._base, self._nodes, self._base
+        tree[nodes] = values
+        # Near the leaves only the parents of what changed, repeated ones and all; near the root, where
+        # a level is narrower than that, all of it.
+        while width > len(nodes):
+            nodes = nodes >> 1
+            tree[nodes] = tree[2 * nodes] + tree[2 * nodes + 1]
+            width >>= 1
+        while width > 1:
+            tree[width >> 1 : width] = tree[width : 2 * width : 2] + tree[width + 1 : 2 * width : 2]
+            width >>= 1
 
     def find(self, mass: np.ndarray) -> np.ndarray:
-        """The leaf in which each mass in [0, total) falls: int64 of the same shape."""
+        """The leaf in which each mass in [0, total) falls: int64 of the same shape.
+
+        Sums are rounded: a mass close to the total may fall in a leaf that holds nothing.
+        """
         mass = mass.copy()
         nodes = np.ones(mass.shape, np.int64)
         for _ in range(self._depth):
             nodes <<= 1
-            left = self._nodes[nodes]
+            left = self._nodes.take(nodes)
             right = mass >= left
-            mass -= left * right
+            left *= right
+            mass -= left
             nodes += right
-        return nodes - self._base
+        return np.minimum(nodes - self._base, self._leaves - 1)
