@@ -1,5 +1,58 @@
-"""Distributed reinforcement learning from one YAML, on a laptop or on Kubernetes."""
+"""Distributed reinforcement learning from one YAML, on a laptop or on Kubernetes.
+
+    import rljob
+    result = rljob.run("job.yaml")
+
+Importing this module imports nothing else: each name below is loaded when it is first used.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rljob.errors import InputError, RLJobError, RunError
+    from rljob.local.result import Evaluation, Progress, Result, RunFailed
+    from rljob.local.run import run
+    from rljob.spec import RLJob
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Evaluation",
+    "InputError",
+    "Progress",
+    "RLJob",
+    "RLJobError",
+    "Result",
+    "RunError",
+    "RunFailed",
+    "__version__",
+    "run",
+]
+
+_MODULES = {
+    "Evaluation": "rljob.local.result",
+    "InputError": "rljob.errors",
+    "Progress": "rljob.local.result",
+    "RLJob": "rljob.spec",
+    "RLJobError": "rljob.errors",
+    "Result": "rljob.local.result",
+    "RunError": "rljob.errors",
+    "RunFailed": "rljob.local.result",
+    "run": "rljob.local.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: called once for each name, then the name is there.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -166,6 +166,9 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
         result |= {"outcome": "Failed", "reason": ending.reason, "message": ending.message}
         if ending.log is not None:
             result |= {"log": str(ending.log), "lastLines": ending.last_lines}
+    evaluation = supervisor.job.spec.evaluation
+    if result["outcome"] == "Complete" and evaluation is not None:
+        result["evaluation"] = supervisor.evaluate(evaluation.episodes)
     result["restarts"] = supervisor.restarts
     write_result(folder, result)
     return dict(result)

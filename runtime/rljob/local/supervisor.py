@@ -30,6 +30,7 @@ GRACE = 3.0
 LAST_LINES = 15
 
 LEARNER = "learner-0"
+EVALUATION = "evaluation"
 
 
 @dataclass
@@ -255,6 +256,25 @@ class Supervisor:
         """Have the learner save a checkpoint and write its result."""
         self.spawner.signal(LEARNER, signal.SIGTERM)
         self._await([LEARNER], LEARNER_GRACE)
+
+    def evaluate(self, episodes: int) -> dict[str, Any] | None:
+        """Play greedy episodes of the final policy in a process of its own, which a request to stop
+        ends; None when that came or playing failed."""
+        log = self.folder / LOGS / f"{EVALUATION}.log"
+        argv = ["eval", str(self.folder), "--episodes", str(episodes), "--json"]
+        argv += ["--seed", str((self.job.spec.seed or 0) % 2**32)]
+        asked = self.stop.times
+        self.spawner.spawn(EVALUATION, argv, log, self.wiring.path)
+        while EVALUATION in self.spawner.running:
+            self._exits()
+            if self.stop.times > asked:
+                self.spawner.signal(EVALUATION, signal.SIGKILL)
+        try:
+            played = json.loads(last_lines(log, 1))
+            return {name: played[name] for name in ("mean", "std", "min", "max", "episodes")}
+        except (ValueError, KeyError, TypeError):
+            self.view.event(f"the final policy was not evaluated: {last_lines(log, 1)}")
+            return None
 
     def end(self, kill: bool = False) -> None:
         """End what still runs: those that produce first, so that the buffer takes what they have."""
