@@ -159,16 +159,15 @@ class WeightClient:
             self._asked_at = now
         if chunk.stamp <= self.have or len(chunk.payload) <= DIGEST_BYTES:
             return None
-        if not 0 < chunk.total <= MAX_WEIGHTS_BYTES:
+        digest, data = chunk.payload[:DIGEST_BYTES], memoryview(chunk.payload)[DIGEST_BYTES:]
+        if not chunk.offset + len(data) <= chunk.total <= MAX_WEIGHTS_BYTES:
             return None
-        digest = chunk.payload[:DIGEST_BYTES]
-        if chunk.stamp != self._receiving and chunk.offset == 0:
+        if (chunk.stamp, digest, chunk.total) != (self._receiving, self._digest, self._total):
+            if chunk.offset:
+                return None
             self._receiving, self._digest, self._total = chunk.stamp, digest, chunk.total
             self._buffer = bytearray()
-        if (chunk.stamp, digest, chunk.total) != (self._receiving, self._digest, self._total):
-            return None
-        data = memoryview(chunk.payload)[DIGEST_BYTES:]
-        if chunk.offset != len(self._buffer) or len(self._buffer) + len(data) > self._total:
+        if chunk.offset != len(self._buffer):
             return None
         self._buffer += data
         if len(self._buffer) < self._total:
