@@ -169,7 +169,7 @@ class Training:
         """Train until the stop condition is reached or the process is asked to stop."""
         if snapshot is not None:
             self._restore(snapshot)
-        self._reporter.start(self._progress)
+        self._reporter.start(self._progress, self._lag_bound())
         self._publish()
         if snapshot is None:
             self._saver.save(self._snapshot())
@@ -188,6 +188,11 @@ class Training:
             if self._reporter.due(now):
                 self._report(now)
         self._finish(reason)
+
+    def _lag_bound(self) -> int | None:
+        if isinstance(self._algorithm.data, Replay):
+            return None
+        return 0 if self._spec.strict else self._spec.buffer.max_policy_lag
 
     def _next(self) -> Batch | None:
         """Wait for the next batch; None when asked to stop meanwhile."""

@@ -30,6 +30,7 @@ class Reporter:
 
     def __init__(self, folder: Path, metrics: LearnerMetrics) -> None:
         self._metrics = metrics
+        self._lag_bound: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
         self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
@@ -80,6 +81,7 @@ class Reporter:
             "policyVersion": version,
             "lagP50": int(np.percentile(lags, 50)),
             "lagP95": int(np.percentile(lags, 95)),
+            "lagBound": self._lag_bound,
             "bufferFill": round(numbers.get("fill", 0.0), 4),
             "rolloutsReady": int(numbers.get("rollouts", 0)),
             "rolloutsWaiting": round(numbers.get("rollouts_waiting", 0.0), 4),
@@ -97,8 +99,13 @@ class Reporter:
     def close(self) -> None:
         self._file.close()
 
-    def start(self, progress: Progress) -> None:
-        """Begin counting from a resumed run's numbers."""
+    def start(self, progress: Progress, lag_bound: int | None) -> None:
+        """Begin counting, from a resumed run's numbers.
+
+        Args:
+            lag_bound: versions that experience may be behind; None where nothing bounds it.
+        """
+        self._lag_bound = lag_bound
         self._before = (0.0, progress.steps, progress.updates)
         self._started = self._last = time.monotonic()
 

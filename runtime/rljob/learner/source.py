@@ -80,7 +80,7 @@ class Source:
         self.watermark = watermark
         self._holding: list[Origin] = []
         self._heard: tuple[int, int] | None = None
-        self.version = -1
+        self.version = 0
         self._opened: Opened | None = None
         self._incarnation = 0
         self._done = 0

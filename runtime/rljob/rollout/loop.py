@@ -15,7 +15,7 @@ from rljob.plan import OnPolicyData, Plan, ReplayData
 from rljob.policy import PolicyWeights
 from rljob.role import RoleContext, actor_number
 from rljob.rollout.collect import Collector
-from rljob.rollout.ship import Shipper
+from rljob.rollout.ship import WORTH_WAITING, Shipper
 from rljob.spaces import Spaces
 from rljob.spec import RLJobSpec
 from rljob.wire.arrays import ArrayField, Layout
@@ -166,9 +166,9 @@ class Rollout:
         started = now = time.monotonic()
         self._look_after(now)
         stage = "credit_wait"
-        while not self._shipper.ready(self._stamp) and not self._context.stopping():
+        while not self._shipper.ready(self._stamp, now) and not self._context.stopping():
             stage = "weights_wait" if self._shipper.credited else "credit_wait"
-            self._wire.wait(WAIT)
+            self._wire.wait(WORTH_WAITING if self._shipper.credited else WAIT)
             now = time.monotonic()
             self._look_after(now)
         self._metrics.seconds[stage].inc(now - started)

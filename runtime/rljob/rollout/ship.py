@@ -23,6 +23,8 @@ from rljob.wire.weights import NOTHING, Stamp
 
 HELLO_EVERY = 0.5
 STATUS_EVERY = 1.0
+WORTH_WAITING = 0.02
+"""Seconds that a rollout waits for a newer policy version than the one that it has to have."""
 FRAMES = ACTOR_WINDOW + 2
 _EPISODE_BYTES = 16
 
@@ -63,13 +65,21 @@ class Shipper:
         self._sent: dict[int, Frame] = {}
         self._welcome = False
         self._minimum: Stamp = NOTHING
+        self._newest: Stamp = NOTHING
+        self._newest_since = 0.0
         self._hello_at = self._status_at = float("-inf")
         self.waiting = 0.0
         """Share of the last second spent waiting for credit, for the buffer's statistics."""
 
-    def ready(self, stamp: Stamp) -> bool:
-        """Whether a segment acted with policy version `stamp` may be begun."""
-        return self.credited and stamp >= self._minimum and stamp != NOTHING
+    def ready(self, stamp: Stamp, now: float) -> bool:
+        """Whether a segment acted with policy version `stamp` may be begun.
+
+        The bound on the policy lag decides; but a version that was just published is on its way and
+        worth a moment, for credit often arrives before it.
+        """
+        if not self.credited or stamp < self._minimum or stamp == NOTHING:
+            return False
+        return stamp >= self._newest or now - self._newest_since >= WORTH_WAITING
 
     @property
     def credited(self) -> bool:
@@ -131,6 +141,9 @@ class Shipper:
         header = message.header
         if header.kind is Kind.GRANT and header.epoch == self._epoch:
             self._minimum = (header.lineage, header.version)
+            newest = (header.lineage, header.seq - 1)
+            if newest > self._newest:
+                self._newest, self._newest_since = newest, now
             for seq in self._sender.granted(header.ack, header.bits, header.limit):
                 self._frames.append(self._sent.pop(seq))
                 self._metrics.segments_acked.inc()
