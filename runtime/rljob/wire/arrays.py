@@ -195,11 +195,11 @@ def read_layout(payload: memoryview) -> Layout:
     again and compared: offsets, padding and reserved bytes need no rules of their own."""
     if len(payload) < _TABLE.size:
         raise Rejected("table", f"{len(payload)} bytes")
-    count, size = _TABLE.unpack_from(payload)
+    count, _ = _TABLE.unpack_from(payload)
     if not 0 < count <= MAX_FIELDS or len(payload) < _TABLE.size + count * _ENTRY.size:
         raise Rejected("table", f"{count} fields in {len(payload)} bytes")
     layout = Layout(tuple(_read_entries(payload, count)))
-    if size != layout.size or not layout.matches(payload):
+    if not layout.matches(payload):
         raise Rejected("table", "offsets, sizes or padding differ from the specification")
     return layout
 

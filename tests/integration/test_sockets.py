@@ -1,0 +1,486 @@
+"""Real sockets over ipc and tcp: options, who gets in, what bad peers do, what survives."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+import zmq.auth.thread
+
+from rljob.errors import InputError, RunError
+from rljob.wire.arrays import pack, unpack
+from rljob.wire.keys import ALLOWED, ROLES, Keys, mint, read
+from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Kind
+from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
+
+JOB = 77
+DEADLINE = 20.0
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Keys]:
+    folder = tmp_path_factory.mktemp("minted") / "keys"
+    mint(folder)
+    return {role: read(folder, role) for role in ROLES}
+
+
+@pytest.fixture(params=["ipc", "tcp"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/s" if request.param == "ipc" else tcp()
+
+
+def tcp() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@dataclass
+class Side:
+    """A wire with one endpoint, and what it has seen."""
+
+    wire: Wire
+    rejected: list[tuple[Client, str]]
+    endpoint: Endpoint
+    messages: list[Message] = field(default_factory=list)
+
+    def take(self) -> None:
+        self.wire.wait(0.01)
+        self.messages += self.endpoint.receive()
+
+    @property
+    def seqs(self) -> list[int]:
+        return [message.header.seq for message in self.messages]
+
+
+class Sides:
+    """Makes sides and closes them at the end."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Sides:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def wire(self, keys: Keys | None = None) -> tuple[Wire, list[tuple[Client, str]]]:
+        rejected: list[tuple[Client, str]] = []
+        wire = Wire(JOB, keys, lambda client, reason: rejected.append((client, reason)))
+        self._stack.callback(wire.close)
+        return wire, rejected
+
+    def server(self, address: str, keys: Keys | None = None, name: str = "experience") -> Side:
+        wire, rejected = self.wire(keys)
+        return Side(wire, rejected, wire.serve(address, name))
+
+    def client(
+        self, address: str, keys: Keys | None = None, identity: str = "peer", to: str = "buffer"
+    ) -> Side:
+        wire, rejected = self.wire(keys)
+        return Side(wire, rejected, wire.connect(address, identity, to))
+
+
+@pytest.fixture
+def sides() -> Iterator[Sides]:
+    with Sides() as made:
+        yield made
+
+
+def until(done: Callable[[], object], *turns: Callable[[], None]) -> None:
+    """Turn until it is done; fails when that takes too long."""
+    deadline = time.monotonic() + DEADLINE
+    while not done():
+        assert time.monotonic() < deadline, "nothing more happens"
+        for turn in turns:
+            turn()
+
+
+def sent(side: Side, header: Header, payload: bytes | memoryview = b"") -> None:
+    until(lambda: side.endpoint.send(b"", header, payload), side.take)
+
+
+# -- options -------------------------------------------------------------------------------------
+
+COMMON = {
+    zmq.LINGER: 500,
+    zmq.SNDHWM: 0,
+    zmq.RCVHWM: 0,
+    zmq.MAXMSGSIZE: MAX_PAYLOAD_BYTES,
+    zmq.HEARTBEAT_IVL: 1000,
+    zmq.HEARTBEAT_TIMEOUT: 3000,
+    zmq.HEARTBEAT_TTL: 3000,
+    zmq.HANDSHAKE_IVL: 5000,
+    zmq.CONNECT_TIMEOUT: 3000,
+    zmq.RECONNECT_IVL_MAX: 2000,
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 30,
+    zmq.TCP_KEEPALIVE_INTVL: 10,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
+
+
+def options(endpoint: Endpoint, expected: dict[int, int | bytes]) -> dict[int, int | bytes]:
+    return {option: endpoint.socket.getsockopt(option) for option in expected}
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Keys]) -> None:
+    for name, roles in ALLOWED.items():
+        owner = "learner" if name == "weights" else "buffer"
+        address = tcp()
+        server = sides.server(address, keys[owner] if secured else None, name)
+        assert server.endpoint.socket.type == zmq.ROUTER
+        expected: dict[int, int | bytes] = {**COMMON, zmq.BACKLOG: 1024}
+        if secured:
+            expected |= {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: name.encode()}
+            expected |= {zmq.MECHANISM: zmq.CURVE, zmq.ZAP_ENFORCE_DOMAIN: 1}
+        else:
+            expected |= {zmq.MECHANISM: zmq.NULL}
+        assert options(server.endpoint, expected) == expected
+        for role in roles:
+            client = sides.client(address, keys[role] if secured else None, "me", owner)
+            assert client.endpoint.socket.type == zmq.DEALER
+            wanted: dict[int, int | bytes] = {**COMMON, zmq.IMMEDIATE: 1, zmq.IDENTITY: b"me"}
+            wanted |= {zmq.MECHANISM: zmq.CURVE if secured else zmq.NULL}
+            assert options(client.endpoint, wanted) == wanted
+            assert 20 <= client.endpoint.socket.getsockopt(zmq.RECONNECT_IVL) <= 120
+
+
+def test_an_unknown_client_is_an_error_to_see_and_not_a_message_lost(sides: Sides) -> None:
+    server = sides.server(tcp())
+    assert not server.endpoint.send(b"nobody", Header(Kind.WHO))
+
+
+def test_nothing_piles_up_for_a_server_that_is_away(sides: Sides) -> None:
+    client = sides.client(tcp())
+    assert not client.endpoint.send(b"", Header(Kind.STATUS))
+
+
+# -- messages ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secured", [False, True])
+@pytest.mark.parametrize("size", [0, 1, ZERO_COPY_BYTES - 1, ZERO_COPY_BYTES, 5_000_000])
+def test_payloads_arrive_as_they_were(
+    sides: Sides, address: str, size: int, secured: bool, keys: dict[str, Keys]
+) -> None:
+    server = sides.server(address, keys["buffer"] if secured else None)
+    client = sides.client(address, keys["rollout"] if secured else None)
+    payload = np.random.default_rng(size).bytes(size)
+    for seq in range(3):
+        sent(client, Header(Kind.SEGMENT, seq=seq), memoryview(payload))
+    until(lambda: len(server.messages) == 3, server.take)
+    assert server.seqs == [0, 1, 2]
+    for message in server.messages:
+        assert message.client == b"peer"
+        assert message.header.job == JOB
+        assert message.payload == payload
+    assert server.endpoint.send(b"peer", Header(Kind.CHUNK), payload)
+    until(lambda: client.messages, client.take)
+    assert client.messages[0].payload == payload
+
+
+def test_arrays_are_read_where_they_arrived(sides: Sides, address: str) -> None:
+    server, client = sides.server(address), sides.client(address)
+    array = np.arange(100_000, dtype=np.float32)
+    sent(client, Header(Kind.SEGMENT), memoryview(pack({"x": array})))  # type: ignore[arg-type]
+    until(lambda: server.messages, server.take)
+    read_back = unpack(server.messages[0].payload)["x"]
+    assert np.shares_memory(read_back, np.frombuffer(server.messages[0].payload, np.uint8))
+    np.testing.assert_array_equal(read_back, array)
+
+
+def test_wake_ends_a_wait(sides: Sides) -> None:
+    wire, _ = sides.wire()
+    for _ in range(100_000):
+        wire.wake()
+    wire.wait(DEADLINE)
+
+
+# -- bad peers -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def raw(address: str, identity: bytes = b"bad") -> Iterator[zmq.Socket[bytes]]:
+    """A DEALER that sends whatever it likes."""
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.IDENTITY, identity)
+    dealer.setsockopt(zmq.LINGER, 0)
+    dealer.connect(address)
+    try:
+        yield dealer
+    finally:
+        dealer.close()
+        context.term()
+
+
+GOOD = Header(Kind.STATUS, JOB, size=2).encode()
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([b""], "frames"),
+        ([GOOD], "frames"),
+        ([GOOD, b"{}", b""], "frames"),
+        ([GOOD] + [b"{}"] * 4, "frames"),
+        ([b"", GOOD, b"{}"], "frames"),
+        ([GOOD[:-1], b"{}"], "header"),
+        ([b"", b"{}"], "header"),
+        ([bytes(HEADER_BYTES), b"{}"], "magic"),
+        ([Header(Kind.STATUS, JOB + 1, size=2).encode(), b"{}"], "job"),
+        ([GOOD, b"{} "], "size"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(len(value)),
+)
+def test_malformed_messages_are_counted_and_hurt_nobody_else(
+    sides: Sides, address: str, frames: list[bytes], reason: str
+) -> None:
+    server, healthy = sides.server(address), sides.client(address)
+    sent(healthy, Header(Kind.STATUS, seq=1))
+    with raw(address) as bad:
+        bad.send_multipart(frames)
+        bad.send_multipart([GOOD, b"{}"])
+        until(lambda: len(server.messages) == 2, server.take)
+        assert server.rejected == [(b"bad", reason)]
+        sent(healthy, Header(Kind.STATUS, seq=2))
+        until(lambda: 2 in server.seqs, server.take)
+    assert server.rejected == [(b"bad", reason)]
+
+
+def test_a_message_that_is_too_large_costs_only_its_sender_the_connection(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rljob.wire.sockets.MAX_PAYLOAD_BYTES", 100_000)
+    address = tcp()
+    server, healthy = sides.server(address), sides.client(address)
+    sent(healthy, Header(Kind.STATUS, seq=1))
+    with raw(address) as bad:
+        bad.send_multipart([GOOD, b"{}"])
+        until(lambda: len(server.messages) == 2, server.take)
+        bad.send_multipart([GOOD, bytes(100_001)])
+        sent(healthy, Header(Kind.STATUS, seq=2))
+        until(lambda: 2 in server.seqs, server.take)
+        # It reconnects by itself and may go on.
+        until(
+            lambda: len(server.messages) >= 4,
+            server.take,
+            lambda: bad.send_multipart([GOOD, b"{}"]),
+        )
+    assert server.rejected == []
+
+
+def test_bytes_that_are_no_zmq_hurt_nobody(sides: Sides) -> None:
+    address = tcp()
+    server, healthy = sides.server(address), sides.client(address)
+    host, port = address.removeprefix("tcp://").split(":")
+    with contextlib.ExitStack() as stack:
+        for index in range(100):
+            stream = stack.enter_context(socket.create_connection((host, int(port))))
+            with contextlib.suppress(OSError):
+                stream.sendall(b"GET / HTTP/1.1\r\n\r\n" if index % 2 else b"\xff" + bytes(8))
+        sent(healthy, Header(Kind.STATUS, seq=1))
+        until(lambda: server.seqs == [1], server.take)
+    assert server.rejected == []
+
+
+def test_a_restarted_client_takes_over_its_name(sides: Sides, address: str) -> None:
+    server, first = sides.server(address), sides.client(address, identity="rollout-0")
+    sent(first, Header(Kind.STATUS, seq=1))
+    until(lambda: server.seqs == [1], server.take)
+    # The first is still connected, as a frozen process would be.
+    second = sides.client(address, identity="rollout-0")
+    sent(second, Header(Kind.STATUS, seq=2))
+    until(lambda: server.seqs == [1, 2], server.take)
+    assert server.endpoint.send(b"rollout-0", Header(Kind.GRANT, limit=5))
+    until(lambda: second.messages, second.take)
+    assert first.messages == []
+
+
+def test_a_restarted_server_is_found_again(sides: Sides, address: str) -> None:
+    with Sides() as before:
+        server = before.server(address)
+        client = sides.client(address)
+        sent(client, Header(Kind.STATUS, seq=1))
+        until(lambda: server.seqs == [1], server.take)
+    again = sides.server(address)
+
+    def repeat() -> None:
+        client.endpoint.send(b"", Header(Kind.STATUS, seq=2))
+
+    until(lambda: 2 in again.seqs, repeat, again.take)
+
+
+def test_closing_does_not_wait_for_peers_that_are_away() -> None:
+    wire = Wire(JOB, None, lambda *_: None)
+    for _ in range(3):
+        wire.connect(tcp(), "me", "buffer").send(b"", Header(Kind.STATUS), bytes(10**6))
+    started = time.monotonic()
+    wire.close()
+    assert time.monotonic() - started < DEADLINE / 2
+
+
+# -- addresses -----------------------------------------------------------------------------------
+
+
+def test_an_address_in_use(sides: Sides, address: str) -> None:
+    server = sides.server(address)
+    wire, _ = sides.wire()
+    with pytest.raises(RunError, match=r"cannot listen on .*in use"):
+        wire.serve(address, "experience")
+    client = sides.client(address)
+    sent(client, Header(Kind.STATUS, seq=1))
+    until(lambda: server.seqs == [1], server.take)
+
+
+def test_a_socket_file_that_a_killed_process_left_is_no_obstacle(
+    sides: Sides, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{tmp_path}/s")
+    server, client = sides.server(f"ipc://{tmp_path}/s"), sides.client(f"ipc://{tmp_path}/s")
+    sent(client, Header(Kind.STATUS, seq=1))
+    until(lambda: server.seqs == [1], server.take)
+
+
+def test_a_folder_that_is_not_there(sides: Sides, tmp_path: Path) -> None:
+    wire, _ = sides.wire()
+    with pytest.raises(RunError, match="cannot listen on"):
+        wire.serve(f"ipc://{tmp_path}/missing/s", "experience")
+
+
+@pytest.mark.parametrize("address", ["tcp://0.0.0.0:7400", "tcp://*:7400", "tcp://10.1.2.3:7400"])
+def test_without_keys_nobody_else_may_reach_us(sides: Sides, address: str) -> None:
+    wire, _ = sides.wire()
+    with pytest.raises(InputError, match="--keys"):
+        wire.serve(address, "experience")
+    with pytest.raises(InputError, match="--keys"):
+        wire.connect(address, "me", "buffer")
+
+
+# -- keys ----------------------------------------------------------------------------------------
+
+
+def stranger(keys: Keys) -> Keys:
+    """Somebody who knows our public keys and has a pair of his own."""
+    public, secret = zmq.curve_keypair()
+    return Keys(public, secret, keys.others)
+
+
+def refused(server: Side, client: Side, friend: Side) -> None:
+    """A client does not get in, although a friend, who comes later, does."""
+    events = client.endpoint.socket.get_monitor_socket(zmq.EVENT_ALL)
+    failures = {
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+        zmq.EVENT_DISCONNECTED,
+    }
+    seen: list[int] = []
+
+    def look() -> None:
+        server.take()
+        assert not client.endpoint.send(b"", Header(Kind.STATUS, seq=666))
+        while events.poll(10):
+            seen.append(int.from_bytes(events.recv_multipart()[0][:2], "little"))
+
+    try:
+        until(lambda: failures & set(seen), look)
+        assert zmq.EVENT_HANDSHAKE_SUCCEEDED not in seen
+        sent(friend, Header(Kind.STATUS, seq=1))
+        until(lambda: server.messages, server.take)
+    finally:
+        client.endpoint.socket.disable_monitor()
+        events.close()
+    assert server.seqs == [1]
+
+
+OWNER = {"experience": "buffer", "samples": "buffer", "weights": "learner"}
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [(name, role) for name in ALLOWED for role in ROLES if role not in ALLOWED[name]],
+)
+def test_a_role_that_has_no_business_at_a_socket(
+    sides: Sides, keys: dict[str, Keys], name: str, role: str
+) -> None:
+    address, owner = tcp(), OWNER[name]
+    server = sides.server(address, keys[owner], name)
+    friend = sides.client(address, keys[ALLOWED[name][0]], "friend", owner)
+    refused(server, sides.client(address, keys[role], "bad", owner), friend)
+
+
+@pytest.mark.parametrize("who", ["unknown key", "no key", "wrong server key"])
+def test_who_does_not_get_in(sides: Sides, address: str, keys: dict[str, Keys], who: str) -> None:
+    server = sides.server(address, keys["buffer"])
+    friend = sides.client(address, keys["rollout"], "friend")
+    if who == "unknown key":
+        client = sides.client(address, stranger(keys["rollout"]))
+    elif who == "no key":
+        client = sides.client(address)
+    else:
+        client = sides.client(address, keys["rollout"], to="learner")
+    refused(server, client, friend)
+
+
+def test_nobody_gets_in_when_nobody_checks(
+    sides: Sides, keys: dict[str, Keys], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZAP fails closed. (By default libzmq lets every key in when no handler runs.)"""
+    address = tcp()
+    with monkeypatch.context() as patch:
+        patch.setattr(Wire, "_authenticate", lambda *_: None)
+        server = sides.server(address, keys["buffer"])
+    client = sides.client(address, keys["rollout"])
+    events = client.endpoint.socket.get_monitor_socket(
+        zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+    )
+    try:
+        until(lambda: events.poll(10), server.take)
+        event = int.from_bytes(events.recv_multipart()[0][:2], "little")
+    finally:
+        client.endpoint.socket.disable_monitor()
+        events.close()
+    assert event != zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert not client.endpoint.send(b"", Header(Kind.STATUS))
+
+
+def test_what_travels_is_not_readable(sides: Sides, keys: dict[str, Keys]) -> None:
+    """A listener in the middle sees neither header nor payload."""
+    address, seen = tcp(), bytearray()
+    server = sides.server(address, keys["buffer"])
+    host, port = address.removeprefix("tcp://").split(":")
+    with socket.create_server(("127.0.0.1", 0)) as middle:
+        there = f"tcp://127.0.0.1:{middle.getsockname()[1]}"
+        client = sides.client(there, keys["rollout"])
+        near, _ = middle.accept()
+        with near, socket.create_connection((host, int(port))) as far:
+            near.setblocking(False)
+            far.setblocking(False)
+
+            def carry() -> None:
+                for source, target in ((near, far), (far, near)):
+                    with contextlib.suppress(BlockingIOError):
+                        data = source.recv(65536)
+                        seen.extend(data)
+                        target.sendall(data)
+                server.take()
+
+            header = Header(Kind.STATUS, seq=1)
+            until(lambda: client.endpoint.send(b"", header, b"precious" * 4), carry)
+            until(lambda: server.seqs == [1], carry)
+    assert server.messages[0].payload == b"precious" * 4
+    assert b"CURVE" in seen
+    assert b"precious" not in seen
+    assert b"RLJB" not in seen
