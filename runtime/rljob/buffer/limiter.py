@@ -21,8 +21,8 @@ class OnPolicyLimiter:
 
     The segment at position `q` of the delivery to the learner is trained on at version
     `first_version + q // segments_per_batch`, for each batch makes one version. A segment that is
-    granted now takes the position after all that are stored or granted, so its lag is known before
-    its first step.
+    granted now comes behind all that are stored or granted, so its lag is known before its first step,
+    unless others overtake it meanwhile: what is too old when its turn comes is evicted and counted.
 
     Args:
         segments_per_batch: segments in one update.
