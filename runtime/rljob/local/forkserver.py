@@ -153,12 +153,15 @@ class ForkServer:
         return self._become(json.loads(text)) if text else 0
 
     def _become(self, message: Message) -> int:
-        for descriptor in self._inherited:
+        waiting = [child.assign for child in self.children.values() if child.assign is not None]
+        for descriptor in (*self._inherited, *waiting):
             os.close(descriptor)
         log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
+        with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
+            comm.write(message["name"])  # What `ps` and `top` show on Linux.
         sys.path[:0] = message["path"]
         # The same command that a pod runs.
         command = importlib.import_module("rljob.cli.main")

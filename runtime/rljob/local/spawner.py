@@ -121,6 +121,9 @@ class Spawner:
             for pid in filter(None, self.running.values()):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
+            if not self.running:
+                # It may still be importing. What it has forked by then ends when it does.
+                self._process.kill()
         self._control.close()
         deadline = time.monotonic() + _LAST_GRACE
         try:

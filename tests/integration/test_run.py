@@ -1,0 +1,430 @@
+"""`rljob run` and `rljob.run` with real processes: what they leave behind, however they end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DEADLINE = 45.0
+RLJOB = [sys.executable, "-m", "rljob"]
+MODULE = '''
+import gymnasium, numpy
+
+
+class Walk(gymnasium.Env):
+    """Ten steps; what goes wrong is chosen."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3,), numpy.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, wrong=""):
+        self.wrong = wrong
+        if wrong == "make":
+            raise RuntimeError("the simulator is not running")
+        if wrong == "space":
+            self.observation_space = gymnasium.spaces.Text(3)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.now = 0
+        return numpy.zeros(3, numpy.float32), {}
+
+    def step(self, action):
+        self.now += 1
+        if self.wrong == "step":
+            raise RuntimeError("the robot fell over")
+        return numpy.full(3, self.now / 10, numpy.float32), 1.0, self.now == 10, False, {}
+'''
+
+
+def job(**sections: Any) -> dict[str, Any]:
+    spec = {
+        "environment": {"id": "CartPole-v1"},
+        "algorithm": {"name": "PPO", "config": {"rolloutLength": 32}},
+        "stop": {"steps": 3000},
+        "seed": 0,
+        "rollout": {"replicas": 2, "envsPerReplica": 8},
+        **sections,
+    }
+    return {"metadata": {"name": "small"}, "spec": spec}
+
+
+ENDLESS = {"stop": {"steps": 10**12}, "checkpoint": {"interval": "200ms"}}
+
+
+class Place:
+    """A folder to run commands in, and the processes that they start anywhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.temporary = Path(tempfile.mkdtemp(prefix="rt-"))
+        self.mark = f"RLJOB_TEST={uuid.uuid4()}"
+        name, _, value = self.mark.partition("=")
+        self.environment = {**os.environ, name: value, "TMPDIR": str(self.temporary)}
+        (folder / "walks.py").write_text(MODULE)
+
+    def write(self, **sections: Any) -> str:
+        (self.folder / "job.yaml").write_text(yaml.safe_dump(job(**sections), sort_keys=False))
+        return "job.yaml"
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*RLJOB, *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=DEADLINE)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def processes(self) -> dict[str, int]:
+        """Pid by name of all processes that descend from ours."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                # A process that has ended and waits for its parent has no environment any more.
+                if entry.name.isdigit() and self.mark.encode() in (entry / "environ").read_bytes():
+                    found[(entry / "comm").read_text().strip()] = int(entry.name)
+        return found
+
+    def assert_clean(self) -> None:
+        """No process, socket, temporary folder or buffer is left, now or in a few seconds."""
+        until(lambda: not self.processes(), lambda: f"still there: {self.processes()}")
+        until(lambda: not list(self.temporary.iterdir()))
+        assert not list(self.folder.rglob("arena"))
+
+    def close(self) -> None:
+        for pid in self.processes().values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.temporary)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.close()
+
+
+def until(true: Any, message: Any = lambda: "", seconds: float = DEADLINE) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, message()
+        time.sleep(0.02)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
+
+
+def trains(folder: Path, beyond: int = 0) -> bool:
+    seen = records(folder)
+    return bool(seen) and bool(seen[-1]["steps"] > beyond)
+
+
+def result(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return value
+
+
+def test_trains_and_leaves_what_it_promised(place: Place) -> None:
+    file = place.write(evaluation={"episodes": 2})
+    ended = place.run("run", file, "--seed", "7", "--set", "algorithm.config.learningRate=2e-3")
+    assert ended.returncode == 0, ended.stderr
+    assert "runs/small-1" in ended.stdout
+    assert ended.stderr == ""
+    folder = place.folder / "runs" / "small-1"
+    written = yaml.safe_load((folder / "job.yaml").read_text())["spec"]
+    assert (written["seed"], written["algorithm"]["config"]["learningRate"]) == (7, 2e-3)
+    assert written["checkpoint"]["keep"] == 3  # Defaults are written down.
+    end = result(folder)
+    assert (end["outcome"], end["reason"], end["seed"]) == ("Complete", "StepsReached", 7)
+    assert end["steps"] >= 3000
+    assert end["restarts"] == 0
+    assert end["evaluation"]["episodes"] == 2
+    assert set(end["versions"]) == {"python", "rljob", "torch", "gymnasium", "numpy"}
+    assert records(folder)[-1]["steps"] == end["steps"]
+    assert (folder / "checkpoints" / "latest" / "policy.safetensors").is_file()
+    assert {path.name for path in (folder / "logs").iterdir()} == {
+        *("learner-0.log", "buffer-0.log", "rollout-0.log", "rollout-1.log"),
+        *("evaluator-0.log", "evaluation.log"),
+    }
+    place.assert_clean()
+
+
+def test_without_a_file_over_tcp(place: Place) -> None:
+    options = [
+        "--env",
+        "CartPole-v1",
+        "--set",
+        "stop.steps=3000",
+        "--dir",
+        "a/b",
+        "--transport",
+        "tcp",
+    ]
+    ended = place.run("run", *options)
+    assert ended.returncode == 0, ended.stderr
+    assert result(place.folder / "a/b")["outcome"] == "Complete"
+    assert isinstance(result(place.folder / "a/b")["seed"], int)
+    assert not list(place.folder.rglob("*.secret"))
+    place.assert_clean()
+    again = place.run("run", *options)
+    assert again.returncode == 2
+    assert "--resume --dir a/b" in again.stderr
+
+
+WALK = "walks:Walk"
+BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
+    "unknown field": ({"learnerr": {}}, [], r"job\.yaml:\d+: learnerr: .*learner\?"),
+    "wrong type": ({"seed": "x"}, [], r"job\.yaml:\d+: seed: "),
+    "unknown algorithm": (
+        {"algorithm": {"name": "POP"}},
+        [],
+        r"job\.yaml:\d+: algorithm\.name: unknown algorithm POP\. Did you mean PPO\?",
+    ),
+    "unknown setting": (
+        {"algorithm": {"name": "PPO", "config": {"learning_rate": 1}}},
+        [],
+        r"job\.yaml:\d+: algorithm\.config\.learning_rate: unknown setting of PPO.*learningRate\?",
+    ),
+    "unknown network": ({"network": {"name": "mpl"}}, [], r"job\.yaml:\d+: network\.name: .*mlp"),
+    "bad override": ({}, ["--set", "stop.steps=-1"], r"--set stop\.steps=-1: stop\.steps: -1 "),
+    "negative seed": ({}, ["--seed", "-3"], r"--set seed=-3: seed: -3 is not allowed"),
+    "unknown environment": (
+        {"environment": {"id": "CartPol-v1"}},
+        [],
+        r"job\.yaml:\d+: environment\.id: .*CartPole-v1",
+    ),
+    "absent module": (
+        {"environment": {"entryPoint": "wlaks:Walk"}},
+        [],
+        r"job\.yaml:\d+: environment\.entryPoint: .*wlaks",
+    ),
+    "raising factory": (
+        {"environment": {"entryPoint": WALK, "kwargs": {"wrong": "make"}}},
+        [],
+        r"job\.yaml:\d+: environment.*the simulator is not running",
+    ),
+    "unusable space": (
+        {"environment": {"entryPoint": WALK, "kwargs": {"wrong": "space"}}},
+        [],
+        r"job\.yaml:\d+: environment.*Text",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_once_and_leaves_nothing(place: Place, case: str) -> None:
+    sections, options, message = BAD[case]
+    ended = place.run("run", place.write(**sections), *options)
+    assert ended.returncode == 2, (ended.stdout, ended.stderr)
+    assert re.match(message, ended.stderr), ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert not (place.folder / "runs").exists()
+    place.assert_clean()
+
+
+def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
+    file, folder = place.write(**ENDLESS), place.folder / "runs" / "small-1"
+    process = place.start("run", file)
+    until(lambda: trains(folder, 2000))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, err
+    assert "--resume --dir" in out
+    place.assert_clean()
+    before = result(folder)
+    assert (before["outcome"], before["reason"]) == ("Stopped", "Interrupted")
+
+    steps = before["steps"] + 2000
+    ended = place.run("run", "--resume", "--dir", str(folder), "--set", f"stop.steps={steps}")
+    assert ended.returncode == 0, ended.stderr
+    after = result(folder)
+    assert after["steps"] >= steps
+    assert after["updates"] > before["updates"]
+    resumed = [one["steps"] for one in records(folder)]
+    assert resumed == sorted(resumed)  # Nothing was lost: the last checkpoint is that of the end.
+    place.assert_clean()
+
+    complete = place.run("run", "--resume", "--dir", str(folder))
+    assert complete.returncode == 2
+    assert "is complete: stop.steps" in complete.stderr
+    assert result(folder) == after
+
+
+def test_sigterm_before_anything_was_trained(place: Place) -> None:
+    process = place.start("run", place.write(**ENDLESS))
+    until(lambda: "learner-0" in place.processes())
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 143, err
+    assert result(place.folder / "runs" / "small-1")["outcome"] == "Stopped"
+    place.assert_clean()
+
+
+def test_a_killed_supervisor_leaves_nothing_behind(place: Place) -> None:
+    folder = place.folder / "runs" / "small-1"
+    process = place.start("run", place.write(**ENDLESS))
+    until(lambda: trains(folder))
+    process.kill()
+    process.communicate(timeout=DEADLINE)
+    place.assert_clean()
+    assert result(folder)["outcome"] == "Stopped"  # The learner had time for a last checkpoint.
+
+
+def test_killed_roles_come_back(place: Place) -> None:
+    folder = place.folder / "runs" / "small-1"
+    process = place.start("run", place.write(**ENDLESS))
+    for name in ("rollout-1", "buffer-0", "learner-0"):
+        until(lambda: trains(folder))
+        reached, pid = records(folder)[-1]["steps"], place.processes()[name]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: place.processes().get(name, pid) != pid)  # noqa: B023 - called at once
+        until(lambda: trains(folder, reached))  # noqa: B023
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, err
+    assert result(folder)["restarts"] == 3
+    for name in ("rollout-1", "buffer-0", "learner-0"):
+        assert f"{name} was killed (SIGKILL)" in out
+        assert f"{name} is back" in out
+    place.assert_clean()
+
+
+def test_a_crash_loop_ends_with_the_last_words(place: Place) -> None:
+    environment = {"entryPoint": WALK, "kwargs": {"wrong": "step"}}
+    ended = place.run("run", place.write(environment=environment))
+    assert ended.returncode == 1
+    assert "the robot fell over" in ended.stderr
+    end = result(place.folder / "runs" / "small-1")
+    assert (end["outcome"], end["reason"]) == ("Failed", "CrashLoop")
+    assert "the robot fell over" in end["message"] + end["lastLines"]
+    place.assert_clean()
+
+
+def test_a_deadline_fails_the_run(place: Place) -> None:
+    ended = place.run("run", place.write(**ENDLESS, activeDeadlineSeconds=1))
+    assert ended.returncode == 1
+    end = result(place.folder / "runs" / "small-1")
+    assert (end["outcome"], end["reason"]) == ("Failed", "DeadlineExceeded")
+    place.assert_clean()
+
+
+def test_two_runs_do_not_share_a_folder(place: Place) -> None:
+    folder = place.folder / "runs" / "small-1"
+    process = place.start("run", place.write(**ENDLESS))
+    until((folder / "job.yaml").exists)
+    second = place.run("run", "--resume", "--dir", str(folder))
+    assert second.returncode == 2
+    assert "another rljob run" in second.stderr
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=DEADLINE)
+    place.assert_clean()
+
+
+SCRIPT = """
+import threading, sys
+with open("executed", "a") as file:
+    file.write("x")
+import rljob
+
+heavy = {"torch", "gymnasium", "numpy", "zmq", "pydantic", "yaml"} & set(sys.modules)
+assert not heavy, heavy
+seen, threads, ends = [], set(), []
+
+
+def note(progress):
+    seen.append(progress.steps)
+    threads.add(threading.current_thread())
+
+
+job = rljob.RLJob.model_validate(JOB)
+main = rljob.run(job, dir="main", seed=5, overrides=["stop.steps=2000"], on_progress=note)
+assert (main.outcome, main.seed, main.folder.name) == ("Complete", 5, "main"), main
+assert seen[-1] == main.steps >= 2000
+assert threads == {threading.main_thread()}
+assert main.policy_path.is_dir()
+
+thread = threading.Thread(target=lambda: ends.append(rljob.run(JOB, dir="thread")))
+thread.start()
+thread.join()
+assert ends[0].outcome == "Complete"
+
+try:
+    rljob.run(JOB, overrides=["algorithm.config.clop=1"])
+except rljob.InputError as error:
+    assert error.path == "algorithm.config.clop", error
+else:
+    raise AssertionError
+assert "torch" not in sys.modules
+"""
+
+
+def test_from_python_without_a_main_guard(place: Place) -> None:
+    values = job(environment={"entryPoint": WALK})
+    (place.folder / "train.py").write_text(f"JOB = {values!r}\n{SCRIPT}")
+    ended = subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=place.folder,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout + ended.stderr == ""
+    assert (place.folder / "executed").read_text() == "x"
+    place.assert_clean()
+
+
+FAILING = """
+import rljob
+try:
+    rljob.run(JOB, dir="run")
+except rljob.RunFailed as failure:
+    assert isinstance(failure, rljob.RunError)
+    assert "the robot fell over" in str(failure)
+    assert failure.result.reason == "CrashLoop", failure.result
+else:
+    raise AssertionError
+"""
+
+
+def test_failures_from_python(place: Place) -> None:
+    values = job(environment={"entryPoint": WALK, "kwargs": {"wrong": "step"}})
+    (place.folder / "train.py").write_text(f"JOB = {values!r}\n{FAILING}")
+    ended = subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=place.folder,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert ended.returncode == 0, ended.stderr
+    place.assert_clean()

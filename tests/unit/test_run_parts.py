@@ -1,0 +1,178 @@
+"""The pure parts of `rljob run`: command line, results, error files, stop conditions already reached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic.alias_generators import to_camel
+
+from rljob import errorfile
+from rljob.cli.run import chosen, configure, exit_code, job_name
+from rljob.errors import InputError, RunError
+from rljob.invalid import Invalid
+from rljob.local.prepare import _reached
+from rljob.local.result import Evaluation, Progress, Result, Tail
+from rljob.spec import StopSpec, parse
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return parser.parse_args(words)
+
+
+def test_a_job_without_a_file() -> None:
+    job, overrides = chosen(arguments("--env", "CartPole-v1", "--seed", "3"))
+    assert isinstance(job, dict)
+    parsed = parse(job, overrides=overrides)
+    assert parsed.metadata.name == "cartpole-v1-ppo"
+    assert (parsed.spec.environment.id, parsed.spec.algorithm.name) == ("CartPole-v1", "PPO")
+    assert (parsed.spec.stop.steps, parsed.spec.seed) == (1_000_000, 3)
+
+
+def test_options_override_a_file() -> None:
+    job, overrides = chosen(
+        arguments("a.yaml", "--env", "ALE/Pong-v5", "--algorithm", "DQN", "--set", "seed=1")
+    )
+    assert job == Path("a.yaml")
+    raw = {"environment": {"entryPoint": "a:b"}, "algorithm": {"name": "PPO"}, "stop": {"steps": 1}}
+    parsed = parse({"metadata": {"name": "a"}, "spec": raw}, overrides=overrides)
+    assert (parsed.spec.environment.id, parsed.spec.environment.entry_point) == (
+        "ALE/Pong-v5",
+        None,
+    )
+    assert (parsed.spec.algorithm.name, parsed.spec.seed) == ("DQN", 1)
+
+
+def test_neither_file_nor_environment() -> None:
+    with pytest.raises(InputError, match="--env"):
+        chosen(arguments())
+    assert chosen(arguments("--resume"))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ("CartPole-v1", "cartpole-v1-ppo"),
+        ("ALE/Ms_Pac-Man:v5", "ale-ms-pac-man-v5-ppo"),
+        ("2048", "ppo"),
+        ("A" * 60, "a" * 40),
+        ("A" * 39 + "/b", "a" * 39),
+    ],
+)
+def test_names_made_of_environments_are_valid(environment: str, name: str) -> None:
+    assert job_name(environment, "PPO") == name
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "number", "code"),
+    [
+        ("Complete", "StepsReached", None, 0),
+        ("Complete", "StepsReached", 2, 0),
+        ("Stopped", "Interrupted", 2, 130),
+        ("Stopped", "Interrupted", 15, 143),
+        ("Failed", "CrashLoop", None, 1),
+        ("Failed", "DeadlineExceeded", None, 1),
+        ("Failed", "InputError", None, 2),
+    ],
+)
+def test_exit_codes(outcome: str, reason: str, number: int | None, code: int) -> None:
+    assert exit_code({"outcome": outcome, "reason": reason}, number) == code
+
+
+RESULT: dict[str, Any] = {
+    "outcome": "Complete",
+    "reason": "StepsReached",
+    "meanReturn": 20.5,
+    "bestReturn": None,
+    "steps": 3000,
+    "episodes": 150,
+    "updates": 3,
+    "seconds": 1.5,
+    "policyVersion": 3,
+    "seed": 0,
+    "versions": {"rljob": "0.1.0"},
+}
+
+
+def test_result_from_json(tmp_path: Path) -> None:
+    evaluation = {"mean": 9.0, "std": 1.0, "min": 8.0, "max": 10.0, "episodes": 3}
+    result = Result.from_json({**RESULT, "evaluation": evaluation, "unknown": 1}, tmp_path)
+    assert (result.mean_return, result.best_return, result.policy_version) == (20.5, None, 3)
+    assert result.evaluation == Evaluation(9.0, 1.0, 8.0, 10.0, 3)
+    assert result.policy_path is None
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "latest").symlink_to("1")
+    assert result.policy_path == tmp_path / "checkpoints" / "latest"
+
+
+@pytest.mark.parametrize(
+    ("stop", "reached"),
+    [
+        ({"steps": 3000}, "stop.steps"),
+        ({"steps": 3001}, ""),
+        ({"mean_return": 20}, "stop.meanReturn"),
+        ({"mean_return": 21}, ""),
+        ({"duration": "1s"}, "stop.duration"),
+        ({"duration": "2s", "steps": 4000}, ""),
+    ],
+)
+def test_whether_a_result_has_reached_the_end(stop: dict[str, Any], reached: str) -> None:
+    assert _reached(StopSpec(**stop), RESULT).startswith(reached)
+    assert bool(_reached(StopSpec(**stop), RESULT)) is bool(reached)
+
+
+def test_a_mean_of_few_episodes_is_no_end() -> None:
+    assert _reached(StopSpec(mean_return=20), {**RESULT, "episodes": 99}) == ""
+
+
+def test_tail_takes_whole_new_lines_only(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"old": 1}\n')
+    tail = Tail(path)
+    assert list(tail.new()) == []
+    with path.open("a") as file:
+        file.write('{"a": 1}\nnoise\n{"b"')
+        file.flush()
+        assert list(tail.new()) == [{"a": 1}]
+        file.write(": 2}\n")
+    assert list(tail.new()) == [{"b": 2}]
+    assert list(Tail(tmp_path / "absent").new()) == []
+
+
+def test_progress_of_a_record() -> None:
+    record: dict[str, Any] = dict.fromkeys((to_camel(one.name) for one in fields(Progress)), 1)
+    record |= {"lagP95": 7, "metrics": {"entropy": 0.5}, "evicted": 3}
+    progress = Progress.from_json(record, restarts=2, roles={"learner-0": "running"})
+    assert (progress.lag_p95, progress.metrics) == (7, {"entropy": 0.5})
+    assert (progress.restarts, progress.roles) == (2, {"learner-0": "running"})
+
+
+def test_errors_travel_between_processes(tmp_path: Path) -> None:
+    path = tmp_path / "role.error"
+    errorfile.write(path, InputError("is odd", path="environment.id", file="a.yaml", line=3))
+    found = errorfile.take(path)
+    assert isinstance(found, InputError)
+    assert str(found) == "a.yaml:3: environment.id: is odd"
+    assert not path.exists()
+    errorfile.write(path, Invalid([InputError("one", path="a"), InputError("two", path="b")]))
+    assert str(errorfile.take(path)) == "a: one\nb: two"
+    errorfile.write(path, RunError("no space"))
+    assert isinstance(errorfile.take(path), RunError)
+    assert errorfile.take(path) is None
+    path.write_text(json.dumps({"message": "cut off"}))
+    assert errorfile.take(path) is None
+
+
+def test_names_of_the_package() -> None:
+    import rljob
+
+    for name in rljob.__all__:
+        assert getattr(rljob, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = rljob.trian
