@@ -245,7 +245,7 @@ def test_an_absurd_size_is_an_error_with_the_same_advice(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(RunError, match="Not a directory|File exists"):
+    with pytest.raises(RunError, match=r"Not a directory|File exists"):
         make(tmp_path / "file" / "arena")
 
 

@@ -194,6 +194,8 @@ class Buffer:
             yield self._refuse(client, "a newer process of this rollout is at work")
             return
         receiver.learn(header.epoch, header.ack, header.bits)
+        # At once, so that from now on an older process of this rollout is refused.
+        self._arena.remember(header.actor, receiver)
         self._strikes.pop(client, None)
         actor = self.actors[header.actor] = Actor(client, receiver, now, receiver.count)
         self._granted_before(actor, header.limit)

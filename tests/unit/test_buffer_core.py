@@ -1,0 +1,666 @@
+"""What the buffer answers to rollouts and to a learner, over restarts of each of the three."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rljob.buffer.core import FENCE_AFTER, RESEND_AFTER, SILENT_AFTER
+from rljob.errors import InputError, RunError
+from rljob.plan import ACTOR_WINDOW, Plan
+from rljob.wire.arrays import pack, unpack
+from rljob.wire.messages import Header, Kind, decode_json, encode_json
+from rljob.wire.watermark import Watermark
+from tests.unit.experience import (
+    Bench,
+    Outgoing,
+    make_payload,
+    of_kind,
+    on_policy_plan,
+    origins,
+    replay_plan,
+)
+
+
+def grant(messages: list[Outgoing], actor: int = 1) -> Header:
+    """The last grant to a rollout."""
+    return [m for m in of_kind(messages, Kind.GRANT) if m.header.actor == actor][-1].header
+
+
+def begin(bench: Bench, plan: Plan, actors: int = 1, limit: int = 100, **learner: Any) -> None:
+    for actor in range(1, actors + 1):
+        assert of_kind(bench.hello(plan, actor), Kind.WELCOME)
+    assert of_kind(bench.attach(**learner), Kind.WELCOME)
+    bench.pull(0, limit)
+    bench.turn()
+
+
+def episodes(messages: list[Outgoing]) -> list[tuple[int, list[float]]]:
+    """For each STATS: the number of the first episode, and the returns."""
+    return [
+        (m.header.seq, unpack(memoryview(m.payload))["episode"][:, 0].tolist())
+        for m in of_kind(messages, Kind.STATS)
+    ]
+
+
+def numbers(messages: list[Outgoing]) -> dict[str, float]:
+    payload = of_kind(messages, Kind.STATS)[-1].payload
+    return {
+        name: float(a.reshape(-1)[0]) for name, a in unpack(memoryview(payload)).items() if a.size
+    }
+
+
+# -- rollouts ----------------------------------------------------------------------------------
+
+
+def test_a_segment_is_acknowledged_after_it_was_stored_and_once() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    for _ in range(3):
+        bench.segment(plan, 0)
+        answer = grant(bench.turn())
+        assert (answer.ack, answer.bits) == (1, 0)
+    bench.segment(plan, 2)
+    answer = grant(bench.turn())
+    assert (answer.ack, answer.bits) == (1, 1)
+    assert bench.told.stores == [(1, 1, 0), (1, 1, 2)]
+    assert bench.told.duplicates == 2
+    assert numbers(bench.pull(0, 100))["duplicates"] == 2
+
+
+def test_strangers_are_asked_who_they_are() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    assert of_kind(bench.segment(plan, 0), Kind.WHO)
+    bench.hello(plan, epoch=5)
+    assert of_kind(bench.segment(plan, 0, epoch=4), Kind.WHO), "an earlier life"
+    assert of_kind(bench.segment(plan, 0, epoch=6), Kind.WHO), "a later one, without HELLO"
+    other = Header(Kind.STATUS, actor=1, epoch=5)
+    assert of_kind(bench.say("rollout-2", other, encode_json({})), Kind.WHO), "another's number"
+    assert not bench.told.stores
+
+
+def test_an_older_life_of_a_rollout_is_refused() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    bench.hello(plan, epoch=7)
+    refusal = of_kind(bench.hello(plan, epoch=6), Kind.REFUSED)
+    assert "newer process" in decode_json(refusal[0].payload)["message"]
+    bench.segment(plan, 0, epoch=7)
+    assert bench.told.stores == [(1, 7, 0)]
+
+
+def test_an_older_life_of_a_rollout_is_refused_after_a_restart_as_well(tmp_path: Path) -> None:
+    bench, plan = Bench(tmp_path / "arena"), on_policy_plan()
+    bench.hello(plan, epoch=7)
+    bench.restart()
+    assert of_kind(bench.hello(plan, epoch=6), Kind.REFUSED)
+
+
+def test_a_new_life_begins_at_zero_and_its_grants_do_too() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    bench.segment(plan, 0)
+    bench.segment(plan, 1)
+    bench.hello(plan, epoch=2)
+    bench.pull(2, 100, version=1)
+    answer = grant(bench.turn())
+    assert (answer.epoch, answer.ack) == (2, 0)
+    assert 0 < answer.limit <= ACTOR_WINDOW * plan.layout.size
+    bench.segment(plan, 0, epoch=2)
+    assert bench.told.stores[-1] == (1, 2, 0)
+
+
+def test_other_experience_than_the_first_rollouts_is_refused() -> None:
+    bench = Bench()
+    bench.hello(on_policy_plan())
+    for other in (on_policy_plan(length=5), on_policy_plan(segments_per_batch=3), replay_plan()):
+        refusal = of_kind(bench.hello(other, actor=2), Kind.REFUSED)
+        assert "differ" in decode_json(refusal[0].payload)["message"]
+
+
+def test_three_malformed_messages_fence_until_hello() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    good = make_payload(plan, 0)
+    bad = memoryview(bytes(good[:-8]))
+    header = {"actor": 1, "epoch": 1, "seq": 0}
+    for _ in range(FENCE_AFTER - 1):
+        bench.say("rollout-1", Header(Kind.SEGMENT, **header), bad)
+    bench.segment(plan, 0)
+    header["seq"] = 1
+    assert bench.told.stores, "fewer than three do no harm"
+    for _ in range(FENCE_AFTER):
+        bench.say("rollout-1", Header(Kind.SEGMENT, **header), bad)
+    assert bench.told.fences == 1
+    assert set(bench.told.reasons) == {"layout"}
+    assert of_kind(bench.segment(plan, 1), Kind.REFUSED), "so that it does not wait for ever"
+    assert len(bench.told.stores) == 1
+    bench.hello(plan, epoch=2)
+    bench.segment(plan, 0, epoch=2)
+    assert len(bench.told.stores) == 2
+
+
+@pytest.mark.parametrize(
+    "status",
+    [b"", b"[]", b"{}x", b'{"waiting": "x"}', b'{"waiting": [1]}', b'{"waiting": -1}',
+     b'{"waiting": 1e400}', b'{"waiting": true}'],
+)  # fmt: skip
+def test_an_odd_status_is_rejected_and_nothing_dies(status: bytes) -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), status)
+    assert bench.told.reasons == ["json"]
+    bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), b'{"waiting": 0.5}')
+    assert numbers(bench.pull(0, 100))["rollouts_waiting"] == 0.5
+
+
+@pytest.mark.parametrize("tail", [8, 16 * 9])
+def test_odd_episode_records_are_rejected(tail: int) -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    payload = bytes(make_payload(plan, 0)) + bytes(tail)
+    bench.say("rollout-1", Header(Kind.SEGMENT, actor=1, epoch=1), payload)
+    nan = make_payload(plan, 0, np.array([[np.nan, 1.0]]))
+    bench.say("rollout-1", Header(Kind.SEGMENT, actor=1, epoch=1), nan)
+    assert bench.told.reasons == ["episodes"] * 2
+    assert not bench.told.stores
+
+
+def test_kinds_that_no_rollout_sends_are_rejected() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    bench.say("rollout-1", Header(Kind.PULL, actor=1, epoch=1))
+    bench.ask(Header(Kind.SEGMENT, epoch=1))
+    assert bench.told.reasons == ["unexpected"] * 2
+
+
+# -- grants ------------------------------------------------------------------------------------
+
+
+def test_grants_are_absolute_and_only_grow() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan)
+    size = plan.layout.size
+    status = encode_json({"waiting": 0.0})
+    limits = []
+    for _ in range(5):
+        bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), status)
+        limits.append(grant(bench.turn()).limit)
+    assert limits == [4 * size] * 5, "two batches, however often it asks"
+    for seq in range(4):
+        bench.segment(plan, seq)
+    assert grant(bench.turn()).limit == 4 * size
+    bench.pull(2, 100, version=1)
+    bench.segment(plan, 3)
+    assert grant(bench.turn()).limit == 6 * size
+
+
+def test_nobody_may_produce_before_there_is_a_learner() -> None:
+    for plan in (on_policy_plan(), replay_plan()):
+        bench = Bench()
+        bench.hello(plan)
+        assert grant(bench.turn()).limit == 0
+
+
+def test_a_restarted_buffer_counts_what_was_granted_before(tmp_path: Path) -> None:
+    bench, plan = Bench(tmp_path / "arena"), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan)
+    bench.segment(plan, 0)
+    bench.restart()
+    bench.attach()
+    bench.hello(plan, limit=4 * plan.layout.size, ack=1)
+    bench.pull(0, 100)
+    assert grant(bench.turn()).limit == 4 * plan.layout.size
+    assert bench.buffer.actors[1].outstanding == 3
+
+
+def test_an_absurd_claim_of_credit_starves_nobody() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=4)
+    bench.attach()
+    bench.hello(plan, actor=1, limit=2**63)
+    bench.hello(plan, actor=2)
+    bench.attach()
+    bench.pull(0, 100)
+    answers = bench.turn()
+    assert grant(answers, 2).limit > 0
+
+
+def test_a_silent_rollout_is_not_waited_for_and_one_that_returns_is_not_lost() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan, actors=2)
+    assert bench.buffer.actors[1].outstanding == bench.buffer.actors[2].outstanding == 2
+    seq, position, version = 0, 0, 0
+    for _ in range(40):
+        bench.now += 0.5
+        while bench.buffer.actors[1].outstanding:
+            bench.segment(plan, seq, actor=1, version=version)
+            seq += 1
+        bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), b'{"waiting": 1}')
+        position += len(origins(bench.turn()))
+        if position >= 2 * (version + 1):
+            version += 1
+            bench.pull(2 * version, 100, version=version)
+    assert version > (40 * 0.5 - SILENT_AFTER) - 2
+    assert list(bench.buffer.live(bench.now)) == [1]
+    bench.segment(plan, 0, actor=2, version=version - 1)
+    bench.turn()
+    assert (2, 1, 0) in bench.told.stores
+    assert sorted(bench.buffer.live(bench.now)) == [1, 2]
+    assert not bench.told.evictions
+
+
+@pytest.mark.parametrize("max_lag", range(5))
+@pytest.mark.parametrize(
+    ("replicas", "per_batch"), [(1, 1), (1, 3), (2, 2), (3, 2), (4, 4), (4, 1)]
+)
+def test_no_lag_above_the_bound_is_ever_delivered(
+    replicas: int, per_batch: int, max_lag: int
+) -> None:
+    """Rollouts of different speeds, one of them 20 times slower; each eviction is counted."""
+    bench = Bench(max_policy_lag=max_lag)
+    plan = on_policy_plan(per_batch)
+    begin(bench, plan, actors=replicas, limit=2 * per_batch)
+    rng = np.random.default_rng(per_batch)
+    version, received, done = 0, 0, 0
+    sent = dict.fromkeys(range(1, replicas + 1), 0)
+    acting: dict[int, tuple[int, int]] = {}
+    minimum = dict.fromkeys(sent, 0)
+    turns = 0
+    while version < 30:
+        turns += 1
+        assert turns < 50_000, "stuck"
+        answers = bench.turn()
+        for answer in of_kind(answers, Kind.GRANT):
+            minimum[answer.header.actor] = answer.header.version
+        received += len(origins(answers))
+        who = int(rng.integers(0, replicas + 1))
+        if who == 0:
+            if received - done >= per_batch:
+                done += per_batch
+                version += 1
+                bench.pull(done, done + 2 * per_batch, version=version, seq=received)
+        elif who in acting:
+            acted, left = acting[who]
+            acting[who] = acted, left - 1
+            if left == 1:
+                del acting[who]
+                bench.segment(plan, sent[who], actor=who, version=acted)
+                sent[who] += 1
+        else:
+            bench.say(f"rollout-{who}", Header(Kind.STATUS, actor=who, epoch=1), b'{"waiting": 0}')
+            if bench.buffer.actors[who].outstanding and version >= minimum[who]:
+                acting[who] = version, 20 if who > 1 and who == replicas else 1
+    assert max(bench.told.lags) <= max_lag
+    assert min(bench.told.lags) >= 0
+    assert {reason for reason, _ in bench.told.evictions} <= {"lag"}
+    assert numbers(bench.pull(0, 0))["evicted"] == len(bench.told.evictions)
+    if replicas == 1:
+        assert not bench.told.evictions
+
+
+# -- the learner -------------------------------------------------------------------------------
+
+
+def test_deliveries_come_in_order_and_only_up_to_the_limit() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan, limit=0)
+    for seq in range(3):
+        bench.segment(plan, seq)
+    assert not of_kind(bench.turn(), Kind.SEGMENT)
+    bench.pull(0, 2)
+    first = of_kind(bench.turn(), Kind.SEGMENT)
+    assert origins(first) == [(1, 1, 0), (1, 1, 1)]
+    assert [m.header.limit for m in first] == [0, 1]
+    assert [bytes(m.payload) for m in first] == [bytes(make_payload(plan, n)) for n in (0, 1)]
+    bench.pull(0, 3)
+    assert [(m.header.seq, m.header.limit) for m in of_kind(bench.turn(), Kind.SEGMENT)] == [(2, 2)]
+
+
+def test_what_is_not_received_is_sent_again_after_a_second() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan)
+    for seq in range(3):
+        bench.segment(plan, seq)
+    first = of_kind(bench.turn(), Kind.SEGMENT)
+    assert not of_kind(bench.pull(0, 100), Kind.SEGMENT)
+    bench.now += RESEND_AFTER
+    again = of_kind(bench.pull(0, 100, seq=1), Kind.SEGMENT)
+    assert [m.payload for m in again] == [m.payload for m in first[1:]]
+    assert [m.header for m in again] == [m.header for m in first[1:]]
+    assert not of_kind(bench.pull(0, 100, seq=1), Kind.SEGMENT), "their age began anew"
+    bench.now += RESEND_AFTER
+    assert len(of_kind(bench.pull(2, 100), Kind.SEGMENT)) == 1
+    assert bench.told.resends == 3
+
+
+def test_a_confirmed_segment_frees_its_slot() -> None:
+    bench, plan = Bench(capacity=24 * 2), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan)
+    for seq in range(4):
+        bench.segment(plan, seq)
+    bench.turn()
+    full = bench.buffer.fill
+    bench.pull(2, 100, version=1)
+    assert bench.buffer.fill == pytest.approx(full / 2)
+
+
+def test_strangers_and_earlier_lives_of_the_learner_are_not_served() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    bench.hello(plan)
+    assert of_kind(bench.pull(0, 10), Kind.WHO)
+    bench.attach(lineage=5)
+    assert of_kind(bench.pull(0, 10, lineage=4), Kind.WHO)
+    assert not bench.attach(lineage=4)
+    assert of_kind(bench.pull(0, 10, lineage=5), Kind.STATS)
+
+
+def test_a_learner_that_comes_first_waits_for_a_rollout() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    assert bench.attach() == []
+    bench.hello(plan)
+    welcome = of_kind(bench.attach(), Kind.WELCOME)[0]
+    assert Plan.from_json(decode_json(welcome.payload)["plan"]) == plan
+
+
+def test_a_new_learner_gets_what_the_last_one_did_not_confirm() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan)
+    for seq in range(4):
+        bench.segment(plan, seq)
+    assert len(origins(bench.turn())) == 4
+    bench.pull(2, 100, version=1)
+    bench.attach(lineage=2, version=1)
+    bench.pull(0, 100, version=1, lineage=2)
+    delivered = of_kind(bench.turn(), Kind.SEGMENT)
+    assert origins(delivered) == [(1, 1, 2), (1, 1, 3)]
+    assert [m.header.limit for m in delivered] == [0, 1]
+
+
+def test_what_was_acted_by_a_lost_future_is_evicted_and_counted() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
+    begin(bench, plan)
+    bench.pull(0, 0, version=3)
+    for seq, version in enumerate((2, 3, 1, 2)):
+        bench.segment(plan, seq, version=version)
+    # The checkpoint was of version 2: version 3 of the new lineage will be another one.
+    bench.attach(lineage=2, version=2)
+    bench.pull(0, 100, version=2, lineage=2)
+    assert origins(bench.turn()) == [(1, 1, 0), (1, 1, 2), (1, 1, 3)]
+    bench.segment(plan, 4, lineage=1, version=3)
+    bench.segment(plan, 5, lineage=2, version=3)
+    assert origins(bench.turn()) == [(1, 1, 5)]
+    assert bench.told.evictions == [("lineage", (1, 1, 1)), ("lineage", (1, 1, 4))]
+    assert numbers(bench.pull(0, 100, lineage=2))["evicted"] == 2
+
+
+def test_what_is_too_old_is_evicted_and_counted() -> None:
+    bench, plan = Bench(max_policy_lag=1), on_policy_plan(segments_per_batch=1)
+    begin(bench, plan, version=5)
+    for seq, version in enumerate((3, 4, 4, 5)):
+        bench.segment(plan, seq, version=version)
+    assert origins(bench.turn()) == [(1, 1, 1), (1, 1, 3)]
+    assert bench.told.evictions == [("lag", (1, 1, 0)), ("lag", (1, 1, 2))]
+    assert bench.told.lags == [1, 1]
+
+
+def test_rollouts_must_wait_for_weights_of_the_new_learner() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan)
+    bench.attach(lineage=9, version=3)
+    bench.segment(plan, 0)
+    answer = grant(bench.turn())
+    assert (answer.lineage, answer.version) == (9, 3)
+
+
+# -- a buffer that is restarted ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unheard", [False, True])
+@pytest.mark.parametrize(
+    ("per_batch", "held"),
+    [(per_batch, held) for per_batch in (1, 2, 4) for held in range(per_batch)],
+)
+def test_a_restarted_buffer_completes_the_batch_in_the_learners_hands(
+    tmp_path: Path, per_batch: int, unheard: bool, held: int
+) -> None:
+    """The learner has `held` segments of a batch, and trained on one whose confirmation may be lost."""
+    bench, plan = Bench(tmp_path / "arena"), on_policy_plan(per_batch)
+    begin(bench, plan, limit=2 * per_batch)
+    for seq in range(2 * per_batch):
+        bench.segment(plan, seq)
+    delivered = origins(bench.turn())
+    assert len(delivered) == 2 * per_batch
+    if not unheard:
+        bench.pull(per_batch, 3 * per_batch, version=1)
+    trained = Watermark()
+    for origin in delivered[:per_batch]:
+        trained.take(*origin)
+    holding = delivered[per_batch : per_batch + held]
+    bench.restart()
+    bench.hello(plan, ack=2 * per_batch, limit=2 * per_batch * plan.layout.size)
+    bench.attach(version=1, trained=trained.to_json(), holding=holding)
+    # In lockstep the learner asks for no more than one batch.
+    bench.pull(0, per_batch, version=1)
+    more = of_kind(bench.turn(), Kind.SEGMENT)
+    assert origins(more) == delivered[per_batch + held :]
+    assert [m.header.limit for m in more] == list(range(held, per_batch))
+    bench.pull(per_batch, 2 * per_batch, version=2)
+    assert bench.buffer.fill == 0.0, "what it held is released with the rest"
+    bench.turn()
+    ahead = min(2 * per_batch, ACTOR_WINDOW)
+    assert bench.buffer.actors[1].outstanding == ahead, "full production again"
+
+
+def test_nothing_acknowledged_is_lost_or_stored_twice_over_restarts(tmp_path: Path) -> None:
+    bench, plan = Bench(tmp_path / "arena"), on_policy_plan(segments_per_batch=4)
+    begin(bench, plan, limit=0)
+    counters = []
+    for life in range(3):
+        for seq in range(2 * life + 2):
+            bench.segment(plan, seq, episodes=np.array([[1.0, 1.0]]))
+        answer = grant(bench.turn())
+        assert answer.ack == 2 * life + 2
+        counters.append(numbers(bench.pull(0, 0)))
+        bench.restart()
+        assert of_kind(bench.segment(plan, 0), Kind.WHO)
+        bench.hello(plan, ack=answer.ack)
+        bench.attach()
+    assert bench.told.stores == [(1, 1, seq) for seq in range(6)]
+    for before, after in zip(counters, counters[1:], strict=False):
+        for name in ("steps", "episodes", "evicted", "duplicates"):
+            assert after[name] >= before[name]
+    assert counters[-1]["steps"] == 6 * plan.steps
+    bench.pull(0, 100)
+    assert origins(bench.turn()) == [(1, 1, seq) for seq in range(6)]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("plan", [on_policy_plan(), replay_plan()])
+@pytest.mark.parametrize("step", ["commit", "stored", "remember"])
+def test_a_kill_between_storing_and_recording(
+    tmp_path: Path, plan: Plan, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "arena")
+    begin(bench, plan, limit=0)
+    bench.segment(plan, 0)
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    arena = bench.buffer._arena
+    with monkeypatch.context() as patch:
+        target: Any = bench.told if step == "stored" else arena
+        patch.setattr(target, step, kill)
+        with pytest.raises(Killed):
+            bench.segment(plan, 1)
+    bench.restart()
+    assert bench.told.recoveries == ([] if step == "commit" else [(1, 1, 1)])
+    bench.hello(plan)
+    bench.attach()
+    bench.segment(plan, 1)
+    assert grant(bench.turn()).ack == 2
+    assert sorted({*bench.told.stores, *bench.told.recoveries}) == [(1, 1, 0), (1, 1, 1)]
+    assert bench.told.duplicates == (0 if step == "commit" else 1)
+    assert numbers(bench.pull(0, 0))["steps"] == 2 * plan.steps
+    bench.restart()
+    assert len(bench.told.recoveries) <= 1, "once"
+
+
+def test_a_buffer_that_lost_its_file_goes_on(tmp_path: Path) -> None:
+    bench, plan = Bench(tmp_path / "arena"), on_policy_plan()
+    begin(bench, plan)
+    (tmp_path / "arena").unlink()
+    bench.restart()
+    bench.hello(plan, ack=500, bits=0b10, limit=505 * plan.layout.size)
+    bench.attach()
+    bench.segment(plan, 500)
+    assert grant(bench.turn()).ack == 501
+    assert grant_bits(bench, plan) == 0b1
+
+
+def grant_bits(bench: Bench, plan: Plan) -> int:
+    bench.segment(plan, 502)
+    return grant(bench.turn()).bits
+
+
+def test_a_damaged_description_is_refused(tmp_path: Path) -> None:
+    bench, plan = Bench(tmp_path / "arena"), on_policy_plan()
+    bench.hello(plan)
+    whole = (tmp_path / "arena").read_bytes()
+    (tmp_path / "arena").write_bytes(whole.replace(b'"on-policy"', b'"off-polic"'))
+    with pytest.raises(RunError, match="damaged"):
+        bench.restart()
+
+
+@pytest.mark.parametrize(
+    ("plan", "least"),
+    [(on_policy_plan(2), 48), (replay_plan(min_size=90), 96), (replay_plan(min_size=1), 16)],
+)
+def test_a_capacity_that_is_too_small_says_what_is_needed(plan: Plan, least: int) -> None:
+    with pytest.raises(InputError, match="at least") as caught:
+        Bench(capacity=least - 1).hello(plan)
+    assert caught.value.path == "buffer.capacity"
+    needed = int(str(caught.value).split("at least ")[1].split()[0])
+    Bench(capacity=needed).hello(plan)
+
+
+# -- statistics --------------------------------------------------------------------------------
+
+
+def test_episodes_are_said_until_the_learner_has_heard_them() -> None:
+    bench, plan = Bench(), on_policy_plan()
+    begin(bench, plan, limit=0)
+    bench.segment(plan, 0, episodes=np.array([[1.0, 5.0], [2.0, 6.0]]))
+    assert episodes(bench.pull(0, 0)) == [(0, [1.0, 2.0])]
+    bench.segment(plan, 1, episodes=np.array([[3.0, 7.0]]))
+    assert episodes(bench.pull(0, 0)) == [(0, [1.0, 2.0, 3.0])], "the last message was lost"
+    assert episodes(bench.pull(0, 0, bits=2)) == [(2, [3.0])]
+    assert episodes(bench.pull(0, 0, bits=1)) == [(2, [3.0])], "an old request"
+    assert episodes(bench.pull(0, 0, bits=3)) == [(3, [])]
+    assert episodes(bench.pull(0, 0, bits=99)) == [(3, [])]
+    bench.attach(lineage=2)
+    bench.segment(plan, 2, episodes=np.array([[4.0, 8.0]]))
+    assert episodes(bench.pull(0, 0, lineage=2)) == [(3, [4.0])], "a new life hears what is new"
+
+
+def test_statistics_come_before_each_delivery() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=1)
+    begin(bench, plan)
+    bench.segment(plan, 0, episodes=np.array([[1.0, 5.0]]))
+    kinds = [m.header.kind for m in bench.turn() if m.socket == "samples"]
+    assert kinds == [Kind.STATS, Kind.SEGMENT]
+
+
+# -- replay ------------------------------------------------------------------------------------
+
+
+def test_replay_delivers_batches_in_the_band() -> None:
+    bench, plan = Bench(capacity=80), replay_plan(min_size=16, samples_per_insert=4.0)
+    begin(bench, plan, limit=10_000)
+    batches = []
+    for seq in range(300):
+        bench.now += 0.1
+        bench.segment(plan, seq)
+        batches += of_kind(bench.turn(), Kind.BATCH)
+        bench.pull(len(batches), 10_000)
+    assert [m.header.limit for m in batches] == list(range(len(batches)))
+    chunk, band = 16, 2 * 4.0 * plan.steps
+    expected = (300 * plan.steps - 16) * 4.0
+    assert abs(len(batches) * chunk - expected) <= band
+    arrays = unpack(memoryview(batches[-1].payload))
+    assert arrays["reward"].shape == (2, 8)
+    assert set(arrays["reward"].reshape(-1)) <= set(range(290, 300)), "the ring holds ten segments"
+    assert numbers(bench.pull(0, 0))["evicted"] == 290
+
+
+def test_a_replay_buffer_goes_on_after_a_restart(tmp_path: Path) -> None:
+    bench, plan = Bench(tmp_path / "arena"), replay_plan(min_size=8)
+    begin(bench, plan, limit=1)
+    for seq in range(4):
+        bench.segment(plan, seq)
+    assert len(of_kind(bench.turn(), Kind.BATCH)) == 1
+    stored = bench.buffer.stored
+    bench.restart()
+    assert bench.buffer.stored == stored
+    bench.attach()
+    bench.pull(0, 1)
+    batch = of_kind(bench.turn(), Kind.BATCH)[0]
+    assert batch.header.limit == 0
+    assert set(unpack(memoryview(batch.payload))["reward"].reshape(-1)) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_priorities_reach_the_store_and_odd_ones_do_not() -> None:
+    bench, plan = Bench(), replay_plan(min_size=8, priority_exponent=1.0)
+    begin(bench, plan, limit=100)
+    bench.segment(plan, 0)
+    keys = unpack(memoryview(of_kind(bench.turn(), Kind.BATCH)[0].payload))["key"].reshape(-1)
+    assert len(set(keys.tolist())) > 1
+
+    def say(**arrays: np.ndarray) -> None:
+        bench.ask(Header(Kind.PRIORITIES, epoch=1), pack(arrays).data)
+
+    say(key=keys[:1], priority=np.array([1e6], np.float32))
+    bench.segment(plan, 1)
+    bench.pull(1, 100)
+    drawn = unpack(memoryview(of_kind(bench.turn(), Kind.BATCH)[-1].payload))["key"].reshape(-1)
+    assert keys[0] in drawn
+    say(key=keys[:2], priority=np.ones(3, np.float32))
+    say(key=keys.astype(np.int64), priority=np.ones(len(keys), np.float32))
+    say(key=keys)
+    bench.ask(Header(Kind.PRIORITIES, epoch=1), b"nonsense")
+    assert len(bench.told.reasons) == 4
+
+
+def test_experience_without_a_valid_row_does_not_hang_the_buffer() -> None:
+    bench, plan = Bench(capacity=16), replay_plan(min_size=8)
+    begin(bench, plan, limit=0)
+    bench.segment(plan, 0)
+    for seq in range(1, 4):
+        bench.segment(plan, seq, invalid=plan.steps)
+    bench.pull(0, 100)
+    assert not of_kind(bench.turn(), Kind.BATCH)
+
+
+def test_strict_replay_alternates() -> None:
+    bench = Bench(strict=True, max_policy_lag=0)
+    plan = replay_plan(min_size=8, samples_per_insert=2.0)
+    begin(bench, plan, limit=1)
+    order, seq, done = "", 0, 0
+    while len(order) < 9:
+        bench.now += 0.01
+        if bench.buffer.actors[1].outstanding:
+            assert bench.buffer.actors[1].outstanding == 1
+            bench.segment(plan, seq)
+            seq += 1
+            order += "i"
+        for _ in of_kind(bench.turn(), Kind.BATCH):
+            order += "s"
+            done += 1
+            bench.pull(done, done + 1, version=done)
+    assert order == "iisisisis"
