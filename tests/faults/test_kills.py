@@ -1,0 +1,83 @@
+"""Kill or freeze any role of a running job: training goes on, and no acknowledged experience is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.runs import Run, job, running
+from tests.oracle import judge
+
+pytestmark = pytest.mark.timeout(600)
+
+PPO = job({"name": "PPO", "config": {"rolloutLength": 16, "epochs": 2}})
+DQN = job({"name": "DQN", "config": {"minSize": 500}}, buffer={"capacity": 20_000})
+FROZEN_SECONDS = 10.0
+
+
+def judged(run: Run, least: int = 60) -> None:
+    """End the run and hold its traces against the promise."""
+    assert run.stop() == 128 + signal.SIGTERM, run.tell()
+    judgement = judge(run.trace, least=least)
+    assert judgement.verdict == "valid", f"{judgement}\n{run.tell()}"
+
+
+def some_time(rng: random.Random) -> None:
+    """Let a kill fall anywhere in a segment, an update or a write."""
+    time.sleep(rng.uniform(0.0, 0.3))
+
+
+@pytest.mark.parametrize("content", [PPO, DQN], ids=["PPO", "DQN"])
+@pytest.mark.parametrize("role", ["rollout-0", "buffer-0", "learner-0"])
+def test_a_killed_role_comes_back(tmp_path: Path, content: dict[str, Any], role: str) -> None:
+    rng = random.Random(f"{role} {content['spec']['algorithm']}")
+    with running(tmp_path, content) as run:
+        for _ in range(5 if role != "learner-0" else 3):
+            some_time(rng)
+            run.kill(role)
+            run.progress()
+        judged(run)
+
+
+@pytest.mark.parametrize("content", [PPO, DQN], ids=["PPO", "DQN"])
+def test_all_roles_killed_at_once_come_back(tmp_path: Path, content: dict[str, Any]) -> None:
+    rng = random.Random(0)
+    with running(tmp_path, content) as run:
+        for _ in range(2):
+            some_time(rng)
+            run.kill("rollout-0", "rollout-1", "buffer-0", "learner-0")
+            run.progress()
+        judged(run)
+
+
+@pytest.mark.parametrize("role", ["rollout-0", "buffer-0", "learner-0"])
+def test_a_frozen_role_goes_on(tmp_path: Path, role: str) -> None:
+    with running(tmp_path, PPO) as run:
+        run.freeze(role, FROZEN_SECONDS)
+        judged(run)
+
+
+def test_a_killed_buffer_comes_back_over_encrypted_tcp(tmp_path: Path) -> None:
+    with running(tmp_path, PPO, "--transport", "tcp") as run:
+        for _ in range(2):
+            run.kill("buffer-0")
+            run.progress()
+        judged(run)
+
+
+def test_a_frozen_rollout_does_not_hold_up_the_other(tmp_path: Path) -> None:
+    with running(tmp_path, PPO) as run:
+        pid = run.pid("rollout-1")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            run.progress()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        run.progress()
+        judged(run)
