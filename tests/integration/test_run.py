@@ -253,6 +253,9 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
     file, folder = place.write(**ENDLESS), place.folder / "runs" / "small-1"
     process = place.start("run", file)
     until(lambda: trains(folder, 2000))
+    second = place.run("run", "--resume", "--dir", str(folder))
+    assert second.returncode == 2
+    assert "another rljob run is working in this folder" in second.stderr
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, err
@@ -327,26 +330,6 @@ def test_a_crash_loop_ends_with_the_last_words(place: Place) -> None:
     place.assert_clean()
 
 
-def test_a_deadline_fails_the_run(place: Place) -> None:
-    ended = place.run("run", place.write(**ENDLESS, activeDeadlineSeconds=1))
-    assert ended.returncode == 1
-    end = result(place.folder / "runs" / "small-1")
-    assert (end["outcome"], end["reason"]) == ("Failed", "DeadlineExceeded")
-    place.assert_clean()
-
-
-def test_two_runs_do_not_share_a_folder(place: Place) -> None:
-    folder = place.folder / "runs" / "small-1"
-    process = place.start("run", place.write(**ENDLESS))
-    until((folder / "job.yaml").exists)
-    second = place.run("run", "--resume", "--dir", str(folder))
-    assert second.returncode == 2
-    assert "another rljob run" in second.stderr
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=DEADLINE)
-    place.assert_clean()
-
-
 SCRIPT = """
 import threading, sys
 with open("executed", "a") as file:
@@ -386,8 +369,54 @@ assert "torch" not in sys.modules
 
 
 def test_from_python_without_a_main_guard(place: Place) -> None:
-    values = job(environment={"entryPoint": WALK})
-    (place.folder / "train.py").write_text(f"JOB = {values!r}\n{SCRIPT}")
+    assert_script(place, f"JOB = {job(environment={'entryPoint': WALK})!r}\n{SCRIPT}")
+    assert (place.folder / "executed").read_text() == "x"
+
+
+FAILING = """
+import rljob
+try:
+    rljob.run(JOB, dir="run")
+except rljob.RunFailed as failure:
+    assert isinstance(failure, rljob.RunError)
+    assert "activeDeadlineSeconds" in str(failure)
+    end = failure.result
+    assert (end.outcome, end.reason) == ("Failed", "DeadlineExceeded"), end
+else:
+    raise AssertionError
+"""
+
+
+def test_a_deadline_fails_the_run(place: Place) -> None:
+    assert_script(place, f"JOB = {job(**ENDLESS, activeDeadlineSeconds=1)!r}\n{FAILING}")
+
+
+INTERRUPTED = """
+import json, os, pathlib, rljob, signal
+interrupts = iter([signal.SIGINT])
+
+
+def interrupt(progress):
+    for number in interrupts:
+        os.kill(os.getpid(), number)
+
+
+try:
+    rljob.run(JOB, dir="run", on_progress=interrupt)
+except KeyboardInterrupt:
+    assert json.loads(pathlib.Path("run/result.json").read_text())["outcome"] == "Stopped"
+else:
+    raise AssertionError
+assert rljob.run(JOB, dir="run", resume=True, overrides=["stop.steps=1"]).outcome == "Complete"
+"""
+
+
+def test_interrupting_python_saves_first(place: Place) -> None:
+    assert_script(place, f"JOB = {job(**ENDLESS)!r}\n{INTERRUPTED}")
+
+
+def assert_script(place: Place, text: str) -> None:
+    (place.folder / "train.py").write_text(text)
     ended = subprocess.run(
         [sys.executable, "train.py"],
         cwd=place.folder,
@@ -398,33 +427,4 @@ def test_from_python_without_a_main_guard(place: Place) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout + ended.stderr == ""
-    assert (place.folder / "executed").read_text() == "x"
-    place.assert_clean()
-
-
-FAILING = """
-import rljob
-try:
-    rljob.run(JOB, dir="run")
-except rljob.RunFailed as failure:
-    assert isinstance(failure, rljob.RunError)
-    assert "the robot fell over" in str(failure)
-    assert failure.result.reason == "CrashLoop", failure.result
-else:
-    raise AssertionError
-"""
-
-
-def test_failures_from_python(place: Place) -> None:
-    values = job(environment={"entryPoint": WALK, "kwargs": {"wrong": "step"}})
-    (place.folder / "train.py").write_text(f"JOB = {values!r}\n{FAILING}")
-    ended = subprocess.run(
-        [sys.executable, "train.py"],
-        cwd=place.folder,
-        env=place.environment,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-    assert ended.returncode == 0, ended.stderr
     place.assert_clean()

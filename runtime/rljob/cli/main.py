@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from rljob.errors import RLJobError
+from rljob.errors import InputError, RLJobError
 
 COMMANDS = {
     "run": "train an RLJob on this machine",
@@ -15,12 +15,20 @@ COMMANDS = {
     "role": "run one role of a job: rollout, buffer, learner or evaluator",
     "keys": "make the CURVE keys of a job whose roles talk over tcp",
 }
+EXTRAS = {
+    **dict.fromkeys(
+        ("gymnasium", "numpy", "prometheus_client", "rich", "safetensors", "zmq"), "runtime"
+    ),
+    "torch": "learner",
+}
+"""Packages that not every command needs, and the extra of rljob that brings them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 for input, 1 for a failure, 128 + signal."""
     parser = argparse.ArgumentParser(
-        prog="rljob", description="Reinforcement-learning training, on one machine or on Kubernetes."
+        prog="rljob",
+        description="Reinforcement-learning training, on one machine or on Kubernetes.",
     )
     from rljob import __version__
 
@@ -41,3 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(error, file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if parsed.debug or error.name not in EXTRAS:
+            raise
+        extra = f"pip install 'rljob[{EXTRAS[error.name]}]'"
+        print(f"rljob {parsed.command} needs {error.name}, part of: {extra}", file=sys.stderr)
+        return InputError.exit_code

@@ -55,7 +55,8 @@ def handle(arguments: argparse.Namespace) -> int:
 
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: stop.request(received))
+        if signal.getsignal(number) != signal.SIG_IGN:  # As under nohup.
+            signal.signal(number, lambda received, _: stop.request(received))
     try:
         job, overrides = chosen(arguments)
         request = Request(

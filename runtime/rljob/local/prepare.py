@@ -21,15 +21,6 @@ from rljob.spec import RLJob, StopSpec
 from rljob.wire import keys
 
 Transport = Literal["ipc", "tcp"]
-NEEDED = {
-    "numpy": "runtime",
-    "zmq": "runtime",
-    "gymnasium": "runtime",
-    "safetensors": "runtime",
-    "prometheus_client": "runtime",
-    "torch": "learner",
-}
-"""Packages that training needs, and the extra of rljob that brings them."""
 FULL_WINDOW = 100
 """Episodes in a mean return that may end a run."""
 
@@ -131,11 +122,9 @@ def wire(request: Request, scratch: Path, folder: Path) -> Wiring:
 
 def _checked(job: RLJob) -> RLJob:
     """All that can be known without starting anything; what is named by import path, roles find out."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        extra = NEEDED[missing[-1]]
+    if importlib.util.find_spec("torch") is None:
         raise InputError(
-            f"{', '.join(missing)} must be installed for training: pip install 'rljob[{extra}]'"
+            "training needs torch, which is not installed: pip install 'rljob[learner]'"
         )
     try:
         if job.spec.algorithm.entry_point is None:

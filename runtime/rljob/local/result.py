@@ -152,13 +152,22 @@ class Tail:
             return
         whole, newline, _ = data.rpartition(b"\n")
         self._at += len(whole) + len(newline)
-        for line in whole.split(b"\n"):
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue  # A learner was killed while it wrote this.
-            if isinstance(value, dict):
-                yield value
+        yield from _records(whole)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """All records of a JSON-lines file; none when it is absent."""
+    return list(_records(path.read_bytes())) if path.exists() else []
+
+
+def _records(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.split(b"\n"):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # A learner was killed while it wrote this.
+        if isinstance(value, dict):
+            yield value
 
 
 def _known(cls: Any, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
     """Run, end everything, and write down how it ended."""
     try:
         ending = supervisor.run()
-        in_vain = ending.error is not None and not supervisor.trained
+        in_vain = ending.error is not None and not supervisor.record
         supervisor.end(kill=in_vain)
     except KeyboardInterrupt:
         supervisor.stop.request(signal.SIGINT)

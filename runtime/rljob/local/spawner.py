@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -66,13 +67,11 @@ class Spawner:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        self._poll = select.poll()
+        self._poll.register(self._control, select.POLLIN)
         self._rest = b""
         self.running: dict[str, int | None] = {}
         self.remove_at_end(self.scratch)
-
-    def fileno(self) -> int:
-        """For `select`: readable when there are events."""
-        return self._control.fileno()
 
     def spawn(self, name: str, argv: Sequence[str], log: Path, path: Sequence[str]) -> None:
         """Start `rljob ARGV…` as `name`, its output appended to `log`, `path` before `sys.path`."""
@@ -89,17 +88,20 @@ class Spawner:
         """Remove a folder when everything has ended, also after this process was killed."""
         self._send({"op": "remove", "path": str(folder)})
 
-    def events(self) -> list[Exit]:
-        """Roles that ended since the last call; call when readable.
+    def exits(self, seconds: float) -> list[Exit]:
+        """Roles that ended since the last call; waits up to `seconds` for the next.
 
         Raises:
             RunError: when the fork server itself is gone.
         """
+        if not self._poll.poll(seconds * 1000):
+            return []
         try:
             data = self._control.recv(1 << 16)
         except ConnectionResetError:
             data = b""
         if not data:
+            self._kill()
             raise RunError(f"the fork server ended unexpectedly: {self._last_words()}")
         *lines, self._rest = (self._rest + data).split(b"\n")
         exits = []
@@ -118,9 +120,7 @@ class Spawner:
         if self._control.fileno() < 0:
             return
         if kill:
-            for pid in filter(None, self.running.values()):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            self._kill()
             if not self.running:
                 # It may still be importing. What it has forked by then ends when it does.
                 self._process.kill()
@@ -132,6 +132,11 @@ class Spawner:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _kill(self) -> None:
+        for pid in filter(None, self.running.values()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def _send(self, message: dict[str, object]) -> None:
         # A fork server that is gone is noticed when its events are read.

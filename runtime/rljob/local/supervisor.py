@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -13,10 +12,11 @@ from typing import Any
 
 from rljob import errorfile
 from rljob.errors import InputError
-from rljob.local.folder import BUFFER, JOB, LOGS, METRICS, RESULT
+from rljob.local.folder import LOGS, METRICS, RESULT
 from rljob.local.prepare import Wiring
-from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Mark, Restarts
-from rljob.local.result import Tail
+from rljob.local.restarts import Mark
+from rljob.local.result import Tail, read_records
+from rljob.local.roles import Role, arguments, died, error_file, last_lines, make_roles, port_of
 from rljob.local.spawner import Exit, Spawner
 from rljob.local.view import View
 from rljob.spec import RLJob, locate
@@ -28,6 +28,7 @@ LEARNER_GRACE = 30.0
 GRACE = 3.0
 """Seconds that the other roles have to end."""
 LAST_LINES = 15
+COUNTERS = ("steps", "episodes", "updates")
 
 LEARNER = "learner-0"
 EVALUATION = "evaluation"
@@ -48,28 +49,6 @@ class Stop:
     def request(self, number: int) -> None:
         self.number = self.number or number
         self.times += 1
-
-
-@dataclass
-class Role:
-    """One replica of a role.
-
-    Attributes:
-        state: `starting`, `running`, `restarting` or `ended`.
-        due: when it is to be started, in the clock's seconds; None when it runs or has ended.
-        logged: size of its log when it was started.
-    """
-
-    name: str
-    kind: str
-    index: int
-    log: Path
-    restarts: Restarts
-    state: str = "starting"
-    due: float | None = None
-    logged: int = 0
-    started: float = 0.0
-    died: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +74,7 @@ class Supervisor:
 
     Attributes:
         record: the newest line of `metrics.jsonl`; empty before the first.
+        trained: whether a learner of this supervisor wrote any.
         stopped: whether the run was asked to end.
     """
 
@@ -107,28 +87,17 @@ class Supervisor:
     on_record: Callable[[dict[str, Any], int, dict[str, str]], None]
     clock: Callable[[], float] = time.monotonic
     record: dict[str, Any] = field(default_factory=dict)
+    trained: bool = False
     stopped: bool = False
 
     def __post_init__(self) -> None:
-        spec = self.job.spec
-        counts = {"learner": 1, "buffer": 1, "rollout": spec.rollout.replicas}
-        if spec.evaluation is not None:
-            counts["evaluator"] = 1
-        self.roles = {
-            f"{kind}-{index}": self._role(kind, index)
-            for kind, count in counts.items()
-            for index in range(count)
-        }
+        self.roles = make_roles(self.job.spec, self.folder)
         self._tail = Tail(self.folder / METRICS)
         self._mark = Mark()
+        self._highest: dict[str, int] = {}
         self._announced = False
-
-    def _role(self, kind: str, index: int) -> Role:
-        limit = Restarts(MOST_DEATHS, WINDOW_SECONDS)
-        if kind == "learner":
-            limit = Restarts(self.job.spec.backoff_limit, None)
-        name = f"{kind}-{index}"
-        return Role(name, kind, index, self.folder / LOGS / f"{name}.log", limit)
+        if self.wiring.resume:
+            self.record = next(reversed(read_records(self.folder / METRICS)), {})
 
     @property
     def restarts(self) -> int:
@@ -159,7 +128,7 @@ class Supervisor:
                 return Ending("DeadlineExceeded", f"activeDeadlineSeconds: {deadline} have passed")
 
     def _turn(self) -> Ending | None:
-        for exited in self._exits():
+        for exited in self.spawner.exits(TURN_SECONDS):
             ending = self._exited(exited)
             if ending is not None:
                 return ending
@@ -167,19 +136,18 @@ class Supervisor:
         for role in self.roles.values():
             if role.due is not None and role.due <= now:
                 self._start(role)
-            if role.state == "starting" and role.kind != "learner" and _ready(role):
+            if role.state == "starting" and role.port is None:
+                role.port = port_of(role)
+            if role.state == "starting" and role.port is not None and role.kind != "learner":
                 self._running(role)
+        self._announce()
         self._report()
         return None
-
-    def _exits(self) -> list[Exit]:
-        readable, _, _ = select.select([self.spawner], [], [], TURN_SECONDS)
-        return self.spawner.events() if readable else []
 
     def _exited(self, exited: Exit) -> Ending | None:
         role = self.roles[exited.name]
         role.state, role.died = "ended", self.clock()
-        error = errorfile.take(self._error_file(role))
+        error = errorfile.take(error_file(role, self.wiring))
         if exited.status == 0 and role.kind == "learner" and self._complete():
             return Ending()
         if exited.status == InputError.exit_code:
@@ -189,7 +157,7 @@ class Supervisor:
             return Ending("InputError", str(error), error=error)
         self._report()
         verdict = role.restarts.died(self._mark, self.clock())
-        what = f"{role.name} {_died(exited.status)}"
+        what = f"{role.name} {died(exited.status)}"
         if exited.status > 0:
             what = f"{what}: {error or last_lines(role.log, 1)}"
         if verdict.delay is None:
@@ -208,24 +176,16 @@ class Supervisor:
             return False
 
     def _start(self, role: Role) -> None:
-        wiring = self.wiring
-        own = self.folder / BUFFER if role.kind == "buffer" else self.folder
-        argv = ["role", role.kind, "--job", str(self.folder / JOB), "--index", str(role.index)]
-        argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
-        argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
-        argv += ["--error-file", str(self._error_file(role))]
-        if wiring.keys is not None:
-            argv += ["--keys", str(wiring.keys)]
-        if wiring.trace is not None:
-            argv += ["--trace", str(wiring.trace)]
-        if wiring.resume and role.kind == "learner":
-            argv.append("--resume")
-        role.state, role.due, role.started = "starting", None, self.clock()
+        role.state, role.due, role.port = "starting", None, None
         role.logged = role.log.stat().st_size if role.log.exists() else 0
-        self.spawner.spawn(role.name, argv, role.log, wiring.path)
+        argv = arguments(role, self.folder, self.wiring)
+        self.spawner.spawn(role.name, argv, role.log, self.wiring.path)
 
-    def _error_file(self, role: Role) -> Path:
-        return self.wiring.scratch / f"{role.name}.error"
+    def _announce(self) -> None:
+        ports = [f"{role.name} {role.port}" for role in self.roles.values() if role.port]
+        if not self._announced and len(ports) == len(self.roles):
+            self._announced = True
+            self.view.event(f"metrics at http://127.0.0.1:PORT/metrics: {', '.join(ports)}")
 
     def _running(self, role: Role) -> None:
         role.state = "running"
@@ -240,21 +200,22 @@ class Supervisor:
             saved = record.get("checkpoint") or {}
             here = Mark(record["steps"], saved.get("policyVersion", -1))
             self._mark = self._mark.furthest(here)
-            self.record = record
+            self.record, self.trained = record, True
             learner = self.roles[LEARNER]
             if learner.state == "starting":
                 self._running(learner)
             self.on_record(record, self.restarts, self.states)
-        self.view.progress(self.record, self.restarts, self.states)
+        self.view.progress(self._shown(), self.restarts, self.states)
 
-    @property
-    def trained(self) -> bool:
-        """Whether there is anything to keep."""
-        return self.wiring.resume or self._mark.steps > 0
+    def _shown(self) -> dict[str, Any]:
+        """The newest record; a learner that repeats what was lost does not turn its counters back."""
+        for name in COUNTERS:
+            self._highest[name] = max(self._highest.get(name, 0), self.record.get(name, 0))
+        return {**self.record, **self._highest} if self.record else {}
 
     def finish_learner(self) -> None:
-        """Have the learner save a checkpoint and write its result."""
-        self.spawner.signal(LEARNER, signal.SIGTERM)
+        """Have the learner save a checkpoint and write its result, if it has got to anything."""
+        self.spawner.signal(LEARNER, signal.SIGTERM if self.trained else signal.SIGKILL)
         self._await([LEARNER], LEARNER_GRACE)
 
     def evaluate(self, episodes: int) -> dict[str, Any] | None:
@@ -266,7 +227,7 @@ class Supervisor:
         asked = self.stop.times
         self.spawner.spawn(EVALUATION, argv, log, self.wiring.path)
         while EVALUATION in self.spawner.running:
-            self._exits()
+            self.spawner.exits(TURN_SECONDS)
             if self.stop.times > asked:
                 self.spawner.signal(EVALUATION, signal.SIGKILL)
         try:
@@ -299,36 +260,5 @@ class Supervisor:
         deadline = self.clock() + seconds
         waiting = {name for name in names if name in self.spawner.running}
         while waiting and self.clock() < deadline and self.stop.times < 2:
-            waiting -= {exited.name for exited in self._exits()}
+            waiting -= {exited.name for exited in self.spawner.exits(TURN_SECONDS)}
             self._report()
-
-
-def _ready(role: Role) -> bool:
-    """Whether a role has said where its metrics are, which it does when it is about to work."""
-    try:
-        with role.log.open("rb") as file:
-            file.seek(role.logged)
-            return b": metrics at http" in file.read()
-    except FileNotFoundError:
-        return False
-
-
-def _died(status: int) -> str:
-    if status == 0:
-        return "ended by itself"
-    if status > 0:
-        return f"failed (exit code {status})"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"was killed ({name})"
-
-
-def last_lines(log: Path, count: int) -> str:
-    """The last lines of a log that are not empty."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return ""
-    return "\n".join([line for line in lines if line.strip()][-count:])

@@ -1,0 +1,107 @@
+"""The roles of one run: how each is started, and what can be told of it from outside."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from rljob.local.folder import BUFFER, JOB, LOGS
+from rljob.local.prepare import Wiring
+from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
+from rljob.spec import RLJobSpec
+
+
+@dataclass
+class Role:
+    """One replica of a role.
+
+    Attributes:
+        state: `starting`, `running`, `restarting` or `ended`.
+        due: when it is to be started, in the clock's seconds; None when it runs or has ended.
+        logged: size of its log when it was started.
+        died: when it died, until it is back.
+        port: where its metrics are.
+    """
+
+    name: str
+    kind: str
+    index: int
+    log: Path
+    restarts: Restarts
+    state: str = "starting"
+    due: float | None = None
+    logged: int = 0
+    died: float | None = None
+    port: int | None = None
+
+
+def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
+    """Every replica by name, the learner first: it takes longest to start."""
+    counts = {"learner": 1, "buffer": 1, "rollout": spec.rollout.replicas}
+    if spec.evaluation is not None:
+        counts["evaluator"] = 1
+    roles = {}
+    for kind, count in counts.items():
+        for index in range(count):
+            limit = Restarts(MOST_DEATHS, WINDOW_SECONDS)
+            if kind == "learner":
+                limit = Restarts(spec.backoff_limit, None)
+            name = f"{kind}-{index}"
+            roles[name] = Role(name, kind, index, folder / LOGS / f"{name}.log", limit)
+    return roles
+
+
+def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
+    """The command line after `rljob`."""
+    own = folder / BUFFER if role.kind == "buffer" else folder
+    argv = ["role", role.kind, "--job", str(folder / JOB), "--index", str(role.index)]
+    argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
+    argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
+    argv += ["--error-file", str(error_file(role, wiring))]
+    if wiring.keys is not None:
+        argv += ["--keys", str(wiring.keys)]
+    if wiring.trace is not None:
+        argv += ["--trace", str(wiring.trace)]
+    if wiring.resume and role.kind == "learner":
+        argv.append("--resume")
+    return argv
+
+
+def error_file(role: Role, wiring: Wiring) -> Path:
+    """Where a role says why it ended."""
+    return wiring.scratch / f"{role.name}.error"
+
+
+def port_of(role: Role) -> int | None:
+    """Where a role has its metrics. It says so in its log, once it is about to work."""
+    try:
+        with role.log.open("rb") as file:
+            file.seek(role.logged)
+            match = re.search(rb": metrics at http://[^\s]*:([0-9]+)/metrics\n", file.read())
+            return int(match[1]) if match else None
+    except FileNotFoundError:
+        return None
+
+
+def died(status: int) -> str:
+    """In words: an exit code, or minus a signal."""
+    if status == 0:
+        return "ended by itself"
+    if status > 0:
+        return f"failed (exit code {status})"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"was killed ({name})"
+
+
+def last_lines(log: Path, count: int) -> str:
+    """The last lines of a log that are not empty."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return "\n".join([line for line in lines if line.strip()][-count:])
