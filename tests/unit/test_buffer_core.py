@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -469,7 +470,7 @@ def test_nothing_acknowledged_is_lost_or_stored_twice_over_restarts(tmp_path: Pa
         bench.hello(plan, ack=answer.ack)
         bench.attach()
     assert bench.told.stores == [(1, 1, seq) for seq in range(6)]
-    for before, after in zip(counters, counters[1:], strict=False):
+    for before, after in itertools.pairwise(counters):
         for name in ("steps", "episodes", "evicted", "duplicates"):
             assert after[name] >= before[name]
     assert counters[-1]["steps"] == 6 * plan.steps

@@ -111,5 +111,5 @@ class StoredSteps:
     def more(self, arena: int, steps: int) -> int:
         """Steps stored since the last look; all of a new arena's."""
         before = self.seen if arena == self.arena else 0
-        self.arena, self.seen = arena, steps
-        return max(0, steps - before)
+        self.arena, self.seen = arena, max(before, steps)
+        return self.seen - before

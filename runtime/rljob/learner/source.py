@@ -79,7 +79,7 @@ class Source:
         self._ahead = ahead
         self.watermark = watermark
         self._holding: list[Origin] = []
-        self._heard: tuple[int, int] | None = None
+        self._heard = (0, 0)
         self.version = 0
         self._opened: Opened | None = None
         self._incarnation = 0
@@ -170,7 +170,7 @@ class Source:
             seq=self._received,
             version=self.version,
             ack=self._done,
-            bits=self._heard[1] if self._heard is not None else 0,
+            bits=self._heard[1] if self._heard[0] == self._opened.arena else 0,
             limit=self._done + (1 + self._ahead) * unit,
         )
         self._endpoint.send(b"", header)
@@ -219,7 +219,7 @@ class Source:
 
     def _new(self, statistics: Statistics) -> Statistics:
         """The same without the episodes that were heard of before."""
-        arena, known = self._heard or (statistics.arena, statistics.first)
+        arena, known = self._heard
         if arena != statistics.arena:
             known = statistics.first
         end = statistics.first + len(statistics.episodes)

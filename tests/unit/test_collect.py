@@ -1,0 +1,190 @@
+"""One segment holds what happened, in its place, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from rljob.algorithms.base import Acted, Arrays
+from rljob.envs import Step
+from rljob.errors import RunError
+from rljob.rollout.collect import Collector
+
+ENVS = 3
+
+
+class Counting:
+    """Environments whose episodes have 3, 4 and 5 steps; the first two terminate, the last is cut off.
+
+    An observation is (environment, episode, step); the reward of a step is its number.
+    """
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+        self.seeds: list[int | None] = []
+        self.broken_at = -1
+        self._observation = np.zeros((ENVS, 3), np.float32)
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        self.seeds.append(seed)
+        self.valid = np.ones(ENVS, np.bool_)
+        self._observation[:, 0] = np.arange(ENVS)
+        self._observation[:, 1:] = 0
+        return self._observation
+
+    def step(self, action: np.ndarray) -> Step:
+        self.actions.append(action.copy())
+        self._observation[~self.valid, 1] += 1
+        self._observation[~self.valid, 2] = 0
+        self._observation[self.valid, 2] += 1
+        reward = np.where(self.valid, self._observation[:, 2], 0).astype(np.float32)
+        if len(self.actions) == self.broken_at:
+            reward[1] = np.nan
+        ended = self.valid & (self._observation[:, 2] == np.arange(3, 3 + ENVS))
+        self.valid = ~ended
+        cut = np.arange(ENVS) == 2
+        # As the real ones may, this one overwrites its observation with the next step.
+        return Step(self._observation, reward, ended & ~cut, ended & cut, ended)
+
+
+class Drawing:
+    """Acts at random, says the first number of what the network gave, finishes with a sum."""
+
+    def act(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        scalars: Mapping[str, float],
+        greedy: bool = False,
+    ) -> Acted:
+        action = rng.integers(0, 1000, ENVS)
+        return Acted(action, {"extra": outputs["x"][:, 2] * scalars["scale"]})
+
+    def finish(self, segment: Arrays) -> None:
+        segment["later"][:] = segment["reward"].sum()
+
+
+def empty(length: int) -> Arrays:
+    """A segment's memory, with something of an older segment in it."""
+    steps = (length, ENVS)
+    return {
+        "observation": np.full((length + 1, ENVS, 3), 99, np.float32),
+        "action": np.full(steps, 99, np.int64),
+        "reward": np.full(steps, 99, np.float32),
+        "terminated": np.ones(steps, np.bool_),
+        "truncated": np.ones(steps, np.bool_),
+        "valid": np.ones(steps, np.bool_),
+        "extra": np.full(steps, 99, np.float32),
+        "later": np.full(steps, 99, np.float32),
+    }
+
+
+def make(length: int) -> tuple[Collector, Counting]:
+    environments = Counting()
+
+    def engine(observation: np.ndarray) -> dict[str, np.ndarray]:
+        return {"x": observation.copy()}
+
+    collector = Collector(
+        cast(Any, environments), cast(Any, engine), cast(Any, Drawing()), length, ENVS
+    )
+    collector.reset((0,))
+    return collector, environments
+
+
+def collect(collector: Collector, length: int) -> tuple[Arrays, np.ndarray, int]:
+    calls: list[None] = []
+    segment = empty(length)
+    episodes = collector.collect(segment, {"scale": 2.0}, lambda: calls.append(None))
+    return segment, episodes, len(calls)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 11])
+def test_segments_join_up_to_what_happened(length: int) -> None:
+    collector, environments = make(length)
+    count = -(-22 // length)
+    segments = [collect(collector, length) for _ in range(count)]
+    for (before, _, _), (after, _, _) in itertools.pairwise(segments):
+        np.testing.assert_array_equal(before["observation"][-1], after["observation"][0])
+    joined = {
+        name: np.concatenate([s[name][:length] for s, _, _ in segments]) for name in empty(length)
+    }
+    following = np.concatenate([s["observation"][1:] for s, _, _ in segments])
+    np.testing.assert_array_equal(joined["action"], environments.actions)
+    for env in range(ENVS):
+        steps = 3 + env
+        for t in range(count * length):
+            episode, step = divmod(t, steps + 1)
+            resets = step == steps
+            np.testing.assert_array_equal(joined["observation"][t, env], (env, episode, step))
+            assert joined["valid"][t, env] == (not resets)
+            after = (env, episode + 1, 0) if resets else (env, episode, step + 1)
+            np.testing.assert_array_equal(following[t, env], after)
+            assert joined["reward"][t, env] == (0 if resets else step + 1)
+            last = step == steps - 1
+            assert joined["terminated"][t, env] == (last and env != 2)
+            assert joined["truncated"][t, env] == (last and env == 2)
+            assert joined["extra"][t, env] == 2 * step
+    assert all(calls == length for _, _, calls in segments)
+    for segment, _, _ in segments:
+        assert (segment["later"] == segment["reward"].sum()).all(), "finished after the last step"
+    episodes = np.concatenate([e for _, e, _ in segments])
+    for env in range(ENVS):
+        length_of = 3 + env
+        expected = count * length // (length_of + 1) + (
+            count * length % (length_of + 1) == length_of
+        )
+        mine = episodes[episodes[:, 1] == length_of]
+        assert len(mine) == expected
+        assert (mine[:, 0] == length_of * (length_of + 1) / 2).all()
+
+
+def test_a_seed_decides_all_that_follows() -> None:
+    runs = []
+    for _ in range(2):
+        collector, environments = make(6)
+        collect(collector, 6)
+        collector.reset((7, 1))
+        segment, episodes, _ = collect(collector, 6)
+        runs.append((segment["action"].tolist(), episodes.tolist(), environments.seeds))
+    assert runs[0] == runs[1]
+    collector, environments = make(6)
+    collector.reset((7, 2))
+    assert collect(collector, 6)[0]["action"].tolist() != runs[0][0]
+    assert environments.seeds[-1] not in runs[0][2]
+
+
+def test_without_a_seed_runs_differ() -> None:
+    collector, environments = make(6)
+    actions = []
+    for _ in range(2):
+        collector.reset(None)
+        actions.append(collect(collector, 6)[0]["action"].tolist())
+    assert actions[0] != actions[1]
+    assert environments.seeds[-1] is None
+
+
+def test_a_reset_forgets_episodes_that_were_going_on() -> None:
+    collector, _ = make(2)
+    collect(collector, 2)
+    collector.reset((1,))
+    episodes = [collect(collector, 2)[1] for _ in range(2)]
+    assert np.concatenate(episodes).tolist() == [[6.0, 3.0], [10.0, 4.0]]
+
+
+def test_what_is_not_finite_is_named_and_goes_no_further() -> None:
+    collector, environments = make(4)
+    environments.broken_at = 3
+    with pytest.raises(RunError, match="reward contains NaN at step 2 of environment 1"):
+        collect(collector, 4)
+
+
+def test_the_time_is_accounted_for() -> None:
+    collector, _ = make(4)
+    collect(collector, 4)
+    assert collector.acting_seconds > 0
+    assert collector.environment_seconds > 0

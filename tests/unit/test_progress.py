@@ -1,0 +1,104 @@
+"""What a run has reached, and when that is enough."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from rljob.learner.progress import WINDOW_EPISODES, Progress, StoredSteps
+from rljob.spec import StopSpec
+
+
+def ended(*returns: float) -> np.ndarray:
+    return np.array([[value, 1.0] for value in returns], np.float64).reshape(-1, 2)
+
+
+def stop(**values: object) -> StopSpec:
+    return StopSpec.model_validate(values)
+
+
+def test_the_mean_is_over_the_last_hundred_episodes() -> None:
+    progress = Progress()
+    assert progress.mean_return is None
+    assert progress.last_return is None
+    progress.ended(ended(1.0, 3.0))
+    assert (progress.mean_return, progress.last_return) == (2.0, 3.0)
+    progress.ended(ended(*range(200)))
+    assert progress.mean_return == np.mean(range(100, 200))
+    assert progress.episodes == 202
+    progress.ended(ended())
+    assert progress.episodes == 202
+
+
+def test_the_best_is_of_full_windows_only() -> None:
+    progress = Progress()
+    progress.ended(ended(*[500.0] * (WINDOW_EPISODES - 1)))
+    assert progress.best_return is None
+    progress.ended(ended(0.0))
+    assert progress.best_return == 495.0
+    progress.ended(ended(*[1.0] * WINDOW_EPISODES))
+    assert progress.best_return == 495.0
+
+
+def test_a_lucky_first_episode_ends_no_run() -> None:
+    progress, wanted = Progress(), stop(meanReturn=475)
+    progress.ended(ended(*[500.0] * (WINDOW_EPISODES - 1)))
+    assert progress.reached(wanted) == ""
+    progress.ended(ended(500.0))
+    assert progress.reached(wanted) == "MeanReturnReached"
+    progress.ended(ended(*[450.0] * 51))
+    assert progress.reached(wanted) == ""
+
+
+def test_steps_and_time_end_a_run() -> None:
+    progress = Progress()
+    progress.steps, progress.seconds = 99, 59.9
+    assert progress.reached(stop(steps=100, duration="1m")) == ""
+    progress.steps = 100
+    assert progress.reached(stop(steps=100, duration="1m")) == "StepsReached"
+    progress.seconds = 60.0
+    assert progress.reached(stop(duration="1m")) == "DurationReached"
+    assert progress.reached(stop(meanReturn=1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "share"),
+    [
+        (stop(steps=200), 0.25),
+        (stop(steps=10), 1.0),
+        (stop(duration="100s"), 0.3),
+        (stop(duration="1s"), 1.0),
+        (stop(meanReturn=5), 0.0),
+        # Steps decide where there are any: what is repeated must not depend on the clock.
+        (stop(steps=200, duration="31s"), 0.25),
+    ],
+)
+def test_the_share_of_the_budget(wanted: StopSpec, share: float) -> None:
+    progress = Progress(steps=50, seconds=30.0)
+    progress.ended(ended(*[9.0] * 200))
+    assert progress.share(wanted) == share
+
+
+def test_json_and_back() -> None:
+    progress = Progress(steps=5, updates=3, seconds=1.5)
+    progress.ended(ended(*range(150)))
+    again = Progress.from_json(json.loads(json.dumps(progress.to_json())))
+    assert again == progress
+    again.ended(ended(7.0))
+    assert again.last_return == 7.0
+    assert len(again.to_json()["returns"]) == WINDOW_EPISODES
+    fresh = Progress()
+    assert Progress.from_json(json.loads(json.dumps(fresh.to_json()))) == fresh
+
+
+def test_stored_steps_over_restarts_of_both_sides() -> None:
+    stored = StoredSteps(arena=1, seen=100)
+    assert stored.more(1, 160) == 60
+    assert stored.more(1, 160) == 0
+    assert stored.more(1, 150) == 0, "an old message changes nothing"
+    assert stored.more(1, 160) == 0
+    assert stored.more(2, 30) == 30, "a new file begins anew"
+    assert stored.more(2, 40) == 10
+    assert StoredSteps().more(5, 70) == 70

@@ -1,0 +1,312 @@
+"""The learner's connection to the buffer: in order, each once, over restarts of the buffer."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from rljob.learner.source import ASK_EVERY, Source
+from rljob.plan import Plan
+from rljob.wire.arrays import pack, unpack
+from rljob.wire.messages import Header, Kind, decode_json, encode_json
+from rljob.wire.watermark import Watermark
+from tests.unit.experience import FakeEndpoint, make_payload, on_policy_plan, replay_plan
+
+LINEAGE = 77
+Origin = tuple[int, int, int]
+
+
+class Link:
+    """A source, and the buffer's part played by the test."""
+
+    def __init__(self, plan: Plan, ahead: int = 1, watermark: Watermark | None = None) -> None:
+        self.plan = plan
+        self.endpoint = FakeEndpoint()
+        self.source = Source(
+            cast(Any, None), cast(Any, self.endpoint), LINEAGE, ahead, watermark or Watermark()
+        )
+        self.now = 0.0
+        self.life = 0
+
+    def poll(self) -> None:
+        self.now += ASK_EVERY
+        self.source.poll(self.now)
+
+    def hello(self) -> tuple[Header, dict[str, Any]]:
+        """The newest HELLO."""
+        header, payload = self.endpoint.take(Kind.HELLO)[-1]
+        return header, decode_json(payload)
+
+    def pull(self) -> Header:
+        """The newest PULL."""
+        return self.endpoint.take(Kind.PULL)[-1][0]
+
+    def welcome(self, arena: int = 5, steps: int = 0) -> None:
+        """A buffer's new life welcomes the learner."""
+        self.life += 1
+        answer = {"plan": self.plan.to_json(), "arena": arena, "steps": steps, "episodes": 0}
+        self.endpoint.inbox.append((Header(Kind.WELCOME, ack=self.life), encode_json(answer)))
+        self.poll()
+
+    def deliver(self, position: int, seq: int, actor: int = 1, epoch: int = 1) -> None:
+        header = Header(
+            Kind.SEGMENT,
+            actor=actor,
+            epoch=epoch,
+            seq=seq,
+            version=3,
+            ack=self.life,
+            limit=position,
+        )
+        self.endpoint.inbox.append((header, bytes(make_payload(self.plan, seq))))
+
+    def who(self) -> None:
+        self.endpoint.inbox.append((Header(Kind.WHO), b""))
+        self.poll()
+
+    def statistics(self, first: int, *returns: float, arena: int = 5) -> None:
+        records = np.array([[value, 1.0] for value in returns], np.float64).reshape(-1, 2)
+        payload = pack({"episode": records, "steps": np.array([9.0])})
+        header = Header(Kind.STATS, epoch=arena, seq=first, ack=self.life)
+        self.endpoint.inbox.append((header, payload.tobytes()))
+
+    def heard(self) -> list[float]:
+        self.poll()
+        found = [r for s in self.source.statistics for r in s.episodes[:, 0].tolist()]
+        self.source.statistics.clear()
+        return found
+
+    def take(self) -> list[Origin]:
+        """All segments that can be taken now, in order."""
+        self.poll()
+        found = []
+        while (message := self.source.take()) is not None:
+            segment = self.source.segment(message)
+            if segment is not None:
+                assert (segment.arrays["reward"] == segment.origin[2]).all()
+                found.append(segment.origin)
+        return found
+
+
+def opened(plan: Plan, **options: Any) -> Link:
+    link = Link(plan, **options)
+    link.source.version = 10
+    link.poll()
+    link.welcome()
+    return link
+
+
+def test_hello_is_repeated_until_welcome() -> None:
+    link = Link(on_policy_plan())
+    link.source.version = 4
+    for _ in range(3):
+        link.poll()
+        header, known = link.hello()
+        assert (header.epoch, header.version) == (LINEAGE, 4)
+        assert known == {"trained": [], "holding": []}
+    assert link.source.poll(link.now) is None
+    assert not link.endpoint.sent, "not before its time"
+    link.welcome(arena=5, steps=800)
+    found = link.source.poll(link.now)
+    assert found is not None
+    assert (found.plan, found.arena, found.steps) == (link.plan, 5, 800)
+
+
+def test_requests_are_absolute_and_repeated_while_nothing_comes() -> None:
+    link = opened(on_policy_plan(segments_per_batch=4))
+    for _ in range(3):
+        link.poll()
+        pull = link.pull()
+        assert (pull.epoch, pull.version, pull.ack, pull.seq, pull.limit) == (LINEAGE, 10, 0, 0, 8)
+    for position in range(5):
+        link.deliver(position, position)
+    held = link.take()[:4]
+    assert len(held) == 4
+    link.poll()
+    assert link.pull().seq == 5, "what has come is not asked for"
+    link.source.trained(held)
+    link.source.confirm(11, link.now)
+    pull = link.pull()
+    assert (pull.version, pull.ack, pull.limit) == (11, 5, 13)
+
+
+def test_in_lockstep_no_more_than_one_batch_is_asked_for() -> None:
+    link = opened(on_policy_plan(segments_per_batch=4), ahead=0)
+    assert link.pull().limit == 4
+
+
+def test_deliveries_are_taken_in_order_and_once() -> None:
+    link = opened(on_policy_plan(segments_per_batch=2))
+    link.deliver(1, 1)
+    link.deliver(2, 2)
+    assert link.take() == []
+    link.poll()
+    assert link.pull().seq == 0
+    link.deliver(0, 0)
+    link.deliver(1, 1)
+    assert link.take() == [(1, 1, 0), (1, 1, 1), (1, 1, 2)]
+    for position in range(3):
+        link.deliver(position, position)
+    assert link.take() == []
+    assert link.source.duplicates == 0, "repetitions are dropped by position"
+
+
+def test_a_segment_at_another_position_is_not_taken_again() -> None:
+    link = opened(on_policy_plan(segments_per_batch=2))
+    link.deliver(0, 0)
+    link.deliver(1, 0)
+    assert link.take() == [(1, 1, 0)]
+    link.source.trained([(1, 1, 0)])
+    link.deliver(2, 0)
+    assert link.take() == []
+    assert link.source.duplicates == 2
+
+
+def test_only_what_was_trained_on_is_in_the_watermark() -> None:
+    """A checkpoint must not claim a batch that was begun and never trained on."""
+    link = opened(on_policy_plan(segments_per_batch=2))
+    for position in range(3):
+        link.deliver(position, position)
+    taken = link.take()
+    assert link.source.watermark.to_json() == []
+    link.source.trained(taken[:2])
+    assert link.source.watermark.to_json() == [[1, 1, 2, 0]]
+    assert not link.source.watermark.has(*taken[2])
+
+
+def test_a_new_life_says_what_the_checkpoint_holds() -> None:
+    mark = Watermark()
+    mark.take(9, 8, 0)
+    link = Link(on_policy_plan(), watermark=mark)
+    link.poll()
+    assert link.hello()[1]["trained"] == [[9, 8, 1, 0]]
+
+
+def test_a_restarted_buffer_hears_what_is_held() -> None:
+    link = opened(on_policy_plan(segments_per_batch=4))
+    for position in range(6):
+        link.deliver(position, position)
+    link.poll()
+    held = []
+    for _ in range(5):
+        message = link.source.take()
+        assert message is not None
+        segment = link.source.segment(message)
+        assert segment is not None
+        held.append(segment.origin)
+    link.source.trained(held[:4])
+    link.source.confirm(11, link.now)
+    link.who()
+    header, known = link.hello()
+    assert (header.version, known) == (11, {"trained": [[1, 1, 4, 0]], "holding": [[1, 1, 4]]})
+    assert link.take() == [], "what was not taken will be sent again"
+    assert link.hello()[1]["holding"] == [[1, 1, 4]]
+    link.welcome()
+    pull = link.pull()
+    assert (pull.ack, pull.seq, pull.limit) == (0, 1, 8), "what is held has the first positions"
+    link.deliver(1, 5)
+    link.deliver(2, 6)
+    assert link.take() == [(1, 1, 5), (1, 1, 6)]
+
+
+def test_what_an_earlier_life_of_the_buffer_sent_is_dropped() -> None:
+    link = opened(on_policy_plan(segments_per_batch=1))
+    link.who()
+    link.deliver(0, 7)
+    late = link.endpoint.inbox.pop()
+    link.welcome()
+    link.endpoint.inbox.append(late)
+    assert link.take() == []
+    link.deliver(0, 0)
+    assert link.take() == [(1, 1, 0)]
+
+
+def test_a_second_welcome_changes_nothing() -> None:
+    link = opened(on_policy_plan(segments_per_batch=1))
+    link.deliver(0, 0)
+    assert link.take() == [(1, 1, 0)]
+    link.life -= 1
+    link.welcome()
+    link.deliver(0, 0)
+    assert link.take() == []
+
+
+def test_a_restore_is_asked_for_until_the_first_welcome_only() -> None:
+    link = Link(replay_plan())
+    link.source.restore = {"restore": "0001", "sha256": "ab"}
+    link.poll()
+    assert link.hello()[1]["restore"] == "0001"
+    link.welcome()
+    link.who()
+    assert "restore" not in link.hello()[1]
+
+
+def test_malformed_messages_are_counted_and_dropped() -> None:
+    link = opened(on_policy_plan(segments_per_batch=1))
+    link.deliver(0, 0)
+    header, payload = link.endpoint.inbox.pop()
+    for bad in (payload[:-64], b"", b"\0" + payload[1:]):
+        link.endpoint.inbox.append((header, bad))
+    link.endpoint.inbox.append((Header(Kind.STATS, ack=link.life), b"nonsense"))
+    link.endpoint.inbox.append(
+        (Header(Kind.STATS, ack=link.life), pack({"a": np.zeros(1)}).tobytes())
+    )
+    assert link.take() == []
+    assert link.source.malformed == 5
+    link.deliver(0, 0)
+    assert link.take() == [(1, 1, 0)]
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b'{"plan": {}, "arena": 1, "steps": 0}'])
+def test_a_welcome_that_says_nothing_is_dropped(payload: bytes) -> None:
+    link = Link(on_policy_plan())
+    link.endpoint.inbox.append((Header(Kind.WELCOME, ack=1), payload))
+    link.poll()
+    assert link.source.malformed == 1
+    assert link.hello()
+
+
+def test_every_episode_is_heard_once() -> None:
+    link = opened(on_policy_plan())
+    assert link.pull().bits == 0
+    link.statistics(40, 1.0, 2.0)
+    assert link.heard() == [1.0, 2.0]
+    assert link.pull().bits == 42
+    link.statistics(40, 1.0, 2.0, 3.0)
+    link.statistics(42, 3.0, 4.0)
+    link.statistics(41, 2.0)
+    assert link.heard() == [3.0, 4.0]
+    assert link.pull().bits == 44
+    link.statistics(50, 9.0)
+    assert link.heard() == [9.0], "those in between died with the buffer"
+    assert link.pull().bits == 51
+    link.who()
+    link.welcome(arena=6)
+    assert link.pull().bits == 0, "the number was another file's"
+    link.statistics(0, 5.0, arena=6)
+    assert link.heard() == [5.0], "another file counts anew"
+    assert link.pull().bits == 1
+
+
+def test_priorities_go_out_as_they_are() -> None:
+    link = opened(replay_plan(priority_exponent=0.5))
+    keys = np.array([[1, 2**63]], np.uint64)
+    link.source.reprioritise(keys, np.array([[0.5, 2.0]]))
+    header, payload = link.endpoint.take(Kind.PRIORITIES)[0]
+    arrays = unpack(memoryview(payload))
+    assert header.epoch == LINEAGE
+    np.testing.assert_array_equal(arrays["key"], keys)
+    assert arrays["priority"].dtype == np.float32
+
+
+def test_replay_asks_for_one_delivery_ahead() -> None:
+    link = opened(replay_plan())
+    assert link.pull().limit == 2
+    payload = pack({"reward": np.zeros((2, 8), np.float32)}).tobytes()
+    link.endpoint.inbox.append((Header(Kind.BATCH, version=3, ack=link.life, limit=0), payload))
+    link.poll()
+    assert link.source.take() is not None
+    link.source.confirm(11, link.now)
+    assert (link.pull().limit, link.source.take()) == (3, None)
