@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.buffer import arena as module
 from rljob.buffer.arena import ACTORS, COUNTERS, Arena
 from rljob.errors import RunError
 from rljob.wire.delivery import Receiver
@@ -230,7 +229,7 @@ def test_a_full_disk_names_the_setting_and_leaves_nothing(
     def full(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(module.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(RunError, match=r"lower buffer\.capacity"):
         make(tmp_path / "arena")
     assert list(tmp_path.iterdir()) == []

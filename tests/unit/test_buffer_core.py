@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.buffer.core import FENCE_AFTER, RESEND_AFTER, SILENT_AFTER
+from rljob.buffer.core import FENCE_AFTER, RESEND_AFTER, SILENT_AFTER, Outgoing
 from rljob.errors import InputError, RunError
 from rljob.plan import ACTOR_WINDOW, Plan
 from rljob.wire.arrays import pack, unpack
@@ -17,7 +17,6 @@ from rljob.wire.messages import Header, Kind, decode_json, encode_json
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import (
     Bench,
-    Outgoing,
     make_payload,
     of_kind,
     on_policy_plan,

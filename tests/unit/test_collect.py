@@ -122,8 +122,8 @@ def test_segments_join_up_to_what_happened(length: int) -> None:
             resets = step == steps
             np.testing.assert_array_equal(joined["observation"][t, env], (env, episode, step))
             assert joined["valid"][t, env] == (not resets)
-            after = (env, episode + 1, 0) if resets else (env, episode, step + 1)
-            np.testing.assert_array_equal(following[t, env], after)
+            then = (env, episode + 1, 0) if resets else (env, episode, step + 1)
+            np.testing.assert_array_equal(following[t, env], then)
             assert joined["reward"][t, env] == (0 if resets else step + 1)
             last = step == steps - 1
             assert joined["terminated"][t, env] == (last and env != 2)

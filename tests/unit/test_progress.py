@@ -21,10 +21,9 @@ def stop(**values: object) -> StopSpec:
 
 def test_the_mean_is_over_the_last_hundred_episodes() -> None:
     progress = Progress()
-    assert progress.mean_return is None
-    assert progress.last_return is None
+    assert [progress.mean_return, progress.last_return] == [None, None]
     progress.ended(ended(1.0, 3.0))
-    assert (progress.mean_return, progress.last_return) == (2.0, 3.0)
+    assert [progress.mean_return, progress.last_return] == [2.0, 3.0]
     progress.ended(ended(*range(200)))
     assert progress.mean_return == np.mean(range(100, 200))
     assert progress.episodes == 202
