@@ -322,8 +322,13 @@ def test_killed_roles_come_back(place: Place) -> None:
 
 
 def test_a_crash_loop_ends_with_the_last_words(place: Place) -> None:
-    environment = {"entryPoint": WALK, "kwargs": {"wrong": "step"}}
-    ended = place.run("run", place.write(environment=environment))
+    # Beside the YAML, a module is found from wherever the command is given.
+    beside = place.folder / "beside"
+    beside.mkdir()
+    (place.folder / "walks.py").rename(beside / "walks.py")
+    file = place.write(environment={"entryPoint": WALK, "kwargs": {"wrong": "step"}})
+    (place.folder / file).rename(beside / file)
+    ended = place.run("run", f"beside/{file}")
     assert ended.returncode == 1
     assert "the robot fell over" in ended.stderr
     end = result(place.folder / "runs" / "small-1")
@@ -414,7 +419,8 @@ assert rljob.run(JOB, dir="run", resume=True, overrides=["stop.steps=1"]).outcom
 
 
 def test_interrupting_python_saves_first(place: Place) -> None:
-    assert_script(place, f"JOB = {job(**ENDLESS)!r}\n{INTERRUPTED}")
+    own = {"environment": {"entryPoint": "coded:Walk"}, "code": {"coded.py": MODULE}}
+    assert_script(place, f"JOB = {job(**ENDLESS, **own)!r}\n{INTERRUPTED}")
 
 
 def assert_script(place: Place, text: str) -> None:
