@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rljob.errors import InputError, RLJobError, RunError
     from rljob.local.result import Evaluation, Progress, Result, RunFailed
     from rljob.local.run import run
-    from rljob.spec import RLJob
+    from rljob.spec import RLJob, load
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "RunError",
     "RunFailed",
     "__version__",
+    "load",
     "run",
 ]
 
@@ -40,6 +41,7 @@ _MODULES = {
     "Result": "rljob.local.result",
     "RunError": "rljob.errors",
     "RunFailed": "rljob.local.result",
+    "load": "rljob.spec",
     "run": "rljob.local.run",
 }
 
