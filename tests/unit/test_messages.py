@@ -302,3 +302,16 @@ def test_a_changed_plan_is_read_or_rejected(path: tuple[Any, ...], value: Any, g
         pass
     else:
         assert Plan.from_json(plan.to_json()) == plan
+
+
+# -- the text ------------------------------------------------------------------------------------
+
+
+def test_the_document_names_every_kind_and_every_reason() -> None:
+    document = PATH.with_name("protocol.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in document.splitlines()]
+    assert [row for row in rows if row[1:] and row[1].isdigit() and row[0].isupper()] == [
+        [kind.name, str(int(kind))] for kind in Kind
+    ]
+    named = [row[0].strip("`") for row in rows if row[1:] and row[0].strip("`") in REASONS]
+    assert set(REASONS) <= set(named)

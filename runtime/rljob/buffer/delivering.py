@@ -13,7 +13,7 @@ from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter
 from rljob.buffer.queue import SegmentQueue, Stored
 from rljob.buffer.replay import ReplayStore
 from rljob.plan import Plan, ReplayData
-from rljob.wire.messages import Header, Kind
+from rljob.wire.messages import Header, Kind, Rejected
 from rljob.wire.watermark import Origin, Watermark, numbers
 
 Evicted = Callable[[str, int, int, int], None]
@@ -74,7 +74,10 @@ class Known:
         """Raises Rejected for what a learner would not say."""
         holding = numbers(value.get("holding", []), 3)
         trained = Watermark.from_json(value.get("trained", []))
-        return cls(trained, [(actor, epoch, seq) for actor, epoch, seq in holding])
+        origins = [(actor, epoch, seq) for actor, epoch, seq in holding]
+        if len(set(origins)) != len(origins):
+            raise Rejected("json", "a segment is held twice")
+        return cls(trained, origins)
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class Source:
         for message in self._endpoint.receive():
             try:
                 self._take(message)
-            except (Rejected, KeyError, ValueError, TypeError):
+            except (Rejected, LookupError, ValueError, TypeError, ArithmeticError):
                 self.malformed += 1
 
     def _ask(self) -> None:
@@ -210,7 +210,9 @@ class Source:
         elif header.kind is Kind.STATS:
             self.statistics.append(self._new(_read_statistics(message)))
         elif header.kind in (Kind.SEGMENT, Kind.BATCH) and header.limit >= self._next:
-            if header.kind is Kind.SEGMENT and not self._fits(message):
+            if header.kind is Kind.BATCH:
+                unpack(message.payload)
+            elif not self._fits(message):
                 raise Rejected("layout", "differs from what WELCOME said")
             self._early[header.limit] = message
 
