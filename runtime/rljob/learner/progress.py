@@ -59,9 +59,11 @@ class Progress:
             return "MeanReturnReached"
         if stop.steps is not None and self.steps >= stop.steps:
             return "StepsReached"
-        if stop.duration is not None and self.seconds >= stop.duration.seconds:
-            return "DurationReached"
-        return ""
+        return "DurationReached" if self.out_of_time(stop) else ""
+
+    def out_of_time(self, stop: StopSpec) -> bool:
+        """Whether the time to train is used up; alone true without experience to train on."""
+        return stop.duration is not None and self.seconds >= stop.duration.seconds
 
     def share(self, stop: StopSpec) -> float:
         """How much of the budget is used, in [0, 1]: by steps, else by time, else 0.
