@@ -28,7 +28,7 @@ define install
 	"$(PYTHON)" -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 		-r requirements-bootstrap.lock
-	$(1)/bin/python -m uv pip sync --python $(1)/bin/python --require-hashes $(2)
+	$(1)/bin/python -m uv pip sync --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 	$(1)/bin/python -m uv pip install --python $(1)/bin/python --quiet --offline --no-deps \
 		--no-build-isolation --editable .
 endef

@@ -252,6 +252,18 @@ def test_a_silent_rollout_is_not_waited_for_and_one_that_returns_is_not_lost() -
     assert not bench.told.evictions
 
 
+def test_no_version_is_asked_for_that_is_not_published() -> None:
+    """One that returns brings grants that others have got meanwhile: more than may be ahead."""
+    bench, plan = Bench(max_policy_lag=0), on_policy_plan(segments_per_batch=1)
+    begin(bench, plan, actors=2)
+    bench.now += SILENT_AFTER
+    for actor in (2, 1):
+        bench.say(f"rollout-{actor}", Header(Kind.STATUS, actor=actor, epoch=1), b'{"waiting": 0}')
+        answers = bench.turn()
+    assert [state.outstanding for state in bench.buffer.actors.values()] == [1, 1]
+    assert grant(answers).version == 0
+
+
 @pytest.mark.parametrize("max_lag", range(5))
 @pytest.mark.parametrize(
     ("replicas", "per_batch"), [(1, 1), (1, 3), (2, 2), (3, 2), (4, 4), (4, 1)]

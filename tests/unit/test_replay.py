@@ -225,9 +225,12 @@ def test_a_new_process_goes_on_where_the_old_one_was(
     assert set(where(batch)[:, 0]) == set(range(max(0, count + 1 - SLOTS), count + 1))
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.6])
 @pytest.mark.parametrize("count", [1, SLOTS - 1, SLOTS, SLOTS + 2])
-def test_what_a_killed_process_was_writing_is_never_sampled(tmp_path: Path, count: int) -> None:
-    store, layout, torn = make(0.6, tmp_path / "arena")
+def test_what_a_killed_process_was_writing_is_never_sampled(
+    tmp_path: Path, count: int, exponent: float
+) -> None:
+    store, layout, torn = make(exponent, tmp_path / "arena")
     fill(store, layout, count)
     # The next put, killed before its commit: data of a segment 99 in a slot that holds nothing.
     slot = count % SLOTS
@@ -237,7 +240,7 @@ def test_what_a_killed_process_was_writing_is_never_sampled(tmp_path: Path, coun
         store._fields[name][slot] = array
     arena = Arena.open(tmp_path / "arena")
     assert arena is not None
-    again = ReplayStore(arena, layout, 0.6)
+    again = ReplayStore(arena, layout, exponent)
     lost = max(0, count - SLOTS + 1)
     numbers = set(where(drawn(again.sample(1, 2000, rng, 0.0)))[:, 0])
     assert numbers == set(range(lost, count))
