@@ -67,18 +67,18 @@ def test_a_payload_byte_by_byte() -> None:
 def test_arrays_survive_the_way(arrays: dict[str, np.ndarray]) -> None:
     payload = pack(arrays)
     assert len(payload) % ALIGNMENT == 0
-    read = unpack(memoryview(payload))
+    read = unpack(payload.data)
     assert list(read) == list(arrays)
     assert all(equal(read[name], array) for name, array in arrays.items())
     layout = Layout.of(arrays)
     assert Layout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
-    assert read_layout(memoryview(payload)) == layout
+    assert read_layout(payload.data) == layout
 
 
 def test_views_share_the_payloads_memory() -> None:
     payload = pack({"x": np.zeros(3, np.float32)})
-    unpack(memoryview(payload))["x"][1] = 5
-    assert unpack(memoryview(payload))["x"].tolist() == [0, 5, 0]
+    unpack(payload.data)["x"][1] = 5
+    assert unpack(payload.data)["x"].tolist() == [0, 5, 0]
 
 
 def test_room_behind_the_arrays_belongs_to_the_sender() -> None:
@@ -86,14 +86,14 @@ def test_room_behind_the_arrays_belongs_to_the_sender() -> None:
     payload, views = layout.allocate(extra=16)
     views["x"][:] = 7
     assert len(payload) == layout.size + 16
-    assert layout.matches(memoryview(payload))
+    assert layout.matches(payload.data)
     with pytest.raises(Rejected) as caught:
-        unpack(memoryview(payload))
+        unpack(payload.data)
     assert caught.value.reason == "size"
 
 
 def test_other_byte_orders_are_written_as_little_endian() -> None:
-    read = unpack(memoryview(pack({"x": np.array([1, 2], ">i4")})))
+    read = unpack(pack({"x": np.array([1, 2], ">i4")}).data)
     assert read["x"].dtype == np.dtype("<i4")
     assert read["x"].tolist() == [1, 2]
 
