@@ -1,0 +1,76 @@
+"""The machine that is measured on: what it is, how busy others keep it, what a process holds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+NOISY = 0.15
+"""Cores used by others from which on a figure is marked as noisy."""
+PACKAGES = ("rljob", "torch", "numpy", "gymnasium", "pyzmq", "stable-baselines3")
+
+
+def _busy_seconds() -> float:
+    """CPU time of all processes of the machine since it started."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system = file.readline().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / TICKS
+
+
+def _own_seconds() -> float:
+    """CPU time of this process and of all those below it that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+@dataclass
+class Load:
+    """Cores that others used while something was measured, all of whose processes have ended."""
+
+    _started: float = field(default_factory=time.monotonic)
+    _busy: float = field(default_factory=_busy_seconds)
+    _own: float = field(default_factory=_own_seconds)
+
+    def others(self) -> float:
+        """CPU time of processes that are not below this one, over wall time."""
+        busy, own = _busy_seconds() - self._busy, _own_seconds() - self._own
+        return max(0.0, busy - own) / max(1e-3, time.monotonic() - self._started)
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process now, what it shares with others included."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, all its threads together."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / TICKS
+
+
+def describe() -> dict[str, str]:
+    """What a table of figures needs beside it."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in PACKAGES},
+    }
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

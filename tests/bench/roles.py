@@ -1,0 +1,164 @@
+"""Roles of a job as processes started by hand, for what `rljob run` does not offer: parts of the path."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rljob.wire import keys
+from tests.bench.machine import cpu_seconds, resident_mib
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+"""Seconds after which a measurement counts as hung."""
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""Of every process that is measured: what the benchmarks name is found, libraries use one thread, and
+modules are compiled once, as for a user."""
+
+
+def job(
+    algorithm: dict[str, Any], *, envs: int, seconds: float, seed: int, capacity: int = 1_000_000
+) -> dict[str, Any]:
+    """A job on CartPole that ends after so many seconds of training."""
+    return {
+        "metadata": {"name": "bench"},
+        "spec": {
+            "environment": {"id": "CartPole-v1"},
+            "algorithm": algorithm,
+            "stop": {"duration": f"{seconds}s"},
+            "seed": seed,
+            "rollout": {"replicas": 1, "envsPerReplica": envs},
+            "buffer": {"capacity": capacity},
+        },
+    }
+
+
+@dataclass
+class Roles:
+    """Processes of one job; `ended` once the learner has reached the stop condition."""
+
+    folder: Path
+    transport: str
+    encrypted: bool
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.transport == "ipc":
+            self.buffer, self.learner = (f"ipc://{self.folder}/{n}" for n in ("b", "l"))
+        else:
+            self.buffer, self.learner = (f"tcp://127.0.0.1:{port}" for port in _free_ports())
+        if self.encrypted:
+            keys.mint(self.folder / "keys")
+
+    def start(self, role: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start one role; `prefix` are options of Python, for example of a profiler."""
+        command = [sys.executable, *prefix, "-m", "rljob", "role", role]
+        command += ["--job", str(self.folder / "job.yaml"), "--dir", str(self.folder / role)]
+        command += ["--buffer", self.buffer, "--learner", self.learner]
+        if self.encrypted:
+            command += ["--keys", str(self.folder / "keys")]
+        with (self.folder / f"{role}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT
+            )
+        self.processes[role] = process
+        return process
+
+    def records(self) -> list[dict[str, Any]]:
+        """The whole lines of the learner's `metrics.jsonl`, from the first update on."""
+        path = self.folder / "learner" / "metrics.jsonl"
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return [record for record in map(json.loads, whole) if record["seconds"] > 0]
+
+    def until(self, seconds: float) -> None:
+        """Wait until training has gone on for so long."""
+        deadline = time.monotonic() + PATIENCE
+        while not (records := self.records()) or records[-1]["seconds"] < seconds:
+            self._check(deadline)
+            time.sleep(0.05)
+
+    def stages(self, role: str) -> dict[str, float]:
+        """Seconds that a role has spent in each of its stages, by its own metrics."""
+        log = (self.folder / f"{role}.log").read_text()
+        found = re.search(r"metrics at (http://\S+)", log)
+        assert found, f"{role} did not say where its metrics are: {log}"
+        with urllib.request.urlopen(found[1], timeout=5) as answer:
+            text = answer.read().decode()
+        pattern = rf'rljob_{role}_stage_seconds_total{{stage="(\w+)"}} (\S+)'
+        return {name: float(value) for name, value in re.findall(pattern, text)}
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds that each role has used."""
+        return {name: cpu_seconds(process.pid) for name, process in self.processes.items()}
+
+    def resident(self) -> dict[str, float]:
+        """Resident memory of each role in MiB."""
+        return {name: resident_mib(process.pid) for name, process in self.processes.items()}
+
+    def end(self) -> None:
+        """End what still runs, those that produce first."""
+        for name in ("rollout", "learner", "buffer"):
+            process = self.processes.get(name)
+            if process is not None and process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _check(self, deadline: float) -> None:
+        for name, process in self.processes.items():
+            assert not process.poll(), f"{name} failed: {self._log(name)}"
+        assert time.monotonic() < deadline, f"hung: {[self._log(name) for name in self.processes]}"
+
+    def _log(self, role: str) -> str:
+        return (self.folder / f"{role}.log").read_text()[-2000:]
+
+
+@contextmanager
+def roles(content: dict[str, Any], transport: str = "ipc", encrypted: bool = False) -> Iterator[Roles]:
+    """A folder with the job, in which roles can be started; ended and removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="rljob-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "job.yaml").write_text(yaml.safe_dump(content))
+        made = Roles(folder, transport, encrypted)
+        try:
+            yield made
+        finally:
+            made.end()
+
+
+def _free_ports() -> tuple[int, int]:
+    """A port whose next one is free as well, and another."""
+    for _ in range(100):
+        with socket.socket() as one, socket.socket() as next_, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", 0))
+                next_.bind(("127.0.0.1", one.getsockname()[1] + 1))
+                other.bind(("127.0.0.1", 0))
+            except (OSError, OverflowError):
+                continue
+            return one.getsockname()[1], other.getsockname()[1]
+    raise RuntimeError("no two free ports beside each other")
