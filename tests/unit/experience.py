@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rljob.buffer.core import Buffer, Observer, Outgoing, Settings
+from rljob.buffer.core import Buffer, Outgoing
+from rljob.buffer.store import Observer, Settings
 from rljob.plan import OnPolicyData, Plan, ReplayData
 from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.wire.arrays import ArrayField, Layout

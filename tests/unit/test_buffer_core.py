@@ -505,7 +505,7 @@ def test_a_kill_between_storing_and_recording(
     def kill(*_: Any) -> None:
         raise Killed
 
-    arena = bench.buffer._arena
+    arena = bench.buffer._store.arena
     with monkeypatch.context() as patch:
         target: Any = bench.told if step == "stored" else arena
         patch.setattr(target, step, kill)

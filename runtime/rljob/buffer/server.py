@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from rljob.buffer.core import Buffer, Observer, Outgoing, Settings
+from rljob.buffer.core import Buffer, Outgoing
 from rljob.buffer.delivering import Freshness
+from rljob.buffer.store import Observer, Settings
 from rljob.metrics import BufferMetrics
 from rljob.role import RoleContext
 from rljob.trace import Trace
