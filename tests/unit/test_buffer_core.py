@@ -676,3 +676,12 @@ def test_strict_replay_alternates() -> None:
             done += 1
             bench.pull(done, done + 1, version=done)
     assert order == "iisisisis"
+
+
+def test_a_delivery_that_no_message_can_carry_is_refused_with_the_largest_that_one_can() -> None:
+    plan = replay_plan(batch_size=2_000_000, updates_per_publish=2)
+    with pytest.raises(InputError, match="at most") as caught:
+        Bench(capacity=10**6).hello(plan)
+    assert caught.value.path == "algorithm.config.batchSize"
+    most = int(str(caught.value).split()[-1])
+    Bench(capacity=10**6).hello(replay_plan(batch_size=most, updates_per_publish=2))

@@ -14,7 +14,7 @@ from rljob.buffer.replay import data_bytes
 from rljob.errors import InputError
 from rljob.plan import OnPolicyData, Plan, ReplayData
 from rljob.wire.delivery import Receiver, Verdict
-from rljob.wire.messages import Header, Rejected
+from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
 EPISODE_BYTES = 16
 """One episode record behind a segment's arrays: float64 return, float64 length."""
@@ -203,6 +203,16 @@ def _queue_slots(plan: Plan, data: OnPolicyData, settings: Settings) -> int:
 
 
 def _ring_slots(plan: Plan, data: ReplayData, settings: Settings) -> int:
+    # A transition travels with both its observations: at most twice its share of a segment.
+    transition = 2 * plan.layout.size // plan.steps
+    delivery = data.updates_per_publish * data.batch_size * transition
+    if delivery > MAX_PAYLOAD_BYTES:
+        most = MAX_PAYLOAD_BYTES // (transition * data.updates_per_publish)
+        raise InputError(
+            f"{data.batch_size} transitions of {transition} bytes, {data.updates_per_publish} times "
+            f"in one message, are more than can be sent; at most {most}",
+            path="algorithm.config.batchSize",
+        )
     slots = settings.capacity // plan.steps
     if slots * plan.steps < data.min_size or slots < 2:
         least = max(data.min_size + plan.steps, 2 * plan.steps)

@@ -51,7 +51,9 @@ class Collector:
         self._observation = self._environments.reset(start)
         self._statistics = EpisodeStatistics(self._count)
 
-    def collect(self, segment: Arrays, scalars: Mapping[str, float], between_steps: Idle) -> np.ndarray:
+    def collect(
+        self, segment: Arrays, scalars: Mapping[str, float], between_steps: Idle
+    ) -> np.ndarray:
         """Step `T` times.
 
         Args:
@@ -87,13 +89,11 @@ class Collector:
             segment["reward"][t] = step.reward
             segment["terminated"][t] = step.terminated
             segment["truncated"][t] = step.truncated
-            self._statistics.update(
-                step.reward, step.terminated | step.truncated, segment["valid"][t]
-            )
             between_steps()
         self._observation = observation[self._length].copy()
         self.acting_seconds += acting
         self.environment_seconds += stepping
         check_finite(observation, segment["reward"])
         algorithm.finish(segment)
-        return self._statistics.drain()
+        ended = segment["terminated"] | segment["truncated"]
+        return self._statistics.update(segment["reward"], ended, segment["valid"])

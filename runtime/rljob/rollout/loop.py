@@ -7,7 +7,7 @@ import time
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, OnPolicy
 from rljob.envs import Environments
-from rljob.errors import RunError
+from rljob.errors import InputError, RunError
 from rljob.health import Health
 from rljob.metrics import RolloutMetrics
 from rljob.nets import Engine, build_engine
@@ -20,6 +20,7 @@ from rljob.spaces import Spaces
 from rljob.spec import RLJobSpec
 from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.messages import Rejected
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from rljob.wire.weights import NOTHING, Stamp
@@ -74,7 +75,11 @@ def main(context: RoleContext) -> None:
 
 
 def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
-    """What this job's segments look like and how they are used."""
+    """What this job's segments look like and how they are used.
+
+    Raises:
+        InputError: when one segment is larger than a message may be.
+    """
     data = algorithm.data
     length, envs = data.segment_length, spec.rollout.envs_per_replica
     observation, action = spaces.observation, spaces.action
@@ -98,7 +103,14 @@ def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
             data.priority_exponent,
             data.updates_per_publish,
         )
-    layout = Layout(tuple(ArrayField(*array) for array in arrays))
+    try:
+        layout = Layout(tuple(ArrayField(*array) for array in arrays))
+    except Rejected as error:
+        raise InputError(
+            f"{envs} environments and {length} steps make a segment that cannot be sent: "
+            f"{error.detail}; lower one of them",
+            path="rollout.envsPerReplica",
+        ) from error
     return Plan(layout, use, spaces.to_json())
 
 
