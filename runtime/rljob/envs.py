@@ -249,30 +249,37 @@ class EpisodeStatistics:
     """
 
     def __init__(self, count: int) -> None:
-        self._returns = np.zeros(count, np.float64)
-        self._lengths = np.zeros(count, np.int64)
-        self._finished: list[np.ndarray] = []
+        self._carried = np.zeros((2, count), np.float64)
 
-    def update(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> None:
-        """Count one step.
+    def update(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Count a segment, all of it at once: step by step takes as long as acting does.
 
         Args:
-            reward: `[N]`.
-            ended: bool `[N]`, terminated or truncated.
-            valid: bool `[N]`, `Environments.valid` from *before* the step; False rows are not counted.
-        """
-        np.add(self._returns, reward, out=self._returns, where=valid)
-        np.add(self._lengths, valid, out=self._lengths)
-        if np.count_nonzero(ended):
-            rows = np.flatnonzero(ended & valid)
-            self._finished.append(np.stack((self._returns[rows], self._lengths[rows]), axis=1))
-            self._returns[rows] = 0.0
-            self._lengths[rows] = 0
+            reward: `[T, N]`.
+            ended: bool `[T, N]`, terminated or truncated.
+            valid: bool `[T, N]`, False for rows that only reset; they are not counted.
 
-    def drain(self) -> np.ndarray:
-        """Return and length of the episodes that ended since the last call, float64 `[E, 2]`."""
-        finished, self._finished = self._finished, []
-        return np.concatenate(finished) if finished else np.empty((0, 2), np.float64)
+        Returns:
+            Return and length of the episodes that ended, in that order, float64 `[E, 2]`.
+        """
+        steps, count = reward.shape
+        # Each environment's steps in a row, behind what its episode has so far, before an empty column
+        # in which there is always an episode that goes on.
+        width = steps + 2
+        sums = np.zeros((2, count, width), np.float64)
+        sums[:, :, 0] = self._carried
+        np.copyto(sums[0, :, 1:-1], reward.T, where=valid.T)
+        sums[1, :, 1:-1] = valid.T
+        begins = np.zeros((count, width), np.bool_)
+        begins[:, 0] = True
+        begins[:, 2:] = (ended & valid).T
+        starts = np.flatnonzero(begins)
+        episodes = np.add.reduceat(sums.reshape(2, -1), starts, axis=1)
+        column = starts % width
+        over = np.append(column[1:] > 0, False)
+        self._carried = episodes[:, ~over]
+        finished: np.ndarray = episodes[:, over].T
+        return finished[np.argsort(column[column > 0], kind="stable")]
 
 
 def check_finite(observation: np.ndarray, reward: np.ndarray, first_step: int = 0) -> None:

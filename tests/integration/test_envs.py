@@ -179,35 +179,38 @@ def test_both_ends_at_once_are_both_told() -> None:
     assert segment["truncated"][:, 0].tolist() == [False, True]
 
 
-def test_statistics_count_every_episode_exactly() -> None:
-    envs = Environments(own(Scripted, script="T2 C3 T1 T4 T9"), 3)
+@pytest.mark.parametrize("length", [1, 4, 15])
+def test_statistics_count_every_episode_exactly(length: int) -> None:
+    segment = roll(Environments(own(Scripted, script="T2 C3 T1 T4 T9"), 3), 15)
     statistics = EpisodeStatistics(3)
-    action = np.zeros(3, np.int64)
-    envs.reset()
-    drained = []
-    for _ in range(15):
-        valid = envs.valid
-        step = envs.step(action)
-        # A reward on a row that only resets is no part of an episode.
-        statistics.update(np.where(valid, step.reward, 100), step.ended, valid)
-        drained.append(statistics.drain())
-    episodes = np.concatenate(drained)
-    assert episodes.dtype == np.float64
-    assert [len(each) for each in drained] == [0, 3, 0, 0, 0, 3, 0, 3, 0, 0, 0, 0, 3, 0, 0]
+    # A reward on a row that only resets is no part of an episode.
+    reward = np.where(segment["valid"], segment["reward"], 100)
+    ended = segment["terminated"] | segment["truncated"]
+    counted = [
+        statistics.update(*(each[at : at + length] for each in (reward, ended, segment["valid"])))
+        for at in range(0, 15, length)
+    ]
+    assert all(each.dtype == np.float64 for each in counted)
+    ends = [0, 3, 0, 0, 0, 3, 0, 3, 0, 0, 0, 0, 3, 0, 0]
+    assert [len(each) for each in counted] == [
+        sum(ends[at : at + length]) for at in range(0, 15, length)
+    ]
     expected = [(0.75, 2), (1.5, 3), (0.25, 1), (2.5, 4)]
-    np.testing.assert_array_equal(episodes, np.repeat(expected, 3, axis=0))
+    np.testing.assert_array_equal(np.concatenate(counted), np.repeat(expected, 3, axis=0))
 
 
 def test_statistics_keep_environments_apart_and_add_in_float64() -> None:
-    statistics = EpisodeStatistics(2)
     small, large = np.float32(1e-3), np.float32(1e6)
-    everywhere = np.ones(2, np.bool_)
-    for step in range(5):
-        ended = np.array([step == 4, step == 2])
-        statistics.update(np.array([large if step == 0 else small, 1.0]), ended, everywhere)
-    episodes = statistics.drain()
+    reward = np.full((5, 2), (small, 1.0), np.float32)
+    reward[0, 0] = large
+    ended = np.zeros((5, 2), np.bool_)
+    ended[4, 0] = ended[2, 1] = True
+    statistics = EpisodeStatistics(2)
+    # In the order in which they ended, which is not that of the environments.
+    episodes = statistics.update(reward, ended, np.ones((5, 2), np.bool_))
     np.testing.assert_array_equal(episodes, [(3.0, 3), (float(large) + 4 * float(small), 5)])
-    assert statistics.drain().shape == (0, 2)
+    ended[:] = False
+    assert statistics.update(reward, ended, np.ones((5, 2), np.bool_)).shape == (0, 2)
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
