@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from rljob.wire import keys
+from rljob.wire.mint import mint
 from tests.bench.machine import cpu_seconds, resident_mib
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ class Roles:
         else:
             self.buffer, self.learner = (f"tcp://127.0.0.1:{port}" for port in _free_ports())
         if self.encrypted:
-            keys.mint(self.folder / "keys")
+            mint(self.folder / "keys")
 
     def start(self, role: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """Start one role; `prefix` are options of Python, for example of a profiler."""
@@ -138,7 +138,9 @@ class Roles:
 
 
 @contextmanager
-def roles(content: dict[str, Any], transport: str = "ipc", encrypted: bool = False) -> Iterator[Roles]:
+def roles(
+    content: dict[str, Any], transport: str = "ipc", encrypted: bool = False
+) -> Iterator[Roles]:
     """A folder with the job, in which roles can be started; ended and removed at the end."""
     with tempfile.TemporaryDirectory(prefix="rljob-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

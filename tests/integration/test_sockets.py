@@ -16,8 +16,9 @@ import zmq.auth.thread
 
 from rljob.errors import InputError, RunError
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.keys import ALLOWED, ROLES, Keys, mint, read
+from rljob.wire.keys import ALLOWED, ROLES, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Kind
+from rljob.wire.mint import mint
 from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
 
 JOB = 77

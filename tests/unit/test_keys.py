@@ -9,7 +9,8 @@ import pytest
 import zmq
 
 from rljob.errors import InputError
-from rljob.wire.keys import ALLOWED, ROLES, mint, read
+from rljob.wire.keys import ALLOWED, ROLES, read
+from rljob.wire.mint import mint
 
 
 @pytest.fixture(scope="module")

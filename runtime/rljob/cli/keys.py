@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Mint a pair for each role."""
-    from rljob.wire.keys import mint
+    from rljob.wire.mint import mint
 
     mint(arguments.folder)
     print(f"keys of rollout, buffer, learner and evaluator are in {arguments.folder}")

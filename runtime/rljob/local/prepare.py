@@ -18,7 +18,7 @@ from rljob.errors import InputError, RunError
 from rljob.local.folder import CODE, JOB, RESULT, RunFolder
 from rljob.nets import resolve_network
 from rljob.spec import RLJob, StopSpec
-from rljob.wire import keys
+from rljob.wire.mint import mint
 
 Transport = Literal["ipc", "tcp"]
 FULL_WINDOW = 100
@@ -115,7 +115,7 @@ def wire(request: Request, scratch: Path, folder: Path) -> Wiring:
         addresses = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{other}"
         # Secrets: they are gone with the run.
         minted = scratch / "keys"
-        keys.mint(minted)
+        mint(minted)
     trace = request.trace.resolve() if request.trace is not None else None
     return Wiring(*addresses, scratch, path, minted, trace, request.resume)
 

@@ -5,6 +5,6 @@ arrays     the payload: arrays behind an offset table pure
 delivery   credit, acknowledgement, de-duplication   pure
 weights    newest-only transfer of policy versions   pure
 endpoints  names of sockets for ipc and tcp          pure
-keys       CURVE key files
+keys, mint CURVE key files
 sockets    the only module that imports zmq
 """

@@ -52,9 +52,7 @@ class Sender:
         """Take a grant; returns the seqs that it newly acknowledges, which may be forgotten."""
         self.limit = max(self.limit, limit)
         done = [
-            seq
-            for seq in self._unacked
-            if seq < ack or (seq > ack and bits >> (seq - ack - 1) & 1)
+            seq for seq in self._unacked if seq < ack or (seq > ack and bits >> (seq - ack - 1) & 1)
         ]
         for seq in done:
             del self._unacked[seq]

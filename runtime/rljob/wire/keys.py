@@ -8,7 +8,6 @@ Who may speak to which socket is in `ALLOWED`; the rest is refused by the socket
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,23 +37,6 @@ class Keys:
         return frozenset(self.others[role] for role in ALLOWED[socket])
 
 
-def mint(folder: Path) -> None:
-    """Write a new pair for each role; raises InputError when the folder holds keys already."""
-    from rljob.wire.sockets import new_keypair
-
-    names = [f"{role}.{part}" for role in ROLES for part in ("public", "secret")]
-    if any((folder / name).exists() for name in names):
-        raise InputError(f"{folder} holds keys already; choose an empty folder")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for role in ROLES:
-            public, secret = new_keypair()
-            _write(folder / f"{role}.public", public, 0o444)
-            _write(folder / f"{role}.secret", secret, 0o400)
-    except OSError as error:
-        raise InputError(f"cannot write keys to {folder}: {error.strerror}") from error
-
-
 def read(folder: Path, role: str) -> Keys:
     """Read what one role needs; raises InputError naming the file that is missing or wrong."""
     return Keys(
@@ -62,12 +44,6 @@ def read(folder: Path, role: str) -> Keys:
         _read(folder / f"{role}.secret"),
         {other: _read(folder / f"{other}.public") for other in ROLES},
     )
-
-
-def _write(path: Path, key: bytes, mode: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(key + b"\n")
 
 
 def _read(path: Path) -> bytes:

@@ -53,7 +53,9 @@ class Wire:
         rejected: called with sender and reason of every message that is dropped as malformed.
     """
 
-    def __init__(self, job: int, keys: Keys | None, rejected: Callable[[Client, str], None]) -> None:
+    def __init__(
+        self, job: int, keys: Keys | None, rejected: Callable[[Client, str], None]
+    ) -> None:
         self.job = job
         self._keys = keys
         self._rejected = rejected

@@ -29,7 +29,9 @@ class Subscription:
         newest = None
         for message in self._endpoint.receive():
             if message.header.kind is Kind.CHUNK:
-                newest = self._client.arrived(_chunk(message.header, message.payload), now) or newest
+                newest = (
+                    self._client.arrived(_chunk(message.header, message.payload), now) or newest
+                )
         want = self._client.due(now)
         if want is not None and not self._endpoint.send(b"", _want(want)):
             self._client.unsent()
@@ -56,9 +58,7 @@ def read_want(header: Header) -> Want:
 def chunk_header(chunk: Chunk) -> Header:
     """The header of a CHUNK."""
     lineage, version = chunk.stamp
-    return Header(
-        Kind.CHUNK, lineage=lineage, version=version, seq=chunk.offset, limit=chunk.total
-    )
+    return Header(Kind.CHUNK, lineage=lineage, version=version, seq=chunk.offset, limit=chunk.total)
 
 
 def _chunk(header: Header, payload: memoryview) -> Chunk:

@@ -73,7 +73,9 @@ class WeightServer:
         self.newest = published
         waiting, self._waiting = self._waiting, set()
         return [
-            (client, chunk) for client in sorted(waiting) for chunk in self._start(client, published)
+            (client, chunk)
+            for client in sorted(waiting)
+            for chunk in self._start(client, published)
         ]
 
     def wanted(self, client: bytes, want: Want) -> list[Chunk]:
