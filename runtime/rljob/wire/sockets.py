@@ -21,8 +21,9 @@ from rljob.wire.endpoints import is_private
 from rljob.wire.keys import Keys
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected, decode
 
-ZERO_COPY_BYTES = 64 * 1024
-"""Payloads of at least this size are sent without a copy; below, the bookkeeping costs more."""
+ZERO_COPY_BYTES = 1024 * 1024
+"""Payloads of at least this size are sent without a copy. Below, it costs more to be told when zmq is
+done with the memory: that comes from a thread of pyzmq's, which competes for the interpreter."""
 LINGER_MS = 500
 
 Client = bytes
