@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ ALIGNMENT = 64
 MAX_FIELDS = 64
 MAX_DIMENSIONS = 6
 NAME_BYTES = 24
+KNOWN_LAYOUTS = 256
+"""Layouts that are kept, so that the table of a message that comes again is not worked out again."""
 
 _TABLE = struct.Struct("<II")
 _ENTRY = struct.Struct(f"<{NAME_BYTES}sBBHIQ{MAX_DIMENSIONS}I")
@@ -89,9 +91,7 @@ class Layout:
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Layout:
         """The layout of given arrays, in their order."""
-        return cls(
-            tuple(ArrayField(name, a.dtype.name, tuple(a.shape)) for name, a in arrays.items())
-        )
+        return _layout_of(tuple((name, a.dtype, a.shape) for name, a in arrays.items()))
 
     @cached_property
     def _placed(self) -> tuple[tuple[int, ...], int]:
@@ -170,6 +170,11 @@ def _field_from_json(item: Any) -> ArrayField:
     raise Rejected("table", f"{str(item)[:80]} is not [name, dtype, shape]")
 
 
+@lru_cache(maxsize=KNOWN_LAYOUTS)
+def _layout_of(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> Layout:
+    return Layout(tuple(ArrayField(name, dtype.name, shape) for name, dtype, shape in arrays))
+
+
 def pack(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """A payload that holds copies of the arrays: uint8 `[size]`."""
     payload, views = Layout.of(arrays).allocate()
@@ -198,13 +203,22 @@ def read_layout(payload: memoryview) -> Layout:
     count, _ = _TABLE.unpack_from(payload)
     if not 0 < count <= MAX_FIELDS or len(payload) < _TABLE.size + count * _ENTRY.size:
         raise Rejected("table", f"{count} fields in {len(payload)} bytes")
-    layout = Layout(tuple(_read_entries(payload, count)))
-    if not layout.matches(payload):
+    layout = _layout_in(bytes(payload[: _aligned(_TABLE.size + count * _ENTRY.size)]))
+    if len(payload) < layout.size:
+        raise Rejected("table", f"{layout.size} bytes are described, {len(payload)} are there")
+    return layout
+
+
+@lru_cache(maxsize=KNOWN_LAYOUTS)
+def _layout_in(table: bytes) -> Layout:
+    count, _ = _TABLE.unpack_from(table)
+    layout = Layout(tuple(_read_entries(table, count)))
+    if layout.table != table:
         raise Rejected("table", "offsets, sizes or padding differ from the specification")
     return layout
 
 
-def _read_entries(payload: memoryview, count: int) -> Iterable[ArrayField]:
+def _read_entries(payload: bytes, count: int) -> Iterable[ArrayField]:
     for index in range(count):
         name, code, ndim, _, _, _, *shape = _ENTRY.unpack_from(
             payload, _TABLE.size + index * _ENTRY.size
