@@ -89,3 +89,25 @@ def judge(folder: Path, least: int) -> Judgement:
         unreadable=unreadable,
         least=least,
     )
+
+
+def vanished(folder: Path, held: int) -> list[Origin]:
+    """Segments of an on-policy job that were stored and then neither trained on nor evicted.
+
+    Args:
+        held: how many the buffer may still have had when it was ended: the last that were stored.
+    """
+    stored: list[Origin] = []
+    settled: set[Origin] = set()
+    # One life of the buffer ends before the next begins, so their last lines order them.
+    for path in sorted(folder.glob("*.trace"), key=lambda path: path.stat().st_mtime_ns):
+        for line in path.read_text(encoding="ascii").splitlines():
+            found = _LINE.fullmatch(line)
+            if found is None:
+                continue
+            origin = int(found[2]), int(found[3]), int(found[4])
+            if found[1] in ("stored", "recovered"):
+                stored.append(origin)
+            elif found[1] in ("consumed", "evicted"):
+                settled.add(origin)
+    return [origin for origin in stored[: max(0, len(stored) - held)] if origin not in settled]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rljob.trace import Trace
-from tests.oracle import judge
+from tests.oracle import judge, vanished
 
 
 def write(folder: Path, name: str, *lines: str) -> None:
@@ -82,3 +82,10 @@ def test_it_reads_what_the_processes_write(tmp_path: Path) -> None:
     Trace(tmp_path, "rollout-0").event("acked", 2**64 - 1, 5, 0)
     judgement = judge(tmp_path, least=1)
     assert (judgement.verdict, judgement.operations) == ("valid", 1)
+
+
+def test_what_was_stored_and_never_came_out_has_vanished(tmp_path: Path) -> None:
+    write(tmp_path, "buffer-0.2", *(f"stored 1 1 {seq}" for seq in range(6)), "evicted 1 1 1")
+    write(tmp_path, "learner-0.3", "consumed 1 1 0", "consumed 1 1 3")
+    assert vanished(tmp_path, held=2) == [(1, 1, 2)]
+    assert vanished(tmp_path, held=4) == []
