@@ -21,6 +21,8 @@ METRICS = "metrics.jsonl"
 RESULT = "result.json"
 REPORT_EVERY = 0.25
 """Seconds between two lines of `metrics.jsonl`; later in a run ten times as long."""
+SHORTEST = 0.1
+"""Seconds below which a rate says nothing: the line before stands for it."""
 RECENT_UPDATES = 200
 PACKAGES = ("rljob", "torch", "gymnasium", "numpy")
 
@@ -36,7 +38,8 @@ class Reporter:
         self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
         self._values: dict[str, float] = {}
         self._numbers: dict[str, float] = {}
-        self._before = (0.0, 0, 0)
+        self._before = (0, 0)
+        self._rates = (0.0, 0.0, 0.0)
         self._waited = 0.0
         self._started = self._last = time.monotonic()
 
@@ -64,8 +67,14 @@ class Reporter:
 
     def write(self, now: float, progress: Progress, version: int, saved: Any) -> dict[str, Any]:
         """Write a line; returns it."""
-        elapsed = max(1e-9, now - self._last)
-        _, steps, updates = self._before
+        elapsed = now - self._last
+        steps, updates = self._before
+        if elapsed >= SHORTEST:
+            self._rates = (
+                round((progress.steps - steps) / elapsed, 1),
+                round((progress.updates - updates) / elapsed, 1),
+                round(min(1.0, self._waited / elapsed), 4),
+            )
         lags = np.array(self._lags or [0])
         numbers = self._numbers
         record = {
@@ -76,8 +85,8 @@ class Reporter:
             "updates": progress.updates,
             "meanReturn": progress.mean_return,
             "bestReturn": progress.best_return,
-            "stepsPerSecond": round((progress.steps - steps) / elapsed, 1),
-            "updatesPerSecond": round((progress.updates - updates) / elapsed, 1),
+            "stepsPerSecond": self._rates[0],
+            "updatesPerSecond": self._rates[1],
             "policyVersion": version,
             "lagP50": int(np.percentile(lags, 50)),
             "lagP95": int(np.percentile(lags, 95)),
@@ -85,7 +94,7 @@ class Reporter:
             "bufferFill": round(numbers.get("fill", 0.0), 4),
             "rolloutsReady": int(numbers.get("rollouts", 0)),
             "rolloutsWaiting": round(numbers.get("rollouts_waiting", 0.0), 4),
-            "learnerWaiting": round(min(1.0, self._waited / elapsed), 4),
+            "learnerWaiting": self._rates[2],
             "evicted": int(numbers.get("evicted", 0)),
             "duplicates": int(numbers.get("duplicates", 0)),
             "checkpoint": saved,
@@ -93,7 +102,7 @@ class Reporter:
         }
         self._file.write(json.dumps(_finite(record)) + "\n")
         self._expose(progress, version)
-        self._before, self._waited, self._last = (now, progress.steps, progress.updates), 0.0, now
+        self._before, self._waited, self._last = (progress.steps, progress.updates), 0.0, now
         return record
 
     def close(self) -> None:
@@ -106,7 +115,7 @@ class Reporter:
             lag_bound: versions that experience may be behind; None where nothing bounds it.
         """
         self._lag_bound = lag_bound
-        self._before = (0.0, progress.steps, progress.updates)
+        self._before = (progress.steps, progress.updates)
         self._started = self._last = time.monotonic()
 
     def _expose(self, progress: Progress, version: int) -> None:
