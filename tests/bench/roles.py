@@ -69,19 +69,23 @@ class Roles:
         if self.encrypted:
             mint(self.folder / "keys")
 
-    def start(self, role: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """Start one role; `prefix` are options of Python, for example of a profiler."""
-        command = [sys.executable, *prefix, "-m", "rljob", "role", role]
-        command += ["--job", str(self.folder / "job.yaml"), "--dir", str(self.folder / role)]
-        command += ["--buffer", self.buffer, "--learner", self.learner]
+    def arguments(self, role: str, index: int = 0) -> list[str]:
+        """The command line after `rljob`."""
+        arguments = ["role", role, "--index", str(index), "--dir", str(self.folder / role)]
+        arguments += ["--job", str(self.folder / "job.yaml")]
+        arguments += ["--buffer", self.buffer, "--learner", self.learner]
         if self.encrypted:
-            command += ["--keys", str(self.folder / "keys")]
-        with (self.folder / f"{role}.log").open("wb") as log:
-            process = subprocess.Popen(
+            arguments += ["--keys", str(self.folder / "keys")]
+        return arguments
+
+    def start(self, role: str, index: int = 0, prefix: tuple[str, ...] = ()) -> None:
+        """Start one replica; `prefix` are options of Python, for example of a profiler."""
+        name = role if index == 0 else f"{role}-{index}"
+        command = [sys.executable, *prefix, "-m", "rljob", *self.arguments(role, index)]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT
             )
-        self.processes[role] = process
-        return process
 
     def records(self) -> list[dict[str, Any]]:
         """The whole lines of the learner's `metrics.jsonl`, from the first update on."""
@@ -90,10 +94,10 @@ class Roles:
         whole = text[: text.rfind("\n") + 1].splitlines()
         return [record for record in map(json.loads, whole) if record["seconds"] > 0]
 
-    def until(self, seconds: float) -> None:
-        """Wait until training has gone on for so long."""
+    def until(self, least: float, what: str = "seconds") -> None:
+        """Wait until training has gone on for so long, or until another of its counts is so high."""
         deadline = time.monotonic() + PATIENCE
-        while not (records := self.records()) or records[-1]["seconds"] < seconds:
+        while not (records := self.records()) or records[-1][what] < least:
             self._check(deadline)
             time.sleep(0.05)
 
@@ -116,11 +120,10 @@ class Roles:
         return {name: resident_mib(process.pid) for name, process in self.processes.items()}
 
     def end(self) -> None:
-        """End what still runs, those that produce first."""
-        for name in ("rollout", "learner", "buffer"):
-            process = self.processes.get(name)
-            if process is not None and process.poll() is None:
-                process.terminate()
+        """End what still runs: rollouts, learner, buffer."""
+        for name in sorted(self.processes, reverse=True):
+            if self.processes[name].poll() is None:
+                self.processes[name].terminate()
         for process in self.processes.values():
             try:
                 process.wait(10)
