@@ -125,6 +125,11 @@ class RLJobSpec(Section):
             raise invalid.refuse(problems)
         return self
 
+    @property
+    def saves_replay(self) -> bool:
+        """Whether a checkpoint has the buffer's content with it: a strict run that goes on needs it."""
+        return self.checkpoint.replay or self.strict
+
 
 class RLJob(Section):
     """A reinforcement-learning training job."""

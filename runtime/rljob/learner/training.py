@@ -211,8 +211,7 @@ class Training:
 
     def _save_replay(self) -> dict[str, str]:
         """Have the buffer save its content, when the job wants that; what HELLO needs to go back."""
-        wanted = self._spec.checkpoint.replay or self._spec.strict
-        if not wanted or not isinstance(self._algorithm.data, Replay):
+        if not self._spec.saves_replay or not isinstance(self._algorithm.data, Replay):
             return {}
         name = f"{self._version:012d}"
         self._source.request_snapshot(name, self._spec.checkpoint.keep)

@@ -118,7 +118,7 @@ def _launch(
         if on_progress is not None:
             on_progress(Progress.from_json(record, restarts, roles))
 
-    kept = job.spec.checkpoint.replay
+    kept = job.spec.saves_replay
     buffer = folder.path / BUFFER
     if not kept:
         spawner.remove_at_end(buffer)

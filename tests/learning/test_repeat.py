@@ -1,0 +1,162 @@
+"""`strict: true`: the same seed makes the same weights, whatever happens to the run on its way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import rljob
+from rljob.learner.training import STRICT_BOUNDARY
+
+pytestmark = pytest.mark.timeout(300)
+PATIENCE = 120.0
+"""Seconds until what a test waits for counts as hung."""
+# PPO with every state that a checkpoint has to hold: random numbers of the minibatches, schedule,
+# running means. DQN: target network, priorities, the replay's content and the state of its sampling.
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "PPO": {
+        "rolloutLength": 32,
+        "learningRateSchedule": "linear",
+        "normaliseObservations": True,
+        "normaliseRewards": True,
+    },
+    "DQN": {
+        "minSize": 500,
+        "epsilonSteps": 4000,
+        "targetUpdateInterval": 30,
+        "replay": "prioritised",
+    },
+}
+VERSIONS = 300
+"""At the end of each run: its steps are set so that there are about as many."""
+STEPS = {"PPO": VERSIONS * 32 * 8, "DQN": 500 + VERSIONS * 64}
+
+
+def job(algorithm: str, seed: int = 5) -> dict[str, Any]:
+    spec = {
+        "environment": {"id": "CartPole-v1"},
+        "algorithm": {"name": algorithm, "config": ALGORITHMS[algorithm]},
+        "stop": {"steps": STEPS[algorithm]},
+        "seed": seed,
+        "strict": True,
+        "rollout": {"replicas": 1, "envsPerReplica": 8},
+    }
+    return {"metadata": {"name": "strict"}, "spec": spec}
+
+
+def policy(folder: Path) -> bytes:
+    """What a finished run has learned."""
+    return (folder / "checkpoints" / "latest" / "policy.safetensors").read_bytes()
+
+
+def counters(folder: Path) -> dict[str, Any]:
+    """What a run says at its end, without its times."""
+    result = json.loads((folder / "result.json").read_text())
+    names = ("outcome", "reason", "meanReturn", "steps", "episodes", "updates", "policyVersion")
+    return {name: result[name] for name in names}
+
+
+@contextmanager
+def running(
+    content: dict[str, Any], folder: Path, *options: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`rljob run` as a process; what is left of it at the end is killed."""
+    file = folder.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "rljob", "run", str(file), "--plain", "--dir", str(folder)]
+    with output(folder).open("wb") as file:
+        process = subprocess.Popen(
+            [*command, *options], cwd=folder.parent, stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def output(folder: Path) -> Path:
+    """Where the newest command for this run's folder said what it had to say."""
+    return folder.with_suffix(".out")
+
+
+def version(folder: Path, since: float) -> int:
+    """The newest policy version that was reported after a Unix time; 0 before there is one."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return max((int(r["policyVersion"]) for r in records if r["time"] > since), default=0)
+
+
+def interrupt(content: dict[str, Any], folder: Path, at: int, *options: str) -> int:
+    """Train beyond a policy version, then SIGTERM; returns the version of the checkpoint left."""
+    started, deadline = time.time(), time.monotonic() + PATIENCE
+    with running(content, folder, *options) as process:
+        while version(folder, started) < at:
+            assert process.poll() is None, output(folder).read_text()
+            assert time.monotonic() < deadline, f"version {at} did not come"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM, output(folder).read_text()
+    saved = json.loads((folder / "checkpoints" / "latest" / "manifest.json").read_text())
+    return int(saved["policyVersion"])
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def uninterrupted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """An algorithm, and the folder of its run from the beginning to the end."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    result = rljob.run(job(request.param), dir=folder)
+    assert result.outcome == "Complete"
+    assert result.policy_version >= VERSIONS * 0.9
+    return request.param, folder
+
+
+def test_the_same_seed_makes_the_same_weights(
+    uninterrupted: tuple[str, Path], tmp_path: Path
+) -> None:
+    algorithm, folder = uninterrupted
+
+    rljob.run(job(algorithm), dir=tmp_path / "again")
+
+    assert counters(tmp_path / "again") == counters(folder)
+    assert policy(tmp_path / "again") == policy(folder)
+
+
+def test_another_seed_makes_other_weights(uninterrupted: tuple[str, Path], tmp_path: Path) -> None:
+    algorithm, folder = uninterrupted
+
+    rljob.run(job(algorithm, seed=6), dir=tmp_path / "other")
+
+    assert policy(tmp_path / "other") != policy(folder)
+
+
+def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
+    uninterrupted: tuple[str, Path], tmp_path: Path
+) -> None:
+    algorithm, folder = uninterrupted
+    content, resumed = job(algorithm), tmp_path / "run"
+
+    first = interrupt(content, resumed, VERSIONS // 5)
+    second = interrupt(content, resumed, first + VERSIONS // 5, "--resume")
+    with running(content, resumed, "--resume") as process:
+        assert process.wait(PATIENCE) == 0, output(resumed).read_text()
+
+    # Else nothing was interrupted, or nothing went on from where it was.
+    assert 0 < first < second < counters(folder)["policyVersion"]
+    assert first % STRICT_BOUNDARY == second % STRICT_BOUNDARY == 0
+    assert counters(resumed) == counters(folder)
+    assert policy(resumed) == policy(folder)

@@ -1,0 +1,123 @@
+"""The examples as they are learn what they promise, on every seed, with their roles as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rljob
+from rljob.evaluator.play import evaluate_run
+
+pytestmark = pytest.mark.timeout(300)
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SEEDS = (1, 2, 3)
+# What the task calls solved. It stands here and not only in the examples, whose stop condition it is.
+PPO = {"cartpole-ppo": 475.0, "acrobot-ppo": -110.0, "pendulum-ppo": -300.0}
+
+
+def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:
+    """Run an example in `folder`; it ends by itself, at the latest after its `stop.steps`."""
+    result = rljob.run(EXAMPLES / f"{name}.yaml", dir=folder, seed=seed, overrides=overrides)
+    assert (result.outcome, result.restarts) == ("Complete", 0)
+    assert result.seed == seed
+    return result
+
+
+def mean_return(result: rljob.Result) -> float:
+    """Of the last 100 training episodes: fewer would prove nothing."""
+    assert result.episodes >= 100
+    assert result.mean_return is not None
+    return result.mean_return
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", PPO)
+def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
+    result = train(name, tmp_path / "run", seed)
+
+    assert result.reason == "MeanReturnReached"
+    assert mean_return(result) >= PPO[name]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_final_policy_of_dqn_balances_greedily(seed: int, tmp_path: Path) -> None:
+    result = train("cartpole-dqn", tmp_path / "run", seed)
+
+    # Its episodes are drawn anew here: those of the run's own evaluation are not the only ones.
+    evaluation = evaluate_run(result.folder, 20, seed=seed)
+    assert evaluation.episodes == 20
+    assert evaluation.mean >= 475
+    assert result.evaluation is not None
+    assert result.evaluation.mean >= 475
+
+
+def test_prioritised_replay_learns_as_well(tmp_path: Path) -> None:
+    result = train("cartpole-dqn", tmp_path / "run", 1, "algorithm.config.replay=prioritised")
+
+    assert evaluate_run(result.folder, 20, seed=1).mean >= 475
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ppo_learns_with_normalised_observations(seed: int, tmp_path: Path) -> None:
+    normalise = "algorithm.config.normaliseObservations=true"
+
+    result = train("pendulum-ppo", tmp_path / "run", seed, normalise)
+
+    assert mean_return(result) >= PPO["pendulum-ppo"]
+    # What it saw is part of the policy: acting alone, it normalises as it did in training.
+    assert evaluate_run(result.folder, 20, seed=seed).mean >= PPO["pendulum-ppo"]
+
+
+# Experience that is older, comes from elsewhere, or in other portions, teaches the same.
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("rollout.replicas=1",),
+        ("rollout.replicas=4",),
+        ("rollout.envsPerReplica=16", "algorithm.config.rolloutLength=64"),
+        ("rollout.replicas=1", "rollout.envsPerReplica=64"),
+        ("buffer.maxPolicyLag=0",),
+        ("buffer.maxPolicyLag=4",),
+    ],
+    ids=lambda overrides: ",".join(overrides),
+)
+def test_ppo_learns_at_every_scale(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    result = train("cartpole-ppo", tmp_path / "run", 1, *overrides)
+
+    assert mean_return(result) >= PPO["cartpole-ppo"]
+
+
+def custom_example(*command: str, folder: Path) -> str:
+    """Run a command beside the custom example's files; what it printed."""
+    for file in (EXAMPLES / "custom").iterdir():
+        if file.is_file():
+            (folder / file.name).write_bytes(file.read_bytes())
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    # As the command does, -P leaves the working folder out of the paths.
+    [(sys.executable, "-P", "-m", "rljob", "run", "job.yaml"), (sys.executable, "run.py")],
+    ids=["yaml", "python"],
+)
+def test_own_environment_network_and_algorithm_learn(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    custom_example(*command, folder=tmp_path)
+
+    (folder,) = (tmp_path / "runs").glob("custom-*")
+    values = json.loads((folder / "result.json").read_text())
+    result = rljob.Result.from_json(values, folder)
+    assert (result.outcome, result.reason) == ("Complete", "MeanReturnReached")
+    assert mean_return(result) >= -20
