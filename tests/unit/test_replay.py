@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def make(
 ) -> tuple[ReplayStore, Layout, Arena]:
     extra = {"next_row": "int32"} if next_row else {}
     layout = make_layout(LENGTH, ENVS, n_step_return="float32", **extra)
-    arena = Arena.create(path, {}, SLOTS, data_bytes(layout, SLOTS))
+    arena = Arena.create(path, {}, SLOTS, data_bytes(layout, SLOTS, exponent))
     return ReplayStore(arena, layout, exponent), layout, arena
 
 
@@ -223,6 +224,29 @@ def test_a_new_process_goes_on_where_the_old_one_was(
     fill(again, layout, 1, first=count)
     batch = drawn(again.sample(1, 1000, np.random.default_rng(0), 0.0))
     assert set(where(batch)[:, 0]) == set(range(max(0, count + 1 - SLOTS), count + 1))
+
+
+def test_a_new_process_draws_as_the_old_one_would_have(tmp_path: Path) -> None:
+    store, layout, _ = make(0.6, tmp_path / "arena")
+    rng = np.random.default_rng(0)
+    fill(store, layout, SLOTS + 1)
+    batch = drawn(store.sample(1, 200, rng, 0.0))
+    store.reprioritise(batch["key"], rng.random(200) * 9)
+    fill(store, layout, 1, first=SLOTS + 1)
+    # A copy, as of a checkpoint: both go on alone.
+    shutil.copyfile(tmp_path / "arena", tmp_path / "copy")
+    arena = Arena.open(tmp_path / "copy")
+    assert arena is not None
+    again = ReplayStore(arena, layout, 0.6)
+    # The next segments enter with the highest priority so far, which is not theirs to forget.
+    for one in (store, again):
+        fill(one, layout, 1, first=SLOTS + 2)
+    first, second = (
+        drawn(one.sample(2, 500, np.random.default_rng(1), 0.0)) for one in (store, again)
+    )
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], name)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.6])

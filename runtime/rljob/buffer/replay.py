@@ -12,11 +12,14 @@ from rljob.wire.arrays import ArrayField, Layout
 
 NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row"})
 """Fields of a segment that a batch does not carry as they are."""
+_FLOAT = 8
 
 
-def data_bytes(layout: Layout, slots: int) -> int:
-    """Bytes of arena that `slots` segments of a layout need."""
-    return slots * sum(_padded(field) for field in layout.fields)
+def data_bytes(layout: Layout, slots: int, priority_exponent: float) -> int:
+    """Bytes of arena that `slots` segments of a layout need, with their priorities if any."""
+    fields = slots * sum(_padded(field) for field in layout.fields)
+    rows = slots * next(f.shape[0] * f.shape[1] for f in layout.fields if f.name == "reward")
+    return fields + (_FLOAT * (rows + 1) if priority_exponent else 0)
 
 
 def _padded(field: ArrayField) -> int:
@@ -42,7 +45,7 @@ class ReplayStore:
     """The ring. Each field is one array over all slots, so that a batch is one `take` a field.
 
     Args:
-        arena: with `data_bytes(layout, slots)` of data; what it holds already can be sampled.
+        arena: with `data_bytes(...)` of data; what it holds already can be sampled.
         layout: of one segment, see `rljob.algorithms.base`; `next_row` is optional.
         priority_exponent: 0 for uniform sampling.
     """
@@ -68,7 +71,12 @@ class ReplayStore:
         }
         self._exponent = priority_exponent
         self._tree = SumTree(self._slots * self._rows) if priority_exponent else None
-        self._top_priority = 1.0
+        if self._tree is not None:
+            # In the arena as well: whoever goes on with it draws as its writer would have.
+            end = at + _FLOAT * self._slots * self._rows
+            self._leaves = arena.data[at:end].view(np.float64)
+            self._top = arena.data[end : end + _FLOAT].view(np.float64)
+            self._top[0] = max(self._top[0], 1.0)
         self._batch: tuple[tuple[int, int], Layout] | None = None
         self._held = 0
         # Slots are filled from 0 on, so those in use are always the first ones.
@@ -109,6 +117,8 @@ class ReplayStore:
         self._arena.begin(slot)
         for name, array in arrays.items():
             self._fields[name][slot] = array
+        if self._tree is not None:
+            self._leaves[self._range(slot)] = self._top[0] ** self._exponent
         self._arena.commit(slot, origin, stamp, now)
         self._admit(slot)
         self._next = (slot + 1) % self._slots
@@ -119,8 +129,11 @@ class ReplayStore:
         self._held += int(np.count_nonzero(valid))
         self._used = max(self._used, slot + 1)
         if self._tree is not None:
-            leaves = np.arange(slot * self._rows, (slot + 1) * self._rows)
-            self._tree.set(leaves, valid * self._top_priority**self._exponent)
+            rows = self._range(slot)
+            self._tree.set(np.arange(rows.start, rows.stop), valid * self._leaves[rows])
+
+    def _range(self, slot: int) -> slice:
+        return slice(slot * self._rows, (slot + 1) * self._rows)
 
     def sample(self, count: int, batch: int, rng: np.random.Generator, now: float) -> Sampled:
         """Draw `count` batches of `batch` transitions, with replacement.
@@ -170,8 +183,10 @@ class ReplayStore:
         current = self._arena.slots["order"][rows // self._rows] == keys >> np.uint64(32)
         fit = inside & current & np.isfinite(priorities) & (priorities > 0)
         if fit.any():
-            self._top_priority = max(self._top_priority, float(priorities[fit].max()))
-            self._tree.set(rows[fit], priorities[fit].astype(np.float64) ** self._exponent)
+            self._top[0] = max(self._top[0], priorities[fit].max())
+            rows, leaves = rows[fit], priorities[fit].astype(np.float64) ** self._exponent
+            self._tree.set(rows, leaves)
+            self._leaves[rows] = leaves
 
     def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         rows = self._propose(count, rng)

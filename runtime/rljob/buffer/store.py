@@ -85,7 +85,7 @@ class Store:
             size = slots * plan.layout.size
         else:
             slots = _ring_slots(plan, data, settings)
-            size = data_bytes(plan.layout, slots)
+            size = data_bytes(plan.layout, slots, data.priority_exponent)
         self.arena = arena or Arena.create(path, plan.to_json(), slots, size)
         self.mode: Mode = self._make_mode(data, settings)
         self._recover()
