@@ -51,7 +51,7 @@ class Median:
         self._results = results
 
     def __call__(self, measurement: str, value: str) -> float:
-        return statistics.median(self.all(measurement, value))
+        return float(statistics.median(self.all(measurement, value)))
 
     def all(self, measurement: str, value: str) -> list[float]:
         """What each seed gave."""

@@ -167,7 +167,6 @@ class Rollout:
         episodes = collector.collect(frame.arrays, self._scalars, self._between_steps)
         shipped_at = time.monotonic()
         self._shipper.ship(frame, episodes, self._stamp, shipped_at)
-        self._look_after(time.monotonic())
         seconds["acting"].inc(collector.acting_seconds - before[0])
         seconds["environment"].inc(collector.environment_seconds - before[1])
         seconds["shipping"].inc(time.monotonic() - shipped_at)
@@ -175,8 +174,10 @@ class Rollout:
         self._metrics.episodes.inc(len(episodes))
 
     def _wait_until_ready(self) -> None:
+        before = time.monotonic()
+        self._look_after(before)
         started = now = time.monotonic()
-        self._look_after(now)
+        self._metrics.seconds["shipping"].inc(now - before)
         stage = "credit_wait"
         while not self._shipper.ready(self._stamp, now) and not self._context.stopping():
             stage = "weights_wait" if self._shipper.credited else "credit_wait"
