@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import cartpole, path, process, table
-from tests.bench.machine import Load, describe
+from tests.bench.machine import NOISY, Load, describe
 from tests.bench.roles import ROOT
 
 RESULTS = Path(__file__).parent / "results"
@@ -93,13 +93,19 @@ def _measure(chosen: dict[str, Measure], seeds: int) -> dict[str, list[dict[str,
         chosen[name](seeds)
     for seed in range(seeds):
         for name, measure in chosen.items():
-            load = Load()
-            values = measure(seed)
-            others = round(load.others(), 3)
-            results[name].append({"seed": seed, "others": others, "values": values})
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
-            print(f"seed {seed}  {name}  (others {others:.2f})  {shown}", file=sys.stderr)
+            taken = _take(measure, seed)
+            if taken["others"] > NOISY:
+                taken = min(taken, _take(measure, seed), key=lambda one: float(one["others"]))
+            results[name].append(taken)
+            shown = ", ".join(f"{key} {value:.4g}" for key, value in taken["values"].items())
+            print(f"seed {seed}  {name}  (others {taken['others']})  {shown}", file=sys.stderr)
     return results
+
+
+def _take(measure: Measure, seed: int) -> dict[str, Any]:
+    load = Load()
+    values = measure(seed)
+    return {"seed": seed, "others": round(load.others(), 3), "values": values}
 
 
 def _save(record: dict[str, Any]) -> None:

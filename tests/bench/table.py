@@ -59,9 +59,8 @@ class Median:
 
     def others(self, measurements: tuple[str, ...]) -> float:
         """Cores that others used, the most of these measurements."""
-        return max(
-            statistics.median(one["others"] for one in self._results[name]) for name in measurements
-        )
+        each = [[float(one["others"]) for one in self._results[name]] for name in measurements]
+        return max(statistics.median(cores) for cores in each)
 
 
 def _ratio(
@@ -241,7 +240,8 @@ def markdown(record: Mapping[str, Any]) -> str:
     measured = (
         f"Measured on {record['date']} with `make bench`: medians of {seeds} seeds, all measurements of "
         "one seed in turn before the next seed. `Others` is the CPU time that processes outside the "
-        f"measurement used, in cores; above {NOISY} a row is marked as noisy. One thread per process."
+        f"measurement used, in cores; above {NOISY} a measurement is taken a second time, the quieter one "
+        "counts, and a row whose median stays above is marked as noisy. One thread per process."
     )
     notes = (
         "The peer is Stable-Baselines3's PPO with the settings that RL Baselines3 Zoo publishes as tuned "
