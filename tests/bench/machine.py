@@ -63,7 +63,6 @@ def describe() -> dict[str, str]:
         "cpu": _cpu_name(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
-        "kernel": platform.release(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
