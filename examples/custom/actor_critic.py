@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from rljob.algorithms.base import Acted, AlgorithmConfig, Arrays, Head, LearnerState
-from rljob.algorithms.base import OnPolicy, Update, select, with_prefix
+from rljob.algorithms.base import (
+    Acted,
+    AlgorithmConfig,
+    Arrays,
+    Head,
+    LearnerState,
+    OnPolicy,
+    Update,
+    select,
+    with_prefix,
+)
 from rljob.algorithms.distributions import distribution_for
 from rljob.algorithms.gae import gae
 from rljob.nets.torch_optimizer import FlatAdam
