@@ -217,9 +217,11 @@ def test_numbers_are_written_for_people() -> None:
                 "reason": "MeanReturnReached",
                 "steps": 106_496,
                 "seconds": 2.1,
+                "evaluation": {"mean": 491.5, "std": 12.25, "episodes": 10},
             },
             [
                 "Solved in 2.1 s (106,496 steps). Policy: runs/a/checkpoints/latest",
+                "10 greedy episodes: 491.5 ± 12.2",
                 "  rljob eval runs/a --episodes 20   play it",
             ],
         ),

@@ -64,6 +64,9 @@ def summary(
     lines[1:1] = [[("  " + each, "dim")] for each in output]
     if output and "log" in result:
         lines.insert(1, [(f"The end of {result['log']}:", "")])
+    if played := result.get("evaluation"):
+        episodes = some(played["episodes"], "greedy episode")
+        lines.append([(f"{episodes}: {score(played['mean'])} ± {score(played['std'])}", "")])
     commands = [(f"rljob eval {folder} --episodes 20", "play it")] if has_policy else []
     if outcome != "Complete" and has_policy:
         commands.append((f"rljob run --resume --dir {folder}", "go on training"))
