@@ -74,9 +74,9 @@ def running(
     file = folder.with_suffix(".yaml")
     file.write_text(yaml.safe_dump(content))
     command = [sys.executable, "-m", "rljob", "run", str(file), "--plain", "--dir", str(folder)]
-    with output(folder).open("wb") as file:
+    with output(folder).open("wb") as log:
         process = subprocess.Popen(
-            [*command, *options], cwd=folder.parent, stdout=file, stderr=subprocess.STDOUT
+            [*command, *options], cwd=folder.parent, stdout=log, stderr=subprocess.STDOUT
         )
     try:
         yield process
