@@ -13,6 +13,8 @@ from rljob.spaces import Spaces
 from rljob.wire.arrays import DTYPES, ArrayField, Layout
 from rljob.wire.messages import Rejected
 
+EPISODE_BYTES = 16
+"""One episode record behind a segment's arrays: float64 return, float64 length."""
 ACTOR_WINDOW = 4
 """Segments that one rollout may have been granted and not delivered."""
 REQUIRED = {

@@ -12,12 +12,10 @@ from rljob.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
 from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter
 from rljob.buffer.replay import data_bytes
 from rljob.errors import InputError
-from rljob.plan import OnPolicyData, Plan, ReplayData
+from rljob.plan import EPISODE_BYTES, OnPolicyData, Plan, ReplayData
 from rljob.wire.delivery import Receiver, Verdict
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
-EPISODE_BYTES = 16
-"""One episode record behind a segment's arrays: float64 return, float64 length."""
 _ORIGIN = ("actor", "epoch", "seq")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from rljob.algorithms.base import Arrays
 from rljob.errors import RunError
 from rljob.metrics import RolloutMetrics
-from rljob.plan import ACTOR_WINDOW, Plan
+from rljob.plan import ACTOR_WINDOW, EPISODE_BYTES, Plan
 from rljob.trace import Trace
 from rljob.wire.delivery import Sender
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
@@ -26,7 +26,6 @@ STATUS_EVERY = 1.0
 WORTH_WAITING = 0.02
 """Seconds that a rollout waits for a newer policy version than the one that it has to have."""
 FRAMES = ACTOR_WINDOW + 2
-_EPISODE_BYTES = 16
 
 
 @dataclass(eq=False)
@@ -173,7 +172,7 @@ class Shipper:
         return Header(kind, actor=self._actor, epoch=self._epoch, limit=self._sender.limit)
 
     def _new_frame(self) -> Frame:
-        return Frame(*self._plan.layout.allocate(extra=self._plan.steps * _EPISODE_BYTES))
+        return Frame(*self._plan.layout.allocate(extra=self._plan.steps * EPISODE_BYTES))
 
 
 def _reason(message: Message) -> str:
