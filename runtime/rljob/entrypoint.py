@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from rljob.errors import InputError
-from rljob.invalid import nearest
+from rljob.spec.invalid import nearest
 
 
 def load_entry_point(entry_point: str, path: str) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rljob.errors import InputError, RLJobError, RunError
-from rljob.invalid import Invalid
+from rljob.spec.invalid import Invalid
 
 
 def write(path: Path, error: RLJobError) -> None:

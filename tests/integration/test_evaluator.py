@@ -31,7 +31,7 @@ from rljob.metrics import LearnerMetrics
 from rljob.nets import build_module, export
 from rljob.policy import PolicyWeights
 from rljob.role import job_number
-from rljob.sections import EnvironmentSpec, EvaluationSpec
+from rljob.spec.sections import EnvironmentSpec, EvaluationSpec
 from rljob.wire.endpoints import weights_endpoint
 from rljob.wire.sockets import Wire
 from tests.unit.specs import job

@@ -8,8 +8,8 @@ import numpy as np
 
 from rljob import algorithms, nets
 from rljob.algorithms.base import Algorithm, Arrays, Learner
-from rljob.sections import AlgorithmSpec, NetworkSpec
 from rljob.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 
 
 def make_algorithm(

@@ -15,8 +15,8 @@ from rljob.algorithms.base import Arrays, Replay
 from rljob.algorithms.dqn import dqn_loss
 from rljob.algorithms.n_step import n_step
 from rljob.errors import InputError
-from rljob.sections import AlgorithmSpec
 from rljob.spaces import BoxSpace
+from rljob.spec.sections import AlgorithmSpec
 from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
 
 T, F = True, False

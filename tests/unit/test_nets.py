@@ -14,8 +14,8 @@ from torch import nn
 from rljob import nets
 from rljob.algorithms.base import Head
 from rljob.errors import InputError, RunError
-from rljob.sections import NetworkSpec
 from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
+from rljob.spec.sections import NetworkSpec
 
 SEPARATE = {
     "logits": Head(3, gain=0.01, trunk="policy"),
@@ -269,7 +269,7 @@ def test_acting_with_a_built_in_network_never_imports_torch() -> None:
 import sys
 import numpy as np
 from rljob import algorithms, nets
-from rljob.sections import AlgorithmSpec, NetworkSpec
+from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
 for name in ("PPO", "DQN"):
     spec = AlgorithmSpec(name=name)

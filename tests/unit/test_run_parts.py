@@ -14,10 +14,10 @@ from pydantic.alias_generators import to_camel
 from rljob import errorfile
 from rljob.cli.run import chosen, configure, exit_code, job_name
 from rljob.errors import InputError, RunError
-from rljob.invalid import Invalid
 from rljob.local.prepare import _reached
 from rljob.local.result import Evaluation, Progress, Result, Tail
 from rljob.spec import StopSpec, parse
+from rljob.spec.invalid import Invalid
 
 
 def arguments(*words: str) -> argparse.Namespace:

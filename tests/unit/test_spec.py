@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from rljob import invalid, spec
-from rljob.duration import Duration
+from rljob import spec
 from rljob.errors import InputError
+from rljob.spec import invalid
+from rljob.spec.duration import Duration
 from tests.unit.specs import BAD, GOOD, Job, job
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))

@@ -9,10 +9,10 @@ from rljob.algorithms.dqn import DQN
 from rljob.algorithms.ppo import PPO
 from rljob.entrypoint import load_entry_point
 from rljob.errors import InputError
-from rljob.invalid import checked, nearest
+from rljob.spec.invalid import checked, nearest
 
 if TYPE_CHECKING:
-    from rljob.sections import AlgorithmSpec
+    from rljob.spec.sections import AlgorithmSpec
 
 BUILT_IN: dict[str, type[Algorithm]] = {"PPO": PPO, "DQN": DQN}
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Bounds
 from pydantic.alias_generators import to_camel
 
-from rljob.schema import AS_INTEGER
+from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
     import torch

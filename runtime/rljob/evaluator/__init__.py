@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
-    from rljob.sections import EvaluationSpec
+    from rljob.spec.sections import EvaluationSpec
 
 
 def check(evaluation: EvaluationSpec) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rljob.entrypoint import load_entry_point
 from rljob.errors import InputError
-from rljob.invalid import checked, nearest
 from rljob.nets.mlp import Arrays, MLPConfig, NumpyEngine
 from rljob.spaces import Spaces
+from rljob.spec.invalid import checked, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rljob.algorithms.base import Head
     from rljob.nets.torch_nets import Network
-    from rljob.sections import NetworkSpec
+    from rljob.spec.sections import NetworkSpec
 
 BUILT_IN = {"mlp": MLPConfig}
 

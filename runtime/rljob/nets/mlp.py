@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 from pydantic.alias_generators import to_camel
 
 from rljob.errors import RunError
-from rljob.schema import AS_INTEGER
 from rljob.spaces import Spaces, encode, encoded_shape, encoded_size
+from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
     from rljob.algorithms.base import Head

@@ -1,8 +1,4 @@
-"""The RLJob as typed models: what a YAML file, the command line and a Kubernetes API server accept.
-
-camelCase in YAML, snake_case in Python, unknown fields refused, nothing changes after validation.
-The descriptions below are also those of the CRD, which is generated from these models.
-"""
+"""The RLJob itself, and reading one from a file or a dictionary."""
 
 from __future__ import annotations
 
@@ -13,11 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from rljob import invalid, specfile, yamltext
-from rljob.duration import Duration
 from rljob.errors import InputError
-from rljob.schema import Deadline, Delay, Section, Seed
-from rljob.sections import (
+from rljob.spec import file as specfile
+from rljob.spec import invalid, yamltext
+from rljob.spec.file import Source
+from rljob.spec.schema import Deadline, Delay, Section, Seed
+from rljob.spec.sections import (
     AlgorithmSpec,
     BufferSpec,
     CheckpointSpec,
@@ -26,36 +23,9 @@ from rljob.sections import (
     LearnerSpec,
     Metadata,
     NetworkSpec,
-    PersistentVolumeClaim,
     RolloutSpec,
     StopSpec,
-    StorageSpec,
 )
-from rljob.specfile import Source
-
-__all__ = [
-    "AlgorithmSpec",
-    "BufferSpec",
-    "CheckpointSpec",
-    "Duration",
-    "EnvironmentSpec",
-    "EvaluationSpec",
-    "LearnerSpec",
-    "Metadata",
-    "NetworkSpec",
-    "PersistentVolumeClaim",
-    "RLJob",
-    "RLJobSpec",
-    "RolloutSpec",
-    "Section",
-    "Source",
-    "StopSpec",
-    "StorageSpec",
-    "dump",
-    "load",
-    "locate",
-    "parse",
-]
 
 
 class RLJobSpec(Section):

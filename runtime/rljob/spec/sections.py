@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rljob.duration import Duration
-from rljob.invalid import refuse
-from rljob.schema import (
+from rljob.spec.duration import Duration
+from rljob.spec.invalid import refuse
+from rljob.spec.schema import (
     FreeForm,
     ImportPath,
     Integer,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rljob.errors import InputError
-from rljob.specfile import Source, below_spec
+from rljob.spec.file import Source, below_spec
 
 _MAX_PROBLEMS = 20
 _MAX_VALUE = 60

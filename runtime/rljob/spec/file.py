@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rljob import yamltext
 from rljob.errors import InputError
+from rljob.spec import yamltext
 
 MAX_BYTES = 1 << 20
 """Largest RLJob file, in bytes; an API server takes little more."""

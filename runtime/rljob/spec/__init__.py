@@ -1,0 +1,50 @@
+"""The RLJob as typed models: what a YAML file, the command line and a Kubernetes API server accept.
+
+camelCase in YAML, snake_case in Python, unknown fields refused, nothing changes after validation.
+The descriptions below are also those of the CRD, which is generated from these models.
+"""
+
+from __future__ import annotations
+
+from rljob.spec.duration import Duration
+from rljob.spec.file import Source
+from rljob.spec.job import RLJob, RLJobSpec, dump, load, locate, parse
+from rljob.spec.schema import Section
+from rljob.spec.sections import (
+    AlgorithmSpec,
+    BufferSpec,
+    CheckpointSpec,
+    EnvironmentSpec,
+    EvaluationSpec,
+    LearnerSpec,
+    Metadata,
+    NetworkSpec,
+    PersistentVolumeClaim,
+    RolloutSpec,
+    StopSpec,
+    StorageSpec,
+)
+
+__all__ = [
+    "AlgorithmSpec",
+    "BufferSpec",
+    "CheckpointSpec",
+    "Duration",
+    "EnvironmentSpec",
+    "EvaluationSpec",
+    "LearnerSpec",
+    "Metadata",
+    "NetworkSpec",
+    "PersistentVolumeClaim",
+    "RLJob",
+    "RLJobSpec",
+    "RolloutSpec",
+    "Section",
+    "Source",
+    "StopSpec",
+    "StorageSpec",
+    "dump",
+    "load",
+    "locate",
+    "parse",
+]
