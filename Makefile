@@ -107,7 +107,7 @@ UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strateg
 lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer releases)
 	test -x $(BIN)/uv || $(MAKE) --no-print-directory install
 	$(UV_COMPILE) $(UPGRADE) requirements-bootstrap.in --output-file requirements-bootstrap.lock
-	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra dev --output-file requirements.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra operator --extra dev --output-file requirements.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner tests/bench/requirements.in \
 		--constraint requirements.lock --output-file tests/bench/requirements.lock
 

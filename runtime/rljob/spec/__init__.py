@@ -23,6 +23,7 @@ from rljob.spec.sections import (
     RolloutSpec,
     StopSpec,
     StorageSpec,
+    VolumeClaimTemplate,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Source",
     "StopSpec",
     "StorageSpec",
+    "VolumeClaimTemplate",
     "dump",
     "load",
     "locate",

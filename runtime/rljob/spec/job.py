@@ -13,7 +13,7 @@ from rljob.errors import InputError
 from rljob.spec import file as specfile
 from rljob.spec import invalid, yamltext
 from rljob.spec.file import Source
-from rljob.spec.schema import Deadline, Delay, Section, Seed
+from rljob.spec.schema import Deadline, Delay, Requirement, Section, Seed
 from rljob.spec.sections import (
     AlgorithmSpec,
     BufferSpec,
@@ -68,12 +68,33 @@ class RLJobSpec(Section):
         default=None,
         description="Your own modules: file name to Python text. They can be imported by the roles.",
     )
+    requirements: list[Requirement] | None = Field(
+        default=None,
+        max_length=64,
+        description="pip requirements installed in every pod before its role starts, e.g. "
+        "`[my-envs==1.2]`; not used locally.",
+    )
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=512,
+        description="Image of all pods, made from one of rljob's; rljob's own when absent. Not used "
+        "locally.",
+    )
     suspend: bool = Field(default=False, description="Stop all roles and keep what was learned.")
     backoff_limit: Delay = Field(
         default=3, description="Times that the learner may fail before the job does."
     )
     active_deadline_seconds: Deadline | None = Field(
         default=None, description="Seconds after which a job that still runs has failed."
+    )
+    pending_deadline_seconds: Deadline | None = Field(
+        default=None,
+        description="Seconds after which a job that has not begun to train has failed.",
+    )
+    clean_pod_policy: Literal["Running", "All", "None"] = Field(
+        default="Running",
+        description="Which pods go when the job has ended: those that still run, all, or none.",
     )
     ttl_seconds_after_finished: Delay | None = Field(
         default=None, description="Seconds after its end at which the job is deleted."

@@ -29,6 +29,12 @@ ImportPath = Annotated[
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
     ),
 ]
+Quantity = Annotated[
+    str, Field(max_length=32, pattern=r"^[0-9]{1,15}(\.[0-9]{1,9})?([KMGTPE]i|[kMGTPE])?$")
+]
+"""A Kubernetes quantity, as in `10Gi`."""
+Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^-\s][^\n]*$")]
+"""One pip requirement; no option of pip."""
 FreeForm = dict[str, Any]
 
 

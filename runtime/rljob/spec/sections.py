@@ -6,7 +6,7 @@ Their descriptions and bounds are also those of the CRD, which is generated from
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -17,6 +17,7 @@ from rljob.spec.schema import (
     ImportPath,
     Integer,
     Number,
+    Quantity,
     Replicas,
     Section,
     Steps,
@@ -212,6 +213,11 @@ class BufferSpec(Section):
         description="Replay algorithms: transitions sampled for each one stored; the algorithm's "
         "own value when absent.",
     )
+    storage: StorageSpec | None = Field(
+        default=None,
+        description="Where experience is kept on a cluster, so that it outlives the pod; when "
+        "absent, it outlives the process only.",
+    )
     template: FreeForm | None = Field(
         default=None, description="PodTemplateSpec for the buffer pod; not used locally."
     )
@@ -241,6 +247,9 @@ class EvaluationSpec(Section):
         default=10, ge=1, le=100_000, description="Episodes in each evaluation."
     )
     video: bool = Field(default=False, description="Record the first episode of each evaluation.")
+    template: FreeForm | None = Field(
+        default=None, description="PodTemplateSpec for the evaluator pod; not used locally."
+    )
 
 
 class PersistentVolumeClaim(Section):
@@ -251,22 +260,50 @@ class PersistentVolumeClaim(Section):
     )
 
 
+class VolumeClaimTemplate(Section):
+    """A volume claim that is made for the job."""
+
+    size: Quantity = Field(default="1Gi", description="Storage asked for, e.g. `10Gi`.")
+    storage_class_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="StorageClass; the cluster's default one when absent.",
+    )
+    when_deleted: Literal["Delete", "Retain"] = Field(
+        default="Delete", description="What becomes of the claim when the job is deleted."
+    )
+
+
 class StorageSpec(Section):
-    """Where checkpoints are kept: exactly one of path and persistentVolumeClaim."""
+    """Where something is kept: one of path, persistentVolumeClaim and volumeClaimTemplate."""
 
     path: str | None = Field(
         default=None,
         min_length=1,
         max_length=4096,
-        description="Folder, absolute or below the run's own.",
+        description="Folder, absolute or below the run's own. On a cluster, a folder of the "
+        "container: mount a volume there in the template, or it is lost with the pod.",
     )
     persistent_volume_claim: PersistentVolumeClaim | None = Field(
-        default=None, description="Volume claim that the learner mounts."
+        default=None, description="An existing volume claim; only on a cluster."
+    )
+    volume_claim_template: VolumeClaimTemplate | None = Field(
+        default=None, description="A volume claim made for the job; only on a cluster."
     )
 
     @model_validator(mode="after")
     def _one(self) -> StorageSpec:
-        _exactly_one("path", self.path, self.persistent_volume_claim, "persistentVolumeClaim")
+        given = {
+            "path": self.path,
+            "persistentVolumeClaim": self.persistent_volume_claim,
+            "volumeClaimTemplate": self.volume_claim_template,
+        }
+        names = [name for name, value in given.items() if value is not None]
+        if not names:
+            raise refuse({"": f"needs one of {', '.join(given)}"})
+        if len(names) > 1:
+            raise refuse({names[1]: f"only one of {', '.join(given)} may be given"})
         return self
 
 
@@ -283,7 +320,9 @@ class CheckpointSpec(Section):
         description="Save the buffer's content too; large, and only of use with replay.",
     )
     storage: StorageSpec | None = Field(
-        default=None, description="Where checkpoints are kept; the run's own folder when absent."
+        default=None,
+        description="Where checkpoints are kept. When absent: the run's own folder, or on a cluster "
+        "a volume claim of the default class that is deleted with the job.",
     )
 
 

@@ -1,0 +1,1 @@
+"""The rljob operator: turns an RLJob into pods and keeps it that way."""
