@@ -1,0 +1,71 @@
+"""What `reconcile` asks the I/O side to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rljob.spec.status import RLJobStatus
+from rljob_operator.observed import Manifest
+
+Propagation = Literal["Background", "Foreground", "Orphan"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An object to delete; one of the same name with another uid is not meant."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    propagation: Propagation = "Background"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What becomes an Event on the RLJob."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Poll:
+    """A learner to ask for its report.
+
+    Attributes:
+        pod: its name.
+        url: of its `/status`.
+    """
+
+    pod: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done, in this order: keys, deletions, applies, status, notices.
+
+    Attributes:
+        apply: manifests for server-side apply, in this order; empty for a quiet job.
+        delete: objects that must go.
+        delete_job: the RLJob itself has outlived its time; nothing else is to be done then.
+        mint_keys: create the Secret with the keys before anything is applied.
+        status: the whole status as it should be.
+        write_status: whether it is worth a write now.
+        notices: Events to post once the status is written; without that write they come again.
+        poll: the learner to ask, every `Settings.poll_seconds` while it is named here.
+        requeue_after: seconds until a deadline passes by itself; None when none will.
+    """
+
+    status: RLJobStatus
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[Reference, ...] = ()
+    delete_job: bool = False
+    mint_keys: bool = False
+    write_status: bool = False
+    notices: tuple[Notice, ...] = ()
+    poll: Poll | None = None
+    requeue_after: float | None = None
