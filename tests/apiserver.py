@@ -35,6 +35,7 @@ _AUDIT_POLICY = {
     "kind": "Policy",
     "rules": [{"level": "Metadata"}],
 }
+_NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
 _LEAF = """\
 basicConstraints = CA:FALSE
 keyUsage = critical, digitalSignature
@@ -320,39 +321,32 @@ def _await_ready(server: ApiServer, process: subprocess.Popen[bytes]) -> None:
 
 def _authority(folder: Path) -> None:
     """`ca.crt` and `ca.key`, which sign everything: certificates, and tokens of ServiceAccounts."""
-    _openssl(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split()
-        + ["-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt", "-subj", "/CN=rljob-tests"]
-        + ["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
-    )
+    usage = "-addext keyUsage=critical,keyCertSign,digitalSignature"
+    _openssl(folder, f"req -x509 {_NEW_KEY} -days 2 {usage} -keyout ca.key -out ca.crt", "/CN=test")
     (folder / "leaf.cnf").write_text(_LEAF)
 
 
 def _certificate(folder: Path, name: str, groups: Sequence[str]) -> tuple[Path, Path]:
     """A certificate for a user of that name in those groups, and its key."""
-    base = folder / _file_name(name)
-    request, certificate, key = (
-        base.with_name(f"{base.name}.{end}") for end in ("csr", "crt", "key")
-    )
+    file = _file_name(name)
     subject = "".join(f"/O={group}" for group in groups) + "/CN=" + name.replace("/", "\\/")
-    _openssl(
-        "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split()
-        + ["-keyout", str(key), "-out", str(request), "-subj", subject]
-    )
-    _openssl(
-        ["x509", "-req", "-in", str(request), "-out", str(certificate), "-days", "2"]
-        + ["-CA", f"{folder}/ca.crt", "-CAkey", f"{folder}/ca.key", "-CAcreateserial"]
-        + ["-extfile", f"{folder}/leaf.cnf"]
-    )
-    return certificate, key
+    _openssl(folder, f"req -new {_NEW_KEY} -keyout {file}.key -out {file}.csr", subject)
+    signer = "-CA ca.crt -CAkey ca.key -CAcreateserial -extfile leaf.cnf"
+    _openssl(folder, f"x509 -req -in {file}.csr -out {file}.crt -days 2 {signer}")
+    return folder / f"{file}.crt", folder / f"{file}.key"
 
 
-def _openssl(arguments: Sequence[str]) -> None:
+def _openssl(folder: Path, command: str, subject: str = "") -> None:
     done = subprocess.run(
-        ["openssl", *arguments], capture_output=True, text=True, check=False, timeout=30
+        ["openssl", *command.split(), *(["-subj", subject] if subject else [])],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     if done.returncode:
-        raise RuntimeError(f"openssl {arguments[0]}: {done.stderr}")
+        raise RuntimeError(f"openssl {command}: {done.stderr}")
 
 
 def _free_port() -> int:
