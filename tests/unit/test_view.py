@@ -13,10 +13,12 @@ import pytest
 from rich.console import Console
 
 from rljob import __version__, spec
-from rljob.local.figures import History, count, reached, score, span_text
-from rljob.local.lines import plain_line, summary
-from rljob.local.panel import State, header, panel, text
-from rljob.local.view import LiveView, PlainView, make_view
+from rljob.local.summary import summary
+from rljob.local.view import ScreenView
+from rljob.view.figures import History, count, reached, score, span_text
+from rljob.view.lines import plain_line
+from rljob.view.panel import State, header, panel, text
+from rljob.view.screen import LiveScreen, PlainScreen, make_screen
 from tests.unit.specs import job
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -291,7 +293,7 @@ class Clock:
 def run_plainly(encoding: str, folder: Path) -> list[str]:
     clock, raw = Clock(), io.BytesIO()
     out = io.TextIOWrapper(raw, encoding)
-    view = PlainView(out, clock)
+    view = ScreenView(PlainScreen(out, clock))
     view.started(make_job(), folder)
     for _ in range(8):
         view.progress(RECORD, 1, {})
@@ -329,10 +331,10 @@ def test_a_plain_line_has_the_same_keys_from_the_first_to_the_last() -> None:
 @pytest.mark.parametrize(
     ("terminal", "kind", "plain", "expected"),
     [
-        (True, "xterm-256color", False, LiveView),
-        (True, "xterm-256color", True, PlainView),
-        (True, "dumb", False, PlainView),
-        (False, "xterm-256color", False, PlainView),
+        (True, "xterm-256color", False, LiveScreen),
+        (True, "xterm-256color", True, PlainScreen),
+        (True, "dumb", False, PlainScreen),
+        (False, "xterm-256color", False, PlainScreen),
     ],
 )
 def test_only_a_terminal_that_can_show_it_gets_the_live_view(
@@ -342,16 +344,16 @@ def test_only_a_terminal_that_can_show_it_gets_the_live_view(
     monkeypatch.setattr(out, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("TERM", kind)
-    assert type(make_view(plain)) is expected
+    assert type(make_screen(plain)) is expected
 
 
 # ---- in a terminal
 
 
-def make_live() -> tuple[LiveView, io.StringIO]:
+def make_live() -> tuple[ScreenView, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80, height=24, highlight=False)
-    return LiveView(console), out
+    return ScreenView(LiveScreen(console)), out
 
 
 def test_the_cursor_comes_back_whatever_happens(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def handle(arguments: argparse.Namespace) -> int:
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
     from rljob.evaluator.play import evaluate, find
-    from rljob.local.figures import score, some, span_text
     from rljob.local.view import shown_path
+    from rljob.view.figures import score, some, span_text
 
     job, policy = find(arguments.run)
     try:

@@ -51,7 +51,8 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.local.prepare import Request
     from rljob.local.run import launch
     from rljob.local.supervisor import Stop
-    from rljob.local.view import make_view
+    from rljob.local.view import ScreenView
+    from rljob.view.screen import make_screen
 
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -68,7 +69,8 @@ def handle(arguments: argparse.Namespace) -> int:
             arguments.trace,
             (Path(), *([arguments.file.parent] if arguments.file is not None else [])),
         )
-        result, _ = launch(request, spawner, make_view(arguments.plain), stop)
+        view = ScreenView(make_screen(arguments.plain))
+        result, _ = launch(request, spawner, view, stop)
     finally:
         spawner.close(kill=True)
     return exit_code(result, stop.number)

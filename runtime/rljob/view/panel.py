@@ -1,4 +1,4 @@
-"""What a run looks like as text: pure functions from what is known to lines. No terminal, no clock.
+"""What a job in training looks like as text: pure functions from what is known to lines. No terminal, no clock.
 
 A line is a list of spans, each a text and the name of its style in `STYLES`, so that the same lines
 serve a terminal in colour, a log without, and the tests.
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rljob import __version__
-from rljob.local.figures import History, count, reached, roughly, score, share_text, some, span_text
 from rljob.spec import RLJob, StopSpec
+from rljob.view.figures import History, count, reached, roughly, score, share_text, some, span_text
 
 Span = tuple[str, str]
 Line = list[Span]
@@ -36,14 +36,16 @@ LABEL, LEFT, RIGHT_LABEL, SCORE = 10, 36, 12, 9
 """Columns of the labels on the left, of what they stand for, of the labels on the right; of a return."""
 CALM = ("running", "ready", "ended")
 """States of a role that need no mention."""
+COUNTERS = ("seconds", "steps", "episodes", "updates", "policyVersion")
 
 
 @dataclass
 class State:
-    """All that is known of a run at one moment.
+    """All that is known of a job at one moment.
 
     Attributes:
-        record: the newest line of `metrics.jsonl`, or empty.
+        place: where it trains: the run's folder, or a cluster's namespace.
+        record: the newest line of `metrics.jsonl`, or the same of a cluster's status, or empty.
         roles: state of each role by name, e.g. `{"learner-0": "starting"}`.
         evaluation: the newest line of `evaluations.jsonl`, or empty.
         now: seconds since the epoch, for ages.
@@ -51,7 +53,7 @@ class State:
     """
 
     job: RLJob
-    folder: str
+    place: str
     record: Record = field(default_factory=dict)
     restarts: int = 0
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -60,8 +62,17 @@ class State:
     now: float = 0.0
     ended: str = ""
 
+    def advance(self, record: Record, restarts: int, roles: Mapping[str, str]) -> None:
+        """Take what is newer; an empty record says nothing new."""
+        if record:
+            # A learner that goes on from a checkpoint repeats some of its way: that is no progress lost.
+            held = {name: self.record[name] for name in COUNTERS if name in self.record}
+            self.record = {**record, **{n: max(v, record.get(n, v)) for n, v in held.items()}}
+            self.history.add(record)
+        self.restarts, self.roles = restarts, dict(roles)
 
-def header(job: RLJob, folder: str, width: int) -> list[Line]:
+
+def header(job: RLJob, place: str, width: int) -> list[Line]:
     """What runs, where; as many lines as it takes."""
     spec = job.spec
     environment = spec.environment.id or spec.environment.entry_point or ""
@@ -73,7 +84,7 @@ def header(job: RLJob, folder: str, width: int) -> list[Line]:
         environment,
         algorithm,
         f"{some(rollout.replicas, 'rollout')} × {some(rollout.envs_per_replica, 'env')}",
-        folder,
+        place,
     ]
     rows = [parts[0]]
     for part in parts[1:]:
