@@ -13,13 +13,21 @@ Propagation = Literal["Background", "Foreground", "Orphan"]
 
 @dataclass(frozen=True)
 class Reference:
-    """An object to delete; one of the same name with another uid is not meant."""
+    """An object to delete; one of the same name with another uid is not meant.
+
+    Attributes:
+        replacement: what will be applied under the same name once the object and its pods are gone.
+            It is tried first, as a dry run of a create under a name of its own; where the API server
+            refuses that, nothing is deleted and `Observed.refused` tells it, so that an edit that
+            can never run stops nothing that does.
+    """
 
     api_version: str
     kind: str
     name: str
     uid: str
     propagation: Propagation = "Background"
+    replacement: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class Decision:
     """What is to be done, in this order: keys, deletions, applies, status, notices.
 
     Attributes:
-        apply: manifests for server-side apply, in this order; empty for a quiet job.
+        apply: manifests for server-side apply, in this order; empty for a quiet job. One that was
+            refused is in it again each time: the I/O side spaces the attempts.
         delete: objects that must go.
         delete_job: the RLJob itself has outlived its time; nothing else is to be done then.
         mint_keys: create the Secret with the keys before anything is applied.

@@ -42,8 +42,8 @@ class Observed:
         gone: its pods that exist no more, as they were seen last; kept for some minutes, never
             needed for correctness, only to tell why a pod ended.
         warnings: core/v1 Events of type Warning about children and pods (FailedCreate, …), recent.
-        refused: (kind, name) of a child to what the API server said when it refused it last;
-            absent once an apply of it succeeded.
+        refused: (kind, name) of a child to what the API server said when it refused it last, in an
+            apply or in the dry run of a replacement; absent once one was accepted.
         settled: (kind, name) of a child to (its `rljob.dev/hash`, its metadata.generation) as the
             API server answered our last successful apply.
         polled: the learner's newest answer, whatever became of its pod since.
