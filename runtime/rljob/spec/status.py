@@ -66,7 +66,7 @@ class LearnerStatus(StatusSection):
 
     state: str = Field(
         default="",
-        description="`Pending`, `Running`, `Restarting`, `Stopped`, `Succeeded`, `Failed`.",
+        description="`Pending`, `Running`, `Restarting`, `Stopped`, `Succeeded` or `Failed`.",
     )
     failures: int = Field(default=0, description="Failures that count towards backoffLimit.")
     pod: str | None = Field(default=None, description="Name of the pod.")
@@ -128,7 +128,11 @@ class CheckpointStatus(StatusSection):
 
 
 class LearnerReport(StatusSection):
-    """What a learner says of itself at `/status` and in its last message."""
+    """What a learner says of itself at `/status` and in its last message.
+
+    A learner that goes on from a checkpoint says nothing before it has read it: otherwise its first
+    report would look like training that was lost.
+    """
 
     progress: ProgressStatus = Field(default_factory=ProgressStatus)
     policy: PolicyStatus = Field(default_factory=PolicyStatus)
@@ -172,6 +176,30 @@ class Failure(StatusSection):
     time: str = Field(description="When, RFC 3339.")
 
 
+class RoleLedger(StatusSection):
+    """Up to where the restarts of one role are counted."""
+
+    name: RoleName = Field(description="Which role.")
+    revision: str = Field(default="", description="Revision of the newest pod that was counted.")
+    newest: str = Field(default="", description="Creation time of that pod, RFC 3339.")
+    ties: int = Field(default=0, description="Pods counted that were created in that second.")
+    owed: int = Field(
+        default=0, description="Pods still to come that replace none: first start, scaling, edits."
+    )
+    containers: int = Field(default=0, description="Restarts of containers in the pods last seen.")
+
+
+class Ledger(StatusSection):
+    """What was counted already, so that nothing counts twice. For the operator itself."""
+
+    roles: list[RoleLedger] = Field(
+        default_factory=list, description="Restarts, one entry for each role."
+    )
+    job: str = Field(default="", description="UID of the learner's Job whose failures count now.")
+    job_failures: int = Field(default=0, description="Failures of that Job, counted already.")
+    reporter: str = Field(default="", description="Pod whose report the progress is from.")
+
+
 class RLJobStatus(StatusSection):
     """All that a cluster says of an RLJob."""
 
@@ -207,4 +235,7 @@ class RLJobStatus(StatusSection):
     )
     completion_time: str | None = Field(
         default=None, description="When the job completed or failed, RFC 3339."
+    )
+    ledger: Ledger | None = Field(
+        default=None, description="What was counted already. For the operator itself."
     )
