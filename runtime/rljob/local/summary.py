@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rljob.view.figures import score, some, span_text
+from rljob.view.figures import score, some
+from rljob.view.lines import ending, hints
 from rljob.view.panel import Line, text
 
 
@@ -13,19 +14,15 @@ def summary(
     result: Mapping[str, Any], folder: str, has_policy: bool, width: int = 10_000
 ) -> list[Line]:
     """How the run ended, where its policy is, and what can be done next."""
-    outcome, reason = result.get("outcome", "Failed"), result.get("reason", "")
-    steps, spent = some(result.get("steps", 0), "step"), span_text(result.get("seconds", 0.0))
-    mean = result.get("meanReturn")
-    so_far = f", mean return {score(mean)}" if mean is not None else ""
-    if reason == "MeanReturnReached":
-        line: Line = [("Solved", "good"), (f" in {spent} ({steps}).", "")]
-    elif outcome == "Complete":
-        line = [("Ended", "good"), (f" after {steps} ({reason}), {spent}{so_far}.", "")]
-    elif outcome == "Stopped":
-        line = [("Stopped", "warning"), (f" after {steps}, {spent}{so_far}.", "")]
-    else:
-        what = result.get("message") or reason
-        line = [(str(outcome), "bad"), (f" after {steps}, {spent}: {what}", "")]
+    outcome = result.get("outcome", "Failed")
+    line = ending(
+        outcome,
+        result.get("reason", ""),
+        result.get("steps", 0),
+        result.get("seconds", 0.0),
+        result.get("meanReturn"),
+        result.get("message", ""),
+    )
     output = str(result.get("lastLines", "")).splitlines()
     lines = [line]
     if has_policy:
@@ -42,7 +39,4 @@ def summary(
     commands = [(f"rljob eval {folder} --episodes 20", "play it")] if has_policy else []
     if outcome != "Complete" and has_policy:
         commands.append((f"rljob run --resume --dir {folder}", "go on training"))
-    column = max((len(command) for command, _ in commands), default=0)
-    for command, use in commands:
-        lines.append([("  " + command.ljust(column), "name"), ("   " + use, "dim")])
-    return lines
+    return lines + hints(commands)

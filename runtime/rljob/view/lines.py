@@ -1,9 +1,11 @@
-"""A job in single lines of text, where there is no terminal."""
+"""A job in single lines of text: while it trains, where there is no terminal, and at its end."""
 
 from __future__ import annotations
 
-from rljob.view.figures import reached
-from rljob.view.panel import State
+from collections.abc import Sequence
+
+from rljob.view.figures import reached, score, some, span_text
+from rljob.view.panel import Line, State
 
 
 def plain_line(state: State) -> str:
@@ -32,6 +34,34 @@ def plain_line(state: State) -> str:
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def ending(
+    outcome: str, reason: str, steps: int, seconds: float, mean: float | None, message: str = ""
+) -> Line:
+    """How it ended: `Solved in 2.1 s (106,496 steps).`
+
+    Args:
+        outcome: `Complete`, `Stopped` or another word for a failure, which `message` explains.
+        mean: return, if one is known.
+    """
+    steps_text, spent = some(steps, "step"), span_text(seconds)
+    so_far = f", mean return {score(mean)}" if mean is not None else ""
+    if reason == "MeanReturnReached":
+        return [("Solved", "good"), (f" in {spent} ({steps_text}).", "")]
+    if outcome == "Complete":
+        return [("Ended", "good"), (f" after {steps_text} ({reason}), {spent}{so_far}.", "")]
+    if outcome == "Stopped":
+        return [("Stopped", "warning"), (f" after {steps_text}, {spent}{so_far}.", "")]
+    return [(outcome, "bad"), (f" after {steps_text}, {spent}: {message or reason}", "")]
+
+
+def hints(commands: Sequence[tuple[str, str]]) -> list[Line]:
+    """Commands that can be typed next, each with its use."""
+    column = max((len(command) for command, _ in commands), default=0)
+    return [
+        [("  " + command.ljust(column), "name"), ("   " + use, "dim")] for command, use in commands
+    ]
 
 
 def to_ascii(line: str) -> str:
