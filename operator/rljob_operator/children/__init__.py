@@ -1,0 +1,61 @@
+"""The Kubernetes objects that an RLJob stands for, as manifests for server-side apply.
+
+Pure: the same job, owner and settings make the same manifests, byte for byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob.spec import RLJob
+from rljob_operator.children import network
+from rljob_operator.children.buffer import buffer
+from rljob_operator.children.evaluator import evaluator
+from rljob_operator.children.files import configs, keys_secret
+from rljob_operator.children.learner import learner
+from rljob_operator.children.objects import Manifest, Owner, Scope
+from rljob_operator.children.rollout import rollout
+from rljob_operator.children.storage import claims
+from rljob_operator.settings import Settings
+
+__all__ = ["Children", "Manifest", "Owner", "build", "keys_secret"]
+
+
+@dataclass(frozen=True)
+class Children:
+    """All that is made for one RLJob, but for the Secret with its keys.
+
+    Attributes:
+        shared: ConfigMaps, volume claims, Services, NetworkPolicies, PodDisruptionBudgets; what the
+            others need, so they come first.
+        evaluator: None for a job without evaluation.
+    """
+
+    shared: tuple[Manifest, ...]
+    rollout: Manifest
+    buffer: Manifest
+    learner: Manifest
+    evaluator: Manifest | None
+
+
+def build(job: RLJob, owner: Owner | None, settings: Settings, failures: int = 0) -> Children:
+    """The children of an RLJob.
+
+    Args:
+        owner: None when they are only shown: then nothing has an owner.
+        failures: of the learner, counted before its present Job.
+
+    Raises:
+        InputError: when a role's template cannot be merged; `path` names the field.
+    """
+    scope = Scope(job, owner, settings)
+    shared = [
+        *configs(scope),
+        *claims(scope),
+        *network.services(scope),
+        *network.policies(scope),
+        *network.budgets(scope),
+    ]
+    return Children(
+        tuple(shared), rollout(scope), buffer(scope), learner(scope, failures), evaluator(scope)
+    )
