@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "train an RLJob on this machine",
     "eval": "play greedy episodes of a trained policy",
     "role": "run one role of a job: rollout, buffer, learner or evaluator",
+    "render": "print a job's Kubernetes objects",
     "keys": "make the CURVE keys of a job whose roles talk over tcp",
 }
 EXTRAS = {

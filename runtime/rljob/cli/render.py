@@ -1,0 +1,68 @@
+"""`rljob render`: the Kubernetes objects of a job, as its operator would make them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rljob import spec
+from rljob.errors import InputError
+from rljob.spec import RLJob, yamltext
+
+_KEYS = "# Minted when the job is created: ROLE.public and ROLE.secret for each role."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("file", type=Path, help="the RLJob's YAML file")
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="the namespace to show")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        help="set any field, e.g. rollout.replicas=4; may be repeated",
+    )
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print them; no cluster is asked."""
+    overrides = list(arguments.overrides)
+    if arguments.namespace is not None:
+        overrides.append(f"metadata.namespace={arguments.namespace}")
+    job = spec.load(arguments.file, overrides)
+    text = "".join(f"---\n{document}" for document in documents(job))
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, as in `| head`, has seen enough; nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def documents(job: RLJob) -> Iterator[str]:
+    """One YAML text for each object, in the order in which they are applied.
+
+    Raises:
+        InputError: when a template cannot be merged; with its place in the job's file.
+    """
+    from rljob_operator.children import build, keys_secret
+    from rljob_operator.settings import Settings
+
+    try:
+        children = build(job, None, Settings())
+    except InputError as error:
+        raise spec.locate(job, error) from None
+    for child in children.shared:
+        yield yamltext.dump(child)
+    secret = keys_secret(job, None, {})
+    yield f"{_KEYS}\n{yamltext.dump(secret)}"
+    for workload in (children.buffer, children.learner, children.rollout, children.evaluator):
+        if workload is not None:
+            yield yamltext.dump(workload)
