@@ -51,8 +51,7 @@ class Screen(Protocol):
 def make_screen(plain: bool = False) -> Screen:
     """A live one where stdout is a terminal that can show it, else a plain one."""
     out = sys.stdout
-    able = out.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
-    if plain or not able or not _is_unicode(out):
+    if plain or not _is_terminal(out):
         return PlainScreen(out)
     from rich.console import Console
 
@@ -159,11 +158,30 @@ class LiveScreen:
         self._console.print(styled(line), soft_wrap=True)
 
 
+def show(draw: Callable[[int], list[Line]]) -> None:
+    """Print the lines that `draw` makes for so many columns: in colour where that can be shown."""
+    if not _is_terminal(sys.stdout):
+        plain = PlainScreen(sys.stdout)
+        for line in draw(ENDLESS):
+            plain.say(line)
+        return
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    for line in draw(console.width):
+        console.print(styled(line), soft_wrap=True)
+
+
 def styled(line: Line) -> Text:
     """The line as rich prints it."""
     from rich.text import Text
 
     return Text.assemble(*((part, STYLES[style]) for part, style in line))
+
+
+def _is_terminal(out: TextIO) -> bool:
+    able = out.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    return able and _is_unicode(out)
 
 
 def _is_unicode(out: TextIO) -> bool:

@@ -1,0 +1,191 @@
+"""What a cluster has of an RLJob, its pods and its Events, as typed values. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from rljob import spec
+from rljob.errors import InputError, RunError
+from rljob.spec import RLJob
+from rljob.spec.status import Condition, RLJobStatus
+
+Manifest = dict[str, Any]
+ENDS = ("Complete", "Failed")
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """An RLJob as the API server has it.
+
+    Raises:
+        RunError: its status is none that this version of rljob knows.
+    """
+
+    raw: Manifest
+    status: RLJobStatus
+
+    @classmethod
+    def of(cls, raw: Manifest) -> ClusterJob:
+        try:
+            return cls(raw, RLJobStatus.model_validate(raw.get("status") or {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise RunError(
+                f"the status of {raw['metadata']['name']} is that of another version of rljob: "
+                f"{field}: {first['msg']}"
+            ) from None
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.raw["metadata"]["namespace"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.raw["metadata"]["uid"])
+
+    @property
+    def created(self) -> datetime:
+        return parse_time(self.raw["metadata"]["creationTimestamp"])
+
+    @property
+    def deleting(self) -> bool:
+        return "deletionTimestamp" in self.raw["metadata"]
+
+    @property
+    def suspended(self) -> bool:
+        """Whether that is wished for; the status says whether it is so."""
+        return bool(self.raw["spec"].get("suspend"))
+
+    @property
+    def replicas(self) -> int | None:
+        """Rollouts that are wished for."""
+        wished = self.raw["spec"].get("rollout", {}).get("replicas")
+        return None if wished is None else int(wished)
+
+    @property
+    def phase(self) -> str:
+        """The status' phase, `Terminating` for a job that is being deleted, `Pending` for a new one."""
+        return "Terminating" if self.deleting else self.status.phase or "Pending"
+
+    @property
+    def end(self) -> Condition | None:
+        """The condition that it has ended with."""
+        found = (self.condition(name) for name in ENDS)
+        return next((one for one in found if one is not None and one.status == "True"), None)
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((one for one in self.status.conditions if one.type == kind), None)
+
+    def job(self) -> RLJob:
+        """The job as this version of rljob reads it.
+
+        Raises:
+            RunError: it cannot.
+        """
+        try:
+            return spec.parse(self.raw)
+        except InputError as error:
+            raise RunError(
+                f"this version of rljob cannot read the job {self.name}: {error}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """A Kubernetes Event about a job."""
+
+    uid: str
+    time: datetime
+    warning: bool
+    reason: str
+    message: str
+    count: int
+
+    @classmethod
+    def of(cls, raw: Manifest) -> JobEvent:
+        """From a core/v1 Event, however it was written."""
+        series = raw.get("series") or {}
+        times = (
+            series.get("lastObservedTime"),
+            raw.get("lastTimestamp"),
+            raw.get("eventTime"),
+            raw.get("firstTimestamp"),
+            raw["metadata"]["creationTimestamp"],
+        )
+        return cls(
+            uid=str(raw["metadata"]["uid"]),
+            time=parse_time(next(time for time in times if time)),
+            warning=raw.get("type") == "Warning",
+            reason=str(raw.get("reason") or ""),
+            message=str(raw.get("message") or "").strip(),
+            count=int(series.get("count") or raw.get("count") or 1),
+        )
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of a role, and the container in it that runs the role."""
+
+    name: str
+    role: str
+    raw: Manifest
+
+    @classmethod
+    def of(cls, raw: Manifest, role: str) -> Pod:
+        return cls(str(raw["metadata"]["name"]), role, raw)
+
+    @property
+    def created(self) -> datetime:
+        return parse_time(self.raw["metadata"]["creationTimestamp"])
+
+    @property
+    def deleting(self) -> bool:
+        return "deletionTimestamp" in self.raw["metadata"]
+
+    @property
+    def _container(self) -> Manifest:
+        statuses = self.raw.get("status", {}).get("containerStatuses") or ()
+        return next((one for one in statuses if one["name"] == self.role), {})
+
+    @property
+    def state(self) -> str:
+        """`waiting`, `running` or `terminated`."""
+        return next(iter(self._container.get("state") or {}), "waiting")
+
+    @property
+    def waits_for(self) -> str:
+        """Why its container has not started."""
+        waiting = (self._container.get("state") or {}).get("waiting") or {}
+        conditions = self.raw.get("status", {}).get("conditions") or ()
+        unmet: Manifest = next((c for c in conditions if c["type"] == "PodScheduled"), {})
+        words = waiting.get("reason") or unmet.get("reason") or "it is new"
+        more = waiting.get("message") or unmet.get("message")
+        return f"{words}: {more}" if more else str(words)
+
+    @property
+    def container_id(self) -> str:
+        """A new one for each start."""
+        return str(self._container.get("containerID") or "")
+
+    @property
+    def restarts(self) -> int:
+        return int(self._container.get("restartCount") or 0)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._container.get("ready"))
+
+
+def parse_time(text: str) -> datetime:
+    """RFC 3339 as Kubernetes writes it."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

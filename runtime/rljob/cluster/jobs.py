@@ -1,0 +1,140 @@
+"""RLJobs of one namespace: made, looked at, changed, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rljob import spec
+from rljob.cluster.api import EVENTS, PODS, RLJOBS, Api, Manifest
+from rljob.cluster.failures import AlreadyExists, ClusterError, NotFound
+from rljob.cluster.job import ClusterJob, JobEvent, Pod
+from rljob.errors import InputError, RunError
+from rljob.spec import RLJob
+from rljob.spec.invalid import nearest
+
+LABEL_JOB, LABEL_ROLE = "rljob.dev/job-name", "rljob.dev/role"
+MOST_NAMES = 8
+
+
+class Jobs:
+    """The RLJobs of a namespace.
+
+    Its methods raise ClusterError, or InputError for what the API server finds wrong in a job.
+    """
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+
+    def get(self, name: str) -> ClusterJob:
+        """One job; when there is none of that name, the error names those that there are."""
+        try:
+            return ClusterJob.of(self.api.get(RLJOBS, self.namespace, name))
+        except NotFound:
+            raise NotFound(self._missing(name)) from None
+
+    def all(self, everywhere: bool = False) -> list[ClusterJob]:
+        """All jobs, of this namespace or of the cluster, by namespace and name."""
+        found = self.api.get_all(RLJOBS, "" if everywhere else self.namespace)
+        # A list names the kind of its items only once.
+        named = (
+            {"apiVersion": f"{RLJOBS.group}/{RLJOBS.version}", "kind": "RLJob", **raw}
+            for raw in found
+        )
+        return sorted(map(ClusterJob.of, named), key=lambda job: (job.namespace, job.name))
+
+    def create(self, job: RLJob) -> ClusterJob:
+        """Make the job, as it was written: the API server fills in what was left out.
+
+        Raises:
+            InputError: with file and line, what the API server finds wrong.
+            AlreadyExists: naming what can be done.
+        """
+        try:
+            return ClusterJob.of(self.api.create(RLJOBS, self.namespace, manifest(job)))
+        except AlreadyExists:
+            name = job.metadata.name
+            raise AlreadyExists(
+                f"an RLJob {name} is there already in namespace {self.namespace} "
+                f"({self.get(name).phase}); delete it first, give this one another name as in "
+                "--set metadata.name=NAME, or change it with kubectl apply"
+            ) from None
+        except InputError as error:
+            raise spec.locate(job, error) from None
+
+    def suspend(self, name: str, wished: bool) -> ClusterJob | None:
+        """Ask for suspension, or for going on; None when that was so before.
+
+        Raises:
+            RunError: the job has ended.
+        """
+        job = self.get(name)
+        if job.end is not None:
+            verb = "suspend" if wished else "resume"
+            raise RunError(f"{name} has ended ({job.end.type}): there is nothing to {verb}")
+        if job.suspended == wished:
+            return None
+        body = {"spec": {"suspend": wished}}
+        return ClusterJob.of(self.api.patch(RLJOBS, self.namespace, name, body))
+
+    def scale(self, name: str, replicas: int) -> int:
+        """Ask for so many rollouts; returns how many were asked for before."""
+        job = self.get(name)
+        if job.end is not None:
+            raise RunError(f"{name} has ended ({job.end.type}): it has no rollouts to scale")
+        if job.replicas != replicas:
+            body = {"spec": {"replicas": replicas}}
+            self.api.patch(RLJOBS, self.namespace, name, body, "scale")
+        return replicas if job.replicas is None else job.replicas
+
+    def delete(self, name: str, foreground: bool = False) -> ClusterJob:
+        """Delete the job; its pods follow, with `foreground` before it is gone itself."""
+        job = self.get(name)
+        options: Manifest = {
+            "propagationPolicy": "Foreground" if foreground else "Background",
+            # What was looked at, not another job of the same name.
+            "preconditions": {"uid": job.uid},
+        }
+        self.api.delete(RLJOBS, self.namespace, name, options)
+        return job
+
+    def events(self, job: ClusterJob) -> list[JobEvent]:
+        """The job's Events, oldest first."""
+        query = {"fieldSelector": f"involvedObject.uid={job.uid}"}
+        found = map(JobEvent.of, self.api.get_all(EVENTS, self.namespace, query))
+        return sorted(found, key=lambda event: event.time)
+
+    def pods(self, job: ClusterJob, role: str) -> list[Pod]:
+        """The job's pods of one role, oldest first."""
+        query = {"labelSelector": f"{LABEL_JOB}={job.name},{LABEL_ROLE}={role}"}
+        found = (Pod.of(raw, role) for raw in self.api.get_all(PODS, self.namespace, query))
+        return sorted(found, key=lambda pod: (pod.created, pod.name))
+
+    def _missing(self, name: str) -> str:
+        start = f"there is no RLJob {name} in namespace {self.namespace}"
+        try:
+            names = [job.name for job in self.all()]
+        except ClusterError:
+            return start
+        near = nearest(name, names)
+        if near is not None:
+            return f"{start}. Did you mean {near}?"
+        return f"{start}; there {_listed(names)}"
+
+
+def manifest(job: RLJob) -> Manifest:
+    """The job with what was written in it and nothing more, as the API server takes it."""
+    written: Manifest = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    written |= {"apiVersion": job.api_version, "kind": job.kind}
+    # The API server says which job this is.
+    written["metadata"].pop("uid", None)
+    written["metadata"].pop("namespace", None)
+    return written
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    if not found:
+        return "is none at all"
+    more = ", …" if len(found) > MOST_NAMES else ""
+    return f"{'is' if len(found) == 1 else 'are'} {', '.join(found[:MOST_NAMES])}{more}"

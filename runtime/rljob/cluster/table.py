@@ -1,0 +1,68 @@
+"""RLJobs as a table, in the columns of `kubectl get rlj`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from rljob.cluster.job import ClusterJob
+from rljob.view.figures import score
+
+HEAD = (
+    *("NAME", "PHASE", "ROLLOUTS", "LEARNER", "STEP", "RETURN", "STEPS/S", "LAG", "RESTARTS"),
+    "AGE",
+)
+NAMESPACE = "NAMESPACE"
+GAP = "   "
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def row(job: ClusterJob, now: datetime, everywhere: bool = False) -> list[str]:
+    """One job; `-` stands for what is not known."""
+    status = job.status
+    progress, policy = status.progress, status.policy
+    cells: list[object] = [
+        job.name,
+        job.phase,
+        status.rollout.ready if status.rollout is not None else "",
+        status.learner.state if status.learner is not None else "",
+        progress.steps if progress is not None else "",
+        score(progress.mean_return) if progress and progress.mean_return is not None else "",
+        progress.steps_per_second if progress is not None else "",
+        policy.lag.p95 if policy is not None else "",
+        status.restarts,
+        age(now - job.created),
+    ]
+    texts = [str(cell) or "-" for cell in cells]
+    return [job.namespace, *texts] if everywhere else texts
+
+
+def head(everywhere: bool = False) -> list[str]:
+    return [NAMESPACE, *HEAD] if everywhere else list(HEAD)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines, each cell under the one above; the last column is as wide as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        for cells in rows
+    ]
+
+
+def age(span: timedelta) -> str:
+    """A span of time as kubectl writes it: two units at most, and none that would not matter."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 2 * _MINUTE:
+        return f"{seconds}s"
+    for below, unit, name, rest, rest_name in (
+        (10 * _MINUTE, _MINUTE, "m", 1, "s"),
+        (3 * _HOUR, _MINUTE, "m", 0, ""),
+        (8 * _HOUR, _HOUR, "h", _MINUTE, "m"),
+        (2 * _DAY, _HOUR, "h", 0, ""),
+        (8 * _DAY, _DAY, "d", _HOUR, "h"),
+    ):
+        if seconds < below:
+            left = seconds % unit // rest if rest else 0
+            return f"{seconds // unit}{name}" + (f"{left}{rest_name}" if left else "")
+    return f"{seconds // _DAY}d"
