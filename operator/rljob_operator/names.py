@@ -24,6 +24,8 @@ HASH_ANNOTATION = f"{GROUP}/hash"
 SPEC_HASH_ANNOTATION = f"{GROUP}/spec-hash"
 """On a pod: digest of what its role was told. On the learner's Job: digest of all that cannot be
 changed in a Job, so a new one is needed when it differs."""
+REPLICAS_ANNOTATION = f"{GROUP}/told-replicas"
+"""On the ConfigMap with `job.yaml`: the number of rollouts in it, which stays what it was at first."""
 
 EXPERIENCE_PORT = 5555
 SAMPLES_PORT = EXPERIENCE_PORT + 1

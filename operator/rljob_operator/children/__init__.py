@@ -11,14 +11,14 @@ from rljob.spec import RLJob
 from rljob_operator.children import network
 from rljob_operator.children.buffer import buffer
 from rljob_operator.children.evaluator import evaluator
-from rljob_operator.children.files import configs, keys_secret
+from rljob_operator.children.files import configs, keys_secret, told_replicas
 from rljob_operator.children.learner import learner
 from rljob_operator.children.objects import Manifest, Owner, Scope
 from rljob_operator.children.rollout import rollout
 from rljob_operator.children.storage import claims
 from rljob_operator.settings import Settings
 
-__all__ = ["Children", "Manifest", "Owner", "build", "keys_secret"]
+__all__ = ["Children", "Manifest", "Owner", "build", "keys_secret", "told_replicas"]
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,27 @@ class Children:
     evaluator: Manifest | None
 
 
-def build(job: RLJob, owner: Owner | None, settings: Settings, failures: int = 0) -> Children:
+def build(
+    job: RLJob,
+    owner: Owner | None,
+    settings: Settings,
+    failures: int = 0,
+    replicas: int | None = None,
+) -> Children:
     """The children of an RLJob.
 
     Args:
         owner: None when they are only shown: then nothing has an owner.
         failures: of the learner, counted before its present Job.
+        replicas: rollouts that pods were told of before, see `told_replicas`; None when the job
+            begins, and it is the number that it has now.
 
     Raises:
         InputError: when a role's template cannot be merged; `path` names the field.
     """
-    scope = Scope(job, owner, settings)
+    if replicas is None or job.spec.strict:
+        replicas = job.spec.rollout.replicas
+    scope = Scope(job, owner, settings, replicas)
     shared = [
         *configs(scope),
         *claims(scope),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rljob.spec import RLJob, yamltext
@@ -31,34 +31,35 @@ _UNREAD: dict[RoleName, tuple[str, ...]] = {
 
 def configs(scope: Scope) -> list[Manifest]:
     """The ConfigMaps: `job.yaml`, and the user's modules if there are any."""
-    made = {names.job_config(scope.name): {names.JOB_FILE: yamltext.dump(told(scope))}}
+    job = scope.metadata(names.job_config(scope.name))
+    job["annotations"] = {names.REPLICAS_ANNOTATION: str(scope.replicas)}
+    made = [_config(job, {names.JOB_FILE: yamltext.dump(told(scope))})]
     if scope.job.spec.code:
-        made[names.code_config(scope.name)] = scope.job.spec.code
-    return [
-        sealed(
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": scope.metadata(name),
-                "data": dict(data),
-            }
-        )
-        for name, data in made.items()
-    ]
+        made.append(_config(scope.metadata(names.code_config(scope.name)), scope.job.spec.code))
+    return made
+
+
+def told_replicas(children: Iterable[Manifest]) -> int | None:
+    """The number of rollouts that pods were told of before; None when there is no `job.yaml` yet."""
+    for child in children:
+        if child.get("kind") == "ConfigMap":
+            annotations = child["metadata"].get("annotations") or {}
+            text = annotations.get(names.REPLICAS_ANNOTATION, "")
+            if text.isdecimal() and int(text) > 0:
+                return int(text)
+    return None
 
 
 def told(scope: Scope) -> dict[str, Any]:
     """The RLJob as its pods read it, in the form of its YAML.
 
-    What they need, and no more: not the number of rollouts, which may change at any time, not the
-    templates, nothing of when and how often pods are started. Two things are settled here, because
-    all roles have to agree on them: which job it is, and the seed when none was given.
+    What they need, and no more: no templates, nothing of when and how often pods are started. What
+    all roles have to agree on is settled here: which job it is, the seed when none was given, and
+    the number of rollouts, by which an algorithm may size its batches; it stays what it was when the
+    job began, however many there are now.
     """
     job = scope.job
     spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    rollout = {"envsPerReplica": spec["rollout"]["envsPerReplica"]}
-    if job.spec.strict:
-        rollout["replicas"] = 1
     sections = {
         section: {field: spec[section][field] for field in fields if field in spec[section]}
         for section, fields in _TOLD.items()
@@ -79,7 +80,10 @@ def told(scope: Scope) -> dict[str, Any]:
             "stop": spec["stop"],
             "seed": _seed(scope),
             "strict": spec["strict"],
-            "rollout": rollout,
+            "rollout": {
+                "replicas": scope.replicas,
+                "envsPerReplica": spec["rollout"]["envsPerReplica"],
+            },
             **sections,
         },
     }
@@ -88,6 +92,7 @@ def told(scope: Scope) -> dict[str, Any]:
 def told_hash(scope: Scope, role: RoleName) -> str:
     """Digest of all that a role is told; its pods are replaced when it differs."""
     whole = told(scope)
+    del whole["spec"]["rollout"]["replicas"]
     spec = {key: value for key, value in whole["spec"].items() if key not in _UNREAD[role]}
     return digest([whole["metadata"], spec, scope.job.spec.code, scope.job.spec.requirements])
 
@@ -97,11 +102,12 @@ def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> M
 
     It is created once and never read or changed, so it has no hash.
     """
+    scope = Scope(job, owner, Settings(), job.spec.rollout.replicas)
     data = {name: base64.b64encode(key).decode() for name, key in keys.items()}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": Scope(job, owner, Settings()).metadata(names.keys_secret(job.metadata.name)),
+        "metadata": scope.metadata(names.keys_secret(scope.name)),
         "type": "Opaque",
         "immutable": True,
         "data": data,
@@ -114,3 +120,9 @@ def _seed(scope: Scope) -> int:
         return scope.job.spec.seed
     text = f"seed of {scope.namespace or ''}/{scope.name}/{scope.uid or ''}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little") >> 1
+
+
+def _config(metadata: dict[str, Any], data: Mapping[str, str]) -> Manifest:
+    return sealed(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+    )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from rljob.errors import INTERRUPTED, InputError
 from rljob_operator import names
 from rljob_operator.children.objects import Manifest, Scope, digest, sealed
 from rljob_operator.children.pods import Pod, pod_template
 from rljob_operator.children.storage import checkpoint_mounts
-
-_BAD_INPUT = 2
-_INTERRUPTED = 75
 
 
 def learner(scope: Scope, failures: int) -> Manifest:
@@ -34,8 +32,8 @@ def learner(scope: Scope, failures: int) -> Manifest:
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                {"action": "FailJob", "onExitCodes": _exit_code(_BAD_INPUT)},
-                {"action": "Ignore", "onExitCodes": _exit_code(_INTERRUPTED)},
+                {"action": "FailJob", "onExitCodes": _exit_code(InputError.exit_code)},
+                {"action": "Ignore", "onExitCodes": _exit_code(INTERRUPTED)},
                 {
                     "action": "Ignore",
                     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],

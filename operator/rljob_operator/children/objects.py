@@ -32,11 +32,13 @@ class Scope:
 
     Attributes:
         owner: None when the children are only shown; then they have no owner references.
+        replicas: rollouts that the pods are told of.
     """
 
     job: RLJob
     owner: Owner | None
     settings: Settings
+    replicas: int
 
     @property
     def name(self) -> str:

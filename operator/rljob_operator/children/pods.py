@@ -14,8 +14,7 @@ from rljob_operator.children.merge import RESERVED, Tree, merge
 from rljob_operator.children.objects import Scope
 from rljob_operator.children.storage import Mount, scratch
 
-_HEALTH_SECONDS = 10
-_START_SECONDS = 300
+_START_SECONDS = 600
 _READ_ONLY_BY_GROUP = 0o440
 _TMP, _PACKAGES = scratch("rljob-tmp", "/tmp"), scratch("rljob-packages", names.PACKAGES_FOLDER)
 
@@ -211,9 +210,9 @@ def _probes() -> Tree:
         },
         "livenessProbe": {
             "httpGet": get("/healthz"),
-            "periodSeconds": _HEALTH_SECONDS,
+            "periodSeconds": 10,
             "timeoutSeconds": 5,
-            "failureThreshold": 6,
+            "failureThreshold": 3,
         },
         "readinessProbe": {
             "httpGet": get("/readyz"),
