@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
+from rljob.spec.cel import rule, rules
+
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|h|m|s)"
-_LONGEST = 8760 * 3600.0
+_LONGEST = 8760 * 3600
 _ALLOWED = "write for example 90s, 10m, 1h30m or 500ms, up to 8760h; a bare whole number is seconds"
 
 
@@ -64,6 +66,13 @@ class Duration:
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
             "pattern": f"^({_PART.replace('?:', '')})+$",
+            **rules(
+                rule(
+                    f"type(self) == int ? self > 0 && self <= {_LONGEST} : "
+                    "duration(self) > duration('0s') && duration(self) <= duration('8760h')",
+                    f"is not allowed; a duration above 0: {_ALLOWED}",
+                )
+            ),
         }
 
     @classmethod

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from rljob.errors import InputError
+from rljob.spec import cel, invalid, yamltext
 from rljob.spec import file as specfile
-from rljob.spec import invalid, yamltext
+from rljob.spec.cel import IMMUTABLE
 from rljob.spec.file import Source
-from rljob.spec.schema import Deadline, Delay, Requirement, Section, Seed
+from rljob.spec.schema import Deadline, Delay, Requirement, Section, Seed, SourceText
 from rljob.spec.sections import (
     AlgorithmSpec,
     BufferSpec,
@@ -27,15 +28,49 @@ from rljob.spec.sections import (
     StopSpec,
 )
 
+_MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
+
 
 class RLJobSpec(Section):
     """All that a training job is."""
 
-    environment: EnvironmentSpec = Field(
-        description="What is to be learned, e.g. `{id: CartPole-v1}`."
+    model_config = ConfigDict(
+        json_schema_extra=cel.rules(
+            cel.rule(
+                "!self.strict || self.rollout.replicas == 1",
+                "is not allowed with strict: true; only 1",
+                at="rollout.replicas",
+            ),
+            cel.rule(
+                "!self.strict || has(self.seed)",
+                "is required with strict: true",
+                at="seed",
+                reason="FieldValueRequired",
+            ),
+            cel.rule(
+                f"!has(self.code) || self.code.all(name, name.matches({cel.text(_MODULE_FILE)}))",
+                "is not allowed; a file name like my_env.py",
+                at="code",
+            ),
+        )
     )
-    algorithm: AlgorithmSpec = Field(description="How it is learned, e.g. `{name: PPO}`.")
-    network: NetworkSpec = Field(default_factory=NetworkSpec, description="The policy's network.")
+
+    environment: EnvironmentSpec = Field(
+        description="What is to be learned, e.g. `{id: CartPole-v1}`. A Gymnasium id, or the import "
+        "path of a factory of your own.",
+        json_schema_extra=IMMUTABLE,
+    )
+    algorithm: AlgorithmSpec = Field(
+        description="How it is learned, e.g. `{name: PPO}`. A built-in algorithm, or the import path "
+        "of a class of your own.",
+        json_schema_extra=IMMUTABLE,
+    )
+    network: NetworkSpec = Field(
+        default_factory=NetworkSpec,
+        description="The policy's network. `mlp` when absent; or the import path of a torch module "
+        "class of your own.",
+        json_schema_extra={**IMMUTABLE, "default": {"name": "mlp"}},
+    )
     stop: StopSpec = Field(
         description="When training ends: at least one of steps, meanReturn, duration, e.g. "
         "`{steps: 500000, meanReturn: 475}`. Whichever comes first."
@@ -43,30 +78,45 @@ class RLJobSpec(Section):
     seed: Seed | None = Field(
         default=None,
         description="Seed of all randomness; drawn and recorded when absent.",
+        json_schema_extra=IMMUTABLE,
     )
     strict: bool = Field(
         default=False,
         description="One rollout in lockstep with the learner, so that two runs with the same seed "
         "give the same weights. Needs a seed and rollout.replicas: 1.",
+        json_schema_extra=IMMUTABLE,
     )
     rollout: RolloutSpec = Field(
-        default_factory=RolloutSpec, description="The workers that step environments."
+        default_factory=RolloutSpec,
+        description="The workers that step environments. Each has the newest policy, steps a batch of "
+        "environments with it and sends what it saw to the buffer. Workers may come, go and die at "
+        "any time; none of that counts as a failure. `kubectl scale` changes their number while the "
+        "job trains.",
     )
     buffer: BufferSpec = Field(
-        default_factory=BufferSpec, description="Stores experience between rollouts and learner."
+        default_factory=BufferSpec,
+        description="Stores experience between rollouts and learner. It keeps their speeds in "
+        "balance: rollouts that run ahead wait, and so does a learner that has nothing new.",
     )
     learner: LearnerSpec = Field(
-        default_factory=LearnerSpec, description="Turns experience into new policy versions."
+        default_factory=LearnerSpec,
+        description="Turns experience into new policy versions. It writes the checkpoints, ends when "
+        "a stop condition is reached, and goes on from the newest checkpoint when it was lost.",
     )
     evaluation: EvaluationSpec | None = Field(
-        default=None, description="Greedy episodes beside the training; none when absent."
+        default=None,
+        description="Greedy episodes beside the training; none when absent. `{}` has the defaults.",
     )
     checkpoint: CheckpointSpec = Field(
-        default_factory=CheckpointSpec, description="What is saved, how often, and where."
+        default_factory=CheckpointSpec,
+        description="What is saved, how often, and where. Training goes on from the newest checkpoint "
+        "after a loss or a suspension.",
     )
-    code: dict[str, str] | None = Field(
+    code: dict[str, SourceText] | None = Field(
         default=None,
+        max_length=64,
         description="Your own modules: file name to Python text. They can be imported by the roles.",
+        json_schema_extra=IMMUTABLE,
     )
     requirements: list[Requirement] | None = Field(
         default=None,
@@ -81,7 +131,11 @@ class RLJobSpec(Section):
         description="Image of all pods, made from one of rljob's; rljob's own when absent. Not used "
         "locally.",
     )
-    suspend: bool = Field(default=False, description="Stop all roles and keep what was learned.")
+    suspend: bool = Field(
+        default=False,
+        description="Stop all roles and keep what was learned. Set back to false, training goes on "
+        "from there.",
+    )
     backoff_limit: Delay = Field(
         default=3, description="Times that the learner may fail before the job does."
     )
@@ -110,7 +164,7 @@ class RLJobSpec(Section):
         if self.strict and self.seed is None:
             problems["seed"] = "is required with strict: true"
         for name in self.code or ():
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\.py", name):
+            if not re.fullmatch(_MODULE_FILE, name):
                 problems[f"code.{name}"] = "is not allowed; a file name like my_env.py"
         if problems:
             raise invalid.refuse(problems)

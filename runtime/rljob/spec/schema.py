@@ -35,6 +35,8 @@ Quantity = Annotated[
 """A Kubernetes quantity, as in `10Gi`."""
 Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^-\s][^\n]*$")]
 """One pip requirement; no option of pip."""
+SourceText = Annotated[str, Field(max_length=262_144)]
+"""Text of one module; all of a job has to fit into 1 MiB."""
 FreeForm = dict[str, Any]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from rljob.spec.cel import IMMUTABLE, Rule, rule, rules
 from rljob.spec.duration import Duration
 from rljob.spec.invalid import refuse
 from rljob.spec.schema import (
@@ -22,6 +23,30 @@ from rljob.spec.schema import (
     Section,
     Steps,
 )
+
+
+def _one_of(name: str) -> tuple[Rule, Rule]:
+    """The rules of `_exactly_one` for the API server."""
+    first, second = f"has(self.{name})", "has(self.entryPoint)"
+    return (
+        rule(f"{first} || {second}", _needs_one(name), reason="FieldValueRequired"),
+        rule(f"!({first} && {second})", _only_one(name), at="entryPoint"),
+    )
+
+
+def _exactly_one(name: str, first: object, second: object) -> None:
+    if first is None and second is None:
+        raise refuse({"": _needs_one(name)})
+    if first is not None and second is not None:
+        raise refuse({"entryPoint": _only_one(name)})
+
+
+def _needs_one(name: str) -> str:
+    return f"needs one of {name} and entryPoint"
+
+
+def _only_one(name: str) -> str:
+    return f"only one of {name} and entryPoint may be given"
 
 
 class Metadata(Section):
@@ -49,6 +74,8 @@ class Metadata(Section):
 class EnvironmentSpec(Section):
     """What is to be learned: a Gymnasium id, or a factory of your own."""
 
+    model_config = ConfigDict(json_schema_extra=rules(*_one_of("id")))
+
     id: str | None = Field(
         default=None,
         min_length=1,
@@ -74,6 +101,8 @@ class EnvironmentSpec(Section):
 
 class AlgorithmSpec(Section):
     """How it is learned: a built-in algorithm, or a class of your own."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_one_of("name")))
 
     name: str | None = Field(
         default=None,
@@ -101,6 +130,8 @@ class AlgorithmSpec(Section):
 
 class NetworkSpec(Section):
     """The policy's network: a built-in one, or a class of your own."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_one_of("name")[1]))
 
     name: str | None = Field(
         default=None,
@@ -136,6 +167,16 @@ class NetworkSpec(Section):
 class StopSpec(Section):
     """When training ends: at whichever of these comes first; at least one is needed."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.steps) || has(self.meanReturn) || has(self.duration)",
+                "needs at least one of steps, meanReturn, duration",
+                reason="FieldValueRequired",
+            )
+        )
+    )
+
     steps: Steps | None = Field(
         default=None, description="Environment steps, summed over all environments."
     )
@@ -156,11 +197,30 @@ class StopSpec(Section):
 class RolloutSpec(Section):
     """The workers that step environments with the newest policy. They may die at any time."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.minReplicas) || self.minReplicas <= self.replicas",
+                "is not allowed; at most replicas",
+                at="minReplicas",
+            ),
+            rule(
+                "!has(self.maxReplicas) || self.maxReplicas >= self.replicas",
+                "is not allowed; at least replicas",
+                at="maxReplicas",
+            ),
+        )
+    )
+
     replicas: Replicas = Field(
         default=2, description="Rollout workers: processes locally, pods on a cluster."
     )
     envs_per_replica: Integer = Field(
-        default=16, ge=1, le=65_536, description="Environments that each worker steps as one batch."
+        default=16,
+        ge=1,
+        le=65_536,
+        description="Environments that each worker steps as one batch.",
+        json_schema_extra=IMMUTABLE,
     )
     min_replicas: Replicas | None = Field(
         default=None,
@@ -197,7 +257,11 @@ class BufferSpec(Section):
         default=1, ge=1, le=1, description="Buffer shards; only 1 is supported."
     )
     capacity: Integer = Field(
-        default=100_000, ge=1, le=10**10, description="Environment steps stored at most."
+        default=100_000,
+        ge=1,
+        le=10**10,
+        description="Environment steps stored at most.",
+        json_schema_extra=IMMUTABLE,
     )
     max_policy_lag: Integer = Field(
         default=4,
@@ -205,6 +269,7 @@ class BufferSpec(Section):
         le=1_000_000,
         description="On-policy algorithms: policy versions that experience may be older than the "
         "newest. Rollouts that run ahead wait.",
+        json_schema_extra=IMMUTABLE,
     )
     samples_per_insert: Number | None = Field(
         default=None,
@@ -212,11 +277,13 @@ class BufferSpec(Section):
         le=1_000_000,
         description="Replay algorithms: transitions sampled for each one stored; the algorithm's "
         "own value when absent.",
+        json_schema_extra=IMMUTABLE,
     )
     storage: StorageSpec | None = Field(
         default=None,
         description="Where experience is kept on a cluster, so that it outlives the pod; when "
         "absent, it outlives the process only.",
+        json_schema_extra=IMMUTABLE,
     )
     template: FreeForm | None = Field(
         default=None, description="PodTemplateSpec for the buffer pod; not used locally."
@@ -275,8 +342,33 @@ class VolumeClaimTemplate(Section):
     )
 
 
+_STORAGES = ("path", "persistentVolumeClaim", "volumeClaimTemplate")
+_NEEDS_STORAGE = f"needs one of {', '.join(_STORAGES)}"
+_ONLY_ONE_STORAGE = f"only one of {', '.join(_STORAGES)} may be given"
+
+
 class StorageSpec(Section):
     """Where something is kept: one of path, persistentVolumeClaim and volumeClaimTemplate."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                " || ".join(f"has(self.{name})" for name in _STORAGES),
+                _NEEDS_STORAGE,
+                reason="FieldValueRequired",
+            ),
+            rule(
+                "!(has(self.path) && has(self.persistentVolumeClaim))",
+                _ONLY_ONE_STORAGE,
+                at="persistentVolumeClaim",
+            ),
+            rule(
+                "!has(self.volumeClaimTemplate) || has(self.path) == has(self.persistentVolumeClaim)",
+                _ONLY_ONE_STORAGE,
+                at="volumeClaimTemplate",
+            ),
+        )
+    )
 
     path: str | None = Field(
         default=None,
@@ -294,16 +386,12 @@ class StorageSpec(Section):
 
     @model_validator(mode="after")
     def _one(self) -> StorageSpec:
-        given = {
-            "path": self.path,
-            "persistentVolumeClaim": self.persistent_volume_claim,
-            "volumeClaimTemplate": self.volume_claim_template,
-        }
-        names = [name for name, value in given.items() if value is not None]
-        if not names:
-            raise refuse({"": f"needs one of {', '.join(given)}"})
-        if len(names) > 1:
-            raise refuse({names[1]: f"only one of {', '.join(given)} may be given"})
+        values = (self.path, self.persistent_volume_claim, self.volume_claim_template)
+        given = [name for name, value in zip(_STORAGES, values, strict=True) if value is not None]
+        if not given:
+            raise refuse({"": _NEEDS_STORAGE})
+        if len(given) > 1:
+            raise refuse({given[1]: _ONLY_ONE_STORAGE})
         return self
 
 
@@ -323,11 +411,5 @@ class CheckpointSpec(Section):
         default=None,
         description="Where checkpoints are kept. When absent: the run's own folder, or on a cluster "
         "a volume claim of the default class that is deleted with the job.",
+        json_schema_extra=IMMUTABLE,
     )
-
-
-def _exactly_one(name: str, first: object, second: object, other: str = "entryPoint") -> None:
-    if first is None and second is None:
-        raise refuse({"": f"needs one of {name} and {other}"})
-    if first is not None and second is not None:
-        raise refuse({other: f"only one of {name} and {other} may be given"})

@@ -6,7 +6,7 @@ another version of rljob as well, so an unknown field is dropped, not refused.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -17,6 +17,11 @@ ConditionType = Literal[
     "Ready", "Progressing", "Suspended", "Checkpointed", "Degraded", "Complete", "Failed"
 ]
 RoleName = Literal["rollout", "buffer", "learner", "evaluator"]
+
+
+def _keyed(name: str) -> dict[str, Any]:
+    """Entries that Kubernetes tells apart by this field."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [name]}
 
 
 class StatusSection(BaseModel):
@@ -208,10 +213,14 @@ class RLJobStatus(StatusSection):
         default=None, description="Generation of the job that was acted on last."
     )
     conditions: list[Condition] = Field(
-        default_factory=list, description="What holds, one entry for each type."
+        default_factory=list,
+        description="What holds, one entry for each type.",
+        json_schema_extra=_keyed("type"),
     )
     role_statuses: list[RoleStatus] = Field(
-        default_factory=list, description="Pods, one entry for each role."
+        default_factory=list,
+        description="Pods, one entry for each role.",
+        json_schema_extra=_keyed("name"),
     )
     rollout: RolloutStatus | None = Field(default=None, description="The rollout pods.")
     learner: LearnerStatus | None = Field(default=None, description="The learner's pod.")

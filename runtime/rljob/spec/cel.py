@@ -1,0 +1,62 @@
+"""What an API server checks beyond types and bounds: rules in CEL, kept beside the Python that says the same.
+
+They stand in the models' JSON schema under Kubernetes' own name, and the CRD takes them from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+VALIDATIONS = "x-kubernetes-validations"
+IMMUTABLE_KEY = "x-rljob-immutable"
+IMMUTABLE: dict[str, Any] = {IMMUTABLE_KEY: True}
+"""For a field's `json_schema_extra`: an update of the job may not change, add or remove it."""
+
+_UNCHANGED = "cannot be changed once the job exists; make a new job"
+
+Rule = dict[str, str]
+
+
+def rule(cel: str, message: str, *, at: str = "", computed: str = "", reason: str = "") -> Rule:
+    """One rule of a section.
+
+    Args:
+        cel: true for what is accepted; `self` is the section.
+        message: for people; one line.
+        at: path of the field that it is about, below the section, e.g. `rollout.replicas`.
+        computed: a message in CEL, which replaces `message` unless it fails.
+        reason: `FieldValueRequired` or `FieldValueForbidden`; by default the value is said to be invalid.
+    """
+    made = {"rule": cel, "message": message}
+    if computed:
+        made["messageExpression"] = computed
+    if at:
+        made["fieldPath"] = f".{at}"
+    if reason:
+        made["reason"] = reason
+    return made
+
+
+def rules(*given: Rule) -> dict[str, Any]:
+    """The rules as a model's `json_schema_extra`."""
+    return {VALIDATIONS: list(given)}
+
+
+def unchanged(field: str = "") -> Rule:
+    """That an update leaves the value as it is; with a name, an optional field of it."""
+    if not field:
+        return rule("self == oldSelf", _UNCHANGED, reason="FieldValueForbidden")
+    new, old = f"self.{field}", f"oldSelf.{field}"
+    cel = f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
+    return rule(cel, _UNCHANGED, at=field, reason="FieldValueForbidden")
+
+
+def text(value: str) -> str:
+    """A CEL literal of the text."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def texts(values: Sequence[str]) -> str:
+    """A CEL literal of a list of texts."""
+    return "[" + ", ".join(map(text, values)) + "]"

@@ -1,0 +1,180 @@
+"""A model's JSON schema as Kubernetes wants it: structural OpenAPI v3, without references.
+
+Everything in it comes from the models: types, bounds, defaults, descriptions, and the rules of `rljob.spec.cel`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from rljob.spec.cel import IMMUTABLE_KEY, VALIDATIONS, unchanged
+from rljob.spec.duration import Duration
+
+Schema = dict[str, Any]
+
+_KEPT = (
+    "type",
+    "format",
+    "description",
+    "default",
+    "enum",
+    "anyOf",
+    "pattern",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+    "properties",
+    "additionalProperties",
+    "items",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    VALIDATIONS,
+)
+"""In the order in which a reader wants them."""
+
+_DROPPED = {"title", "examples", "$defs", IMMUTABLE_KEY}
+_LENIENT = (
+    "type",
+    "format",
+    "description",
+    "required",
+    "properties",
+    "additionalProperties",
+    "items",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+)
+
+# Kubernetes drops an entry that is null from a map whose values may not be; here null is a value. The map must
+# not be an object that preserves unknown fields: of such a one `self == oldSelf` overlooks a renamed entry,
+# and rules cannot see its names.
+_ANYTHING: Schema = {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The schema of a section and of all below it.
+
+    Raises:
+        ValueError: the model says something for which there is no structural form.
+    """
+    root = model.model_json_schema(schema_generator=_Generator)
+    return _Converter(root.get("$defs", {})).convert(root)
+
+
+def lenient(schema: Schema, keys: tuple[str, ...] = ()) -> Schema:
+    """The same fields and types without what could refuse a value: bounds, enumerations, required fields.
+
+    Args:
+        keys: fields that stay required, as Kubernetes demands of what tells a list's entries apart.
+    """
+    loose = {name: value for name, value in schema.items() if name in _LENIENT}
+    loose.pop("required", None)
+    if keys:
+        loose["required"] = list(keys)
+    if "properties" in loose:
+        fields = loose["properties"]
+        loose["properties"] = {name: lenient(field) for name, field in fields.items()}
+    if "items" in loose:
+        loose["items"] = lenient(
+            loose["items"], tuple(schema.get("x-kubernetes-list-map-keys", ()))
+        )
+    return loose
+
+
+class _Generator(GenerateJsonSchema):
+    def encode_default(self, dft: Any) -> Any:
+        return str(dft) if isinstance(dft, Duration) else super().encode_default(dft)
+
+
+class _Converter:
+    def __init__(self, definitions: Schema) -> None:
+        self._definitions = definitions
+
+    def convert(self, schema: Schema) -> Schema:
+        found = self._resolve(schema)
+        kind = found.get("type")
+        if kind == "object":
+            self._convert_object(found)
+        elif kind == "array":
+            found["items"] = self.convert(found["items"])
+        elif kind in ("integer", "number"):
+            _convert_number(found)
+        elif kind is None and "x-kubernetes-int-or-string" not in found:
+            raise ValueError(f"a value of no one type has no structural schema: {schema}")
+        if "const" in found:
+            found["enum"] = [found.pop("const")]
+        return _ordered(found)
+
+    def _resolve(self, schema: Schema) -> Schema:
+        """Without references and `or null`; what the field says stands before what its type says."""
+        own, below = dict(schema), {}
+        if "$ref" in own:
+            below = self._resolve(self._definitions[own.pop("$ref").rpartition("/")[2]])
+        elif "x-kubernetes-int-or-string" not in own:
+            choices = [choice for choice in own.pop("anyOf", ()) if choice.get("type") != "null"]
+            if len(choices) > 1:
+                raise ValueError(f"a value of several types has no structural schema: {schema}")
+            below = self._resolve(choices[0]) if choices else {}
+        if "default" in own and own["default"] is None:
+            del own["default"]
+        return {**below, **own}
+
+    def _convert_object(self, schema: Schema) -> None:
+        extra = schema.pop("additionalProperties", False)
+        schema.pop("propertyNames", None)
+        if "properties" not in schema:
+            # A mapping with names of the user's own.
+            schema["additionalProperties"] = _ANYTHING if extra is True else self.convert(extra)
+            return
+        rules = list(schema.get(VALIDATIONS, ()))
+        fields: Schema = {}
+        for name, field in schema["properties"].items():
+            made = fields[name] = self.convert(field)
+            required = name in schema.get("required", ())
+            if not required and not _nullable(field) and "default" not in made:
+                # A section that is left out has its defaults.
+                made["default"] = {} if made["type"] == "object" else []
+            if field.get(IMMUTABLE_KEY):
+                always = required or "default" in made
+                (made.setdefault(VALIDATIONS, []) if always else rules).append(
+                    unchanged("" if always else name)
+                )
+            fields[name] = _ordered(made)
+        schema["properties"] = fields
+        if rules:
+            schema[VALIDATIONS] = rules
+
+
+def _convert_number(schema: Schema) -> None:
+    if schema["type"] == "integer":
+        schema["format"] = "int64"
+        # What the format says already, and a bound that Kubernetes would round beyond it.
+        if schema.get("maximum", 0) >= 2**63 - 1:
+            del schema["maximum"]
+    for limit, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if exclusive in schema:
+            schema[limit], schema[exclusive] = schema[exclusive], True
+
+
+def _nullable(schema: Schema) -> bool:
+    return any(choice.get("type") == "null" for choice in schema.get("anyOf", ()))
+
+
+def _ordered(schema: Schema) -> Schema:
+    unknown = schema.keys() - set(_KEPT) - _DROPPED
+    if unknown:
+        where = schema.get("title", "a schema")
+        raise ValueError(f"no structural form of {', '.join(sorted(unknown))} in {where}")
+    return {name: schema[name] for name in _KEPT if name in schema}
