@@ -1,0 +1,229 @@
+"""The world as the watches tell it: every RLJob and what belongs to it. A data structure, no I/O.
+
+It is written by the watches, by the answers to our own writes (so that the next look sees them at once), and
+by the audit, which repairs it. Of two states of one object the newer one stays, in whatever order they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rljob_operator import names
+from rljob_operator.kinds import EVENT, JOB, POD
+from rljob_operator.observed import Manifest
+
+GONE_SECONDS = 300.0
+WARNING_SECONDS = 600.0
+WARNING_LIMIT = 2000
+"""Warnings kept of a namespace; the oldest go first."""
+
+Key = tuple[str, str]
+"""Namespace and name of an RLJob."""
+Id = tuple[str, str]
+"""Namespace and name of any object."""
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+@dataclass
+class _Family:
+    """What belongs to one name of an RLJob, whether that exists or not."""
+
+    job: Manifest | None = None
+    children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    pods: dict[str, Manifest] = field(default_factory=dict)
+    gone: list[tuple[float, Manifest]] = field(default_factory=list)
+
+    def empty(self) -> bool:
+        return self.job is None and not self.children and not self.pods and not self.gone
+
+
+class Cache:
+    """All that is known. Times are monotonic seconds, given by the caller."""
+
+    def __init__(self) -> None:
+        self._families: dict[Key, _Family] = {}
+        self._ids: dict[str, dict[Id, Key]] = {}
+        self._warnings: dict[str, dict[str, tuple[float, Manifest]]] = {}
+
+    def put(self, found: Manifest, now: float) -> Key | None:
+        """Take in an object as it is now; the job to look at, if any."""
+        found = trim(found)
+        if found["kind"] == EVENT.kind:
+            return self._put_warning(found, now)
+        key = _key(found)
+        if key is None:
+            return None
+        known = self.get(found["kind"], _id(found))
+        if known is not None:
+            if _older(found, known):
+                return None
+            if _uid(known) != _uid(found) or _key(known) != key:
+                self.drop(known, now)
+        family = self._families.setdefault(key, _Family())
+        kind, name = found["kind"], found["metadata"]["name"]
+        if kind == JOB.kind:
+            family.job = found
+        elif kind == POD.kind:
+            family.pods[name] = found
+        else:
+            family.children[kind, name] = found
+        self._ids.setdefault(kind, {})[_id(found)] = key
+        return key
+
+    def drop(self, last: Manifest, now: float) -> Key | None:
+        """An object exists no more; `last` is its last state. The job to look at, if any."""
+        kind, name = last["kind"], last["metadata"]["name"]
+        known = self.get(kind, _id(last))
+        if known is None or _uid(known) != _uid(last):
+            return None if kind == EVENT.kind else _key(last)
+        key = self._ids[kind].pop(_id(last))
+        family = self._families[key]
+        if kind == JOB.kind:
+            family.job = None
+        elif kind == POD.kind:
+            del family.pods[name]
+            newest = known if _older(last, known) else trim(last)
+            family.gone.append((now, newest))
+        else:
+            del family.children[kind, name]
+        self._forget(key, now)
+        return key
+
+    def get(self, kind: str, id_: Id) -> Manifest | None:
+        """One object, by its own namespace and name."""
+        key = self._ids.get(kind, {}).get(id_)
+        if key is None:
+            return None
+        family = self._families[key]
+        if kind == JOB.kind:
+            return family.job
+        return family.pods[id_[1]] if kind == POD.kind else family.children[kind, id_[1]]
+
+    def jobs(self) -> Iterator[tuple[Key, Manifest]]:
+        """Every RLJob."""
+        for key, family in self._families.items():
+            if family.job is not None:
+                yield key, family.job
+
+    def job(self, key: Key) -> Manifest | None:
+        family = self._families.get(key)
+        return family.job if family else None
+
+    def children(self, key: Key) -> tuple[Manifest, ...]:
+        """What has the job's label, but pods."""
+        family = self._families.get(key)
+        return tuple(family.children.values()) if family else ()
+
+    def pods(self, key: Key) -> tuple[Manifest, ...]:
+        """Its pods that exist."""
+        family = self._families.get(key)
+        return tuple(family.pods.values()) if family else ()
+
+    def gone(self, key: Key, now: float) -> tuple[Manifest, ...]:
+        """Its pods that existed within the last `GONE_SECONDS`, as they were seen last."""
+        self._forget(key, now)
+        family = self._families.get(key)
+        return tuple(pod for _, pod in family.gone) if family else ()
+
+    def warnings(self, key: Key, now: float, since: float = 0.0) -> tuple[Manifest, ...]:
+        """Warnings of the last `WARNING_SECONDS` about what is called after the job.
+
+        With `since`, only those that came after it.
+        """
+        found = self._warnings.get(key[0], {})
+        self._expire(found, now)
+        return tuple(
+            warning
+            for at, warning in found.values()
+            if at > since and self._concerned(warning) == key
+        )
+
+    def sweep(self, now: float) -> None:
+        """Forget what is too old to be told; call it now and then."""
+        for key in list(self._families):
+            self._forget(key, now)
+        for namespace, found in list(self._warnings.items()):
+            self._expire(found, now)
+            if not found:
+                del self._warnings[namespace]
+
+    def versions(self, kind: str) -> dict[Id, tuple[str, int]]:
+        """Uid and version of every object of a kind."""
+        return {id_: _version(self._existing(kind, id_)) for id_ in self._ids.get(kind, {})}
+
+    def _existing(self, kind: str, id_: Id) -> Manifest:
+        found = self.get(kind, id_)
+        assert found is not None
+        return found
+
+    def _put_warning(self, found: Manifest, now: float) -> Key | None:
+        """Keep it even when no job is known that it is about: at the start, jobs may come later."""
+        about = found.get("involvedObject") or {}
+        if found.get("type") != "Warning" or about.get("kind") == JOB.kind:
+            return None
+        kept = self._warnings.setdefault(found["metadata"]["namespace"], {})
+        kept.pop(_uid(found), None)
+        kept[_uid(found)] = (now, found)
+        while len(kept) > WARNING_LIMIT:
+            del kept[next(iter(kept))]
+        return self._concerned(found)
+
+    def _concerned(self, warning: Manifest) -> Key | None:
+        """The job with the longest name that what it is about is called after."""
+        namespace = warning["metadata"]["namespace"]
+        name = str((warning.get("involvedObject") or {}).get("name", ""))
+        ends = [at for at, letter in enumerate(name) if letter == "-"]
+        keys = ((namespace, name[:end]) for end in reversed(ends))
+        return next((key for key in keys if self.job(key) is not None), None)
+
+    @staticmethod
+    def _expire(warnings: dict[str, tuple[float, Manifest]], now: float) -> None:
+        for uid in [uid for uid, (at, _) in warnings.items() if at < now - WARNING_SECONDS]:
+            del warnings[uid]
+
+    def _forget(self, key: Key, now: float) -> None:
+        family = self._families.get(key)
+        if family is None:
+            return
+        family.gone = [(at, pod) for at, pod in family.gone if at >= now - GONE_SECONDS]
+        if family.empty():
+            del self._families[key]
+
+
+def trim(found: Manifest) -> Manifest:
+    """The same object without what nobody here reads, in a shallow copy."""
+    metadata = {k: v for k, v in found["metadata"].items() if k != "managedFields"}
+    annotations: dict[str, str] = metadata.get("annotations") or {}
+    if _APPLIED in annotations:
+        metadata["annotations"] = {k: v for k, v in annotations.items() if k != _APPLIED}
+    trimmed = {**found, "metadata": metadata}
+    if found["kind"] == POD.kind:
+        # The spec of a pod is that of the template of its owner, with the node in it.
+        trimmed["spec"] = {"nodeName": found.get("spec", {}).get("nodeName")}
+    return trimmed
+
+
+def _key(found: Manifest) -> Key | None:
+    metadata = found["metadata"]
+    if found["kind"] == JOB.kind:
+        return metadata["namespace"], metadata["name"]
+    name = (metadata.get("labels") or {}).get(names.JOB_NAME_LABEL)
+    return (metadata["namespace"], name) if name else None
+
+
+def _id(found: Manifest) -> Id:
+    return found["metadata"]["namespace"], found["metadata"]["name"]
+
+
+def _uid(found: Manifest) -> str:
+    return str(found["metadata"]["uid"])
+
+
+def _version(found: Manifest) -> tuple[str, int]:
+    return _uid(found), int(found["metadata"]["resourceVersion"])
+
+
+def _older(one: Manifest, other: Manifest) -> bool:
+    """Whether `one` was stored before `other`: versions of one kind are numbers that grow."""
+    return _version(one)[1] < _version(other)[1]

@@ -1,0 +1,223 @@
+"""How an operator is told what to do: flags, each with an environment variable `RLJOB_…` behind it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rljob import __version__
+from rljob.errors import InputError
+from rljob_operator import logs
+from rljob_operator.settings import Settings
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One operator process.
+
+    Attributes:
+        namespaces: that it serves; all when empty.
+        kubeconfig: file to connect with; None inside of a cluster, or for kubectl's own default.
+        context: of that file; its current one when None.
+        lease: whether to wait for the Lease, so that of several processes one acts.
+        lease_name, lease_namespace: which Lease.
+        identity: of this process in the Lease.
+        host, port: where `/metrics`, `/healthz` and `/readyz` are served; port 0 takes any free one.
+        workers: jobs that are reconciled at once.
+        polls: learners that are asked for their report at once.
+        resync_seconds: between two looks at every job, whether anything happened or not.
+        audit_seconds: between two comparisons of what is known with what the API server lists.
+        stale_seconds: for which a watch may miss a change before the process is unhealthy.
+        silence_seconds: for which a watch may be silent before it is made anew.
+        log_level: one of `rljob_operator.logs.LEVELS`.
+        settings: what children are made from.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    kubeconfig: str | None = None
+    context: str | None = None
+    lease: bool = True
+    lease_name: str = "rljob-operator"
+    lease_namespace: str = "default"
+    identity: str = ""
+    host: str = ""
+    port: int = 8080
+    workers: int = 8
+    polls: int = 32
+    resync_seconds: float = 600.0
+    audit_seconds: float = 300.0
+    stale_seconds: float = 90.0
+    silence_seconds: float = 70.0
+    log_level: str = "info"
+    settings: Settings = field(default_factory=Settings)
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """The configuration; a flag wins over its variable. Exits for `--help`.
+
+    Raises:
+        InputError: naming the flag or the variable, the value, and what is allowed.
+    """
+    parser = _parser()
+    given = {k: v for k, v in vars(parser.parse_args(arguments)).items() if v is not None}
+    values = {}
+    for option in _OPTIONS:
+        text, origin = given.get(option.name), option.flag
+        if text is None:
+            text, origin = environment.get(option.variable), option.variable
+        if text is not None:
+            values[option.name] = _read(option, text, origin)
+    settings = {o.name: values.pop(o.name) for o in _OPTIONS if o.setting and o.name in values}
+    values.setdefault("lease_namespace", _own_namespace())
+    values.setdefault("identity", f"{os.uname().nodename}-{os.urandom(4).hex()}")
+    return Config(**values, settings=Settings(**settings))
+
+
+@dataclass(frozen=True)
+class _Option:
+    name: str
+    help: str
+    read: Callable[[str], Any]
+    allowed: str
+    setting: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "RLJOB_" + self.name.upper()
+
+
+def _read(option: _Option, text: str, origin: str) -> Any:
+    try:
+        return option.read(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not allowed; {option.allowed}", path=origin) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rljob_operator",
+        description="The rljob operator: turns RLJobs into pods and keeps it that way.",
+        epilog="Every option may be given as an environment variable instead: RLJOB_LOG_LEVEL for "
+        "--log-level.",
+    )
+    parser.add_argument("--version", action="version", version=f"rljob-operator {__version__}")
+    defaults = {**vars(Config()), **vars(Settings())}
+    for option in _OPTIONS:
+        default = defaults[option.name]
+        shown = "" if default in ("", None, ()) else f" (default: {_show(default)})"
+        parser.add_argument(
+            option.flag, metavar="VALUE", help=f"{option.help}; {option.allowed}{shown}"
+        )
+    return parser
+
+
+def _show(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def _own_namespace() -> str:
+    try:
+        return _NAMESPACE_FILE.read_text().strip()
+    except OSError:
+        return "default"
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError(text)
+    return text.strip()
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_name(part.strip()) for part in text.split(",") if part.strip()))
+
+
+def _yes(text: str) -> bool:
+    if text.lower() not in (*_TRUE, *_FALSE):
+        raise ValueError(text)
+    return text.lower() in _TRUE
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not least <= int(text) <= most:
+            raise ValueError(text)
+        return int(text)
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.05 <= value <= 86_400:
+        raise ValueError(text)
+    return value
+
+
+_SECONDS = "seconds from 0.05 to 86400"
+_BOOLEAN = "true or false"
+_A_NAME = "a name of lowercase letters, digits and '-'"
+_LEVELS = ", ".join(logs.LEVELS)
+_PULLS = ("Always", "IfNotPresent", "Never")
+_OPTIONS = (
+    _Option("namespaces", "namespaces to serve", _names, "a list with commas; all when absent"),
+    _Option("kubeconfig", "file to connect with", _text, "a path"),
+    _Option("context", "context of the kubeconfig", _text, "a name in it"),
+    _Option("lease", "act only while holding the Lease", _yes, _BOOLEAN),
+    _Option("lease_name", "name of the Lease", _name, _A_NAME),
+    _Option("lease_namespace", "its namespace; the pod's own when absent", _name, _A_NAME),
+    _Option("identity", "name of this process in the Lease; made up when absent", _text, "a text"),
+    _Option("host", "address to serve metrics and health on", _text, "an address; all when absent"),
+    _Option("port", "port of metrics and health", _count(0, 65_535), "0 (any) to 65535"),
+    _Option("workers", "jobs reconciled at once", _count(1, 256), "1 to 256"),
+    _Option("polls", "learners asked at once", _count(1, 1024), "1 to 1024"),
+    _Option("resync_seconds", "between two looks at every job", _seconds, _SECONDS),
+    _Option("audit_seconds", "between two audits of the watches", _seconds, _SECONDS),
+    _Option("stale_seconds", "for which a watch may miss a change", _seconds, _SECONDS),
+    _Option("silence_seconds", "for which a watch may be silent", _seconds, _SECONDS),
+    _Option("log_level", "least severe messages shown", _one_of(*logs.LEVELS), f"one of {_LEVELS}"),
+    _Option("worker_image", "image of rollouts and buffers", _text, "a reference", True),
+    _Option("learner_image", "image of learners", _text, "a reference", True),
+    _Option(
+        "image_pull_policy",
+        "of every container; Kubernetes' default when absent",
+        _one_of(*_PULLS),
+        f"one of {', '.join(_PULLS)}",
+        True,
+    ),
+    _Option("image_pull_secrets", "Secrets to pull with", _names, "names with commas", True),
+    _Option("checkpoint_size", "of the claim for checkpoints", _text, "a quantity", True),
+    _Option("storage_class", "of the claims; the default one when absent", _text, "a name", True),
+    _Option("restrict_egress", "let pods reach only each other and DNS", _yes, _BOOLEAN, True),
+    _Option("poll_seconds", "between two looks at a learner", _seconds, _SECONDS, True),
+    _Option("status_seconds", "least time between two progress writes", _seconds, _SECONDS, True),
+    _Option("pending_grace_seconds", "before a pending pod is told of", _seconds, _SECONDS, True),
+)

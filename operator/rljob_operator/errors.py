@@ -1,0 +1,72 @@
+"""What can go wrong with a call to the API server, and what it means for the one who called."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Reason = Literal[
+    "bad_request",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "conflict",
+    "invalid",
+    "throttled",
+    "server",
+    "timeout",
+    "connection",
+]
+_REASONS: dict[int, Reason] = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    410: "conflict",
+    413: "invalid",
+    415: "bad_request",
+    422: "invalid",
+    429: "throttled",
+    504: "timeout",
+}
+REFUSED: frozenset[Reason] = frozenset({"bad_request", "forbidden", "invalid"})
+UNREACHED: frozenset[Reason] = frozenset({"unauthorized", "throttled", "timeout", "connection"})
+
+
+class ApiError(Exception):
+    """A call that the API server did not carry out, or of which we do not know.
+
+    Attributes:
+        reason: what kind of failure, in one word.
+        status: HTTP status; None without an answer.
+        message: what the API server said.
+        retry_after: seconds that it asked us to wait.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, status: int | None = None, retry_after: float = 0.0
+    ) -> None:
+        self.reason, self.message = reason, message
+        self.status, self.retry_after = status, retry_after
+        super().__init__(f"{reason}: {message}")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the same call will fail again until somebody changes something."""
+        return self.reason in REFUSED
+
+    @property
+    def unreached(self) -> bool:
+        """Whether other calls would fail alike, now."""
+        return self.reason in UNREACHED
+
+
+class NotLeading(Exception):
+    """The Lease is not ours (any more): nothing may be written."""
+
+
+def from_status(status: int, message: str, retry_after: float = 0.0) -> ApiError:
+    """The error for an HTTP status of 400 or more."""
+    fallback: Reason = "server" if status >= 500 else "bad_request"
+    return ApiError(_REASONS.get(status, fallback), message, status, retry_after)

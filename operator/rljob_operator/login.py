@@ -1,0 +1,55 @@
+"""Where the API server is and who we are: one answer for our own calls and for kopf's watches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import kopf
+from kubernetes.aio import config as kubeconfig
+from kubernetes.aio.client import Configuration
+
+from rljob.errors import InputError
+from rljob_operator.config import Config
+
+
+async def load(config: Config) -> Configuration:
+    """The pod's ServiceAccount inside of a cluster, else a kubeconfig as kubectl would choose it.
+
+    Raises:
+        InputError: there is neither, or it cannot be read.
+    """
+    found = Configuration()
+    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+    try:
+        if config.kubeconfig is None and config.context is None and in_cluster:
+            kubeconfig.load_incluster_config(found)  # type: ignore[no-untyped-call]
+        else:
+            await kubeconfig.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=config.kubeconfig,
+                context=config.context,
+                client_configuration=found,
+                persist_config=False,
+            )
+    except (kubeconfig.ConfigException, OSError) as error:
+        raise InputError(f"cannot connect to Kubernetes: {error}", path="--kubeconfig") from error
+    return found
+
+
+async def for_kopf(found: Configuration) -> kopf.ConnectionInfo:
+    """The same for kopf, with the token as it is now; kopf asks again when it is refused."""
+    header = await found.get_api_key_with_prefix("BearerToken")
+    scheme, _, token = (header or "").strip().partition(" ")
+    given: dict[str, Any] = {}
+    if header:
+        # The loader writes `bearer` or `Bearer`, and a line's end where the file had one.
+        given = {"scheme": scheme.capitalize(), "token": token.strip()}
+    return kopf.ConnectionInfo(
+        server=found.host,
+        ca_path=found.ssl_ca_cert,
+        insecure=not found.verify_ssl,
+        certificate_path=found.cert_file,
+        private_key_path=found.key_file,
+        proxy_url=found.proxy,
+        **given,
+    )
