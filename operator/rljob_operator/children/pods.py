@@ -227,7 +227,7 @@ def _install(spec: Tree, requirements: list[str]) -> None:
     """Before the role starts, its container with another command: what reaches an index there does here."""
     main = spec["containers"][0]
     ours = (f"{RESERVED}job", f"{RESERVED}keys", f"{RESERVED}code", f"{RESERVED}data")
-    pip = ["python", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check"]
+    pip = ["python", "-m", "pip", "install", "--no-input", "--no-cache-dir"]
     container = {
         "name": f"{RESERVED}requirements",
         **{
@@ -235,7 +235,13 @@ def _install(spec: Tree, requirements: list[str]) -> None:
             for key in ("image", "imagePullPolicy", "envFrom", "resources", "securityContext")
             if key in main
         },
-        "command": [*pip, "--target", names.PACKAGES_FOLDER, *requirements],
+        "command": [
+            *pip,
+            "--disable-pip-version-check",
+            "--target",
+            names.PACKAGES_FOLDER,
+            *requirements,
+        ],
         "env": [variable for variable in main["env"] if variable["name"] != "PYTHONPATH"],
         "volumeMounts": [mount for mount in main["volumeMounts"] if mount["name"] not in ours],
         "terminationMessagePolicy": "FallbackToLogsOnError",
