@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def handle(arguments: argparse.Namespace) -> int:
     """Print them; no cluster is asked."""
     overrides = list(arguments.overrides)
     if arguments.namespace is not None:
-        overrides.append(f"metadata.namespace={arguments.namespace}")
+        overrides.append(f"metadata.namespace={json.dumps(arguments.namespace)}")
     job = spec.load(arguments.file, overrides)
     text = "".join(f"---\n{document}" for document in documents(job))
     try:
