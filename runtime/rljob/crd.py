@@ -96,8 +96,10 @@ def to_yaml() -> str:
 
 def _schema() -> Schema:
     spec = structural(RLJobSpec)
-    _add_rules(spec["properties"]["algorithm"], _settings_rules("algorithm", _algorithms()))
-    _add_rules(spec["properties"]["network"], _settings_rules("network", nets.BUILT_IN, "mlp"))
+    _add_settings(
+        spec, "algorithm", {name: one.Config for name, one in algorithms.BUILT_IN.items()}
+    )
+    _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
     status = lenient(structural(RLJobStatus))
     return {
         "type": "object",
@@ -128,56 +130,60 @@ def _name_rule() -> Rule:
     )
 
 
-def _algorithms() -> dict[str, type[BaseModel]]:
-    return {name: algorithm.Config for name, algorithm in algorithms.BUILT_IN.items()}
+def _add_settings(
+    spec: Schema, section: str, built_in: Mapping[str, type[BaseModel]], default: str = ""
+) -> None:
+    """Tell the names of the built-in ones and of their settings, and refuse others."""
+    settings = {
+        name: list(model.model_json_schema()["properties"]) for name, model in built_in.items()
+    }
+    schema = spec["properties"][section]
+    schema[VALIDATIONS] += [
+        _known_names(section, list(settings)),
+        *(_known_settings(name, names, name == default) for name, names in settings.items()),
+    ]
+    config = schema["properties"]["config"]
+    config["description"] += "".join(f" {_knows(name, names)}." for name, names in settings.items())
 
 
-def _settings_rules(
-    section: str, built_in: Mapping[str, type[BaseModel]], default: str = ""
-) -> list[Rule]:
-    """That the name is a built-in one, and that `config` has only settings of it.
+def _known_names(section: str, names: list[str]) -> Rule:
+    known = f". Known: {', '.join(names)}"
+    return rule(
+        f"!has(self.name) || self.name in {texts(names)}",
+        f"unknown {section}{known}",
+        computed=f"{text(f'unknown {section} ')} + self.name + {text(known)}",
+        at="name",
+    )
+
+
+def _known_settings(name: str, names: list[str], default: bool) -> Rule:
+    """That `config` has only settings of the built-in one of that name.
 
     CEL sees the names in a free mapping, and no values: those are checked by whoever uses them.
     `dyn`, since a mapping to values of any type has no type of its own.
     """
-    known = ", ".join(built_in)
-    unknown = text(f"unknown {section} ")
-    found = [
-        rule(
-            f"!has(self.name) || self.name in {texts(list(built_in))}",
-            f"unknown {section}. Known: {known}",
-            computed=f"{unknown} + self.name + {text(f'. Known: {known}')}",
-            at="name",
-        )
-    ]
-    for name, model in built_in.items():
-        names = list(model.model_json_schema()["properties"])
-        knows = f"{name} knows: {', '.join(names)}"
-        chosen = f"has(self.name) && self.name == {text(name)}"
-        if name == default:
-            chosen = f"(has(self.name) ? self.name == {text(name)} : !has(self.entryPoint))"
-        hint = (
-            f"{texts(names)}.filter(n, n.lowerAscii() == k.replace('_', '').lowerAscii())"
-            ".map(n, ' Did you mean ' + n + '?').join('')"
-        )
-        wrong = (
-            f"dyn(self).config.filter(k, !(k in {texts(names)}))"
-            f".map(k, k + {text(f': unknown setting of {name}.')} + {hint}).join(' ')"
-        )
-        found.append(
-            rule(
-                f"!({chosen}) || !has(dyn(self).config) || "
-                f"dyn(self).config.all(k, k in {texts(names)})",
-                f"unknown setting of {name}. {knows}",
-                computed=f"{wrong} + {text(f' {knows}')}",
-                at="config",
-            )
-        )
-    return found
+    chosen = f"has(self.name) && self.name == {text(name)}"
+    if default:
+        chosen = f"(has(self.name) ? self.name == {text(name)} : !has(self.entryPoint))"
+    hint = (
+        f"{texts(names)}.filter(n, n.lowerAscii() == k.replace('_', '').lowerAscii())"
+        ".map(n, ' Did you mean ' + n + '?').join('')"
+    )
+    wrong = (
+        f"dyn(self).config.filter(k, !(k in {texts(names)}))"
+        f".map(k, k + {text(f': unknown setting of {name}.')} + {hint}).join(' ')"
+    )
+    knows = _knows(name, names)
+    return rule(
+        f"!({chosen}) || !has(dyn(self).config) || dyn(self).config.all(k, k in {texts(names)})",
+        f"unknown setting of {name}. {knows}",
+        computed=f"{wrong} + {text(f' {knows}')}",
+        at="config",
+    )
 
 
-def _add_rules(schema: Schema, rules: list[Rule]) -> None:
-    schema[VALIDATIONS] = [*schema[VALIDATIONS], *rules]
+def _knows(name: str, names: list[str]) -> str:
+    return f"{name} knows: {', '.join(names)}"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -69,6 +69,40 @@ GOOD: dict[str, Job] = {
         checkpoint={"storage": {"persistentVolumeClaim": {"claimName": "rl"}}}
     ),
     "code": job(code={"my_env.py": "def make():\n    return 1\n"}),
+    "checkpoint-on-default-claim": job(checkpoint={"storage": {"volumeClaimTemplate": {}}}),
+    "checkpoint-on-new-claim": job(
+        checkpoint={
+            "storage": {
+                "volumeClaimTemplate": {
+                    "size": "1.5Ti",
+                    "storageClassName": "fast",
+                    "whenDeleted": "Retain",
+                }
+            }
+        }
+    ),
+    "buffer-on-claim": job(buffer={"storage": {"persistentVolumeClaim": {"claimName": "rl"}}}),
+    "buffer-in-folder": job(buffer={"storage": {"path": "/data"}}),
+    "requirements": job(requirements=["my-envs==1.2", "other @ https://example.com/other.whl"]),
+    "no-requirements": job(requirements=[]),
+    "image": job(image="example.com/mine@sha256:0123"),
+    "keep-all-pods": job(cleanPodPolicy="None"),
+    "remove-all-pods": job(cleanPodPolicy="All", pendingDeadlineSeconds=1),
+    "evaluation-template": job(
+        evaluation={
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"nodeSelector": None}}
+        }
+    ),
+    "null-is-the-default": job(
+        network={"name": None, "config": None},
+        rollout={"replicas": None, "template": None, "minReplicas": None},
+        buffer={"storage": {"path": "a", "volumeClaimTemplate": None}},
+        checkpoint={"interval": None, "storage": None},
+    ),
+    "whole-numbers-as-floats": job(stop={"steps": 1e6}, seed=3.0, rollout={"replicas": 2.0}),
+    "durations": job(stop={"duration": "8760h"}, checkpoint={"interval": "1h1m1.5s1ms"}),
+    "a-year-in-seconds": job(stop={"duration": 31_536_000}, evaluation={"interval": "0.5s"}),
+    "most-modules": job(code={f"a{index}.py": "" for index in range(64)}),
     "limits": job(backoffLimit=0, activeDeadlineSeconds=1, ttlSecondsAfterFinished=0),
     "suspended": job(suspend=True),
 }
@@ -135,6 +169,11 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("template-text", job(learner={"template": "x"}), "learner.template", "a mapping"),
     ("episodes-zero", job(evaluation={"episodes": 0}), "evaluation.episodes", "an integer from 1"),
     ("interval-zero", job(checkpoint={"interval": "0s"}), "checkpoint.interval", "a duration above 0"),
+    ("duration-negative", job(stop={"duration": -5}), "stop.duration", "is not a duration; write"),
+    ("duration-too-long", job(stop={"duration": "8761h"}), "stop.duration", "a duration above 0: write"),
+    ("duration-much-too-long", job(stop={"duration": "999999999h"}), "stop.duration", "a duration above 0"),
+    ("seconds-too-many", job(stop={"duration": 31_536_001}), "stop.duration", "up to 8760h"),
+    ("duration-list", job(evaluation={"interval": [1]}), "evaluation.interval", "is not a duration"),
     ("keep-zero", job(checkpoint={"keep": 0}), "checkpoint.keep", "an integer from 1"),
     ("storage-empty", job(checkpoint={"storage": {}}), "checkpoint.storage", "needs one of path, persistentVolumeClaim, volumeClaimTemplate"),
     (
@@ -143,9 +182,51 @@ BAD: list[tuple[str, Job, str, str]] = [
         "checkpoint.storage.persistentVolumeClaim",
         "only one of path, persistentVolumeClaim, volumeClaimTemplate",
     ),
+    (
+        "storage-on-both-claims",
+        job(buffer={"storage": {"persistentVolumeClaim": {"claimName": "b"}, "volumeClaimTemplate": {}}}),
+        "buffer.storage.volumeClaimTemplate",
+        "only one of path, persistentVolumeClaim, volumeClaimTemplate",
+    ),
+    (
+        "storage-all",
+        job(buffer={"storage": {"path": "a", "persistentVolumeClaim": {"claimName": "b"}, "volumeClaimTemplate": {}}}),
+        "buffer.storage.persistentVolumeClaim",
+        "only one of path, persistentVolumeClaim, volumeClaimTemplate",
+    ),
+    ("buffer-storage-empty", job(buffer={"storage": {}}), "buffer.storage", "needs one of path"),
+    (
+        "claim-size",
+        job(checkpoint={"storage": {"volumeClaimTemplate": {"size": "10 GB"}}}),
+        "checkpoint.storage.volumeClaimTemplate.size",
+        '"10 GB" is not allowed; text: Storage asked for, as in `10Gi`',
+    ),
+    (
+        "claim-kept",
+        job(checkpoint={"storage": {"volumeClaimTemplate": {"whenDeleted": "Keep"}}}),
+        "checkpoint.storage.volumeClaimTemplate.whenDeleted",
+        'one of "Delete", "Retain"',
+    ),
+    (
+        "claim-class-empty",
+        job(checkpoint={"storage": {"volumeClaimTemplate": {"storageClassName": ""}}}),
+        "checkpoint.storage.volumeClaimTemplate.storageClassName",
+        '"" is not allowed; text',
+    ),
     ("claim-no-name", job(checkpoint={"storage": {"persistentVolumeClaim": {}}}), "checkpoint.storage.persistentVolumeClaim.claimName", "is required. Name of"),
     ("code-not-text", job(code={"a.py": 1}), "code.a.py", "1 is not allowed; text"),
     ("code-in-folder", job(code={"../a.py": ""}), "code.../a.py", "a file name like my_env.py"),
+    ("code-in-package", job(code={"a.b.py": ""}), "code.a.b.py", "a file name like my_env.py"),
+    ("code-too-many", job(code={f"a{index}.py": "" for index in range(65)}), "code", "a mapping of at most 64 entries"),
+    ("code-too-long", job(code={"a.py": "#" * 262_145}), "code.a.py", "is not allowed; text"),
+    ("requirements-text", job(requirements="my-envs"), "requirements", "a list of at most 64 items, each item text"),
+    ("requirements-too-many", job(requirements=["a"] * 65), "requirements", "a list of at most 64 items"),
+    ("requirement-option", job(requirements=["a", "-r x.txt"]), "requirements.1", '"-r x.txt" is not allowed; text'),
+    ("requirement-two-lines", job(requirements=["a\n-r x.txt"]), "requirements.0", "is not allowed; text"),
+    ("image-empty", job(image=""), "image", '"" is not allowed; text'),
+    ("clean-pods-never", job(cleanPodPolicy="Never"), "cleanPodPolicy", 'one of "Running", "All", "None"'),
+    ("pending-zero", job(pendingDeadlineSeconds=0), "pendingDeadlineSeconds", "an integer from 1"),
+    ("evaluation-template-list", job(evaluation={"template": []}), "evaluation.template", "[] is not allowed; a mapping"),
     ("backoff-negative", job(backoffLimit=-1), "backoffLimit", "an integer from 0 to 2147483647"),
     ("deadline-zero", job(activeDeadlineSeconds=0), "activeDeadlineSeconds", "an integer from 1"),
     ("ttl-negative", job(ttlSecondsAfterFinished=-1), "ttlSecondsAfterFinished", "an integer from 0"),

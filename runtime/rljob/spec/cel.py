@@ -5,10 +5,12 @@ They stand in the models' JSON schema under Kubernetes' own name, and the CRD ta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 VALIDATIONS = "x-kubernetes-validations"
+RULE_FIELDS = ("rule", "message", "messageExpression", "fieldPath", "reason")
 IMMUTABLE_KEY = "x-rljob-immutable"
 IMMUTABLE: dict[str, Any] = {IMMUTABLE_KEY: True}
 """For a field's `json_schema_extra`: an update of the job may not change, add or remove it."""
@@ -54,7 +56,7 @@ def unchanged(field: str = "") -> Rule:
 
 def text(value: str) -> str:
     """A CEL literal of the text."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def texts(values: Sequence[str]) -> str:

@@ -163,10 +163,12 @@ def allowed(schema: Schema, root: Schema) -> str:
         rule = f": {_sentence(schema)}" if "pattern" in schema else ""
         return f"text{example}{rule}".rstrip(".")
     if kind == "array":
-        return f"a list, each item {allowed(schema.get('items', {}), root)}"
+        most = _at_most(schema, "maxItems", "items")
+        return f"a list{most}, each item {allowed(schema.get('items', {}), root)}"
     if kind == "object":
         names = ", ".join(schema.get("properties", {}))
-        return f"a mapping with {names}" if names else "a mapping"
+        most = _at_most(schema, "maxProperties", "entries")
+        return f"a mapping with {names}" if names else f"a mapping{most}"
     return {"boolean": "true or false", "null": "null"}.get(str(kind), "another kind of value")
 
 
@@ -189,6 +191,10 @@ def _range(kind: str, schema: Schema) -> str:
     if above is not None and end:
         end = f"and {end.replace('to', 'at most', 1)}"
     return " ".join(part for part in (kind, start, end) if part)
+
+
+def _at_most(schema: Schema, bound: str, what: str) -> str:
+    return f" of at most {schema[bound]} {what}" if bound in schema else ""
 
 
 def _find(root: Schema, loc: Sequence[Any]) -> tuple[Sequence[Any], Schema]:

@@ -49,6 +49,16 @@ def _only_one(name: str) -> str:
     return f"only one of {name} and entryPoint may be given"
 
 
+def _pod_template(role: str) -> Any:
+    return Field(
+        default=None,
+        description=f"PodTemplateSpec of the {role}'s pods, as in a Deployment: labels, resources, node "
+        f"selectors, tolerations, volumes, sidecars. A container named `{role}` is merged into the "
+        "one that runs the role. Not used locally.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+
+
 class Metadata(Section):
     """What names the job. Other Kubernetes metadata is accepted and not used."""
 
@@ -230,9 +240,7 @@ class RolloutSpec(Section):
     max_replicas: Replicas | None = Field(
         default=None, description="The most that autoscaling makes; at least replicas."
     )
-    template: FreeForm | None = Field(
-        default=None, description="PodTemplateSpec for the rollout pods; not used locally."
-    )
+    template: FreeForm | None = _pod_template("rollout")
 
     @model_validator(mode="after")
     def _ordered(self) -> RolloutSpec:
@@ -285,9 +293,7 @@ class BufferSpec(Section):
         "absent, it outlives the process only.",
         json_schema_extra=IMMUTABLE,
     )
-    template: FreeForm | None = Field(
-        default=None, description="PodTemplateSpec for the buffer pod; not used locally."
-    )
+    template: FreeForm | None = _pod_template("buffer")
 
 
 class LearnerSpec(Section):
@@ -301,9 +307,7 @@ class LearnerSpec(Section):
         pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
         description="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`. With `auto`, a GPU when there is one.",
     )
-    template: FreeForm | None = Field(
-        default=None, description="PodTemplateSpec for the learner pod; not used locally."
-    )
+    template: FreeForm | None = _pod_template("learner")
 
 
 class EvaluationSpec(Section):
@@ -314,9 +318,7 @@ class EvaluationSpec(Section):
         default=10, ge=1, le=100_000, description="Episodes in each evaluation."
     )
     video: bool = Field(default=False, description="Record the first episode of each evaluation.")
-    template: FreeForm | None = Field(
-        default=None, description="PodTemplateSpec for the evaluator pod; not used locally."
-    )
+    template: FreeForm | None = _pod_template("evaluator")
 
 
 class PersistentVolumeClaim(Section):
@@ -330,7 +332,7 @@ class PersistentVolumeClaim(Section):
 class VolumeClaimTemplate(Section):
     """A volume claim that is made for the job."""
 
-    size: Quantity = Field(default="1Gi", description="Storage asked for, e.g. `10Gi`.")
+    size: Quantity = Field(default="1Gi", description="Storage asked for, as in `10Gi`.")
     storage_class_name: str | None = Field(
         default=None,
         min_length=1,

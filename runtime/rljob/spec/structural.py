@@ -5,12 +5,13 @@ Everything in it comes from the models: types, bounds, defaults, descriptions, a
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from rljob.spec.cel import IMMUTABLE_KEY, VALIDATIONS, unchanged
+from rljob.spec.cel import IMMUTABLE_KEY, RULE_FIELDS, VALIDATIONS, unchanged
 from rljob.spec.duration import Duration
 
 Schema = dict[str, Any]
@@ -38,6 +39,7 @@ _KEPT = (
     "additionalProperties",
     "items",
     "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     VALIDATIONS,
@@ -57,9 +59,9 @@ _LENIENT = (
     "x-kubernetes-list-map-keys",
 )
 
-# Kubernetes drops an entry that is null from a map whose values may not be; here null is a value. The map must
-# not be an object that preserves unknown fields: of such a one `self == oldSelf` overlooks a renamed entry,
-# and rules cannot see its names.
+# Kubernetes drops an entry that is null from a map whose values may not be; here null is a value. Where rules
+# apply, the mapping must not be an object that preserves unknown fields: of such a one `self == oldSelf`
+# overlooks a renamed entry, and rules cannot see the names.
 _ANYTHING: Schema = {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -134,27 +136,34 @@ class _Converter:
     def _convert_object(self, schema: Schema) -> None:
         extra = schema.pop("additionalProperties", False)
         schema.pop("propertyNames", None)
+        if "x-kubernetes-preserve-unknown-fields" in schema:
+            return
         if "properties" not in schema:
             # A mapping with names of the user's own.
             schema["additionalProperties"] = _ANYTHING if extra is True else self.convert(extra)
             return
-        rules = list(schema.get(VALIDATIONS, ()))
         fields: Schema = {}
+        rules = list(schema.get(VALIDATIONS, ()))
         for name, field in schema["properties"].items():
-            made = fields[name] = self.convert(field)
             required = name in schema.get("required", ())
-            if not required and not _nullable(field) and "default" not in made:
-                # A section that is left out has its defaults.
-                made["default"] = {} if made["type"] == "object" else []
-            if field.get(IMMUTABLE_KEY):
-                always = required or "default" in made
-                (made.setdefault(VALIDATIONS, []) if always else rules).append(
-                    unchanged("" if always else name)
-                )
-            fields[name] = _ordered(made)
+            fields[name] = self._field(field, required)
+            if IMMUTABLE_KEY in field and not required and "default" not in fields[name]:
+                # What may be absent has no old value to compare with: the section above tells.
+                rules.append(unchanged(name))
         schema["properties"] = fields
         if rules:
             schema[VALIDATIONS] = rules
+
+    def _field(self, schema: Schema, required: bool) -> Schema:
+        made = self.convert(schema)
+        if not required and not _nullable(schema) and "default" not in made:
+            # A section that is left out has its defaults.
+            made["default"] = {} if made["type"] == "object" else []
+        immutable = IMMUTABLE_KEY in schema
+        if immutable and (required or "default" in made):
+            made.setdefault(VALIDATIONS, []).append(unchanged())
+        made["description"] = _description(made, immutable)
+        return _ordered(made)
 
 
 def _convert_number(schema: Schema) -> None:
@@ -168,6 +177,19 @@ def _convert_number(schema: Schema) -> None:
             schema[limit], schema[exclusive] = schema[exclusive], True
 
 
+def _description(schema: Schema, immutable: bool) -> str:
+    """With what `kubectl explain` does not show by itself."""
+    default = schema.get("default")
+    plain = default is not None and not isinstance(default, dict | list)
+    return " ".join(
+        [
+            schema["description"],
+            *([f"Default: {json.dumps(default).strip(chr(34))}."] if plain else []),
+            *(["Cannot be changed once the job exists."] if immutable else []),
+        ]
+    )
+
+
 def _nullable(schema: Schema) -> bool:
     return any(choice.get("type") == "null" for choice in schema.get("anyOf", ()))
 
@@ -177,4 +199,8 @@ def _ordered(schema: Schema) -> Schema:
     if unknown:
         where = schema.get("title", "a schema")
         raise ValueError(f"no structural form of {', '.join(sorted(unknown))} in {where}")
-    return {name: schema[name] for name in _KEPT if name in schema}
+    found = {name: schema[name] for name in _KEPT if name in schema}
+    if VALIDATIONS in found:
+        rules = found[VALIDATIONS]
+        found[VALIDATIONS] = [{key: one[key] for key in RULE_FIELDS if key in one} for one in rules]
+    return found
