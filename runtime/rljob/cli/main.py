@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 from collections.abc import Sequence
@@ -14,12 +15,22 @@ COMMANDS = {
     "eval": "play greedy episodes of a trained policy",
     "role": "run one role of a job: rollout, buffer, learner or evaluator",
     "render": "print a job's Kubernetes objects",
+    "submit": "make an RLJob on a cluster",
+    "status": "show the RLJobs of a cluster, or one of them",
+    "logs": "print what the pods of a job say",
+    "suspend": "stop a job's pods and keep what was learned",
+    "resume": "let a suspended job go on",
+    "scale": "give a job more or fewer rollouts",
+    "delete": "delete a job and its pods",
+    "get-policy": "fetch the policy of a job",
+    "serve-checkpoint": "hand out the checkpoint in a learner's folder, over HTTP",
     "keys": "make the CURVE keys of a job whose roles talk over tcp",
 }
 EXTRAS = {
     **dict.fromkeys(
         ("gymnasium", "numpy", "prometheus_client", "rich", "safetensors", "zmq"), "runtime"
     ),
+    **dict.fromkeys(("kubernetes", "urllib3"), "client"),
     "torch": "learner",
 }
 """Packages that not every command needs, and the extra of rljob that brings them."""
@@ -30,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="rljob",
         description="Reinforcement-learning training, on one machine or on Kubernetes.",
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32),
     )
     from rljob import __version__
 
@@ -41,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == chosen:
-            importlib.import_module(f"rljob.cli.{name}").configure(sub)
+            module = f"rljob.cli.{name.replace('-', '_')}"
+            importlib.import_module(module).configure(sub)
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.handle(parsed))

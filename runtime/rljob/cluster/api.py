@@ -15,6 +15,7 @@ from rljob.cluster import access
 from rljob.cluster.access import Access, Choice
 from rljob.cluster.failures import Call, Server, refused, unreachable
 from rljob.errors import InputError
+from rljob_operator import names
 
 if TYPE_CHECKING:
     import urllib3
@@ -47,7 +48,7 @@ class Resource:
         return f"{whole}/{sub.partition('/')[0]}" if sub else whole
 
 
-RLJOBS = Resource("rljob.dev", "v1alpha1", "rljobs")
+RLJOBS = Resource(names.GROUP, names.VERSION, names.PLURAL)
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
 BATCH_JOBS = Resource("batch", "v1", "jobs")

@@ -57,7 +57,7 @@ def _section(title: str, rows: Sequence[Sequence[str]], styles: Sequence[str] = 
     """A title and indented rows below it; nothing when there are none."""
     if not rows:
         return []
-    texts = columns(rows)
+    texts, _ = columns(rows)
     styles = styles or [""] * len(rows)
     shown: list[Line] = [[("  " + t, style)] for t, style in zip(texts, styles, strict=True)]
     return [[], [(title, "name")], *shown]

@@ -133,7 +133,7 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of a role, and the container in it that runs the role."""
+    """A pod, and the container in it that is named after what the pod is for."""
 
     name: str
     role: str
@@ -170,6 +170,14 @@ class Pod:
         words = waiting.get("reason") or unmet.get("reason") or "it is new"
         more = waiting.get("message") or unmet.get("message")
         return f"{words}: {more}" if more else str(words)
+
+    @property
+    def last_words(self) -> str:
+        """Why its container has ended."""
+        ended = (self._container.get("state") or {}).get("terminated") or {}
+        words = str(ended.get("message") or "").strip().splitlines()
+        reason = f"{ended.get('reason') or 'Error'}, exit code {ended.get('exitCode')}"
+        return f"{words[-1]} ({reason})" if words else reason
 
     @property
     def container_id(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from rljob import spec
 from rljob.cluster.api import EVENTS, PODS, RLJOBS, Api, Manifest
@@ -11,9 +13,11 @@ from rljob.cluster.job import ClusterJob, JobEvent, Pod
 from rljob.errors import InputError, RunError
 from rljob.spec import RLJob
 from rljob.spec.invalid import nearest
+from rljob.spec.status import RoleName
+from rljob_operator import names
 
-LABEL_JOB, LABEL_ROLE = "rljob.dev/job-name", "rljob.dev/role"
 MOST_NAMES = 8
+LOOK_EVERY = 0.5
 
 
 class Jobs:
@@ -37,10 +41,7 @@ class Jobs:
         """All jobs, of this namespace or of the cluster, by namespace and name."""
         found = self.api.get_all(RLJOBS, "" if everywhere else self.namespace)
         # A list names the kind of its items only once.
-        named = (
-            {"apiVersion": f"{RLJOBS.group}/{RLJOBS.version}", "kind": "RLJob", **raw}
-            for raw in found
-        )
+        named = ({"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in found)
         return sorted(map(ClusterJob.of, named), key=lambda job: (job.namespace, job.name))
 
     def create(self, job: RLJob) -> ClusterJob:
@@ -98,28 +99,34 @@ class Jobs:
         self.api.delete(RLJOBS, self.namespace, name, options)
         return job
 
+    def await_gone(self, job: ClusterJob) -> None:
+        """Return when the job does not exist any more."""
+        with suppress(NotFound):
+            while self.api.get(RLJOBS, self.namespace, job.name)["metadata"]["uid"] == job.uid:
+                time.sleep(LOOK_EVERY)
+
     def events(self, job: ClusterJob) -> list[JobEvent]:
         """The job's Events, oldest first."""
         query = {"fieldSelector": f"involvedObject.uid={job.uid}"}
         found = map(JobEvent.of, self.api.get_all(EVENTS, self.namespace, query))
         return sorted(found, key=lambda event: event.time)
 
-    def pods(self, job: ClusterJob, role: str) -> list[Pod]:
+    def pods(self, job: ClusterJob, role: RoleName) -> list[Pod]:
         """The job's pods of one role, oldest first."""
-        query = {"labelSelector": f"{LABEL_JOB}={job.name},{LABEL_ROLE}={role}"}
+        query = {"labelSelector": names.selector_text(job.name, role)}
         found = (Pod.of(raw, role) for raw in self.api.get_all(PODS, self.namespace, query))
         return sorted(found, key=lambda pod: (pod.created, pod.name))
 
     def _missing(self, name: str) -> str:
         start = f"there is no RLJob {name} in namespace {self.namespace}"
         try:
-            names = [job.name for job in self.all()]
+            there = [job.name for job in self.all()]
         except ClusterError:
             return start
-        near = nearest(name, names)
+        near = nearest(name, there)
         if near is not None:
             return f"{start}. Did you mean {near}?"
-        return f"{start}; there {_listed(names)}"
+        return f"{start}; there {_listed(there)}"
 
 
 def manifest(job: RLJob) -> Manifest:
@@ -132,8 +139,8 @@ def manifest(job: RLJob) -> Manifest:
     return written
 
 
-def _listed(names: Iterable[str]) -> str:
-    found = list(names)
+def _listed(there: Iterable[str]) -> str:
+    found = list(there)
     if not found:
         return "is none at all"
     more = ", …" if len(found) > MOST_NAMES else ""

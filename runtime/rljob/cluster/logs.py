@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rljob.cluster.api import PODS, Api
 from rljob.cluster.failures import ClusterError
 from rljob.cluster.job import ClusterJob, Pod
 from rljob.cluster.jobs import Jobs
 from rljob.errors import RunError
+from rljob.spec.status import RoleName
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for pods that are new."""
 LINES_AHEAD = 1000
 """Lines that are read before those before them are written."""
+
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT")
 
 Write = Callable[[str], None]
 
@@ -31,7 +35,7 @@ class Wanted:
         tail: how many of the last lines; None for all.
     """
 
-    role: str
+    role: RoleName
     previous: bool = False
     tail: int | None = None
 
@@ -114,26 +118,25 @@ class _Container:
 
     Attributes:
         last: timestamp of the newest line.
+        reading: whether its thread is at work.
+        whole: whether it was read to its end.
     """
 
     pod: str
     last: str = ""
     reading: bool = False
+    whole: bool = False
 
 
-@dataclass
 class _Following:
     """Containers that are read at the same time."""
 
-    api: Api
-    namespace: str
-    wanted: Wanted
-    note: Write
-    _found: dict[str, _Container] = field(default_factory=dict)
-    _queue: queue.Queue[tuple[_Container, str]] = field(
-        default_factory=lambda: queue.Queue(LINES_AHEAD)
-    )
-    _told: str = ""
+    def __init__(self, api: Api, namespace: str, wanted: Wanted, note: Write) -> None:
+        self._api, self._namespace = api, namespace
+        self._wanted, self._note = wanted, note
+        self._found: dict[str, _Container] = {}
+        self._queue: queue.Queue[tuple[_Container, str]] = queue.Queue(LINES_AHEAD)
+        self._told = ""
 
     def open(self, pods: Sequence[Pod]) -> None:
         """Read what is not being read; a container that still runs is read again where it broke off."""
@@ -142,7 +145,7 @@ class _Following:
                 self.tell(f"{pod.name} has not started: {pod.waits_for}")
                 continue
             container = self._found.setdefault(pod.container_id, _Container(pod.name))
-            if not container.reading and (not container.last or pod.state == "running"):
+            if not container.reading and (not container.whole or pod.state == "running"):
                 container.reading = True
                 threading.Thread(target=self._read, args=(container,), daemon=True).start()
 
@@ -165,24 +168,26 @@ class _Following:
         """Say it once."""
         if text != self._told:
             self._told = text
-            self.note(text)
+            self._note(text)
 
     def _read(self, container: _Container) -> None:
-        query = {"container": self.wanted.role, "follow": "true", "timestamps": "true"}
+        query = {"container": self._wanted.role, "follow": "true", "timestamps": "true"}
         if container.last:
             query["sinceTime"] = container.last
-        elif self.wanted.tail is not None:
-            query["tailLines"] = str(self.wanted.tail)
+        elif self._wanted.tail is not None:
+            query["tailLines"] = str(self._wanted.tail)
         before = container.last
         try:
-            where = (PODS, self.namespace, container.pod, "log", query)
-            with self.api.stream(*where, patience=None) as chunks:
+            where = (PODS, self._namespace, container.pod, "log", query)
+            with self._api.stream(*where, patience=None) as chunks:
                 for line in split(chunks):
                     time_text, _, said = line.partition(" ")
-                    # `sinceTime` goes by whole seconds.
-                    if time_text > before:
+                    if not _TIMESTAMP.match(time_text):
+                        self._queue.put((container, line))  # The node itself speaks.
+                    elif time_text > before:  # `sinceTime` goes by whole seconds.
                         container.last = time_text
                         self._queue.put((container, said))
+            container.whole = True
         except RunError:
             # The pod is gone, or the connection; the next look finds out which.
             pass

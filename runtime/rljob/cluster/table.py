@@ -6,48 +6,70 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from rljob.cluster.job import ClusterJob
-from rljob.view.figures import score
+from rljob.view.figures import score, share_text
 
 HEAD = (
     *("NAME", "PHASE", "ROLLOUTS", "LEARNER", "STEP", "RETURN", "STEPS/S", "LAG", "RESTARTS"),
     "AGE",
 )
+WIDE = ("BEST", "BUFFER", "CHECKPOINT", "REASON")
 NAMESPACE = "NAMESPACE"
 GAP = "   "
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
-def row(job: ClusterJob, now: datetime, everywhere: bool = False) -> list[str]:
+def head(everywhere: bool = False, wide: bool = False) -> list[str]:
+    return [*([NAMESPACE] if everywhere else []), *HEAD, *(WIDE if wide else [])]
+
+
+def row(job: ClusterJob, now: datetime, everywhere: bool = False, wide: bool = False) -> list[str]:
     """One job; `-` stands for what is not known."""
     status = job.status
-    progress, policy = status.progress, status.policy
+    progress, policy, saved = status.progress, status.policy, status.last_checkpoint
     cells: list[object] = [
         job.name,
         job.phase,
         status.rollout.ready if status.rollout is not None else "",
         status.learner.state if status.learner is not None else "",
         progress.steps if progress is not None else "",
-        score(progress.mean_return) if progress and progress.mean_return is not None else "",
+        _return(progress.mean_return if progress is not None else None),
         progress.steps_per_second if progress is not None else "",
         policy.lag.p95 if policy is not None else "",
         status.restarts,
         age(now - job.created),
     ]
+    if wide:
+        ready = job.condition("Ready")
+        cells += [
+            _return(progress.best_return if progress is not None else None),
+            share_text(status.buffer.fill).strip() if status.buffer is not None else "",
+            saved.step if saved is not None else "",
+            ready.reason if ready is not None else "",
+        ]
     texts = [str(cell) or "-" for cell in cells]
     return [job.namespace, *texts] if everywhere else texts
 
 
-def head(everywhere: bool = False) -> list[str]:
-    return [NAMESPACE, *HEAD] if everywhere else list(HEAD)
+def columns(
+    rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None
+) -> tuple[list[str], list[int]]:
+    """The rows as lines, each cell under the one above, and the width of each column.
 
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines, each cell under the one above; the last column is as wide as it is."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    Args:
+        widths: of columns that were written before; they only grow.
+    """
+    grown = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if widths is not None:
+        grown = list(map(max, grown, widths))
+    lines = [
+        GAP.join(cell.ljust(width) for cell, width in zip(cells, grown, strict=True)).rstrip()
         for cells in rows
     ]
+    return lines, grown
+
+
+def _return(value: float | None) -> str:
+    return score(value) if value is not None else ""
 
 
 def age(span: timedelta) -> str:

@@ -1,0 +1,31 @@
+"""`rljob delete`: a job and all its pods."""
+
+from __future__ import annotations
+
+import argparse
+
+from rljob.cli import clusters
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("name", help="the job")
+    parser.add_argument(
+        "--wait", action="store_true", help="until the job and everything of it is gone"
+    )
+    clusters.add_options(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Delete it; its pods follow."""
+    jobs = clusters.connect(arguments)
+    job = jobs.delete(arguments.name, foreground=arguments.wait)
+    if arguments.wait:
+        try:
+            jobs.await_gone(job)
+        except KeyboardInterrupt:
+            clusters.note(f"{job.name} is being deleted; this goes on")
+            return clusters.INTERRUPTED
+    print(f'rljob.rljob.dev "{job.name}" deleted')
+    return 0

@@ -1,0 +1,53 @@
+"""`rljob logs`: what the pods of a job say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rljob.cli import clusters
+from rljob.errors import InputError
+
+ROLES = ("rollout", "buffer", "learner", "evaluator")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("name", help="the job")
+    parser.add_argument("--role", choices=ROLES, default="learner", help="default: learner")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument(
+        "-p", "--previous", action="store_true", help="of what ran before the last restart"
+    )
+    parser.add_argument("--tail", type=_lines, metavar="N", help="only the last N lines")
+    clusters.add_options(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print them, each after the name of its pod where there are several."""
+    from rljob.cluster.logs import Wanted, follow, print_logs
+
+    if arguments.follow and arguments.previous:
+        raise InputError("--follow and --previous do not go together")
+    jobs = clusters.connect(arguments)
+    wanted = Wanted(arguments.role, arguments.previous, arguments.tail)
+    show = follow if arguments.follow else print_logs
+    try:
+        show(jobs, jobs.get(arguments.name), wanted, _write, clusters.note)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        clusters.close_output()
+    except KeyboardInterrupt:
+        return clusters.INTERRUPTED
+    return 0
+
+
+def _write(line: str) -> None:
+    print(line, flush=True)
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)

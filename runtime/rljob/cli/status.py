@@ -1,0 +1,142 @@
+"""`rljob status`: all jobs as a table, or all there is to say of one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rljob.cli import clusters
+from rljob.errors import InputError
+
+if TYPE_CHECKING:
+    from rljob.cluster.job import ClusterJob
+    from rljob.cluster.jobs import Jobs
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the table."""
+FORMATS = ("wide", "json", "yaml", "name")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("name", nargs="?", help="one job; all of the namespace when left out")
+    parser.add_argument("-w", "--watch", action="store_true", help="go on as things change")
+    parser.add_argument("--plain", action="store_true", help="with --watch: lines, no live view")
+    parser.add_argument("-o", "--output", choices=FORMATS, help="another form of output")
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="the jobs of all namespaces"
+    )
+    clusters.add_options(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print what is asked for; with `--watch` of one job, 0 when it completes and 1 when it fails."""
+    name, everywhere = arguments.name, arguments.all_namespaces
+    if name is not None and everywhere:
+        raise InputError("a job's name and --all-namespaces do not go together")
+    if arguments.watch and arguments.output not in (None, "wide"):
+        raise InputError(f"--watch and --output {arguments.output} do not go together")
+    jobs = clusters.connect(arguments)
+    if name is None and arguments.watch:
+        return _watch_table(jobs, everywhere, arguments.output == "wide")
+    if name is not None and arguments.watch:
+        return watch(arguments, jobs, jobs.get(name))
+    found = [jobs.get(name)] if name is not None else jobs.all(everywhere)
+    if arguments.output in ("json", "yaml", "name"):
+        print(_written(found, arguments.output, name is not None), end="")
+    elif name is not None and arguments.output is None:
+        _print_detail(jobs, found[0])
+    elif found:
+        _print_table(found, everywhere, arguments.output == "wide")
+    else:
+        where = "any namespace" if everywhere else f"namespace {jobs.namespace}"
+        clusters.note(f"there is no RLJob in {where}")
+    return 0
+
+
+def watch(arguments: argparse.Namespace, jobs: Jobs, job: ClusterJob, past: bool = False) -> int:
+    """Show one job until it has ended: 0 when it completes, 1 when it fails.
+
+    Args:
+        past: whether what has happened already is told too.
+    """
+    from rljob.cluster.watch import watch as watch_job
+    from rljob.view.screen import make_screen
+
+    clusters.interrupt_on_termination()
+    flags = clusters.choice(arguments).flags
+    try:
+        end = watch_job(jobs, job, make_screen(arguments.plain), flags, past)
+    except KeyboardInterrupt:
+        again = f"rljob status {job.name} --watch{flags}"
+        clusters.note(f"{job.name} goes on without being watched; look again: {again}")
+        return clusters.INTERRUPTED
+    return 0 if end == "Complete" else 1
+
+
+def _print_detail(jobs: Jobs, job: ClusterJob) -> None:
+    from rljob.cluster.detail import detail
+    from rljob.view.screen import show
+
+    events = jobs.events(job)
+    show(lambda width: detail(job, events, datetime.now(UTC), width))
+
+
+def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
+    from rljob.cluster.table import columns, head, row
+
+    now = datetime.now(UTC)
+    rows = [head(everywhere, wide), *(row(job, now, everywhere, wide) for job in found)]
+    lines, _ = columns(rows)
+    print("\n".join(lines))
+
+
+def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
+    """The table, then a row again for each job that has changed, as `kubectl get --watch` does."""
+    from rljob.cluster.failures import Unavailable
+    from rljob.cluster.table import columns, head, row
+
+    clusters.interrupt_on_termination()
+    rows, seen = [head(everywhere, wide)], dict[str, str]()
+    found = jobs.all(everywhere)
+    widths: list[int] | None = None
+    try:
+        while True:
+            now = datetime.now(UTC)
+            for job in found:
+                version = str(job.raw["metadata"]["resourceVersion"])
+                if seen.get(job.uid) != version:
+                    seen[job.uid] = version
+                    rows.append(row(job, now, everywhere, wide))
+            if rows:
+                lines, widths = columns(rows, widths)
+                print("\n".join(lines), flush=True)
+                rows = []
+            time.sleep(LOOK_EVERY)
+            try:
+                found = jobs.all(everywhere)
+            except Unavailable as error:
+                clusters.note(f"{error}; trying again")
+    except KeyboardInterrupt:
+        return clusters.INTERRUPTED
+
+
+def _written(found: list[ClusterJob], form: str, one: bool) -> str:
+    """The objects as the API server has them."""
+    from rljob.spec import yamltext
+
+    if form == "name":
+        return "".join(f"{clusters.full_name(job.name)}\n" for job in found)
+    objects = [_shown(job.raw) for job in found]
+    value = objects[0] if one else {"apiVersion": "v1", "kind": "List", "items": objects}
+    return json.dumps(value, indent=4) + "\n" if form == "json" else yamltext.dump(value)
+
+
+def _shown(raw: dict[str, Any]) -> dict[str, Any]:
+    """Without who set which field, as kubectl shows it."""
+    metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+    return {**raw, "metadata": metadata}
