@@ -6,16 +6,237 @@ any number of times. Called again with the world that it asked for, it asks for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rljob.spec.status import RLJobStatus
+from rljob.errors import InputError
+from rljob.spec import RLJobSpec, parse
+from rljob.spec.status import RLJobStatus, RoleName
+from rljob_operator import asked as asking
+from rljob_operator import drift, lifecycle, names, pending
+from rljob_operator.asked import Asked
 from rljob_operator.decision import Decision, Notice, Poll, Reference
-from rljob_operator.observed import Observed
+from rljob_operator.lifecycle import Clock, Outcome
+from rljob_operator.observed import Manifest, Observed
+from rljob_operator.pending import Waiting
 from rljob_operator.settings import Settings
+from rljob_operator.status import record, report, restarts, roles, whole
+from rljob_operator.status.notices import notices
+from rljob_operator.status.whole import Facts
+from rljob_operator.world import World, at, key
 
 __all__ = ["Decision", "Notice", "Poll", "Reference", "reconcile"]
 
 
 def reconcile(observed: Observed, settings: Settings, now: datetime) -> Decision:
-    """What to do for `observed.job` at `now` (with a time zone)."""
-    return Decision(status=RLJobStatus.model_validate(observed.job.get("status") or {}))
+    """What to do for `observed.job` at `now`, which has a time zone."""
+    previous = record.read(observed.job.get("status"))
+    if at(observed.job, "metadata", "deletionTimestamp") is not None:
+        return Decision(status=previous)
+    look = _Look(previous, World.of(observed), observed, settings, now)
+    outcome = lifecycle.finished(previous)
+    return look.alive() if outcome is None else look.over(outcome)
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What has to be done to the children."""
+
+    mint_keys: bool
+    apply: tuple[Manifest, ...]
+    delete: tuple[Reference, ...]
+
+    @property
+    def wanted(self) -> list[Manifest]:
+        """All that the API server may refuse."""
+        return [*self.apply, *(r.replacement for r in self.delete if r.replacement is not None)]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a job."""
+
+    previous: RLJobStatus
+    world: World
+    observed: Observed
+    settings: Settings
+    now: datetime
+
+    def alive(self) -> Decision:
+        """A job that was not over before."""
+        asked = asking.read(self.previous, self.world)
+        wanted = roles.wanted(self.previous, asked.spec, asked.stage)
+        counts = restarts.count(self.previous, self.world, wanted)
+        asked = asking.with_children(asked, self.world, self.settings, counts.earlier_failures)
+        changes = self._changes(asked)
+        waiting, again = self._waiting(wanted)
+        facts = Facts(
+            stage=asked.stage,
+            spec=asked.spec,
+            wanted=wanted,
+            counts=counts,
+            reported=report.merge(self.previous, self.world, self.observed.polled),
+            clock=self._clock(asked),
+            waiting=waiting,
+            fault=asked.fault or self._refused(changes),
+        )
+        outcome = self._outcome(facts)
+        if outcome is not None:
+            return self._end(facts, outcome)
+        return self._go_on(facts, changes, again)
+
+    def over(self, outcome: Outcome) -> Decision:
+        """A job that was over before: all that an edit still changes is what becomes of the rest."""
+        spec = self._spec_of_the_past()
+        ttl = spec.ttl_seconds_after_finished if spec else None
+        expires = lifecycle.expires_in(ttl, self.previous, self.now)
+        if expires == 0:
+            return Decision(status=self.previous, delete_job=True)
+        policy = spec.clean_pod_policy if spec else "None"
+        status = whole.final(self.previous, self.world)
+        write, later = self._worth_a_write(status)
+        return Decision(
+            status=status,
+            delete=lifecycle.leftovers(self.world, outcome, policy),
+            write_status=write,
+            requeue_after=_soonest(expires, later),
+        )
+
+    def _end(self, facts: Facts, outcome: Outcome) -> Decision:
+        """It is over now. That is written first: what it follows from may go after the next look."""
+        wanted = dict.fromkeys(facts.wanted, 0)
+        clock = facts.clock.stopped(self.now)
+        ended = replace(facts, wanted=wanted, clock=clock, waiting={}, fault=None, outcome=outcome)
+        status = whole.status(self.previous, self.world, ended, self.now)
+        return Decision(
+            status=status,
+            write_status=True,
+            notices=notices(self.previous, status, self.world, facts.reported),
+            requeue_after=0.0,
+        )
+
+    def _go_on(self, facts: Facts, changes: _Changes, again: Iterable[float]) -> Decision:
+        status = whole.status(self.previous, self.world, facts, self.now)
+        told = notices(self.previous, status, self.world, facts.reported)
+        write, later = self._worth_a_write(status)
+        delete = changes.delete
+        if delete and self.world.learner_job is not None and _uncounted(self.previous, facts):
+            # The failures of a Job go with it: they are written down first.
+            delete, write, later = (), True, 0.0
+        return Decision(
+            status=status,
+            apply=changes.apply,
+            delete=delete,
+            mint_keys=changes.mint_keys,
+            write_status=write or bool(told),
+            notices=told,
+            poll=self._poll(facts),
+            requeue_after=_soonest(*again, later, self._next_deadline(facts)),
+        )
+
+    def _changes(self, asked: Asked) -> _Changes:
+        """Those that the spec asks for; none when that cannot be said, but that it may be suspended."""
+        if asked.children is None:
+            stop = asked.stage == "Suspended"
+            return _Changes(False, (), lifecycle.suspended(self.world) if stop else ())
+        return _Changes(
+            mint_keys=asked.stage == "Active" and not self.observed.keys_made,
+            apply=drift.to_apply(self.world, asked.children, self.observed.settled),
+            delete=drift.to_delete(self.world, asked.children),
+        )
+
+    def _clock(self, asked: Asked) -> Clock:
+        clock = Clock.of(self.previous)
+        if asked.stage == "Suspended":
+            return clock.stopped(self.now)
+        # It begins to run when pods are asked for; a mistake made later does not stop it.
+        return clock.running(self.now) if asked.children is not None else clock
+
+    def _waiting(
+        self, wanted: Mapping[RoleName, int]
+    ) -> tuple[dict[RoleName, Waiting], list[float]]:
+        """What roles wait for, and in how many seconds time alone may tell more."""
+        waiting: dict[RoleName, Waiting] = {}
+        again: list[float] = []
+        for role, replicas in wanted.items():
+            found = pending.explain(
+                self.world,
+                self.observed.warnings,
+                role,
+                replicas,
+                self.settings.pending_grace_seconds,
+                self.now,
+            )
+            why = self._refused_role(role) if replicas and found.waiting is None else found.waiting
+            if why is not None:
+                waiting[role] = why
+            if found.again is not None:
+                again.append(found.again)
+        return waiting, again
+
+    def _refused_role(self, role: RoleName) -> Waiting | None:
+        """Why the API server does not take the role's workload."""
+        name = names.workload(self.world.name, role)
+        for (kind, refused), message in self.observed.refused.items():
+            if kind in ("Deployment", "StatefulSet", "Job") and refused == name:
+                return pending.refusal(message)
+        return None
+
+    def _refused(self, changes: _Changes) -> Waiting | None:
+        """Why the API server does not take something that is still wanted."""
+        refused = self.observed.refused
+        for manifest in changes.wanted:
+            if key(manifest) in refused:
+                kind, name = key(manifest)
+                found = pending.refusal(refused[kind, name])
+                return Waiting(found.reason, f"{kind} {name}: {found.message}")
+        secret = ("Secret", names.keys_secret(self.world.name))
+        return pending.refusal(refused[secret]) if changes.mint_keys and secret in refused else None
+
+    def _outcome(self, facts: Facts) -> Outcome | None:
+        outcome = lifecycle.learner_outcome(self.world)
+        if outcome is not None or facts.spec is None:
+            return outcome
+        begun = facts.reported.steps > 0
+        why = next((f"{role}: {w.reason}: {w.message}" for role, w in facts.waiting.items()), "")
+        return lifecycle.deadline_outcome(facts.spec, facts.clock, begun, why, self.now)
+
+    def _next_deadline(self, facts: Facts) -> float | None:
+        if facts.spec is None:
+            return None
+        begun = facts.reported.steps > 0
+        return lifecycle.next_deadline(facts.spec, facts.clock, begun, self.now)
+
+    def _poll(self, facts: Facts) -> Poll | None:
+        pod = self.world.learner
+        if facts.stage != "Active" or pod is None or pod.address is None:
+            return None
+        host = f"[{pod.address}]" if ":" in pod.address else pod.address
+        return Poll(pod.name, f"http://{host}:{names.METRICS_PORT}/status")
+
+    def _worth_a_write(self, status: RLJobStatus) -> tuple[bool, float | None]:
+        """Whether to write it now, else in how many seconds, if at all."""
+        if status == self.previous:
+            return False, None
+        due = record.due_in(self.observed.status_written, self.settings.status_seconds, self.now)
+        if due == 0 or record.significant(self.previous, status):
+            return True, None
+        return False, due
+
+    def _spec_of_the_past(self) -> RLJobSpec | None:
+        try:
+            return parse(self.world.job).spec
+        except InputError:
+            return None
+
+
+def _uncounted(previous: RLJobStatus, facts: Facts) -> bool:
+    """Whether the learner's Job has failures that the status does not tell of yet."""
+    before, ledger = previous.ledger, facts.counts.ledger
+    known = (before.job, before.job_failures) if before is not None else ("", 0)
+    return known != (ledger.job, ledger.job_failures)
+
+
+def _soonest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

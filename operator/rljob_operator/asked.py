@@ -1,0 +1,74 @@
+"""What an RLJob asks for, or what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rljob.errors import InputError
+from rljob.spec import RLJob, RLJobSpec, parse
+from rljob.spec.status import RLJobStatus
+from rljob_operator import children
+from rljob_operator.lifecycle import Stage
+from rljob_operator.observed import Manifest
+from rljob_operator.pending import Waiting
+from rljob_operator.settings import Settings
+from rljob_operator.status.phase import STANDING
+from rljob_operator.world import World, uid
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        job: None when it cannot be read.
+        children: what should be there, in the order in which it is made; None when that cannot be
+            said, and then nothing that is there is touched.
+        fault: what is wrong with the spec, if anything.
+    """
+
+    stage: Stage
+    job: RLJob | None = None
+    children: tuple[Manifest, ...] | None = None
+    fault: Waiting | None = None
+
+    @property
+    def spec(self) -> RLJobSpec | None:
+        return self.job.spec if self.job else None
+
+
+def read(previous: RLJobStatus, world: World) -> Asked:
+    """The spec and what it comes to; one that cannot be read changes nothing."""
+    try:
+        job = parse(world.job)
+    except InputError as error:
+        standing = previous.phase in STANDING
+        return Asked(
+            stage="Suspended" if standing else "Active",
+            fault=Waiting("InvalidSpec", str(error)),
+        )
+    return Asked(stage="Suspended" if job.spec.suspend else "Active", job=job)
+
+
+def with_children(asked: Asked, world: World, settings: Settings, failures: int) -> Asked:
+    """The same with the children.
+
+    Args:
+        failures: of the learner, in Jobs before the one that exists.
+    """
+    if asked.job is None:
+        return asked
+    owner = children.Owner(world.name, str(world.job["metadata"]["namespace"]), uid(world.job))
+    told = children.told_replicas(world.children.values())
+    try:
+        built = children.build(asked.job, owner, settings, failures, told)
+    except InputError as error:
+        return replace(asked, fault=Waiting("InvalidTemplate", str(error)))
+    return replace(asked, children=_wanted(built, asked.stage))
+
+
+def _wanted(built: children.Children, stage: Stage) -> tuple[Manifest, ...]:
+    if stage != "Active":
+        return built.shared
+    evaluator = (built.evaluator,) if built.evaluator is not None else ()
+    return (*built.shared, built.buffer, built.learner, built.rollout, *evaluator)

@@ -1,0 +1,86 @@
+"""What the learner reports: progress, policy, buffer, the newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rljob.spec.status import (
+    BufferStatus,
+    CheckpointStatus,
+    LearnerReport,
+    PolicyStatus,
+    ProgressStatus,
+    RLJobStatus,
+)
+from rljob_operator.observed import Polled
+from rljob_operator.status import endings
+from rljob_operator.world import Pod, World
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The numbers of the status.
+
+    Attributes:
+        reporter: pod that they are from.
+        report: the report itself, if there is one now.
+        lost: steps that a new learner had to go back by; 0 almost always.
+    """
+
+    progress: ProgressStatus | None
+    policy: PolicyStatus | None
+    buffer: BufferStatus | None
+    checkpoint: CheckpointStatus | None
+    reporter: str
+    report: LearnerReport | None = None
+    lost: int = 0
+
+    @classmethod
+    def before(cls, previous: RLJobStatus) -> Reported:
+        """What the status said before."""
+        return cls(
+            progress=previous.progress,
+            policy=previous.policy,
+            buffer=previous.buffer,
+            checkpoint=previous.last_checkpoint,
+            reporter=previous.ledger.reporter if previous.ledger else "",
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.progress.steps if self.progress else 0
+
+
+def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reported:
+    """Take the newest report. Steps go back only where another learner truly begins further back."""
+    before = Reported.before(previous)
+    newest = max(_reports(world, polled), key=lambda found: found[0], default=None)
+    if newest is None:
+        return before
+    _, pod, report = newest
+    lost = before.steps - report.progress.steps
+    if lost > 0 and pod.name == before.reporter:
+        # An answer that was overtaken by one already taken.
+        return before
+    return Reported(
+        progress=report.progress,
+        policy=report.policy,
+        buffer=report.buffer,
+        checkpoint=report.last_checkpoint or before.checkpoint,
+        reporter=pod.name,
+        report=report,
+        lost=max(0, lost),
+    )
+
+
+def _reports(
+    world: World, polled: Polled | None
+) -> Iterator[tuple[tuple[str, bool], Pod, LearnerReport]]:
+    """All reports at hand, with what orders them: the newest pod's, and of one pod the last."""
+    for pod in world.of_role("learner"):
+        told = endings.report(pod.end) if pod.end else None
+        if told is not None and told.report is not None:
+            yield (pod.created, True), pod, told.report
+        if polled is not None and polled.pod == pod.name:
+            yield (pod.created, False), pod, polled.report
