@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from rljob_operator import names
@@ -10,6 +12,14 @@ from rljob_operator.decision import Reference
 from rljob_operator.observed import Manifest
 from rljob_operator.world import World, at, controller, key, uid
 
+_AMOUNTS = ("requests", "limits")
+_QUANTITY = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<suffix>m|[kMGTPE]|[KMGTPE]i)?")
+_FACTORS = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)},
+    **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
+}
 _KEPT = ("PersistentVolumeClaim",)
 """Kinds that are never deleted for being wanted no more: there may be results in them."""
 
@@ -54,24 +64,37 @@ def reference(child: Manifest, replacement: Manifest | None = None) -> Reference
     )
 
 
-def covers(there: Any, ours: Any) -> bool:
+def covers(there: Any, ours: Any, *, quantity: bool = False) -> bool:
     """Whether what is there has all that we set; what others and the API server added is theirs.
 
     Each dictionary of a list of ours has to be covered by one of the list there, whatever the
     order; other lists are equal or not. The API server may drop what is empty.
+
+    Args:
+        quantity: whether these are amounts of a resource, of which `1000m` and `1` are one.
     """
     if isinstance(ours, dict):
         if not isinstance(there, dict):
             return False
         return all(
-            covers(there[name], value) if name in there else value in ({}, [], None)
+            covers(there[name], value, quantity=quantity or name in _AMOUNTS)
+            if name in there
+            else value in ({}, [], None)
             for name, value in ours.items()
         )
     if isinstance(ours, list) and any(isinstance(item, dict) for item in ours):
         return isinstance(there, list) and all(
             any(covers(candidate, item) for candidate in there) for item in ours
         )
-    return bool(there == ours)
+    return bool(there == ours) or (quantity and _amount(there) == _amount(ours))
+
+
+def _amount(text: Any) -> Decimal | str:
+    """A Kubernetes quantity as a number; any other text as it is."""
+    found = _QUANTITY.fullmatch(str(text))
+    if found is None:
+        return str(text)
+    return Decimal(found["number"]) * _FACTORS[found["suffix"] or ""]
 
 
 def _applicable(world: World, manifest: Manifest) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from rljob.errors import InputError
 from rljob.spec import RLJobSpec
 from rljob.spec.status import RLJobStatus
 from rljob_operator import times
@@ -177,14 +178,14 @@ def _complete(pod: Pod) -> Outcome:
 
 
 def _failed(job_failed: Manifest, pods: list[Pod]) -> Outcome:
-    """The Job's own reason; where it is a rule of its pods' exit codes, that of the pod."""
+    """The Job's own reason, but where its pod was given what can never run."""
     reason = str(job_failed.get("reason") or "Failed")
     ends = [end for pod in pods for end in pod.ends if end.exit_code != 0]
     end = max(ends, key=lambda end: end.finished, default=None)
     if end is None:
         return Outcome(False, reason, str(job_failed.get("message") or ""))
-    if reason == "PodFailurePolicy":
-        return Outcome(False, endings.reason(end, "InvalidSpec"), endings.sentence(end))
+    if end.exit_code == InputError.exit_code:
+        return Outcome(False, "InvalidSpec", endings.sentence(end))
     return Outcome(
         False, reason, f"The learner failed too often; the last time: {endings.sentence(end)}"
     )

@@ -198,15 +198,15 @@ class _Look:
         outcome = lifecycle.learner_outcome(self.world)
         if outcome is not None or facts.spec is None:
             return outcome
-        begun = facts.reported.steps > 0
         why = next((f"{role}: {w.reason}: {w.message}" for role, w in facts.waiting.items()), "")
-        return lifecycle.deadline_outcome(facts.spec, facts.clock, begun, why, self.now)
+        return lifecycle.deadline_outcome(
+            facts.spec, facts.clock, facts.reported.begun, why, self.now
+        )
 
     def _next_deadline(self, facts: Facts) -> float | None:
         if facts.spec is None:
             return None
-        begun = facts.reported.steps > 0
-        return lifecycle.next_deadline(facts.spec, facts.clock, begun, self.now)
+        return lifecycle.next_deadline(facts.spec, facts.clock, facts.reported.begun, self.now)
 
     def _poll(self, facts: Facts) -> Poll | None:
         pod = self.world.learner

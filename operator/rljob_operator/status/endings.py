@@ -31,9 +31,9 @@ def reason(end: Ended, otherwise: str) -> str:
 
 
 def words(end: Ended) -> str:
-    """The last line that it said."""
+    """What a role said for itself, or the last line of any other program."""
     told = report(end)
-    return last_line(end.message if told is None else told.message)
+    return last_line(end.message) if told is None else told.message.strip()[:_LONGEST]
 
 
 def last_line(text: str) -> str:
@@ -42,7 +42,7 @@ def last_line(text: str) -> str:
 
 
 def sentence(end: Ended) -> str:
-    """Its last line and its exit code, for people."""
+    """The same with its exit code, for people."""
     code = f"exit code {end.exit_code}"
     said = words(end)
     return f"{said} ({code})" if said else f"ended with {code}"

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from rljob.errors import INTERRUPTED
 from rljob.spec.status import Failure, RoleName
 from rljob_operator import names, times
 from rljob_operator.status import endings
 from rljob_operator.world import Ended, Pod, World, at, condition
-
-EXIT_INTERRUPTED = 75
-"""Exit code of a learner that was asked to end and saved what it had."""
 
 
 def last_failure(previous: Failure | None, world: World) -> Failure | None:
@@ -77,7 +75,7 @@ def _failures(role: RoleName, pods: Sequence[Pod]) -> Iterator[Failure]:
 
 
 def _failed(pod: Pod, end: Ended) -> bool:
-    if end.exit_code in (0, EXIT_INTERRUPTED):
+    if end.exit_code in (0, INTERRUPTED):
         return False
     asked = _asked_to_end(pod)
     return asked is None or not end.finished or end.finished < asked

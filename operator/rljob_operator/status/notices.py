@@ -24,7 +24,7 @@ def notices(
         *_begun(before, after),
         *_edited(before, after),
         *_lost(before, after, world),
-        *_progressed(before, after, reported),
+        *_progressed(before, reported),
         *_in_the_way(before, after),
         *_suspended(before, after),
         *_ended(before, after),
@@ -58,9 +58,9 @@ def _lost(before: RLJobStatus, after: RLJobStatus, world: World) -> Iterator[Not
             yield Notice("Warning", "Restarted", f"Restarted {role.name}{times}: {why}.")
 
 
-def _progressed(before: RLJobStatus, after: RLJobStatus, reported: Reported) -> Iterator[Notice]:
-    trained = before.progress is not None and before.progress.steps > 0
-    if not trained and reported.steps > 0:
+def _progressed(before: RLJobStatus, reported: Reported) -> Iterator[Notice]:
+    begun = before.ledger is not None and before.ledger.begun
+    if reported.begun and not begun:
         yield Notice("Normal", "Started", "The first environment steps are trained on.")
     if reported.lost:
         yield Notice(

@@ -24,6 +24,7 @@ class Reported:
 
     Attributes:
         reporter: pod that they are from.
+        begun: whether there was ever a step.
         report: the report itself, if there is one now.
         lost: steps that a new learner had to go back by; 0 almost always.
     """
@@ -33,6 +34,7 @@ class Reported:
     buffer: BufferStatus | None
     checkpoint: CheckpointStatus | None
     reporter: str
+    begun: bool
     report: LearnerReport | None = None
     lost: int = 0
 
@@ -45,6 +47,7 @@ class Reported:
             buffer=previous.buffer,
             checkpoint=previous.last_checkpoint,
             reporter=previous.ledger.reporter if previous.ledger else "",
+            begun=previous.ledger.begun if previous.ledger else False,
         )
 
     @property
@@ -69,6 +72,7 @@ def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reporte
         buffer=report.buffer,
         checkpoint=report.last_checkpoint or before.checkpoint,
         reporter=pod.name,
+        begun=before.begun or report.progress.steps > 0,
         report=report,
         lost=max(0, lost),
     )

@@ -75,7 +75,9 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
         active_seconds=facts.clock.active,
         resume_time=facts.clock.resumed,
         completion_time=times.rfc3339(now) if outcome else None,
-        ledger=counts.ledger.model_copy(update={"reporter": reported.reporter}),
+        ledger=counts.ledger.model_copy(
+            update={"reporter": reported.reporter, "begun": reported.begun}
+        ),
     )
 
 

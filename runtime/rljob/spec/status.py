@@ -28,7 +28,12 @@ class StatusSection(BaseModel):
     """Base of all parts of a status."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        # The API server takes no NaN, and a status with one would never equal itself.
+        allow_inf_nan=False,
     )
 
 
@@ -203,6 +208,7 @@ class Ledger(StatusSection):
     job: str = Field(default="", description="UID of the learner's Job whose failures count now.")
     job_failures: int = Field(default=0, description="Failures of that Job, counted already.")
     reporter: str = Field(default="", description="Pod whose report the progress is from.")
+    begun: bool = Field(default=False, description="Whether the job has trained at all.")
 
 
 class RLJobStatus(StatusSection):
