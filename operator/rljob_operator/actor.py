@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
 
-from rljob_operator import keys
+from rljob_operator import keys, names
 from rljob_operator.api import Api
 from rljob_operator.cache import Cache
 from rljob_operator.decision import Decision, Notice, Reference
@@ -153,7 +153,12 @@ class Actor:
             if not error.refused:
                 raise
             memory.refuse(manifest, error.message, self._clock())
-            extra = {"namespace": manifest["metadata"].get("namespace"), "reason": error.message}
+            metadata = manifest["metadata"]
+            extra = {
+                "namespace": metadata["namespace"],
+                "job": metadata["labels"][names.JOB_NAME_LABEL],
+                "reason": error.message,
+            }
             _log.warning("{} {} was refused".format(*child(manifest)), extra=extra)
             return None
 

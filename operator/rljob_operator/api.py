@@ -112,7 +112,7 @@ class Api:
             page = [*query, ("continue", more)] if more else query
             answer = await self.call("list", kind, "GET", kind.path(namespace), page, accept=accept)
             typed = {"apiVersion": kind.api_version, "kind": kind.kind}
-            found += [{**item, **typed} for item in answer["items"]]
+            found += [{**item, **typed} for item in answer["items"] or ()]
             more = answer["metadata"].get("continue", "")
             if not more:
                 return found

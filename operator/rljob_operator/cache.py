@@ -6,6 +6,7 @@ by the audit, which repairs it. Of two states of one object the newer one stays,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -126,7 +127,7 @@ class Cache:
         family = self._families.get(key)
         return tuple(pod for _, pod in family.gone) if family else ()
 
-    def warnings(self, key: Key, now: float, since: float = 0.0) -> tuple[Manifest, ...]:
+    def warnings(self, key: Key, now: float, since: float = -math.inf) -> tuple[Manifest, ...]:
         """Warnings of the last `WARNING_SECONDS` about what is called after the job.
 
         With `since`, only those that came after it.

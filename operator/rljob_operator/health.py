@@ -38,14 +38,16 @@ class Server:
         app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get("/healthz", _answering(unhealthy))
         app.router.add_get("/readyz", _answering(unready))
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=1.0
+        )
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
         """Listen; all addresses when host is empty. Raises RunError when it cannot."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host or None, port, shutdown_timeout=1.0).start()
+            await web.TCPSite(self._runner, host or None, port).start()
         except OSError as error:
             raise RunError(f"cannot serve on {host}:{port}: {error.strerror or error}") from error
         self.port = int(self._runner.addresses[0][1])

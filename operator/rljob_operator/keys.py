@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
+from rljob import spec
 from rljob.wire.keys import ROLES
 from rljob.wire.sockets import new_keypair
 from rljob_operator import names
+from rljob_operator.children import Owner, keys_secret
 from rljob_operator.observed import Manifest
 
 
 def secret(job: Manifest) -> Manifest:
     """A Secret with a new pair for each role, owned by the RLJob."""
     metadata = job["metadata"]
-    entries = {}
-    for role in ROLES:
-        public, private = new_keypair()
-        entries[f"{role}.public"], entries[f"{role}.secret"] = public.decode(), private.decode()
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "immutable": True,
-        "metadata": {
-            "name": names.keys_secret(metadata["name"]),
-            "namespace": metadata["namespace"],
-            "labels": names.labels(metadata["name"]),
-            "ownerReferences": [
-                {
-                    "apiVersion": names.API_VERSION,
-                    "kind": names.KIND,
-                    "name": metadata["name"],
-                    "uid": metadata["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "stringData": entries,
-    }
+    owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
+    pairs = {role: new_keypair() for role in ROLES}
+    public = {f"{role}.public": pair[0] for role, pair in pairs.items()}
+    private = {f"{role}.secret": pair[1] for role, pair in pairs.items()}
+    return keys_secret(spec.parse(job), owner, public | private)
 
 
 def missed(job: str, warning: Manifest) -> bool:

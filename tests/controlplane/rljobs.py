@@ -1,0 +1,190 @@
+"""RLJobs on an API server without controllers: the test makes the pods and says how they are."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rljob import spec
+from rljob_operator import names
+from rljob_operator.children import Owner, build
+from rljob_operator.kinds import BY_NAME, CHILDREN, JOB, POD, Kind
+from rljob_operator.observed import Manifest
+from rljob_operator.settings import Settings
+from tests.apiserver import ApiServer
+
+MERGE = "application/merge-patch+json"
+LEARNER, ROLLOUT, BUFFER = (
+    ("Job", "x-learner"),
+    ("Deployment", "x-rollout"),
+    ("StatefulSet", "x-buffer"),
+)
+SPEC = {
+    "environment": {"id": "CartPole-v1"},
+    "algorithm": {"name": "PPO"},
+    "stop": {"steps": 1000},
+    "seed": 0,
+    "rollout": {"replicas": 2},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One RLJob, by its name; it may not exist."""
+
+    server: ApiServer
+    namespace: str
+    name: str = "x"
+
+    def create(self, **changes: Any) -> Manifest:
+        """Make it; `changes` replace whole sections of the spec."""
+        made = {
+            "apiVersion": JOB.api_version,
+            "kind": JOB.kind,
+            "metadata": {"name": self.name},
+            "spec": copy.deepcopy(SPEC) | changes,
+        }
+        answer = self.server.call("POST", JOB.path(self.namespace), made)
+        assert answer.status == 201, answer.body
+        return answer.body
+
+    def edit(self, **changes: Any) -> None:
+        """Merge into its spec."""
+        self.patch(JOB, self.name, {"spec": changes})
+
+    def delete(self) -> None:
+        answer = self.server.call("DELETE", JOB.path(self.namespace, self.name))
+        assert answer.status == 200, answer.body
+
+    def get(self, kind: Kind = JOB, name: str = "") -> Manifest | None:
+        """The job itself, or another object in its namespace; None when there is none."""
+        answer = self.server.call("GET", kind.path(self.namespace, name or self.name))
+        return answer.body if answer.status == 200 else None
+
+    def status(self) -> dict[str, Any]:
+        found = self.get() or {}
+        return dict(found.get("status") or {})
+
+    def patch(self, kind: Kind, name: str, change: Manifest, subresource: str = "") -> None:
+        path = kind.path(self.namespace, name, subresource)
+        answer = self.server.call("PATCH", path, change, MERGE)
+        assert answer.status == 200, answer.body
+
+    def children(self) -> dict[tuple[str, str], Manifest]:
+        """All that has its label, but pods."""
+        selector = f"?labelSelector={names.JOB_NAME_LABEL}%3D{self.name}"
+        return {
+            (kind.kind, one["metadata"]["name"]): {
+                **one,
+                "kind": kind.kind,
+                "apiVersion": kind.api_version,
+            }
+            for kind in CHILDREN
+            for one in self.server.call("GET", kind.path(self.namespace) + selector).body["items"]
+        }
+
+    def wanted(self) -> dict[tuple[str, str], str]:
+        """Kind and name of each child that should be there, with its hash."""
+        job = self.get()
+        assert job is not None
+        metadata = job["metadata"]
+        owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
+        made = build(spec.parse(job), owner, Settings())
+        workloads = (made.rollout, made.buffer, made.learner, made.evaluator)
+        return hashes([*made.shared, *(one for one in workloads if one is not None)])
+
+    def complete(self) -> bool:
+        """Whether every child is there as it should be, the keys too."""
+        keys = self.get(BY_NAME["Secret"], names.keys_secret(self.name))
+        return keys is not None and hashes(list(self.children().values())) == self.wanted()
+
+    def events(self) -> list[Manifest]:
+        """Those about the job itself."""
+        about = f"?fieldSelector=involvedObject.kind%3DRLJob,involvedObject.name%3D{self.name}"
+        path = f"/api/v1/namespaces/{self.namespace}/events{about}"
+        found: list[Manifest] = self.server.call("GET", path).body["items"]
+        return found
+
+    def learner_pod(self, status: Manifest, name: str = "x-learner-abcde") -> None:
+        """Make the pod of the learner's Job, in this state."""
+        job = self.children()["Job", f"{self.name}-learner"]
+        template = copy.deepcopy(job["spec"]["template"])
+        reference = {
+            "apiVersion": job["apiVersion"],
+            "kind": job["kind"],
+            "name": job["metadata"]["name"],
+            "uid": job["metadata"]["uid"],
+            "controller": True,
+        }
+        metadata = {**template["metadata"], "name": name, "ownerReferences": [reference]}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        answer = self.server.call("POST", POD.path(self.namespace), made)
+        assert answer.status == 201, json.dumps(answer.body)
+        self.patch(POD, name, {"status": status}, "status")
+
+    def end_learner(self, end: Manifest) -> None:
+        """Let the learner reach its end: a pod that is over, with this last message, and its Job."""
+        self.learner_pod(_ended(json.dumps(end)))
+        conditions = [
+            {"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")
+        ]
+        status = {
+            "succeeded": 1,
+            "startTime": "2026-01-01T00:00:00Z",
+            "completionTime": "2026-01-01T00:01:00Z",
+            "conditions": conditions,
+        }
+        self.patch(BY_NAME["Job"], f"{self.name}-learner", {"status": status}, "status")
+
+
+def hashes(manifests: list[Manifest]) -> dict[tuple[str, str], str]:
+    """Kind and name to the hash that is written on it."""
+    return {
+        (one["kind"], one["metadata"]["name"]): (one["metadata"].get("annotations") or {}).get(
+            names.HASH_ANNOTATION, ""
+        )
+        for one in manifests
+    }
+
+
+def running_at(address: str) -> Manifest:
+    """Status of a learner's pod that runs."""
+    began = "2026-01-01T00:00:00Z"
+    container = {
+        "name": "learner",
+        "ready": True,
+        "started": True,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "i@sha256:0",
+        "state": {"running": {"startedAt": began}},
+    }
+    return {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "startTime": began,
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [container],
+    }
+
+
+def _ended(message: str) -> Manifest:
+    ended = {
+        "exitCode": 0,
+        "reason": "Completed",
+        "message": message,
+        "startedAt": "2026-01-01T00:00:00Z",
+        "finishedAt": "2026-01-01T00:01:00Z",
+    }
+    container = {
+        "name": "learner",
+        "ready": False,
+        "restartCount": 0,
+        "image": "i",
+        "imageID": "i@sha256:0",
+        "state": {"terminated": ended},
+    }
+    return {"phase": "Succeeded", "conditions": [], "containerStatuses": [container]}
