@@ -100,7 +100,7 @@ def _schema() -> Schema:
         spec, "algorithm", {name: one.Config for name, one in algorithms.BUILT_IN.items()}
     )
     _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
-    status = lenient(structural(RLJobStatus))
+    status = lenient(RLJobStatus)
     return {
         "type": "object",
         "description": "A reinforcement-learning training job: rollouts step environments, a buffer "

@@ -16,6 +16,8 @@ from rljob.spec.duration import Duration
 
 Schema = dict[str, Any]
 
+_LIST_KEYS = "x-kubernetes-list-map-keys"
+
 _KEPT = (
     "type",
     "format",
@@ -41,7 +43,7 @@ _KEPT = (
     "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
+    _LIST_KEYS,
     VALIDATIONS,
 )
 """In the order in which a reader wants them."""
@@ -51,12 +53,11 @@ _LENIENT = (
     "type",
     "format",
     "description",
-    "required",
     "properties",
     "additionalProperties",
     "items",
     "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
+    _LIST_KEYS,
 )
 
 # Kubernetes drops an entry that is null from a map whose values may not be; here null is a value. Where rules
@@ -72,26 +73,29 @@ def structural(model: type[BaseModel]) -> Schema:
         ValueError: the model says something for which there is no structural form.
     """
     root = model.model_json_schema(schema_generator=_Generator)
-    return _Converter(root.get("$defs", {})).convert(root)
+    return _Converter(root.get("$defs", {}), explain=True).convert(root)
 
 
-def lenient(schema: Schema, keys: tuple[str, ...] = ()) -> Schema:
-    """The same fields and types without what could refuse a value: bounds, enumerations, required fields.
+def lenient(model: type[BaseModel]) -> Schema:
+    """The same fields and types without what could refuse or add a value: bounds, required fields, defaults.
 
-    Args:
-        keys: fields that stay required, as Kubernetes demands of what tells a list's entries apart.
+    Raises:
+        ValueError: as `structural`.
     """
+    root = model.model_json_schema(schema_generator=_Generator)
+    return _loosened(_Converter(root.get("$defs", {}), explain=False).convert(root))
+
+
+def _loosened(schema: Schema, keys: tuple[str, ...] = ()) -> Schema:
+    """Without what could refuse or add a value; `keys` stay required, since they tell a list's entries apart."""
     loose = {name: value for name, value in schema.items() if name in _LENIENT}
-    loose.pop("required", None)
     if keys:
         loose["required"] = list(keys)
     if "properties" in loose:
         fields = loose["properties"]
-        loose["properties"] = {name: lenient(field) for name, field in fields.items()}
+        loose["properties"] = {name: _loosened(field) for name, field in fields.items()}
     if "items" in loose:
-        loose["items"] = lenient(
-            loose["items"], tuple(schema.get("x-kubernetes-list-map-keys", ()))
-        )
+        loose["items"] = _loosened(loose["items"], tuple(schema.get(_LIST_KEYS, ())))
     return loose
 
 
@@ -101,8 +105,9 @@ class _Generator(GenerateJsonSchema):
 
 
 class _Converter:
-    def __init__(self, definitions: Schema) -> None:
+    def __init__(self, definitions: Schema, explain: bool) -> None:
         self._definitions = definitions
+        self._explain = explain
 
     def convert(self, schema: Schema) -> Schema:
         found = self._resolve(schema)
@@ -162,7 +167,8 @@ class _Converter:
         immutable = IMMUTABLE_KEY in schema
         if immutable and (required or "default" in made):
             made.setdefault(VALIDATIONS, []).append(unchanged())
-        made["description"] = _description(made, immutable)
+        if self._explain:
+            made["description"] = _explained(made, immutable)
         return _ordered(made)
 
 
@@ -177,8 +183,8 @@ def _convert_number(schema: Schema) -> None:
             schema[limit], schema[exclusive] = schema[exclusive], True
 
 
-def _description(schema: Schema, immutable: bool) -> str:
-    """With what `kubectl explain` does not show by itself."""
+def _explained(schema: Schema, immutable: bool) -> str:
+    """The description with what `kubectl explain` does not show by itself."""
     default = schema.get("default")
     plain = default is not None and not isinstance(default, dict | list)
     return " ".join(
