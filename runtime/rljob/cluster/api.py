@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON."""
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
+MOST_TRIES, LONGEST_PAUSE = 6, 5.0
+"""How often an API server that says when to come back is asked, and seconds between."""
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -163,14 +166,22 @@ class Api:
             body=body,
             auth_settings=["BearerToken"],
         )
-        try:
-            answer = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, patience))
-            response: urllib3.BaseHTTPResponse = answer.response
-            if 200 <= response.status < 300:
-                return response
-            text = response.data
-        except (urllib3.exceptions.HTTPError, ApiException) as error:
-            raise unreachable(self.server, error) from error
+        for attempt in range(MOST_TRIES):
+            try:
+                answer = self._client.call_api(
+                    *request, _request_timeout=(CONNECT_SECONDS, patience)
+                )
+                response: urllib3.BaseHTTPResponse = answer.response
+                if 200 <= response.status < 300:
+                    return response
+                text = response.data
+            except (urllib3.exceptions.HTTPError, ApiException) as error:
+                raise unreachable(self.server, error) from error
+            # It was not carried out, and may be asked for again.
+            pause = response.headers.get("Retry-After", "")
+            if not pause.isdecimal() or attempt + 1 == MOST_TRIES:
+                break
+            time.sleep(min(float(pause), LONGEST_PAUSE))
         raise refused(call, self.server, response.status, text)
 
 

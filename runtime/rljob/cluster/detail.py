@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rljob.cluster.job import ClusterJob, JobEvent, parse_time
+from rljob.cluster.job import ClusterJob, JobEvent, one_line, parse_time
 from rljob.cluster.live import record
 from rljob.cluster.table import age, columns
 from rljob.spec.status import RLJobStatus
@@ -57,7 +57,7 @@ def _section(title: str, rows: Sequence[Sequence[str]], styles: Sequence[str] = 
     """A title and indented rows below it; nothing when there are none."""
     if not rows:
         return []
-    texts, _ = columns(rows)
+    texts, _ = columns([[one_line(cell) for cell in row] for row in rows])
     styles = styles or [""] * len(rows)
     shown: list[Line] = [[("  " + t, style)] for t, style in zip(texts, styles, strict=True)]
     return [[], [(title, "name")], *shown]

@@ -139,7 +139,7 @@ def _invalid(call: Call, details: dict[str, Any], message: str) -> RLJobError:
     """One error for each field that the API server names."""
     causes = [cause for cause in details.get("causes") or () if cause.get("field")]
     problems = [
-        InputError(_said(str(cause.get("message", ""))), path=_path(str(cause["field"])))
+        InputError(_said(cause), path=_path(str(cause["field"])))
         for cause in causes
         # A rule on a whole section is reported for the object as well, once it could not be checked.
         if "no such key" not in str(cause.get("message", ""))
@@ -158,9 +158,10 @@ def _path(field: str) -> str:
     return dotted.removeprefix("spec.")
 
 
-def _said(message: str) -> str:
-    """Without the words that the API server puts before every message."""
-    return message.removeprefix("Invalid value: ").strip() or "is not allowed"
+def _said(cause: dict[str, Any]) -> str:
+    """Without the words that the API server puts into every message."""
+    message = str(cause.get("message", "")).removeprefix("Invalid value: ")
+    return message.replace(f"{cause['field']} in body ", "").strip() or "is not allowed"
 
 
 def _cause(error: BaseException) -> str:

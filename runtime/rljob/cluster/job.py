@@ -126,7 +126,7 @@ class JobEvent:
             time=parse_time(next(time for time in times if time)),
             warning=raw.get("type") == "Warning",
             reason=str(raw.get("reason") or ""),
-            message=str(raw.get("message") or "").strip(),
+            message=one_line(str(raw.get("message") or "")),
             count=int(series.get("count") or raw.get("count") or 1),
         )
 
@@ -191,6 +191,11 @@ class Pod:
     @property
     def ready(self) -> bool:
         return bool(self._container.get("ready"))
+
+
+def one_line(text: str) -> str:
+    """What a pod or the cluster said, fit for one line of a terminal: nothing that would steer it."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def parse_time(text: str) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from rljob.cluster.job import ClusterJob, JobEvent, parse_time
+from rljob.cluster.job import ClusterJob, JobEvent, one_line, parse_time
 from rljob.spec.status import RLJobStatus
 from rljob.view.figures import span_text
 from rljob.view.lines import ending, hints
@@ -45,7 +45,7 @@ def roles(status: RLJobStatus) -> dict[str, str]:
         else:
             found[role.name] = f"{role.ready_replicas}/{role.replicas} ready ({role.reason})"
             if role.message:
-                found[role.name] += f": {role.message}"
+                found[role.name] += f": {one_line(role.message)}"
     return found
 
 
@@ -71,7 +71,7 @@ def ending_lines(job: ClusterJob, flags: str) -> list[Line]:
             progress.steps if progress else 0,
             progress.seconds if progress else 0.0,
             progress.mean_return if progress else None,
-            end.message,
+            one_line(end.message),
         )
     ]
     commands = []

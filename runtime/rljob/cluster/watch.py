@@ -49,6 +49,9 @@ def watch(
         end = job.end.type
         screen.end(lambda width: ending_lines(job, flags))
         return end
+    except KeyboardInterrupt:
+        screen.end(lambda width: [])
+        raise
     finally:
         screen.close()
 
@@ -95,7 +98,7 @@ class _Shown:
         self._state.advance(record(status), status.restarts, roles(status))
         if job.phase != self._phase:
             self._phase = job.phase
-            self._screen.say([("  ", ""), (job.phase, "name")])
+            self._screen.say([(" " * 11, ""), (job.phase, "name")])
         if job.end is not None:
             self._state.ended = job.end.reason
         self._screen.moved()
