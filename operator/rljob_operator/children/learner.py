@@ -22,7 +22,7 @@ def learner(scope: Scope, failures: int) -> Manifest:
         checkpoint_mounts(scope),
         torch=True,
         restart="Never",
-        threads=None,
+        threads=True,
         flags=("--resume",),
     )
     fixed = {

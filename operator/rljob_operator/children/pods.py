@@ -30,6 +30,7 @@ class Pod:
         torch: whether it acts or learns through torch.
         memory_mib: requested, in MiB, beyond what the role's settings say.
         imports: whether it imports the user's code.
+        threads: whether it may use as many threads as it asks for CPUs, else one.
     """
 
     role: RoleName
@@ -40,8 +41,8 @@ class Pod:
     torch: bool = False
     memory_mib: int = 0
     imports: bool = True
+    threads: bool = False
     restart: str = "Always"
-    threads: int | None = 1
     flags: tuple[str, ...] = ()
 
 
@@ -152,17 +153,19 @@ def _arguments(scope: Scope, pod: Pod) -> list[str]:
 
 def _environment(scope: Scope, pod: Pod) -> list[Tree]:
     values = {"HOME": _TMP.path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    if pod.threads is not None:
-        values["OMP_NUM_THREADS"] = str(pod.threads)
     # Only where it is needed, as it hides a PYTHONPATH of the image.
     path = [names.CODE_FOLDER] if scope.job.spec.code else []
     path += [names.PACKAGES_FOLDER] if scope.job.spec.requirements else []
     if path and pod.imports:
         values["PYTHONPATH"] = ":".join(path)
     pod_name = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}
+    # Rounded up. More threads than CPUs would only wait for each other.
+    asked = {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}}
+    threads = {"valueFrom": asked} if pod.threads else {"value": "1"}
     return [
         {"name": "POD_NAME", "valueFrom": pod_name},
         *({"name": name, "value": value} for name, value in values.items()),
+        {"name": "OMP_NUM_THREADS", **threads},
     ]
 
 
