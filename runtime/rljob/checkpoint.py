@@ -26,12 +26,12 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,29 +41,55 @@ import safetensors.numpy
 
 from rljob import __version__
 from rljob.errors import InputError, RunError
-
-FORMAT = 1
-POLICY, LEARNER, STATE, MANIFEST = (
-    "policy.safetensors",
-    "learner.safetensors",
-    "state.json",
-    "manifest.json",
+from rljob.manifest import (
+    FORMAT,
+    LEARNER,
+    MANIFEST,
+    POLICY,
+    STATE,
+    Checkpoint,
+    DamagedCheckpoint,
+    checkpoints,
+    entries,
+    is_name,
+    newest_whole,
+    read_file,
+    read_manifest,
+    read_values,
+    verify,
 )
+
 DTYPES = (
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "float32", "float64", "complex64"),
 )
+__all__ = [
+    "LEARNER",
+    "MANIFEST",
+    "POLICY",
+    "STATE",
+    "Checkpoint",
+    "DamagedCheckpoint",
+    "Policy",
+    "Snapshot",
+    "checkpoints",
+    "load",
+    "load_policy",
+    "newest_whole",
+    "save",
+]
+"""What `rljob.manifest` knows of checkpoints is part of this module's face."""
+
+LOCK_SECONDS = 120.0
+"""How long the folder's lock is waited for: a network file system keeps that of a machine that was lost
+until its lease has run out."""
+_LOCK_EVERY = 0.2
 _TEMPORARY = ".tmp-"
-_NAME = re.compile(r"(\d{12,})(?:\.(\d+))?")
 _LOG = logging.getLogger(__name__)
 
 Tensors = dict[str, np.ndarray]
 Parts = list[bytes | memoryview]
 Content = dict[str, Parts]
-
-
-class DamagedCheckpoint(RunError):
-    """A checkpoint that is not what was written; the message names the file and both hashes."""
 
 
 @dataclass(frozen=True)
@@ -87,23 +113,6 @@ class Snapshot:
     tensors: Tensors
     values: dict[str, Any]
     steps: int = 0
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint as its manifest describes it.
-
-    `sha256` is the manifest's own and so stands for the whole checkpoint. Where the manifest cannot be
-    read it is empty, and everything but `path` and `version` is a guess.
-    """
-
-    path: Path
-    version: int
-    lineage: int
-    steps: int
-    time: str
-    sha256: str
-    files: dict[str, dict[str, Any]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -159,14 +168,7 @@ def _saving_alone(folder: Path) -> Iterator[None]:
         _sync_folder(folder.parent)
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is saving a checkpoint in {folder}") from error
-        except OSError as error:
-            # A file system without locks: that one learner writes here is then up to the supervisor.
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
+        _lock(lock, folder)
         _sweep(folder)
         try:
             yield
@@ -174,6 +176,23 @@ def _saving_alone(folder: Path) -> Iterator[None]:
             _sweep(folder)
     finally:
         os.close(lock)
+
+
+def _lock(lock: int, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise RunError(f"another process is saving a checkpoint in {folder}") from error
+        except OSError as error:
+            # A file system without locks: that one learner writes here is then up to the supervisor.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            return
+        time.sleep(_LOCK_EVERY)
 
 
 def _write(folder: Path, snapshot: Snapshot, content: Content) -> Checkpoint:
@@ -191,25 +210,25 @@ def _write(folder: Path, snapshot: Snapshot, content: Content) -> Checkpoint:
     }
     _write_file(temporary / MANIFEST, [json.dumps(manifest, indent=1).encode()])
     _sync_folder(temporary)
-    _verify(_read_manifest(temporary))
+    verify(read_manifest(temporary))
     name = f"{snapshot.version:012d}"
     taken = max(
-        (again for version, again, _ in _entries(folder) if version == snapshot.version), default=-1
+        (again for version, again, _ in entries(folder) if version == snapshot.version), default=-1
     )
     if taken >= 0:
         there = folder / (f"{name}.{taken}" if taken else name)
         if _holds(there, files):
-            return _read_manifest(there)
+            return read_manifest(there)
         name = f"{name}.{taken + 1}"
     temporary.rename(folder / name)
     _sync_folder(folder)
-    return _read_manifest(folder / name)
+    return read_manifest(folder / name)
 
 
 def _holds(path: Path, files: dict[str, dict[str, Any]]) -> bool:
     try:
-        there = _read_manifest(path)
-        _verify(there)
+        there = read_manifest(path)
+        verify(there)
     except DamagedCheckpoint:
         return False
     return there.files == files
@@ -236,7 +255,7 @@ def _delete_older(folder: Path, keep: int, saved: Checkpoint) -> None:
             continue
         try:
             if checkpoint.path != saved.path:
-                _verify(checkpoint)
+                verify(checkpoint)
         except DamagedCheckpoint:
             continue
         whole += 1
@@ -334,66 +353,20 @@ def _metadata(data: bytes) -> dict[str, str]:
 # ---- loading
 
 
-def checkpoints(folder: Path) -> list[Checkpoint]:
-    """Every checkpoint below `folder`, newest first: by lineage, then version; damaged ones included.
-
-    One whose manifest cannot be read counts to the newest lineage, as it may be the newest.
-    """
-    found: list[tuple[int, Checkpoint]] = []
-    unreadable: list[tuple[int, Checkpoint]] = []
-    for version, again, path in _entries(Path(folder)):
-        try:
-            found.append((again, _read_manifest(path)))
-        except DamagedCheckpoint:
-            unreadable.append((again, Checkpoint(path, version, 0, 0, "", "", {})))
-    newest = max((one.lineage for _, one in found), default=0)
-    found += [(again, replace(one, lineage=newest)) for again, one in unreadable]
-    found.sort(key=lambda item: (item[1].lineage, item[1].version, item[0]), reverse=True)
-    return [one for _, one in found]
-
-
-def _entries(folder: Path) -> list[tuple[int, int, Path]]:
-    """(version, how often it was saved before, path) of each name that is a checkpoint's."""
-    try:
-        paths = list(folder.iterdir()) if folder.is_dir() else []
-    except OSError as error:
-        raise RunError(f"cannot read the checkpoints in {folder}: {error.strerror}") from error
-    matches = ((path, _NAME.fullmatch(path.name)) for path in paths)
-    return [(int(match[1]), int(match[2] or 0), path) for path, match in matches if match]
-
-
-def newest_whole(folder: Path, on_damaged: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint of which every byte is what was written; None when there is none.
-
-    `on_damaged` is called with one message for each newer one that was refused.
-    """
-    for checkpoint in checkpoints(folder):
-        try:
-            whole = _read_manifest(checkpoint.path)
-            _verify(whole)
-        except DamagedCheckpoint as error:
-            # Gone means that a learner deleted it meanwhile, as it does with old ones.
-            if checkpoint.path.exists():
-                on_damaged(str(error))
-        else:
-            return whole
-    return None
-
-
 def load(path: Path) -> Snapshot:
     """Read one checkpoint; tensors come writable and in the order of their names.
 
     Raises DamagedCheckpoint when any file is missing or not the one that was written.
     """
-    checkpoint = _read_manifest(Path(path))
-    policy = _read(checkpoint, POLICY)
+    checkpoint = read_manifest(Path(path))
+    policy = read_file(checkpoint, POLICY)
     return Snapshot(
         version=checkpoint.version,
         lineage=checkpoint.lineage,
         policy=_tensors(policy),
         policy_metadata=_metadata(policy),
-        tensors=_tensors(_read(checkpoint, LEARNER)),
-        values=_values(checkpoint),
+        tensors=_tensors(read_file(checkpoint, LEARNER)),
+        values=read_values(checkpoint),
         steps=checkpoint.steps,
     )
 
@@ -406,8 +379,8 @@ def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) ->
     """
     path = Path(path)
     found: Checkpoint | None
-    if path.is_dir() and ((path / MANIFEST).exists() or _NAME.fullmatch(path.resolve().name)):
-        found = _read_manifest(path)
+    if path.is_dir() and ((path / MANIFEST).exists() or is_name(path.resolve().name)):
+        found = read_manifest(path)
     else:
         inner = path / "checkpoints"
         found = newest_whole(inner if inner.is_dir() else path, on_damaged)
@@ -416,79 +389,5 @@ def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) ->
             f"no whole checkpoint in {path}; "
             "give a run's folder, its checkpoints folder, or one checkpoint in it"
         )
-    data = _read(found, POLICY)
+    data = read_file(found, POLICY)
     return Policy(found.version, _tensors(data), _metadata(data), found.path)
-
-
-def _read_manifest(path: Path) -> Checkpoint:
-    """What the manifest says, not yet compared with the files."""
-    data = _bytes(path, MANIFEST)
-    try:
-        raw = json.loads(data)
-        if raw["format"] != FORMAT:
-            raise DamagedCheckpoint(
-                f"checkpoint {path} has format {raw['format']!r}; this rljob reads {FORMAT}"
-            )
-        checkpoint = Checkpoint(
-            path=path,
-            version=int(raw["policyVersion"]),
-            lineage=int(raw["lineage"]),
-            steps=int(raw["steps"]),
-            time=str(raw["time"]),
-            sha256=hashlib.sha256(data).hexdigest(),
-            files={
-                name: {"size": raw["files"][name]["size"], "sha256": raw["files"][name]["sha256"]}
-                for name in (POLICY, LEARNER, STATE)
-            },
-        )
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise DamagedCheckpoint(
-            f"damaged checkpoint {path}: {MANIFEST} cannot be understood ({error!r})"
-        ) from error
-    match = _NAME.fullmatch(path.name)
-    if match is not None and int(match[1]) != checkpoint.version:
-        raise DamagedCheckpoint(
-            f"damaged checkpoint {path}: {MANIFEST} is that of policy version {checkpoint.version}"
-        )
-    return checkpoint
-
-
-def _verify(checkpoint: Checkpoint) -> None:
-    for name in (POLICY, LEARNER):
-        _read(checkpoint, name)
-    _values(checkpoint)
-
-
-def _values(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The learner's values; the numbers that the manifest repeats must be the same ones."""
-    state = json.loads(_read(checkpoint, STATE))
-    said = (checkpoint.version, checkpoint.lineage, checkpoint.steps)
-    if said != (state["policyVersion"], state["lineage"], state["steps"]):
-        raise DamagedCheckpoint(
-            f"damaged checkpoint {checkpoint.path}: {MANIFEST} and {STATE} disagree"
-        )
-    values: dict[str, Any] = state["values"]
-    return values
-
-
-def _read(checkpoint: Checkpoint, name: str) -> bytes:
-    data = _bytes(checkpoint.path, name)
-    found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    expected = checkpoint.files[name]
-    if found != expected:
-        raise DamagedCheckpoint(
-            f"damaged checkpoint {checkpoint.path}: {name} has {found['size']} bytes and sha256 "
-            f"{found['sha256']}, but its manifest says {expected['size']} and {expected['sha256']}"
-        )
-    return data
-
-
-def _bytes(path: Path, name: str) -> bytes:
-    try:
-        return (path / name).read_bytes()
-    except FileNotFoundError:
-        raise DamagedCheckpoint(f"damaged checkpoint {path}: {name} is missing") from None
-    except OSError as error:
-        raise DamagedCheckpoint(
-            f"damaged checkpoint {path}: {name} cannot be read: {error.strerror}"
-        ) from error

@@ -7,6 +7,10 @@ RLJobError                 base of everything that rljob raises on purpose
 
 from __future__ import annotations
 
+INTERRUPTED = 75
+"""Exit code of a learner that was asked to end before its job's stop condition; started again, it goes
+on. (EX_TEMPFAIL of sysexits.h: "the user is invited to retry".)"""
+
 
 class RLJobError(Exception):
     """Base class; `exit_code` is what the command ends with."""

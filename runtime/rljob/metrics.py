@@ -284,6 +284,14 @@ class LearnerMetrics(Metrics):
         self.restarts = self._gauge(
             "restarts", "restarts", "How often the learner resumed from a checkpoint in this run."
         )
+        self.segments_duplicate = self._counter(
+            "segments_duplicate_total",
+            "segments",
+            "Segments that came from the buffer again after they were taken; dropped.",
+        )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
 
 
 class EvaluatorMetrics(Metrics):
@@ -307,6 +315,9 @@ class EvaluatorMetrics(Metrics):
         self.episode_seconds = self._histogram(
             "episode_seconds", "seconds", "Time to play one episode.", SECONDS_BUCKETS
         )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
 
 
 ROLES: tuple[Callable[[], Metrics], ...] = (
@@ -329,10 +340,14 @@ def documentation() -> str:
         "",
         "<!-- Made by `make generate` from runtime/rljob/metrics.py; change it there. -->",
         "",
-        "Every role serves `/metrics` and `/healthz` on one port. `/healthz` answers 200 while the role's",
-        "own loop makes progress, else 503. The labels `job`, `role` and `replica` are added by the",
-        "scraper. A return is NaN until there is one. Besides the metrics below, every role serves the",
-        "usual `process_*` and `python_*` ones.",
+        "Every role serves `/metrics`, `/healthz` and `/readyz` on one port. `/healthz` answers 200 while",
+        "the role starts and while its own loop makes progress, else 503. `/readyz` answers 200 when it",
+        "waits for no other role: a rollout or evaluator has weights, the learner has heard from the buffer,",
+        "the buffer listens. The learner also has `/status`, a report in JSON, and `/checkpoint`, its newest",
+        "verified checkpoint as a tar archive.",
+        "",
+        "The labels `job`, `role` and `replica` are added by the scraper. A return is NaN until there is one.",
+        "Besides the metrics below, every role serves the usual `process_*` and `python_*` ones.",
     ]
     for make in ROLES:
         metrics = make()

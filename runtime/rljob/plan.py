@@ -29,7 +29,12 @@ RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
 
 @dataclass(frozen=True)
 class OnPolicyData:
-    """See `rljob.algorithms.base.OnPolicy`."""
+    """See `rljob.algorithms.base.OnPolicy`.
+
+    Attributes:
+        segments_per_batch: 0 where the algorithm leaves it open. Then the learner says it, once, when it
+            starts: rollouts come and go, and each may have been told another number of them.
+    """
 
     segments_per_batch: int
 
@@ -71,6 +76,16 @@ class Plan:
     def steps(self) -> int:
         """Environment steps in one segment, those that only reset included."""
         return self.length * self.envs
+
+    def segments_per_batch(self, otherwise: int) -> int:
+        """Deliveries to the learner that one policy version is made of.
+
+        Args:
+            otherwise: segments in a batch where the algorithm leaves it open.
+        """
+        if isinstance(self.data, ReplayData):
+            return 1
+        return self.data.segments_per_batch or otherwise
 
     def _field(self, name: str) -> ArrayField:
         return next(field for field in self.layout.fields if field.name == name)
@@ -119,6 +134,7 @@ def _data(value: dict[str, Any]) -> OnPolicyData | ReplayData:
 
 
 _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
+    "segments_per_batch": ((int,), 0),
     "samples_per_insert": ((int, float), 1e-9),
     "priority_exponent": ((int, float), 0),
 }

@@ -8,46 +8,49 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rljob.health import Health, Server, serve
+from rljob.health import Health, serve
 from rljob.metrics import Metrics
+from rljob.pages import Page, Server
 from rljob.spec import RLJob
+from rljob.spec.status import LearnerReport
+from rljob.stopping import Stopping
 from rljob.trace import Trace
 from rljob.wire import keys
 from rljob.wire.sockets import Client, Wire
 
-STALLED_AFTER = 30.0
-"""Seconds without a turn of its loop after which a role is not healthy."""
-SURVIVE_PARENT_CHECK = 1.0
-"""Seconds between two looks whether the process that started this one still lives."""
+STALLED_AFTER = 300.0
+"""Seconds without a turn of its loop after which a role is not healthy. Environments, networks and
+algorithms are other people's: one step, one reset or one update may take minutes."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RoleContext:
     """One role's process.
 
     Attributes:
         job: what is trained.
         role: `rollout`, `buffer`, `learner` or `evaluator`.
+        given_name: unique in the job, as a pod's name is; None for ROLE-INDEX.
         index: which of the role's replicas this is.
         attempt: how often this replica was started before, for its random numbers.
         buffer, learner: addresses, see `rljob.wire.endpoints`.
         keys: folder of CURVE keys; None where only this machine can connect.
         folder: where this role keeps its files.
         resume: whether to go on from the checkpoints in `folder`.
+        threads: of a learner's torch; None takes the cores that the process may use.
         trace: folder for `Trace`, if any.
+        report: what a learner last said of itself.
     """
 
     job: RLJob
     role: str
+    given_name: str | None
     index: int
     attempt: int
     buffer: str
@@ -55,25 +58,35 @@ class RoleContext:
     keys: Path | None
     folder: Path
     resume: bool
+    threads: int | None
     metrics_host: str
     metrics_port: int
     trace: Path | None
+    stop: Stopping
     started: int = field(default_factory=time.time_ns)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    report: LearnerReport | None = None
 
     @property
     def name(self) -> str:
         """Unique in the job, e.g. `rollout-0`."""
-        return f"{self.role}-{self.index}"
+        return self.given_name or f"{self.role}-{self.index}"
 
     @property
     def seed(self) -> int:
         """The job's seed; a job without one has had one drawn when it was resolved."""
         return self.job.spec.seed or 0
 
+    @property
+    def random_seed(self) -> tuple[int, ...]:
+        """Of this process alone: another for each replica, and for each life of it. Pods have no
+        index, and one that is started again does not know that it is."""
+        if self.given_name is not None:
+            return (self.seed, actor_number(self.given_name), self.started)
+        return (self.seed, self.index, self.attempt)
+
     def stopping(self) -> bool:
         """Whether the process was asked to end."""
-        return self._stop.is_set()
+        return self.stop.asked
 
     def wire(self, rejected: Callable[[Client, str], None]) -> Wire:
         """The sockets of this process."""
@@ -83,25 +96,20 @@ class RoleContext:
     def tracer(self) -> Trace:
         return Trace(self.trace, self.name)
 
-    def observe(self, metrics: Metrics) -> tuple[Health, Server]:
-        """Serve metrics and health; the port is printed."""
+    def observe(
+        self, metrics: Metrics, pages: Mapping[str, Page] | None = None
+    ) -> tuple[Health, Server]:
+        """Serve metrics and health, and what else there is to read; first of all, for what comes next
+        may take long."""
         health = Health(STALLED_AFTER)
-        server = serve(metrics.registry, health, self.metrics_host, self.metrics_port)
+        server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, pages or {})
+        return health, server
+
+    def announce(self, server: Server) -> None:
+        """Tell the port, now that the role is about to work."""
         logging.getLogger("rljob").info(
             "%s: metrics at http://%s:%d/metrics", self.name, self.metrics_host, server.port
         )
-        return health, server
-
-    def stop_on_signals(self) -> None:
-        """End orderly on SIGTERM and SIGINT, and when the parent process dies."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
-        threading.Thread(target=self._watch_parent, args=(os.getppid(),), daemon=True).start()
-
-    def _watch_parent(self, parent: int) -> None:
-        while not self._stop.wait(SURVIVE_PARENT_CHECK):
-            if os.getppid() != parent:
-                self._stop.set()
 
 
 def job_number(job: RLJob) -> int:

@@ -12,10 +12,11 @@ from http.client import HTTPConnection
 
 import pytest
 
-from rljob import health
+from rljob import health, pages
 from rljob.errors import RunError
-from rljob.health import Health, Server
+from rljob.health import Health
 from rljob.metrics import CONTENT_TYPE, RolloutMetrics
+from rljob.pages import Answer, Server
 
 HOST = "127.0.0.1"
 
@@ -55,7 +56,7 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def ours() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("rljob-health")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("rljob-pages")]
 
 
 def is_closed(client: socket.socket) -> bool:
@@ -70,6 +71,8 @@ def is_closed(client: socket.socket) -> bool:
 def test_healthy_until_the_loop_is_silent_for_too_long() -> None:
     clock = Clock()
     alive = Health(10.0, clock)
+    assert alive.healthy(100_000.0), "as long as it starts"
+    alive.beat()
     assert alive.healthy(110.0)
     assert not alive.healthy(110.1)
     clock.now = 111.0
@@ -83,10 +86,61 @@ def test_healthz_says_since_when() -> None:
     alive = Health(10.0, clock)
     with serving(alive) as server:
         assert ask(server, "/healthz") == (200, "text/plain", "ok\n")
+        alive.beat()
         clock.now += 12.34
         assert ask(server, "/healthz") == (503, "text/plain", "no progress for 12.3 s\n")
         alive.beat()
         assert ask(server, "/healthz?full=1")[0] == 200
+
+
+def test_readyz_says_what_is_waited_for() -> None:
+    alive = Health(10.0)
+    with serving(alive) as server:
+        assert ask(server, "/readyz") == (503, "text/plain", "waits for its start\n")
+        alive.waits_for = "weights"
+        assert ask(server, "/readyz") == (503, "text/plain", "waits for weights\n")
+        alive.waits_for = ""
+        assert ask(server, "/readyz") == (200, "text/plain", "ok\n")
+
+
+def test_further_pages() -> None:
+    closed = []
+    parts = [b"a" * 1000] * 3
+    page = Answer(200, "application/x-tar", 3000, iter(parts), lambda: closed.append(True))
+    server = health.serve(
+        RolloutMetrics().registry, Health(1.0), HOST, 0, {"/checkpoint": lambda: page}
+    )
+    try:
+        assert ask(server, "/checkpoint") == (200, "application/x-tar", "a" * 3000)
+        assert closed == [True]
+        status, _, text = ask(server, "/status")
+        assert (status, text) == (
+            404,
+            "there are /metrics, /healthz, /readyz and /checkpoint here\n",
+        )
+    finally:
+        server.close()
+
+
+def test_an_answer_may_take_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for us, or takes part after part, is not hung up on."""
+    monkeypatch.setattr(pages, "CONNECTION_SECONDS", 0.5)
+    turn = threading.Event()
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(5):
+            turn.wait(0.4)
+            yield b"ab"
+
+    def page() -> Answer:
+        turn.wait(1.5)
+        return Answer(200, "text/plain", 10, parts())
+
+    server = pages.serve_pages({"/slow": page, "/other": page}, HOST, 0)
+    try:
+        assert ask(server, "/slow") == (200, "text/plain", "ab" * 5)
+    finally:
+        server.close()
 
 
 def test_metrics_are_served_with_their_type() -> None:
@@ -134,7 +188,7 @@ def test_port_in_use_is_named() -> None:
 
 
 def test_address_of_another_machine_is_named() -> None:
-    with pytest.raises(RunError, match=r"cannot serve metrics on 192\.0\.2\.1:0: "):
+    with pytest.raises(RunError, match=r"cannot serve HTTP on 192\.0\.2\.1:0: "):
         health.serve(RolloutMetrics().registry, Health(1.0), "192.0.2.1", 0)
     assert ours() == []
 
@@ -150,12 +204,12 @@ def test_slow_clients_do_not_block_others() -> None:
 
 
 def test_oldest_of_too_many_clients_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "CONNECTION_SECONDS", 1000.0)
-    monkeypatch.setattr(health._Handler, "timeout", 1000.0)
+    monkeypatch.setattr(pages, "CONNECTION_SECONDS", 1000.0)
+    monkeypatch.setattr(pages._Handler, "timeout", 1000.0)
     with serving() as server:
         clients = [
             socket.create_connection((HOST, server.port), timeout=20)
-            for _ in range(health.CONNECTION_LIMIT + 1)
+            for _ in range(pages.CONNECTION_LIMIT + 1)
         ]
         assert is_closed(clients[0])
         assert ask(server, "/healthz")[0] == 200
@@ -165,7 +219,7 @@ def test_oldest_of_too_many_clients_gives_way(monkeypatch: pytest.MonkeyPatch) -
 
 def test_client_that_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     # Only the limit on a whole connection is short; the one on a single read stays.
-    monkeypatch.setattr(health, "CONNECTION_SECONDS", 0.3)
+    monkeypatch.setattr(pages, "CONNECTION_SECONDS", 0.3)
     with serving() as server, socket.create_connection((HOST, server.port), timeout=20) as client:
 
         def gone() -> bool:

@@ -171,7 +171,7 @@ class Bench:
 
     def attach(self, lineage: int = 1, version: int = 0, **known: Any) -> list[Outgoing]:
         header = Header(Kind.HELLO, epoch=lineage, version=version)
-        return self.ask(header, encode_json(known))
+        return self.ask(header, encode_json({"segments_per_batch": 1, **known}))
 
     def pull(
         self, ack: int, limit: int, version: int = 0, lineage: int = 1, seq: int = 0, bits: int = 0

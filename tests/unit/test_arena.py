@@ -120,13 +120,13 @@ def test_more_actors_than_rows_give_up_the_longest_unused() -> None:
         arena.remember(actor, Receiver(1, actor, 0))
     put(arena, 0, 0)
     arena.remember(1, Receiver(1, 500, 0))
-    for actor in range(5000, 5010):
+    for actor in range(50_000, 50_010):
         put(arena, 0, 0)
         arena.remember(actor, Receiver(3, 3, 0))
     assert arena.receiver(1) == Receiver(1, 500, 0)
     assert [arena.receiver(actor) for actor in range(2, 12)] == [Receiver()] * 10
     assert arena.receiver(12) == Receiver(1, 12, 0)
-    assert arena.receiver(5009) == Receiver(3, 3, 0)
+    assert arena.receiver(50_009) == Receiver(3, 3, 0)
 
 
 CHILD = """

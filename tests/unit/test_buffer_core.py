@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.buffer.core import FENCE_AFTER, RESEND_AFTER, SILENT_AFTER, Outgoing
+from rljob.buffer.core import RESEND_AFTER, Outgoing
+from rljob.buffer.rollouts import FENCE_AFTER, SILENT_AFTER
 from rljob.errors import InputError, RunError
 from rljob.plan import ACTOR_WINDOW, Plan
 from rljob.wire.arrays import pack, unpack
@@ -94,6 +95,7 @@ def test_an_older_life_of_a_rollout_is_refused() -> None:
 
 def test_an_older_life_of_a_rollout_is_refused_after_a_restart_as_well(tmp_path: Path) -> None:
     bench, plan = Bench(tmp_path / "arena"), on_policy_plan()
+    begin(bench, plan)
     bench.hello(plan, epoch=7)
     bench.restart()
     assert of_kind(bench.hello(plan, epoch=6), Kind.REFUSED)
@@ -214,7 +216,7 @@ def test_a_restarted_buffer_counts_what_was_granted_before(tmp_path: Path) -> No
     bench.hello(plan, limit=4 * plan.layout.size, ack=1)
     bench.pull(0, 100)
     assert grant(bench.turn()).limit == 4 * plan.layout.size
-    assert bench.buffer.actors[1].outstanding == 3
+    assert bench.buffer.rollouts.actors[1].outstanding == 3
 
 
 def test_an_absurd_claim_of_credit_starves_nobody() -> None:
@@ -231,11 +233,15 @@ def test_an_absurd_claim_of_credit_starves_nobody() -> None:
 def test_a_silent_rollout_is_not_waited_for_and_one_that_returns_is_not_lost() -> None:
     bench, plan = Bench(), on_policy_plan(segments_per_batch=2)
     begin(bench, plan, actors=2)
-    assert bench.buffer.actors[1].outstanding == bench.buffer.actors[2].outstanding == 2
+    assert (
+        bench.buffer.rollouts.actors[1].outstanding
+        == bench.buffer.rollouts.actors[2].outstanding
+        == 2
+    )
     seq, position, version = 0, 0, 0
     for _ in range(40):
         bench.now += 0.5
-        while bench.buffer.actors[1].outstanding:
+        while bench.buffer.rollouts.actors[1].outstanding:
             bench.segment(plan, seq, actor=1, version=version)
             seq += 1
         bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), b'{"waiting": 1}')
@@ -244,11 +250,11 @@ def test_a_silent_rollout_is_not_waited_for_and_one_that_returns_is_not_lost() -
             version += 1
             bench.pull(2 * version, 100, version=version)
     assert version > (40 * 0.5 - SILENT_AFTER) - 2
-    assert list(bench.buffer.live(bench.now)) == [1]
+    assert list(bench.buffer.rollouts.live(bench.now)) == [1]
     bench.segment(plan, 0, actor=2, version=version - 1)
     bench.turn()
     assert (2, 1, 0) in bench.told.stores
-    assert sorted(bench.buffer.live(bench.now)) == [1, 2]
+    assert sorted(bench.buffer.rollouts.live(bench.now)) == [1, 2]
     assert not bench.told.evictions
 
 
@@ -260,7 +266,7 @@ def test_no_version_is_asked_for_that_is_not_published() -> None:
     for actor in (2, 1):
         bench.say(f"rollout-{actor}", Header(Kind.STATUS, actor=actor, epoch=1), b'{"waiting": 0}')
         answers = bench.turn()
-    assert [state.outstanding for state in bench.buffer.actors.values()] == [1, 1]
+    assert [state.outstanding for state in bench.buffer.rollouts.actors.values()] == [1, 1]
     assert grant(answers).version == 0
 
 
@@ -303,7 +309,7 @@ def test_no_lag_above_the_bound_is_ever_delivered(
                 sent[who] += 1
         else:
             bench.say(f"rollout-{who}", Header(Kind.STATUS, actor=who, epoch=1), b'{"waiting": 0}')
-            if bench.buffer.actors[who].outstanding and version >= minimum[who]:
+            if bench.buffer.rollouts.actors[who].outstanding and version >= minimum[who]:
                 acting[who] = version, 20 if who > 1 and who == replicas else 1
     assert max(bench.told.lags) <= max_lag
     assert min(bench.told.lags) >= 0
@@ -365,7 +371,8 @@ def test_strangers_and_earlier_lives_of_the_learner_are_not_served() -> None:
     assert of_kind(bench.pull(0, 10), Kind.WHO)
     bench.attach(lineage=5)
     assert of_kind(bench.pull(0, 10, lineage=4), Kind.WHO)
-    assert not bench.attach(lineage=4)
+    refusal = of_kind(bench.attach(lineage=4), Kind.REFUSED)[0]
+    assert decode_json(refusal.payload)["newest"] == 5
     assert of_kind(bench.pull(0, 10, lineage=5), Kind.STATS)
 
 
@@ -463,7 +470,7 @@ def test_a_restarted_buffer_completes_the_batch_in_the_learners_hands(
     assert bench.buffer.fill == 0.0, "what it held is released with the rest"
     bench.turn()
     ahead = min(2 * per_batch, ACTOR_WINDOW)
-    assert bench.buffer.actors[1].outstanding == ahead, "full production again"
+    assert bench.buffer.rollouts.actors[1].outstanding == ahead, "full production again"
 
 
 def test_nothing_acknowledged_is_lost_or_stored_twice_over_restarts(tmp_path: Path) -> None:
@@ -543,7 +550,7 @@ def grant_bits(bench: Bench, plan: Plan) -> int:
 
 def test_a_damaged_description_is_refused(tmp_path: Path) -> None:
     bench, plan = Bench(tmp_path / "arena"), on_policy_plan()
-    bench.hello(plan)
+    begin(bench, plan)
     whole = (tmp_path / "arena").read_bytes()
     (tmp_path / "arena").write_bytes(whole.replace(b'"on-policy"', b'"off-polic"'))
     with pytest.raises(RunError, match="damaged"):
@@ -556,10 +563,10 @@ def test_a_damaged_description_is_refused(tmp_path: Path) -> None:
 )
 def test_a_capacity_that_is_too_small_says_what_is_needed(plan: Plan, least: int) -> None:
     with pytest.raises(InputError, match="at least") as caught:
-        Bench(capacity=least - 1).hello(plan)
+        begin(Bench(capacity=least - 1), plan)
     assert caught.value.path == "buffer.capacity"
     needed = int(str(caught.value).split("at least ")[1].split()[0])
-    Bench(capacity=needed).hello(plan)
+    begin(Bench(capacity=needed), plan)
 
 
 # -- statistics --------------------------------------------------------------------------------
@@ -666,8 +673,8 @@ def test_strict_replay_alternates() -> None:
     order, seq, done = "", 0, 0
     while len(order) < 9:
         bench.now += 0.01
-        if bench.buffer.actors[1].outstanding:
-            assert bench.buffer.actors[1].outstanding == 1
+        if bench.buffer.rollouts.actors[1].outstanding:
+            assert bench.buffer.rollouts.actors[1].outstanding == 1
             bench.segment(plan, seq)
             seq += 1
             order += "i"
@@ -681,7 +688,7 @@ def test_strict_replay_alternates() -> None:
 def test_a_delivery_that_no_message_can_carry_is_refused_with_the_largest_that_one_can() -> None:
     plan = replay_plan(batch_size=2_000_000, updates_per_publish=2)
     with pytest.raises(InputError, match="at most") as caught:
-        Bench(capacity=10**6).hello(plan)
+        begin(Bench(capacity=10**6), plan)
     assert caught.value.path == "algorithm.config.batchSize"
     most = int(str(caught.value).split()[-1])
-    Bench(capacity=10**6).hello(replay_plan(batch_size=most, updates_per_publish=2))
+    begin(Bench(capacity=10**6), replay_plan(batch_size=most, updates_per_publish=2))

@@ -218,6 +218,7 @@ def test_second_process_saving_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         inner.append(str(caught.value))
 
     tmp_path.joinpath("a").mkdir()
+    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.0)
     monkeypatch.setattr(os, "fsync", save_within)
     checkpoint.save(tmp_path, snapshot(1), keep=1)
     assert inner

@@ -184,7 +184,7 @@ def test_strict_alternates() -> None:
 
 def test_grants_go_to_those_with_the_fewest() -> None:
     assert distribute(3, {1: 0, 2: 2, 3: 0}) == {1: 2, 3: 1}
-    assert distribute(1, {5: 1, 4: 1}) == {4: 1}
+    assert distribute(1, {5: 1, 4: 1}) == {5: 1}, "in the order in which they are given"
     assert distribute(100, {1: 0, 2: 3}) == {1: ACTOR_WINDOW, 2: ACTOR_WINDOW - 3}
     assert distribute(5, {1: ACTOR_WINDOW + 2}) == {}
     assert distribute(5, {}) == {}

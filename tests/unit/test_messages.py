@@ -245,7 +245,7 @@ def _layout(name: str, dtype: str, shape: list[int]) -> list[Any]:
         ("data", None, "json"),
         ("data", {}, "json"),
         ("data", {"kind": "on-policy"}, "json"),
-        ("data", {"kind": "on-policy", "segments_per_batch": 0}, "json"),
+        ("data", {"kind": "on-policy", "segments_per_batch": -1}, "json"),
         ("data", {"kind": "on-policy", "segments_per_batch": 2.5}, "json"),
         ("data", {"kind": "on-policy", "segments_per_batch": True}, "json"),
         ("data", {"kind": "on-policy", "segments_per_batch": 10**400}, "json"),

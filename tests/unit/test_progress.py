@@ -15,6 +15,12 @@ def ended(*returns: float) -> np.ndarray:
     return np.array([[value, 1.0] for value in returns], np.float64).reshape(-1, 2)
 
 
+def why(progress: Progress, wanted: StopSpec) -> str:
+    met = progress.reached(wanted)
+    assert met is not None
+    return met.reason
+
+
 def stop(**values: object) -> StopSpec:
     return StopSpec.model_validate(values)
 
@@ -44,22 +50,22 @@ def test_the_best_is_of_full_windows_only() -> None:
 def test_a_lucky_first_episode_ends_no_run() -> None:
     progress, wanted = Progress(), stop(meanReturn=475)
     progress.ended(ended(*[500.0] * (WINDOW_EPISODES - 1)))
-    assert progress.reached(wanted) == ""
+    assert progress.reached(wanted) is None
     progress.ended(ended(500.0))
-    assert progress.reached(wanted) == "MeanReturnReached"
+    assert why(progress, wanted) == "MeanReturnReached"
     progress.ended(ended(*[450.0] * 51))
-    assert progress.reached(wanted) == ""
+    assert progress.reached(wanted) is None
 
 
 def test_steps_and_time_end_a_run() -> None:
     progress = Progress()
     progress.steps, progress.seconds = 99, 59.9
-    assert progress.reached(stop(steps=100, duration="1m")) == ""
+    assert progress.reached(stop(steps=100, duration="1m")) is None
     progress.steps = 100
-    assert progress.reached(stop(steps=100, duration="1m")) == "StepsReached"
+    assert why(progress, stop(steps=100, duration="1m")) == "StepsReached"
     progress.seconds = 60.0
-    assert progress.reached(stop(duration="1m")) == "DurationReached"
-    assert progress.reached(stop(meanReturn=1)) == ""
+    assert why(progress, stop(duration="1m")) == "DurationReached"
+    assert progress.reached(stop(meanReturn=1)) is None
 
 
 @pytest.mark.parametrize(

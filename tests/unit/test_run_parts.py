@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 from pydantic.alias_generators import to_camel
 
-from rljob import errorfile
 from rljob.cli.run import chosen, configure, exit_code, job_name
-from rljob.errors import InputError, RunError
-from rljob.local.prepare import _reached
+from rljob.errors import InputError
+from rljob.local.prepare import _check_unfinished
 from rljob.local.result import Evaluation, Progress, Result, Tail
-from rljob.spec import StopSpec, parse
-from rljob.spec.invalid import Invalid
+from rljob.spec import parse
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -111,24 +109,28 @@ def test_result_from_json(tmp_path: Path) -> None:
     assert result.policy_path == tmp_path / "checkpoints" / "latest"
 
 
-@pytest.mark.parametrize(
-    ("stop", "reached"),
-    [
-        ({"steps": 3000}, "stop.steps"),
-        ({"steps": 3001}, ""),
-        ({"mean_return": 20}, "stop.meanReturn"),
-        ({"mean_return": 21}, ""),
-        ({"duration": "1s"}, "stop.duration"),
-        ({"duration": "2s", "steps": 4000}, ""),
-    ],
-)
-def test_whether_a_result_has_reached_the_end(stop: dict[str, Any], reached: str) -> None:
-    assert _reached(StopSpec(**stop), RESULT).startswith(reached)
-    assert bool(_reached(StopSpec(**stop), RESULT)) is bool(reached)
+def test_a_complete_run_is_resumed_only_beyond_its_end(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "outcome": "Complete"}))
+    job = {
+        "metadata": {"name": "a"},
+        "spec": {"environment": {"id": "A"}, "algorithm": {"name": "PPO"}},
+    }
 
+    def check(**stop: Any) -> None:
+        _check_unfinished(parse({**job, "spec": {**job["spec"], "stop": stop}}), tmp_path)
 
-def test_a_mean_of_few_episodes_is_no_end() -> None:
-    assert _reached(StopSpec(mean_return=20), {**RESULT, "episodes": 99}) == ""
+    with pytest.raises(InputError, match=r"stop\.steps 3000 was .*--set stop\.steps=2000000"):
+        check(steps=3000)
+    with pytest.raises(InputError, match=r"meanReturn 20 was reached with 20.5.*meanReturn=null"):
+        check(meanReturn=20)
+    with pytest.raises(InputError, match=r"stop\.duration 1s was reached.*stop\.duration=1h"):
+        check(duration="1s")
+    check(steps=3001)
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "outcome": "Stopped"}))
+    check(steps=3000)
+    few = {**RESULT, "outcome": "Complete", "episodes": 99}
+    (tmp_path / "result.json").write_text(json.dumps(few))
+    check(meanReturn=20)
 
 
 def test_tail_takes_whole_new_lines_only(tmp_path: Path) -> None:
@@ -151,22 +153,6 @@ def test_progress_of_a_record() -> None:
     progress = Progress.from_json(record, restarts=2, roles={"learner-0": "running"})
     assert (progress.lag_p95, progress.metrics) == (7, {"entropy": 0.5})
     assert (progress.restarts, progress.roles) == (2, {"learner-0": "running"})
-
-
-def test_errors_travel_between_processes(tmp_path: Path) -> None:
-    path = tmp_path / "role.error"
-    errorfile.write(path, InputError("is odd", path="environment.id", file="a.yaml", line=3))
-    found = errorfile.take(path)
-    assert isinstance(found, InputError)
-    assert str(found) == "a.yaml:3: environment.id: is odd"
-    assert not path.exists()
-    errorfile.write(path, Invalid([InputError("one", path="a"), InputError("two", path="b")]))
-    assert str(errorfile.take(path)) == "a: one\nb: two"
-    errorfile.write(path, RunError("no space"))
-    assert isinstance(errorfile.take(path), RunError)
-    assert errorfile.take(path) is None
-    path.write_text(json.dumps({"message": "cut off"}))
-    assert errorfile.take(path) is None
 
 
 def test_names_of_the_package() -> None:

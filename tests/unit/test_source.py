@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rljob.learner.source import ASK_EVERY, Source
+from rljob.metrics import LearnerMetrics
 from rljob.plan import Plan
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.messages import Header, Kind, decode_json, encode_json
@@ -18,17 +19,30 @@ LINEAGE = 77
 Origin = tuple[int, int, int]
 
 
+def value(metrics: LearnerMetrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(f"rljob_learner_{name}", labels) or 0.0
+
+
 class Link:
     """A source, and the buffer's part played by the test."""
 
     def __init__(self, plan: Plan, ahead: int = 1, watermark: Watermark | None = None) -> None:
         self.plan = plan
         self.endpoint = FakeEndpoint()
+        self.metrics = LearnerMetrics()
         self.source = Source(
-            cast(Any, None), cast(Any, self.endpoint), LINEAGE, ahead, watermark or Watermark()
+            cast(Any, None), cast(Any, self.endpoint), LINEAGE, ahead, 3, self.metrics
         )
+        self.source.watermark = watermark or Watermark()
         self.now = 0.0
         self.life = 0
+
+    @property
+    def duplicates(self) -> float:
+        return value(self.metrics, "segments_duplicate_total")
+
+    def rejected(self, reason: str) -> float:
+        return value(self.metrics, "messages_rejected_total", reason=reason)
 
     def poll(self) -> None:
         self.now += ASK_EVERY
@@ -105,7 +119,7 @@ def test_hello_is_repeated_until_welcome() -> None:
         link.poll()
         header, known = link.hello()
         assert (header.epoch, header.version) == (LINEAGE, 4)
-        assert known == {"trained": [], "holding": []}
+        assert known == {"trained": [], "holding": [], "segments_per_batch": 3}
     assert link.source.poll(link.now) is None
     assert not link.endpoint.sent, "not before its time"
     link.welcome(arena=5, steps=800)
@@ -150,7 +164,7 @@ def test_deliveries_are_taken_in_order_and_once() -> None:
     for position in range(3):
         link.deliver(position, position)
     assert link.take() == []
-    assert link.source.duplicates == 0, "repetitions are dropped by position"
+    assert link.duplicates == 0, "repetitions are dropped by position"
 
 
 def test_a_segment_at_another_position_is_not_taken_again() -> None:
@@ -161,7 +175,7 @@ def test_a_segment_at_another_position_is_not_taken_again() -> None:
     link.source.trained([(1, 1, 0)])
     link.deliver(2, 0)
     assert link.take() == []
-    assert link.source.duplicates == 2
+    assert link.duplicates == 2
 
 
 def test_only_what_was_trained_on_is_in_the_watermark() -> None:
@@ -200,7 +214,8 @@ def test_a_restarted_buffer_hears_what_is_held() -> None:
     link.source.confirm(11, link.now)
     link.who()
     header, known = link.hello()
-    assert (header.version, known) == (11, {"trained": [[1, 1, 4, 0]], "holding": [[1, 1, 4]]})
+    assert (header.version, known["trained"]) == (11, [[1, 1, 4, 0]])
+    assert known["holding"] == [[1, 1, 4]]
     assert link.take() == [], "what was not taken will be sent again"
     assert link.hello()[1]["holding"] == [[1, 1, 4]]
     link.welcome()
@@ -254,7 +269,7 @@ def test_malformed_messages_are_counted_and_dropped() -> None:
         (Header(Kind.STATS, ack=link.life), pack({"a": np.zeros(1)}).tobytes())
     )
     assert link.take() == []
-    assert link.source.malformed == 5
+    assert [link.rejected(reason) for reason in ("layout", "table", "json")] == [3, 1, 1]
     link.deliver(0, 0)
     assert link.take() == [(1, 1, 0)]
 
@@ -264,7 +279,7 @@ def test_a_welcome_that_says_nothing_is_dropped(payload: bytes) -> None:
     link = Link(on_policy_plan())
     link.endpoint.inbox.append((Header(Kind.WELCOME, ack=1), payload))
     link.poll()
-    assert link.source.malformed == 1
+    assert link.rejected("json") == 1
     assert link.hello()
 
 

@@ -4,6 +4,7 @@ arena    one memory-mapped file that outlives the process
 queue    segments in order, each consumed once (on-policy)
 replay   transitions sampled many times, uniformly or by priority
 limiter  who may go on: rollouts (credit) or the learner      pure
+rollouts whom the buffer knows
 core     what each message does                               no I/O but the arena
 server   sockets around the core
 """

@@ -24,9 +24,10 @@ from rljob.errors import RunError
 from rljob.wire.delivery import Receiver
 
 MAGIC = b"RLJARENA"
-FORMAT = 1
+FORMAT = 2
 PAGE = 4096
-ACTORS = 1024
+ACTORS = 16_384
+"""More than a job may have rollouts, so that those that come and go push out only each other."""
 
 COUNTERS = (
     "segments",
@@ -101,7 +102,8 @@ class Arena:
         at += _pages(self.slots.nbytes)
         self.data = np.frombuffer(memory, np.uint8, data_bytes, at)
         self._rows = {
-            int(row["actor"]): index for index, row in enumerate(self._actors) if row["used"]
+            int(self._actors["actor"][index]): int(index)
+            for index in np.flatnonzero(self._actors["used"])
         }
         self._order = int(self.slots["order"].max(initial=0))
 
@@ -156,6 +158,32 @@ class Arena:
         raise RunError(
             f"cannot use the buffer's file {path}: {problem}; move it away to begin with an empty one"
         )
+
+    def grown(self, path: Path | None, slots: int) -> Arena:
+        """A larger one with the same experience, in the same slots; it takes the place of this one,
+        whose memory stays as long as it is used.
+
+        Args:
+            path: where this one is.
+
+        Raises:
+            RunError: when the space is not there; this one is then untouched.
+        """
+        temporary = None if path is None else path.with_name(f".{path.name}.grown")
+        size = len(self.data) // len(self.slots) * slots
+        larger = Arena.create(temporary, self.description, slots, size)
+        larger._take(self)
+        if path is not None and temporary is not None:
+            temporary.replace(path)
+        return larger
+
+    def _take(self, other: Arena) -> None:
+        np.frombuffer(self._memory, _HEAD, 1)["id"] = self.id = other.id
+        self._counters[:] = other._counters
+        self._actors[:] = other._actors
+        self.slots[: len(other.slots)] = other.slots
+        self.data[: len(other.data)] = other.data
+        self._rows, self._order = dict(other._rows), other._order
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of `COUNTERS`."""

@@ -1,8 +1,8 @@
 """What the buffer does with each message: state and rules, no sockets, the clock an argument.
 
-Rollouts say HELLO with what their segments look like; the first one fixes it. From then on there is a
-store (queue or replay), every accepted segment is acknowledged after it was stored, and credit is
-granted as the limiter allows. The learner pulls: it says up to which position of the delivery it
+Rollouts say HELLO with what their segments look like; the first one fixes it. With the HELLO of the first
+learner there is a store (queue or replay): every accepted segment is acknowledged after it was stored, and
+credit is granted as the limiter allows. The learner pulls: it says up to which position of the delivery it
 received and up to which it may be sent; both are absolute, so that repeating a request is harmless.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,17 @@ import numpy as np
 from rljob.buffer import snapshot
 from rljob.buffer.arena import Arena
 from rljob.buffer.delivering import Known, LearnerLink, ReplayMode
-from rljob.buffer.limiter import distribute
+from rljob.buffer.rollouts import FENCE_AFTER, Actor, Fence, Rollouts, Status
 from rljob.buffer.store import Observer, Settings, Store
 from rljob.errors import RunError
-from rljob.plan import ACTOR_WINDOW, Plan
+from rljob.plan import Plan
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.delivery import WINDOW, Receiver
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Message
 
-SILENT_AFTER = 5.0
-"""Seconds without a word after which a rollout's grants are no longer waited for."""
 RESEND_AFTER = 1.0
 """Seconds after which a delivery is repeated for a learner that asks again."""
-FENCE_AFTER = 3
-"""Malformed messages in a row after which a client is not listened to until it says HELLO."""
 SNAPSHOTS = "snapshots"
 """Folder beside the arena for its copies."""
 
@@ -45,28 +42,6 @@ class Outgoing:
     client: bytes
     header: Header
     payload: bytes | memoryview = b""
-
-
-@dataclass
-class Actor:
-    """What the buffer knows of one rollout.
-
-    Attributes:
-        granted: segments of this epoch that it may send, absolute.
-        owed: whether it waits for an answer.
-        waiting: share of its time that it last said to wait for credit.
-    """
-
-    client: bytes
-    receiver: Receiver
-    last_seen: float
-    granted: int = 0
-    owed: bool = True
-    waiting: float = 0.0
-
-    @property
-    def outstanding(self) -> int:
-        return max(0, self.granted - self.receiver.count)
 
 
 class Buffer:
@@ -85,18 +60,20 @@ class Buffer:
         self._path = path
         self._incarnation = incarnation
         self._observer = observer
-        self.actors: dict[int, Actor] = {}
+        self.rollouts = Rollouts()
+        self._fence = Fence()
         self._link: LearnerLink | None = None
-        self._strikes: dict[bytes, int] = {}
+        self._plan: Plan | None = None
         self._store: Store | None = None
         if path is not None and (arena := Arena.open(path)) is not None:
             try:
                 plan = Plan.from_json(arena.description)
             except Rejected as error:
                 raise RunError(f"the buffer's file {path} is damaged: {error}") from error
+            self._plan = plan
             self._store = self._open(plan, arena)
 
-    def _open(self, plan: Plan, arena: Arena | None) -> Store:
+    def _open(self, plan: Plan, arena: Arena | int) -> Store:
         return Store(plan, self._settings, self._path, arena, self._observer)
 
     # -- rollouts ------------------------------------------------------------------------------
@@ -111,31 +88,34 @@ class Buffer:
         if header.kind is Kind.HELLO:
             yield from self._welcome(message, now)
             return
-        if self._strikes.get(client, 0) >= FENCE_AFTER:
+        if self._fence.excludes(client):
             # It would wait for credit for ever; so it ends, and its next life says HELLO.
             yield self._refuse(client, f"{FENCE_AFTER} malformed messages in a row")
             return
-        actor = self.actors.get(header.actor)
-        known = actor is not None and (actor.client, actor.receiver.epoch) == (client, header.epoch)
-        if actor is None or self._store is None or not known:
+        actor = self.rollouts.known(header.actor, client, header.epoch)
+        if actor is None:
             yield Outgoing("experience", client, self._header(Kind.WHO))
             return
         actor.last_seen = now
         actor.owed = True
         if header.kind is Kind.SEGMENT:
-            self._store.receive(header, message.payload, actor.receiver, now)
+            # Before the first learner there is no place for it: it is offered again.
+            if self._store is not None:
+                self._store.receive(header, message.payload, actor.receiver, now)
         elif header.kind is Kind.STATUS:
-            actor.waiting = _read_status(message.payload)
-            self._granted_before(actor, self._store, header.limit)
+            status = Status.read(message.payload)
+            actor.waiting = status.waiting
+            actor.granted_before(header.limit // self._segment_bytes)
+            if status.leaving:
+                del self.rollouts.actors[header.actor]
         else:
             raise Rejected("unexpected", header.kind.name)
-        self._strikes.pop(client, None)
+        self._fence.clear(client)
 
     def rejected(self, client: bytes, reason: str) -> None:
         """Count a malformed message; three in a row fence the client."""
         self._observer.rejected(reason)
-        self._strikes[client] = self._strikes.get(client, 0) + 1
-        if self._strikes[client] == FENCE_AFTER:
+        if self._fence.strike(client):
             self._observer.fenced()
 
     def _welcome(self, message: Message, now: float) -> Iterator[Outgoing]:
@@ -148,31 +128,40 @@ class Buffer:
             self.rejected(client, error.reason)
             yield self._refuse(client, str(error))
             return
-        store = self._store = self._store or self._open(plan, None)
-        if plan != store.plan:
+        self._plan = self._plan or plan
+        if plan != self._plan:
             text = "its segments differ from those of the job's other rollouts"
             yield self._refuse(client, text)
             return
-        receiver = store.arena.receiver(header.actor)
+        receiver = self._receiver(header.actor)
         if header.epoch < receiver.epoch:
-            yield self._refuse(client, "a newer process of this rollout is at work")
+            text = "a newer process of this rollout is at work"
+            yield self._refuse(client, text, newest=receiver.epoch)
             return
         receiver.learn(header.epoch, header.ack, header.bits)
         # At once, so that from now on an older process of this rollout is refused.
-        store.arena.remember(header.actor, receiver)
-        self._strikes.pop(client, None)
-        actor = self.actors[header.actor] = Actor(client, receiver, now, receiver.count)
-        self._granted_before(actor, store, header.limit)
+        if self._store is not None:
+            self._store.arena.remember(header.actor, receiver)
+        self._fence.clear(client)
+        actor = Actor(client, receiver, now, receiver.count)
+        actor.granted_before(header.limit // self._segment_bytes)
+        self.rollouts.actors[header.actor] = actor
         yield Outgoing("experience", client, self._header(Kind.WELCOME))
 
-    @staticmethod
-    def _granted_before(actor: Actor, store: Store, limit: int) -> None:
-        """Take over credit that an actor says it has; no more than is ever granted ahead."""
-        most = actor.receiver.count + ACTOR_WINDOW
-        actor.granted = max(actor.granted, min(limit // store.segment_bytes, most))
+    def _receiver(self, number: int) -> Receiver:
+        if self._store is not None:
+            return self._store.arena.receiver(number)
+        actor = self.rollouts.actors.get(number)
+        return actor.receiver if actor is not None else Receiver()
 
-    def _refuse(self, client: bytes, text: str) -> Outgoing:
-        payload = encode_json({"message": text})
+    @property
+    def _segment_bytes(self) -> int:
+        """What one segment costs of a rollout's credit."""
+        assert self._plan is not None
+        return self._plan.layout.size
+
+    def _refuse(self, client: bytes, text: str, **more: int) -> Outgoing:
+        payload = encode_json({"message": text, **more})
         return Outgoing("experience", client, self._header(Kind.REFUSED), payload)
 
     # -- learner -------------------------------------------------------------------------------
@@ -208,15 +197,19 @@ class Buffer:
         self, client: bytes, header: Header, request: dict[str, Any], now: float
     ) -> Iterator[Outgoing]:
         if self._link is not None and header.epoch < self._link.lineage:
+            text = "a newer process of the learner is at work"
+            refusal = encode_json({"message": text, "newest": self._link.lineage})
+            yield Outgoing("samples", client, self._header(Kind.REFUSED), refusal)
             return
         known = Known.from_json(request)
-        if self._store is None:
-            return
-        problem = self._restore(self._store, request)
-        store = self._store
         if abs(header.version) >= 2**62:
             raise Rejected("unexpected", f"version {header.version}")
-        link = LearnerLink(client, header.epoch, header.version, header.version)
+        if self._plan is None:
+            return
+        batch = self._plan.segments_per_batch(known.segments_per_batch)
+        problem = self._restore(request)
+        store = self._make_room(self._plan, batch)
+        link = LearnerLink(client, header.epoch, header.version, header.version, batch)
         store.mode.attach(link, self._link, known, now)
         self._link = link
         payload = {
@@ -227,6 +220,17 @@ class Buffer:
             "problem": problem,
         }
         yield Outgoing("samples", client, self._header(Kind.WELCOME), encode_json(payload))
+
+    def _make_room(self, plan: Plan, segments_per_batch: int) -> Store:
+        """The store, made now or made larger if it has to be."""
+        if self._store is None:
+            self._store = self._open(plan, segments_per_batch)
+            for number, actor in self.rollouts.actors.items():
+                self._store.arena.remember(number, actor.receiver)
+        elif (larger := self._store.grown(segments_per_batch)) is not None:
+            # What was lent is waiting again, so there is nothing to take back from the link.
+            self._store, self._link = larger, None
+        return self._store
 
     def _snapshot(self, client: bytes, store: Store, request: dict[str, Any]) -> Outgoing:
         name, keep = request.get("name"), request.get("keep")
@@ -244,7 +248,7 @@ class Buffer:
                 answer["problem"] = str(error)
         return Outgoing("samples", client, self._header(Kind.SNAPSHOT_DONE), encode_json(answer))
 
-    def _restore(self, store: Store, request: dict[str, Any]) -> str:
+    def _restore(self, request: dict[str, Any]) -> str:
         """Go back to a snapshot when the learner asks for it; returns what went wrong, if anything.
 
         Experience that outlived the learner is newer than the snapshot and stays, except in strict
@@ -255,7 +259,8 @@ class Buffer:
             return ""
         if not isinstance(name, str) or not name.isalnum() or not isinstance(sha256, str):
             raise Rejected("json", "restore is a name of letters and digits, with a sha256")
-        if store.arena.counter("segments") and not self._settings.strict:
+        store, strict = self._store, self._settings.strict
+        if store is not None and store.arena.counter("segments") and not strict:
             return ""
         try:
             state = snapshot.restore(self._path.with_name(SNAPSHOTS), name, sha256, self._path)
@@ -264,6 +269,10 @@ class Buffer:
         arena = Arena.open(self._path)
         assert arena is not None
         restored = self._store = self._open(Plan.from_json(arena.description), arena)
+        if restored.plan != self._plan:
+            self._store = None
+            self._path.unlink()
+            return f"the replay content {name} is not that of these rollouts"
         if isinstance(restored.mode, ReplayMode):
             restored.mode.random_state = state["rng"]
         return ""
@@ -292,38 +301,31 @@ class Buffer:
     def turn(self, now: float) -> Iterator[Outgoing]:
         """After messages were taken: what can be delivered, and what can be granted."""
         link, store = self._link, self._store
-        if store is None:
-            return
-        if link is not None:
+        self.rollouts.forget(now)
+        minimum = -1
+        if link is not None and store is not None:
             for lent, freshness in store.mode.deliver(link, now):
                 # Statistics first: what a batch makes the learner decide, it decides knowing them.
                 yield self._stats(link, store, now)
                 self._observer.delivered(freshness)
                 yield self._carry(link, lent.header, lent.payload)
-        yield from self._grants(link, store, now)
-
-    def _grants(self, link: LearnerLink | None, store: Store, now: float) -> Iterator[Outgoing]:
-        live = {actor: state.outstanding for actor, state in self.live(now).items()}
-        outstanding = sum(live.values())
-        for actor, more in distribute(store.mode.room(link, outstanding), live).items():
-            self.actors[actor].granted += more
-            self.actors[actor].owed = True
-            outstanding += more
-        for number, actor_state in self.actors.items():
-            if actor_state.owed:
-                actor_state.owed = False
+            granted = self.rollouts.share(partial(store.mode.room, link), now)
+            minimum = store.mode.minimum(link, granted)
+        for number, actor in self.rollouts.actors.items():
+            if actor.owed:
+                actor.owed = False
                 header = self._header(Kind.GRANT, number)
-                header.epoch = actor_state.receiver.epoch
-                header.limit = actor_state.granted * store.segment_bytes
-                header.ack, header.bits = actor_state.receiver.ack, actor_state.receiver.bits
+                header.epoch = actor.receiver.epoch
+                header.limit = actor.granted * self._segment_bytes
+                header.ack, header.bits = actor.receiver.ack, actor.receiver.bits
+                header.version = minimum
                 if link is not None:
                     header.lineage = link.lineage
-                    header.version = store.mode.minimum(link, outstanding)
                     header.seq = link.version + 1
-                yield Outgoing("experience", actor_state.client, header)
+                yield Outgoing("experience", actor.client, header)
 
     def _stats(self, link: LearnerLink, store: Store, now: float) -> Outgoing:
-        live = self.live(now)
+        live = self.rollouts.live(now)
         waiting = [actor.waiting for actor in live.values()]
         numbers = {
             **store.numbers(),
@@ -338,14 +340,6 @@ class Buffer:
         payload = pack({"episode": store.episodes, **arrays})
         return Outgoing("samples", link.client, header, payload.data)
 
-    def live(self, now: float) -> dict[int, Actor]:
-        """Rollouts that said something lately."""
-        return {
-            number: actor
-            for number, actor in self.actors.items()
-            if now - actor.last_seen < SILENT_AFTER
-        }
-
     @property
     def fill(self) -> float:
         """Share of the capacity in use, in [0, 1]."""
@@ -358,10 +352,3 @@ class Buffer:
 
     def _header(self, kind: Kind, actor: int = 0) -> Header:
         return Header(kind, actor=actor, ack=self._incarnation)
-
-
-def _read_status(payload: memoryview) -> float:
-    waiting = decode_json(payload).get("waiting", 0.0)
-    if type(waiting) not in (int, float) or not 0 <= waiting <= 1:
-        raise Rejected("json", "waiting is a number from 0 to 1")
-    return float(waiting)

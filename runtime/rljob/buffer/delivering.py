@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ class LearnerLink:
     Attributes:
         lineage, first_version: of this life.
         version: newest version that it has published.
+        segments_per_batch: deliveries that one version is made of.
         position: of the next delivery; a learner that has part of a batch starts behind it.
         limit: position up to which it may be sent.
         lent: deliveries it has not confirmed, by position.
@@ -46,6 +47,7 @@ class LearnerLink:
     lineage: int
     first_version: int
     version: int
+    segments_per_batch: int
     position: int = 0
     limit: int = 0
     lent: dict[int, Lent] = field(default_factory=dict)
@@ -64,10 +66,12 @@ class Known:
     Attributes:
         trained: segments that it trained on and whose confirmation may have been lost.
         holding: segments of a batch that it has begun to collect, in order.
+        segments_per_batch: how many it takes for a batch where the algorithm leaves it open.
     """
 
     trained: Watermark
     holding: list[Origin]
+    segments_per_batch: int
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Known:
@@ -77,7 +81,10 @@ class Known:
         origins = [(actor, epoch, seq) for actor, epoch, seq in holding]
         if len(set(origins)) != len(origins):
             raise Rejected("json", "a segment is held twice")
-        return cls(trained, origins)
+        count = value.get("segments_per_batch")
+        if type(count) is not int or not 1 <= count < 2**31:
+            raise Rejected("json", f"segments_per_batch is {str(count)[:80]}")
+        return cls(trained, origins, count)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Mode(Protocol):
         """Store a segment; False when it must not be used and was not stored."""
         ...
 
-    def room(self, link: LearnerLink | None, granted: int) -> int:
+    def room(self, link: LearnerLink, granted: int) -> int:
         """Segments that may be granted beyond those granted."""
         ...
 
@@ -137,14 +144,15 @@ class OnPolicyMode:
         self,
         arena: Arena,
         plan: Plan,
-        limiter: OnPolicyLimiter,
+        max_policy_lag: int,
         evicted: Evicted,
         strict: bool,
     ) -> None:
         self._strict = strict
         self._queue = SegmentQueue(arena, plan.layout.size)
         self._layout = plan.layout
-        self._limiter = limiter
+        # Of the learner at work; before the first, nothing is granted or delivered.
+        self._limiter = OnPolicyLimiter(1, max_policy_lag)
         self._evicted = evicted
         self._size = plan.layout.size
         self._steps = plan.steps
@@ -167,9 +175,7 @@ class OnPolicyMode:
         self._queue.put(payload[: self._size], origin, stamp, now)
         return True
 
-    def room(self, link: LearnerLink | None, granted: int) -> int:
-        if link is None:
-            return 0
+    def room(self, link: LearnerLink, granted: int) -> int:
         room = self._limiter.room(link.position, len(self._queue), granted, link.version)
         return min(room, self._queue.free - granted)
 
@@ -182,7 +188,11 @@ class OnPolicyMode:
     def attach(
         self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
     ) -> None:
-        self._limiter.first_version = link.first_version
+        self._limiter = replace(
+            self._limiter,
+            segments_per_batch=link.segments_per_batch,
+            first_version=link.first_version,
+        )
         if before is not None:
             self._queue.give_back([lent.slot for lent in before.lent.values()])
         waiting = {(s.actor, s.epoch, s.seq): s for s in self._queue.waiting()}
@@ -275,8 +285,8 @@ class ReplayMode:
         self._arena.count("evicted", evicted)
         return True
 
-    def room(self, link: LearnerLink | None, granted: int) -> int:
-        if link is None or (self._limiter.strict and link.lent):
+    def room(self, link: LearnerLink, granted: int) -> int:
+        if self._limiter.strict and link.lent:
             return 0
         inserted, sampled = self._arena.counter("steps"), self._arena.counter("sampled")
         return self._limiter.room(inserted, granted, sampled)

@@ -110,7 +110,8 @@ def distribute(room: int, granted: Mapping[int, int]) -> dict[int, int]:
     """Share out segments to grant: always to the rollout that has the fewest, up to `ACTOR_WINDOW`.
 
     Args:
-        granted: for each live rollout, the segments it has been granted and not delivered.
+        granted: for each live rollout, the segments it has been granted and not delivered; of those with
+            equally many, the first comes first.
 
     Returns:
         The additional segments for each rollout that gets any.
@@ -118,10 +119,8 @@ def distribute(room: int, granted: Mapping[int, int]) -> dict[int, int]:
     if room <= 0:
         return {}
     # One entry for each segment that a rollout could get, by how many it would have before.
-    free = sorted(
-        (count, actor) for actor, has in granted.items() for count in range(has, ACTOR_WINDOW)
-    )
+    free = [(count, actor) for actor, has in granted.items() for count in range(has, ACTOR_WINDOW)]
     more: dict[int, int] = {}
-    for _, actor in free[:room]:
+    for _, actor in sorted(free, key=lambda entry: entry[0])[:room]:
         more[actor] = more.get(actor, 0) + 1
     return more

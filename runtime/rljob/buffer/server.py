@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 
 from rljob.buffer.core import Buffer, Outgoing
 from rljob.buffer.delivering import Freshness
@@ -67,26 +68,22 @@ def main(context: RoleContext) -> None:
         InputError: when the job's experience does not fit into the capacity.
         RunError: when an address or the space on disk cannot be had.
     """
-    spec = context.job.spec
     metrics = BufferMetrics()
-    settings = Settings(
-        spec.buffer.capacity,
-        0 if spec.strict else spec.buffer.max_policy_lag,
-        spec.buffer.samples_per_insert,
-        spec.strict,
-        context.seed,
-    )
-    context.folder.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter(metrics, context.tracer())
-    buffer = Buffer(settings, context.folder / ARENA, context.started, reporter)
-    health, server = context.observe(metrics)
-    wire = context.wire(buffer.rejected)
-    try:
+    with ExitStack() as stack:
+        health, server = context.observe(metrics)
+        stack.callback(server.close)
+        context.folder.mkdir(parents=True, exist_ok=True)
+        reporter = Reporter(metrics, context.tracer())
+        buffer = Buffer(_settings(context), context.folder / ARENA, context.started, reporter)
+        wire = context.wire(buffer.rejected)
+        stack.callback(wire.close)
         endpoints = buffer_endpoints(context.buffer)
         sockets = {
             "experience": wire.serve(endpoints.experience, "experience"),
             "samples": wire.serve(endpoints.samples, "samples"),
         }
+        context.announce(server)
+        health.waits_for = ""
         handlers: dict[str, Handle] = {
             "experience": buffer.experience,
             "samples": buffer.samples,
@@ -103,9 +100,17 @@ def main(context: RoleContext) -> None:
             if now - reported > REPORT_EVERY:
                 reported = now
                 _report(metrics, buffer, now)
-    finally:
-        wire.close()
-        server.close()
+
+
+def _settings(context: RoleContext) -> Settings:
+    spec = context.job.spec
+    return Settings(
+        spec.buffer.capacity,
+        0 if spec.strict else spec.buffer.max_policy_lag,
+        spec.buffer.samples_per_insert,
+        spec.strict,
+        context.seed,
+    )
 
 
 def _taken(
@@ -127,4 +132,4 @@ def _send(sockets: dict[str, Endpoint], outgoing: Iterable[Outgoing]) -> None:
 def _report(metrics: BufferMetrics, buffer: Buffer, now: float) -> None:
     metrics.fill.set(buffer.fill)
     metrics.stored_steps.set(buffer.stored)
-    metrics.rollouts_connected.set(len(buffer.live(now)))
+    metrics.rollouts_connected.set(len(buffer.rollouts.live(now)))

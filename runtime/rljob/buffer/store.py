@@ -9,13 +9,14 @@ import numpy as np
 
 from rljob.buffer.arena import Arena
 from rljob.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
-from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter
+from rljob.buffer.limiter import ReplayLimiter
 from rljob.buffer.replay import data_bytes
 from rljob.errors import InputError
 from rljob.plan import EPISODE_BYTES, OnPolicyData, Plan, ReplayData
 from rljob.wire.delivery import Receiver, Verdict
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
+Arrays = dict[str, np.ndarray]
 _ORIGIN = ("actor", "epoch", "seq")
 
 
@@ -52,11 +53,13 @@ class Observer:
 
 
 class Store:
-    """Exists from the first HELLO on, which fixes the plan; outlives the process in its arena.
+    """Exists from the first learner's HELLO on, when it is known how much is needed; outlives the process
+    in its arena.
 
     Args:
         path: file of the arena; None keeps the experience in this process only.
-        arena: one that exists already, described by the same plan; a new one is made without it.
+        arena: one that exists already, described by the same plan, or the number of segments that make
+            a batch, for which a new one is made.
 
     Attributes:
         episodes: float64 `[E, 2]` of return and length that the learner has not confirmed.
@@ -71,27 +74,42 @@ class Store:
         plan: Plan,
         settings: Settings,
         path: Path | None,
-        arena: Arena | None,
+        arena: Arena | int,
         observer: Observer,
     ) -> None:
         self.plan = plan
         self.episodes = np.zeros((0, 2))
+        self._settings = settings
+        self._path = path
         self._observer = observer
-        data = plan.data
-        if isinstance(data, OnPolicyData):
-            slots = _queue_slots(plan, data, settings)
-            size = slots * plan.layout.size
-        else:
-            slots = _ring_slots(plan, data, settings)
-            size = data_bytes(plan.layout, slots, data.priority_exponent)
-        self.arena = arena or Arena.create(path, plan.to_json(), slots, size)
-        self.mode: Mode = self._make_mode(data, settings)
+        if isinstance(arena, int):
+            arena = _new_arena(plan, arena, settings, path)
+        self.arena = arena
+        self.mode: Mode = self._make_mode(plan.data, settings)
         self._recover()
+
+    def grown(self, segments_per_batch: int) -> Store | None:
+        """The same in more space, when batches of so many segments need it; it replaces this one, and
+        what was lent to a learner is in it as if it were not.
+
+        Raises:
+            InputError: when so many do not fit into the capacity.
+            RunError: when the space cannot be had.
+        """
+        if not isinstance(self.plan.data, OnPolicyData):
+            return None
+        slots = _queue_slots(self.plan, segments_per_batch, self._settings)
+        if slots <= len(self.arena.slots):
+            return None
+        arena = self.arena.grown(self._path, slots)
+        larger = Store(self.plan, self._settings, self._path, arena, self._observer)
+        larger.episodes = self.episodes
+        return larger
 
     def _make_mode(self, data: OnPolicyData | ReplayData, settings: Settings) -> Mode:
         if isinstance(data, OnPolicyData):
-            limiter = OnPolicyLimiter(data.segments_per_batch, settings.max_policy_lag)
-            return OnPolicyMode(self.arena, self.plan, limiter, self._evict, settings.strict)
+            lag = settings.max_policy_lag
+            return OnPolicyMode(self.arena, self.plan, lag, self._evict, settings.strict)
         ratio = ReplayLimiter(
             settings.samples_per_insert or data.samples_per_insert,
             data.min_size,
@@ -100,11 +118,6 @@ class Store:
             settings.strict,
         )
         return ReplayMode(self.arena, self.plan, data, ratio, settings.seed)
-
-    @property
-    def segment_bytes(self) -> int:
-        """What one segment costs of a rollout's credit."""
-        return self.plan.layout.size
 
     @property
     def first_episode(self) -> int:
@@ -123,12 +136,12 @@ class Store:
                 self.arena.count("duplicates")
                 self._observer.duplicate()
             return
-        episodes = self._read_episodes(payload)
+        arrays, episodes = self._read(payload)
         if not self.mode.fits():
             # Not acknowledged, so the rollout keeps it and offers it again.
             return
         origin = (header.actor, header.epoch, header.seq)
-        steps = int(np.count_nonzero(self.plan.layout.views(payload)["valid"]))
+        steps = int(np.count_nonzero(arrays["valid"]))
         # The order matters: experience first, then the record of its arrival, the answer last.
         kept = self.mode.put(payload, origin, (header.lineage, header.version), now)
         self._observer.stored(*origin, steps)
@@ -143,7 +156,8 @@ class Store:
         if len(episodes):
             self.episodes = np.concatenate([self.episodes, episodes])
 
-    def _read_episodes(self, payload: memoryview) -> np.ndarray:
+    def _read(self, payload: memoryview) -> tuple[Arrays, np.ndarray]:
+        """Arrays, which share memory with the payload, and episode records."""
         layout = self.plan.layout
         if not layout.matches(payload):
             raise Rejected("layout", "differs from what HELLO said")
@@ -153,7 +167,9 @@ class Store:
         episodes = np.frombuffer(tail, np.float64).reshape(-1, 2)
         if not np.isfinite(episodes).all():
             raise Rejected("episodes", "not finite")
-        return episodes
+        arrays = layout.views(payload)
+        _check_finite(arrays["reward"])
+        return arrays, episodes
 
     def heard(self, episodes: int) -> None:
         """Forget the episodes that the learner knows: so many of all that ever ended."""
@@ -186,15 +202,35 @@ class Store:
         self._observer.evicted(reason, actor, epoch, seq)
 
 
-def _queue_slots(plan: Plan, data: OnPolicyData, settings: Settings) -> int:
+def _check_finite(reward: np.ndarray) -> None:
+    # One NaN in the return of an episode would be in every mean from then on.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = reward.sum()
+    # A sum is finite only if all its terms are; the other way round it may overflow.
+    if not (np.isfinite(total) or np.isfinite(reward).all()):
+        raise Rejected("values", "a reward is NaN or infinite")
+
+
+def _new_arena(plan: Plan, segments_per_batch: int, settings: Settings, path: Path | None) -> Arena:
+    data = plan.data
+    if isinstance(data, OnPolicyData):
+        slots = _queue_slots(plan, segments_per_batch, settings)
+        size = slots * plan.layout.size
+    else:
+        slots = _ring_slots(plan, data, settings)
+        size = data_bytes(plan.layout, slots, data.priority_exponent)
+    return Arena.create(path, plan.to_json(), slots, size)
+
+
+def _queue_slots(plan: Plan, segments_per_batch: int, settings: Settings) -> int:
     # A batch in training, one being collected, and the stragglers that the lag bound allows.
-    slots = data.segments_per_batch * (settings.max_policy_lag + 3)
-    least = data.segments_per_batch * 3
+    slots = segments_per_batch * (settings.max_policy_lag + 3)
+    least = segments_per_batch * 3
     held = min(slots, settings.capacity // plan.steps)
     if held < least:
         raise InputError(
             f"{settings.capacity} steps are too few for this job; at least "
-            f"{least * plan.steps} (3 updates of {data.segments_per_batch} x {plan.steps} steps)",
+            f"{least * plan.steps} (3 updates of {segments_per_batch} x {plan.steps} steps)",
             path="buffer.capacity",
         )
     return held

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import re
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rljob import errorfile, spec
-from rljob.errors import RLJobError
+from rljob.errors import INTERRUPTED
+from rljob.stopping import AskedToEnd, Stopping
 from rljob.wire.keys import ROLES
+
+if TYPE_CHECKING:
+    from rljob.role import RoleContext
+    from rljob.spec.status import EndReport
 
 MODULES = {
     "rollout": "rljob.rollout.loop",
@@ -16,12 +24,16 @@ MODULES = {
     "learner": "rljob.learner.loop",
     "evaluator": "rljob.evaluator.loop",
 }
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environments are stepped one by one and matrices are small: more threads only wait for each other."""
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--job", required=True, type=Path, help="the RLJob's YAML file")
+    parser.add_argument("--name", type=_name, help="unique in the job; default ROLE-INDEX")
     parser.add_argument("--index", type=int, default=0, help="which replica this is, from 0")
     parser.add_argument("--attempt", type=int, default=0, help="how often it was started before")
     parser.add_argument("--buffer", required=True, help="tcp://host:port or ipc:///path")
@@ -29,29 +41,50 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=Path, help="folder of CURVE keys, see rljob keys")
     parser.add_argument("--dir", type=Path, default=Path(), help="where the role keeps its files")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints there")
+    parser.add_argument(
+        "--threads", type=_threads, help="of a learner's torch; default: the cores it may use"
+    )
     parser.add_argument("--metrics-host", default="127.0.0.1")
     parser.add_argument("--metrics-port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--trace", type=Path, help="folder for the record of every segment")
-    parser.add_argument("--error-file", type=Path, help="where to write as JSON why the role ended")
+    parser.add_argument("--end-file", type=Path, help="where to write as JSON how the role ended")
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Run the role to its end."""
+    """Run the role to its end; returns 0, or `INTERRUPTED` for a learner that did not reach its own."""
+    stop = Stopping()
+    stop.listen()
+    # Read when numpy is imported. OpenMP's are those of a learner's torch as well.
+    for name in ONE_THREAD if arguments.role != "learner" else ONE_THREAD[1:2]:
+        os.environ.setdefault(name, "1")
+    context: RoleContext | None = None
     try:
-        return _run(arguments)
-    except RLJobError as error:
-        if arguments.error_file is not None:
-            errorfile.write(arguments.error_file, error)
+        with stop.at_once():
+            context = _context(arguments, stop)
+            module = importlib.import_module(MODULES[arguments.role])
+        end: EndReport | None = module.main(context)
+    except AskedToEnd:
+        end = _interrupted() if arguments.role == "learner" else None
+    except Exception as error:
+        from rljob import endfile
+
+        _write(arguments.end_file, endfile.failed(error), context)
         raise
+    if end is None:
+        return 0
+    _write(arguments.end_file, end, context)
+    return 0 if end.outcome == "Complete" else INTERRUPTED
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
+    from rljob import spec
     from rljob.role import RoleContext, log_to_stderr
 
     context = RoleContext(
         job=spec.load(arguments.job),
         role=arguments.role,
+        given_name=arguments.name,
         index=arguments.index,
         attempt=arguments.attempt,
         buffer=arguments.buffer,
@@ -59,11 +92,46 @@ def _run(arguments: argparse.Namespace) -> int:
         keys=arguments.keys,
         folder=arguments.dir,
         resume=arguments.resume,
+        threads=arguments.threads,
         metrics_host=arguments.metrics_host,
         metrics_port=arguments.metrics_port,
         trace=arguments.trace,
+        stop=stop,
     )
-    context.stop_on_signals()
     log_to_stderr(context.name)
-    importlib.import_module(MODULES[arguments.role]).main(context)
-    return 0
+    return context
+
+
+def _interrupted() -> EndReport:
+    from rljob.spec.status import EndReport
+
+    message = "asked to end before it began to train"
+    return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
+
+
+def _write(path: Path | None, end: EndReport, context: RoleContext | None) -> None:
+    if path is None:
+        return
+    from rljob import endfile
+
+    report = context.report if context is not None else None
+    try:
+        endfile.write(path, end.model_copy(update={"report": report}))
+    except OSError as error:
+        # How the role ended matters more than that it could not be written down.
+        print(f"--end-file {path}: {error.strerror}", file=sys.stderr)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name: up to 253 letters, digits, '-', '_' and '.', at both ends a letter "
+            "or digit"
+        )
+    return text
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +32,13 @@ WAIT = 0.1
 """Longest sleep in seconds before the loop looks around again."""
 FRESH_SECONDS = 0.3
 """How long the newest version is looked for: the first that comes was asked for an interval ago."""
-_LOG = logging.getLogger("rljob")
 
 
 def main(context: RoleContext) -> None:
     """Run until asked to stop.
 
     Raises:
+        AskedToEnd: asked to stop before there was anything to end.
         InputError: when the job asks for no evaluation, or environment, algorithm or network cannot
             be used.
         RunError: when the environment fails.
@@ -48,24 +48,23 @@ def main(context: RoleContext) -> None:
         raise InputError("is absent: there is nothing to evaluate", path="evaluation")
     check(evaluation)
     os.nice(NICENESS)
-    environments = environments_for(context.job, evaluation.episodes)
-    try:
-        algorithm, engine = actor(context.job, environments)
-        metrics = EvaluatorMetrics()
+    metrics = EvaluatorMetrics()
+    with ExitStack() as stack:
         health, server = context.observe(metrics)
-        wire = context.wire(lambda _, reason: _LOG.warning("message dropped: %s", reason))
-        try:
-            subscription = Subscription(
-                wire.connect(weights_endpoint(context.learner), context.name, "learner")
-            )
-            Evaluator(
-                context, environments, engine, algorithm, subscription, wire, metrics, health
-            ).run(evaluation.interval.seconds, evaluation.episodes)
-        finally:
-            wire.close()
-            server.close()
-    finally:
-        environments.close()
+        stack.callback(server.close)
+        with context.stop.at_once():
+            environments = environments_for(context.job, evaluation.episodes)
+            stack.callback(environments.close)
+            algorithm, engine = actor(context.job, environments)
+        wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
+        stack.callback(wire.close)
+        subscription = Subscription(
+            wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        )
+        context.announce(server)
+        Evaluator(
+            context, environments, engine, algorithm, subscription, wire, metrics, health
+        ).run(evaluation.interval.seconds, evaluation.episodes)
 
 
 class Evaluator:
@@ -93,6 +92,7 @@ class Evaluator:
 
     def run(self, interval: float, episodes: int) -> None:
         """Every `interval` seconds play `episodes` episodes, if there is a policy not yet played."""
+        self._health.waits_for = "weights"
         while not self._stopping():
             payload = self._newest()
             if payload is None:
@@ -113,6 +113,8 @@ class Evaluator:
         while not self._stopping():
             now = time.monotonic()
             payload = self._subscription.newest(now)
+            if payload is not None:
+                self._health.waits_for = ""
             # Version 0 is where training starts.
             if payload is not None and self._subscription.stamp[1] > 0:
                 newest = payload

@@ -30,23 +30,27 @@ class Batch:
 
 
 class Batches:
-    """Takes deliveries from the source until there are enough for a batch."""
+    """Takes deliveries from the source until there are enough for a batch.
 
-    def __init__(self, source: Source, plan: Plan) -> None:
+    Args:
+        segments_per_batch: where the algorithm leaves it open.
+    """
+
+    def __init__(self, source: Source, plan: Plan, segments_per_batch: int) -> None:
         self._source = source
-        self._plan = plan
+        self._on_policy = isinstance(plan.data, OnPolicyData)
+        self._count = plan.segments_per_batch(segments_per_batch)
         self._taken: list[Segment] = []
 
     def next(self, version: int) -> Batch | None:
         """The next batch, to be trained on by policy version `version`, if all of it has come."""
-        data = self._plan.data
         while (message := self._source.take()) is not None:
-            if not isinstance(data, OnPolicyData):
+            if not self._on_policy:
                 return _sampled(message, version)
             segment = self._source.segment(message)
             if segment is not None:
                 self._taken.append(segment)
-            if len(self._taken) == data.segments_per_batch:
+            if len(self._taken) == self._count:
                 taken, self._taken = self._taken, []
                 return _side_by_side(taken, version)
         return None

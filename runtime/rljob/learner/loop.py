@@ -2,74 +2,119 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+from rljob import export, spec
 from rljob.errors import RunError
 from rljob.health import Health
+from rljob.learner.cores import usable_cores
+from rljob.learner.progress import Progress
 from rljob.learner.publish import Publisher
 from rljob.learner.report import Reporter
 from rljob.learner.saving import Saver
 from rljob.learner.source import Opened, Source
+from rljob.learner.status import Status
 from rljob.learner.training import Training
 from rljob.metrics import LearnerMetrics
+from rljob.pages import Answer
 from rljob.role import RoleContext
+from rljob.spec.status import EndReport
+from rljob.stopping import AskedToEnd
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.sockets import Client
 from rljob.wire.watermark import Watermark
 
-CHECKPOINTS = "checkpoints"
 _LOG = logging.getLogger("rljob")
 
 
-def main(context: RoleContext) -> None:
-    """Run until the job's stop condition is reached, or until asked to stop.
+def main(context: RoleContext) -> EndReport:
+    """Run until the job's stop condition is reached, or until asked to stop; tells which.
 
     Raises:
+        AskedToEnd: asked to stop before there was anything to save.
         InputError: when algorithm or network cannot be used with the environment's spaces.
         RunError: when training cannot go on, for example because a loss is not finite.
     """
     metrics = LearnerMetrics()
     metrics.restarts.set(context.attempt)
-    health, server = context.observe(metrics)
-    malformed = logging.getLogger("rljob").warning
-    publisher = Publisher(
-        context.wire(lambda _, reason: malformed("message dropped: %s", reason)),
-        weights_endpoint(context.learner),
-        metrics,
-    )
-    wire = context.wire(lambda _, reason: malformed("message dropped: %s", reason))
-    # Slow, and while it lasts the rollouts start up: so the addresses come first, torch second.
-    _prepare_torch(context)
-    saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
-    reporter = Reporter(context.folder, metrics)
-    try:
-        endpoint = wire.connect(buffer_endpoints(context.buffer).samples, context.name, "buffer")
-        ahead = 0 if context.job.spec.strict else 1
-        resuming = context.resume or context.attempt > 0
-        snapshot = saver.newest() if resuming else None
-        lineage = (
-            context.started if snapshot is None else max(context.started, snapshot.lineage + 1)
+    with ExitStack() as stack:
+        pages = {
+            "/status": lambda: _status_page(context),
+            "/checkpoint": lambda: export.page(
+                context.folder / export.CHECKPOINTS, context.folder / export.JOB
+            ),
+        }
+        health, server = context.observe(metrics, pages)
+        stack.callback(server.close)
+        context.announce(server)
+
+        def rejected(_: Client, reason: str) -> None:
+            metrics.messages_rejected[reason].inc()
+
+        publisher = Publisher(context.wire(rejected), weights_endpoint(context.learner), metrics)
+        stack.callback(publisher.close)
+        wire = context.wire(rejected)
+        stack.callback(wire.close)
+        # Slow, and while it lasts the rollouts start up: so the addresses come first, torch second.
+        with context.stop.at_once():
+            _prepare_torch(context)
+        _write_job(context)
+        saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
+        stack.callback(saver.close)
+        reporter = Reporter(context.folder, metrics)
+        stack.callback(reporter.close)
+        snapshot = saver.newest() if context.resume or context.attempt > 0 else None
+        status = Status(context)
+        source = Source(
+            wire,
+            wire.connect(buffer_endpoints(context.buffer).samples, context.name, "buffer"),
+            context.started if snapshot is None else max(context.started, snapshot.lineage + 1),
+            0 if context.job.spec.strict else 1,
+            context.job.spec.rollout.replicas,
+            metrics,
         )
-        source = Source(wire, endpoint, lineage, ahead, Watermark())
+        progress = Progress()
         if snapshot is not None:
+            progress = Progress.from_json(snapshot.values["progress"])
             source.watermark = Watermark.from_json(snapshot.values["watermark"])
             source.version = snapshot.version
             source.restore = snapshot.values["replay"]
+        status.starts(progress, saver.last)
         opened = _wait_for_buffer(context, source, health)
-        if opened is None:
-            return
+        health.waits_for = ""
         training = Training(
-            context, opened, source, lineage, publisher, saver, reporter, metrics, health
+            context, opened, source, publisher, saver, reporter, status, metrics, health
         )
-        training.run(snapshot)
-    finally:
-        saver.close()
-        reporter.close()
-        publisher.close()
-        wire.close()
-        server.close()
+        return training.run(snapshot)
+
+
+def _status_page(context: RoleContext) -> Answer:
+    if context.report is None:
+        return Answer.text(503, "the learner starts")
+    report = context.report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Answer.of(200, "application/json", json.dumps(report).encode() + b"\n")
+
+
+def _write_job(context: RoleContext) -> None:
+    """Keep the job beside its checkpoints, which say nothing of the environment.
+
+    Raises:
+        RunError: when the folder cannot be written.
+    """
+    path, text = context.folder / export.JOB, spec.dump(context.job)
+    temporary = path.with_name(f".{path.name}")
+    try:
+        context.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _checkpoint_folder(context: RoleContext) -> Path:
@@ -78,7 +123,7 @@ def _checkpoint_folder(context: RoleContext) -> Path:
     Raises:
         RunError: when the folder cannot be made.
     """
-    folder = context.folder / CHECKPOINTS
+    folder = context.folder / export.CHECKPOINTS
     storage = context.job.spec.checkpoint.storage
     if storage is None or storage.path is None:
         return folder
@@ -96,16 +141,21 @@ def _checkpoint_folder(context: RoleContext) -> Path:
 def _prepare_torch(context: RoleContext) -> None:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # Threads beyond the free cores wait for each other at every operation.
-    torch.set_num_threads(max(1, (cores or 1) - context.job.spec.rollout.replicas))
+    if context.threads is not None:
+        torch.set_num_threads(context.threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        # Threads beyond the free cores wait for each other at every operation.
+        torch.set_num_threads(usable_cores())
     torch.manual_seed(context.seed)
     if context.job.spec.strict:
         torch.use_deterministic_algorithms(True)
 
 
-def _wait_for_buffer(context: RoleContext, source: Source, health: Health) -> Opened | None:
-    while not context.stopping():
+def _wait_for_buffer(context: RoleContext, source: Source, health: Health) -> Opened:
+    health.waits_for = "the buffer"
+    while True:
+        if context.stopping():
+            raise AskedToEnd
         opened = source.poll(time.monotonic())
         if opened is not None:
             if opened.problem and context.job.spec.strict:
@@ -115,4 +165,3 @@ def _wait_for_buffer(context: RoleContext, source: Source, health: Health) -> Op
             return opened
         source.wait()
         health.beat()
-    return None

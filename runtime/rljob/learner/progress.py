@@ -14,6 +14,36 @@ WINDOW_EPISODES = 100
 """Training episodes in the mean return."""
 
 
+@dataclass(frozen=True)
+class Reached:
+    """A stop condition that is met.
+
+    Attributes:
+        reason: in one word.
+        text: its field and value, and what there is.
+    """
+
+    reason: str
+    text: str
+
+
+def reached(stop: StopSpec, mean: float | None, steps: int, seconds: float) -> Reached | None:
+    """The condition that is met, if any.
+
+    Args:
+        mean: return over a full window of episodes; None before there is one.
+    """
+    if stop.mean_return is not None and mean is not None and mean >= stop.mean_return:
+        text = f"stop.meanReturn {stop.mean_return:g} was reached with {mean:.1f}"
+        return Reached("MeanReturnReached", text)
+    if stop.steps is not None and steps >= stop.steps:
+        return Reached("StepsReached", f"stop.steps {stop.steps} was reached with {steps}")
+    if stop.duration is not None and seconds >= stop.duration.seconds:
+        text = f"stop.duration {stop.duration} was reached after {seconds:.0f} s"
+        return Reached("DurationReached", text)
+    return None
+
+
 @dataclass
 class Progress:
     """Counters of a run over all lives of its learner.
@@ -48,18 +78,13 @@ class Progress:
     def last_return(self) -> float | None:
         return self._returns[-1] if self._returns else None
 
-    def reached(self, stop: StopSpec) -> str:
-        """The reason to stop, or the empty text.
+    def reached(self, stop: StopSpec) -> Reached | None:
+        """The stop condition that is met, if any.
 
         The mean return counts only over a full window: a lucky first episode ends no run.
         """
-        mean = self.mean_return
         full = len(self._returns) == WINDOW_EPISODES
-        if stop.mean_return is not None and mean is not None and full and mean >= stop.mean_return:
-            return "MeanReturnReached"
-        if stop.steps is not None and self.steps >= stop.steps:
-            return "StepsReached"
-        return "DurationReached" if self.out_of_time(stop) else ""
+        return reached(stop, self.mean_return if full else None, self.steps, self.seconds)
 
     def out_of_time(self, stop: StopSpec) -> bool:
         """Whether the time to train is used up; alone true without experience to train on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from rljob.errors import RLJobError
+from rljob.errors import RunError
 from rljob.metrics import LearnerMetrics
 from rljob.wire.messages import Kind
 from rljob.wire.sockets import Client, Endpoint, Wire
@@ -43,6 +43,11 @@ class Publisher:
             self._pending = (stamp, payload)
         self._wire.wake()
 
+    def check(self) -> None:
+        """Raise RunError when the thread has ended: nobody would ever get a newer version."""
+        if not self._thread.is_alive():
+            raise RunError("publishing policy versions has ended; see the log for why")
+
     def close(self) -> None:
         """End the thread; versions that are on their way get a moment to leave."""
         self._closing = True
@@ -54,7 +59,7 @@ class Publisher:
             while not self._closing:
                 self._wire.wait(WAIT)
                 self._turn()
-        except RLJobError:
+        except Exception:
             logging.getLogger("rljob").exception("publishing ended")
         finally:
             self._wire.close()

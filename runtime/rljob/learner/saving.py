@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from rljob import checkpoint
-from rljob.checkpoint import Checkpoint, Snapshot
+from rljob.checkpoint import Snapshot
 from rljob.errors import RunError
+from rljob.manifest import Checkpoint, newest_whole
 from rljob.metrics import LearnerMetrics
 
 _LOG = logging.getLogger("rljob")
@@ -37,7 +38,7 @@ class Saver:
 
     def newest(self) -> Snapshot | None:
         """The newest whole checkpoint that is there; damaged ones are named in the log."""
-        found = checkpoint.newest_whole(self._folder, _LOG.warning)
+        found = newest_whole(self._folder, _LOG.warning)
         if found is None:
             return None
         self.last, self.last_at = found, time.time()

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from rljob.algorithms.base import Arrays
-from rljob.plan import OnPolicyData, Plan
+from rljob.errors import RunError
+from rljob.metrics import LearnerMetrics
+from rljob.plan import Plan
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Endpoint, Message, Wire
@@ -67,17 +69,30 @@ class Source:
     Args:
         lineage: of this life of the learner.
         ahead: deliveries that may be on their way beyond those being trained on, in updates.
+        segments_per_batch: where the algorithm leaves it open.
+        metrics: count what is dropped.
+
+    Attributes:
+        lineage: higher than what was asked for when the buffer knew a higher one, for clocks differ.
         watermark: what was trained on, by this life and those before it.
     """
 
     def __init__(
-        self, wire: Wire, endpoint: Endpoint, lineage: int, ahead: int, watermark: Watermark
+        self,
+        wire: Wire,
+        endpoint: Endpoint,
+        lineage: int,
+        ahead: int,
+        segments_per_batch: int,
+        metrics: LearnerMetrics,
     ) -> None:
         self._wire = wire
         self._endpoint = endpoint
-        self._lineage = lineage
+        self.lineage = lineage
         self._ahead = ahead
-        self.watermark = watermark
+        self._segments_per_batch = segments_per_batch
+        self._metrics = metrics
+        self.watermark = Watermark()
         self._holding: list[Origin] = []
         self._heard = (0, 0)
         self.version = 0
@@ -88,14 +103,16 @@ class Source:
         self._early: dict[int, Message] = {}
         self._asked_at = float("-inf")
         self.statistics: list[Statistics] = []
-        self.duplicates = 0
-        self.malformed = 0
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.restore: dict[str, str] = {}
         """What HELLO asks the buffer to go back to: `restore`, a snapshot's name, and its `sha256`."""
 
     def poll(self, now: float) -> Opened | None:
-        """Take what has come, ask for more; what the buffer welcomed us with, once it did."""
+        """Take what has come, ask for more; what the buffer welcomed us with, once it did.
+
+        Raises:
+            RunError: when another learner has taken over, or the experience is of another kind now.
+        """
         self._receive()
         if now - self._asked_at >= ASK_EVERY:
             self._asked_at = now
@@ -130,7 +147,7 @@ class Source:
         header = message.header
         origin = (header.actor, header.epoch, header.seq)
         if origin in self._holding or self.watermark.has(*origin):
-            self.duplicates += 1
+            self._metrics.segments_duplicate.inc()
             return None
         self._holding.append(origin)
         layout = self._opened.plan.layout
@@ -139,13 +156,13 @@ class Source:
     def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
         """Send new priorities of sampled transitions."""
         payload = pack({"key": keys, "priority": priorities.astype(np.float32)})
-        header = Header(Kind.PRIORITIES, epoch=self._lineage)
+        header = Header(Kind.PRIORITIES, epoch=self.lineage)
         self._endpoint.send(b"", header, payload.data)
 
     def request_snapshot(self, name: str, keep: int) -> None:
         """Ask the buffer to save its content; the answer appears in `snapshots`."""
         payload = encode_json({"name": name, "keep": keep})
-        self._endpoint.send(b"", Header(Kind.SNAPSHOT, epoch=self._lineage), payload)
+        self._endpoint.send(b"", Header(Kind.SNAPSHOT, epoch=self.lineage), payload)
 
     def wait(self) -> None:
         self._wire.wait(WAIT)
@@ -154,19 +171,25 @@ class Source:
         for message in self._endpoint.receive():
             try:
                 self._take(message)
-            except (Rejected, LookupError, ValueError, TypeError, ArithmeticError):
-                self.malformed += 1
+            except Rejected as error:
+                self._metrics.messages_rejected[error.reason].inc()
+            except (LookupError, ValueError, TypeError, ArithmeticError):
+                self._metrics.messages_rejected["json"].inc()
 
     def _ask(self) -> None:
         if self._opened is None or self._incarnation == 0:
-            header = Header(Kind.HELLO, epoch=self._lineage, version=self.version)
-            known = {"trained": self.watermark.to_json(), "holding": self._holding}
+            header = Header(Kind.HELLO, epoch=self.lineage, version=self.version)
+            known = {
+                "trained": self.watermark.to_json(),
+                "holding": self._holding,
+                "segments_per_batch": self._segments_per_batch,
+            }
             self._endpoint.send(b"", header, encode_json({**known, **self.restore}))
             return
-        unit = self._unit(self._opened.plan)
+        unit = self._opened.plan.segments_per_batch(self._segments_per_batch)
         header = Header(
             Kind.PULL,
-            epoch=self._lineage,
+            epoch=self.lineage,
             seq=self._received,
             version=self.version,
             ack=self._done,
@@ -183,14 +206,12 @@ class Source:
             position += 1
         return position
 
-    @staticmethod
-    def _unit(plan: Plan) -> int:
-        return plan.data.segments_per_batch if isinstance(plan.data, OnPolicyData) else 1
-
     def _take(self, message: Message) -> None:
         header = message.header
         if header.kind is Kind.WELCOME and self._incarnation == 0:
             opened = _read_welcome(message)
+            if self._opened is not None and opened.plan != self._opened.plan:
+                raise RunError("the job's rollouts have begun to say other experience than before")
             self._opened, self._incarnation = opened, header.ack
             self._done, self._next, self._early = 0, len(self._holding), {}
             self._asked_at = float("-inf")
@@ -202,6 +223,8 @@ class Source:
             self._asked_at = float("-inf")
             # It will be sent again; taken now, it would be in no HELLO.
             self._early = {}
+        elif header.kind is Kind.REFUSED and self._incarnation == 0:
+            self._refused(decode_json(message.payload))
         elif header.ack != self._incarnation:
             return
         elif header.kind is Kind.SNAPSHOT_DONE:
@@ -215,6 +238,16 @@ class Source:
             elif not self._fits(message):
                 raise Rejected("layout", "differs from what WELCOME said")
             self._early[header.limit] = message
+
+    def _refused(self, answer: dict[str, Any]) -> None:
+        newest = int(answer["newest"])
+        if newest < self.lineage:
+            return  # An answer to an earlier HELLO.
+        if self._opened is not None:
+            raise RunError(f"the buffer refused this learner: {str(answer['message'])[:500]}")
+        # This process has just begun, so it is the newer one, whatever the clocks say.
+        self.lineage = newest + 1
+        self._asked_at = float("-inf")
 
     def _fits(self, message: Message) -> bool:
         return self._opened is not None and self._opened.plan.layout.matches(message.payload)

@@ -16,16 +16,18 @@ from rljob.checkpoint import Snapshot
 from rljob.errors import RunError
 from rljob.health import Health
 from rljob.learner.batches import Batch, Batches
-from rljob.learner.progress import Progress, StoredSteps
+from rljob.learner.progress import Progress, Reached, StoredSteps
 from rljob.learner.publish import Publisher
 from rljob.learner.report import Reporter, versions, write_result
 from rljob.learner.saving import Saver
 from rljob.learner.source import Opened, Source
+from rljob.learner.status import Status
 from rljob.metrics import LearnerMetrics
 from rljob.nets import build_module, export
 from rljob.policy import PolicyWeights
 from rljob.role import RoleContext
 from rljob.spaces import Spaces
+from rljob.spec.status import EndReport
 from rljob.trace import Trace
 
 STRICT_BOUNDARY = 10
@@ -45,18 +47,19 @@ class Training:
         context: RoleContext,
         opened: Opened,
         source: Source,
-        lineage: int,
         publisher: Publisher,
         saver: Saver,
         reporter: Reporter,
+        status: Status,
         metrics: LearnerMetrics,
         health: Health,
     ) -> None:
         spec = context.job.spec
         self._context, self._spec = context, spec
         self._opened = opened
-        self._source, self._lineage = source, lineage
-        self._publisher, self._saver, self._reporter = publisher, saver, reporter
+        self._source, self._lineage = source, source.lineage
+        self._publisher, self._saver = publisher, saver
+        self._reporter, self._status = reporter, status
         self._metrics, self._health = metrics, health
         self._trace: Trace = context.tracer()
         spaces = Spaces.from_json(opened.plan.spaces)
@@ -69,11 +72,11 @@ class Training:
         self._stored = StoredSteps(opened.arena, opened.steps)
         self._version = 0
         self._boundary = 0
-        self._batches = Batches(source, opened.plan)
+        self._batches = Batches(source, opened.plan, spec.rollout.replicas)
         self._saved_at = self._began = self._ticked = 0.0
 
-    def run(self, snapshot: Snapshot | None) -> None:
-        """Train until the stop condition is reached or the process is asked to stop."""
+    def run(self, snapshot: Snapshot | None) -> EndReport:
+        """Train until the stop condition is reached or the process is asked to stop; tells which."""
         if snapshot is not None:
             self._restore(snapshot)
         self._reporter.start(self._progress, self._lag_bound())
@@ -87,7 +90,7 @@ class Training:
             if batch is not None:
                 self._train(batch)
                 self._tick(time.monotonic())
-        self._finish(self._progress.reached(self._spec.stop))
+        return self._finish(self._progress.reached(self._spec.stop))
 
     def _lag_bound(self) -> int | None:
         if isinstance(self._algorithm.data, Replay):
@@ -99,6 +102,7 @@ class Training:
         started = time.monotonic()
         while not self._context.stopping() and not self._progress.out_of_time(self._spec.stop):
             self._health.beat()
+            self._publisher.check()
             now = time.monotonic()
             self._source.poll(now)
             batch = self._batches.next(self._version)
@@ -248,17 +252,18 @@ class Training:
                 "sha256": saved.sha256,
                 "time": self._saver.last_at,
             }
-        self._reporter.write(now, self._progress, self._version, checkpoint)
+        record = self._reporter.write(now, self._progress, self._version, checkpoint)
+        self._status.trains(record, saved)
 
-    def _finish(self, reason: str) -> None:
-        if not self._spec.strict or reason:
+    def _finish(self, reached: Reached | None) -> EndReport:
+        if not self._spec.strict or reached is not None:
             self._saver.save(self._snapshot())
         self._saver.finish()
         self._report(time.monotonic())
         progress = self._progress
         result = {
-            "outcome": "Complete" if reason else "Stopped",
-            "reason": reason or "Interrupted",
+            "outcome": "Complete" if reached is not None else "Stopped",
+            "reason": reached.reason if reached is not None else "Interrupted",
             "meanReturn": progress.mean_return,
             "bestReturn": progress.best_return,
             "steps": progress.steps,
@@ -271,6 +276,12 @@ class Training:
         }
         write_result(self._context.folder, result)
         _LOG.info("ended: %s", json.dumps({k: result[k] for k in ("outcome", "reason", "steps")}))
+        if reached is not None:
+            return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)
+        message = f"asked to end after {progress.steps} steps"
+        if self._saver.last is not None:
+            message = f"{message}; checkpoint {self._saver.last.path.name} is written"
+        return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
 
 
 def _check_finite(metrics: dict[str, float], updates: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import secrets
 import socket
 from collections.abc import Mapping
@@ -15,14 +14,14 @@ from typing import Any, Literal
 from rljob import spec as specs
 from rljob.algorithms import load_config
 from rljob.errors import InputError, RunError
+from rljob.learner.cores import usable_cores
+from rljob.learner.progress import WINDOW_EPISODES, reached
 from rljob.local.folder import CODE, JOB, RESULT, RunFolder
 from rljob.nets import resolve_network
-from rljob.spec import RLJob, StopSpec
+from rljob.spec import RLJob
 from rljob.wire.mint import mint
 
 Transport = Literal["ipc", "tcp"]
-FULL_WINDOW = 100
-"""Episodes in a mean return that may end a run."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Wiring:
     Attributes:
         scratch: temporary folder with the sockets and with what roles say when they fail.
         path: folders that come first where roles look for modules.
+        learner_threads: of its torch: one for each core that the rollouts leave free.
     """
 
     buffer: str
@@ -61,6 +61,7 @@ class Wiring:
     keys: Path | None
     trace: Path | None
     resume: bool
+    learner_threads: int
 
 
 def prepare(request: Request) -> tuple[RLJob, RunFolder]:
@@ -103,7 +104,7 @@ def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[st
     return specs.parse(job, overrides=overrides)
 
 
-def wire(request: Request, scratch: Path, folder: Path) -> Wiring:
+def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
     """Addresses for the roles: sockets in `scratch`, or ports and keys."""
     code = [str(folder / CODE)] if (folder / CODE).is_dir() else []
     path = (*code, *(str(place.resolve()) for place in request.search))
@@ -117,7 +118,8 @@ def wire(request: Request, scratch: Path, folder: Path) -> Wiring:
         minted = scratch / "keys"
         mint(minted)
     trace = request.trace.resolve() if request.trace is not None else None
-    return Wiring(*addresses, scratch, path, minted, trace, request.resume)
+    threads = max(1, usable_cores() - job.spec.rollout.replicas)
+    return Wiring(*addresses, scratch, path, minted, trace, request.resume, threads)
 
 
 def _checked(job: RLJob) -> RLJob:
@@ -160,30 +162,22 @@ def _check_unfinished(job: RLJob, folder: Path) -> None:
         return
     except ValueError:
         return
-    if result.get("outcome") == "Complete" and (reached := _reached(job.spec.stop, result)):
+    if result.get("outcome") != "Complete":
+        return
+    mean = result["meanReturn"] if result["episodes"] >= WINDOW_EPISODES else None
+    end = reached(job.spec.stop, mean, result["steps"], result["seconds"])
+    if end is not None:
         raise InputError(
-            f"{folder} is complete: {reached}. To train on, move the end, as in --set {_more(reached)}"
+            f"{folder} is complete: {end.text}. To train on, move the end, as in "
+            f"--set {_MOVED[end.reason]}"
         )
 
 
-def _reached(stop: StopSpec, result: Mapping[str, Any]) -> str:
-    """Which stop condition a result has reached, with its value; empty for none."""
-    mean, steps, seconds = result.get("meanReturn"), result["steps"], result["seconds"]
-    if mean is None or result["episodes"] < FULL_WINDOW:
-        mean = -math.inf
-    if stop.mean_return is not None and mean >= stop.mean_return:
-        return f"stop.meanReturn {stop.mean_return:g} was reached with {mean:.1f}"
-    if stop.steps is not None and steps >= stop.steps:
-        return f"stop.steps {stop.steps} was reached with {steps}"
-    if stop.duration is not None and seconds >= stop.duration.seconds:
-        return f"stop.duration {stop.duration} was reached after {seconds:.0f} s"
-    return ""
-
-
-def _more(reached: str) -> str:
-    field = reached.split()[0]
-    examples = {"stop.steps": "2000000", "stop.duration": "1h", "stop.meanReturn": "null"}
-    return f"{field}={examples[field]}"
+_MOVED = {
+    "StepsReached": "stop.steps=2000000",
+    "DurationReached": "stop.duration=1h",
+    "MeanReturnReached": "stop.meanReturn=null",
+}
 
 
 def _free_ports() -> tuple[int, int]:

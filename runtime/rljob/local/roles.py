@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from rljob.errors import INTERRUPTED
 from rljob.local.folder import BUFFER, JOB, LOGS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
@@ -59,7 +60,9 @@ def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
     argv = ["role", role.kind, "--job", str(folder / JOB), "--index", str(role.index)]
     argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
     argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
-    argv += ["--error-file", str(error_file(role, wiring))]
+    argv += ["--end-file", str(end_file(role, wiring))]
+    if role.kind == "learner":
+        argv += ["--threads", str(wiring.learner_threads)]
     if wiring.keys is not None:
         argv += ["--keys", str(wiring.keys)]
     if wiring.trace is not None:
@@ -69,9 +72,9 @@ def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
     return argv
 
 
-def error_file(role: Role, wiring: Wiring) -> Path:
-    """Where a role says why it ended."""
-    return wiring.scratch / f"{role.name}.error"
+def end_file(role: Role, wiring: Wiring) -> Path:
+    """Where a role says how it ended."""
+    return wiring.scratch / f"{role.name}.end"
 
 
 def port_of(role: Role) -> int | None:
@@ -89,6 +92,8 @@ def died(status: int) -> str:
     """In words: an exit code, or minus a signal."""
     if status == 0:
         return "ended by itself"
+    if status == INTERRUPTED:
+        return "was asked to end"
     if status > 0:
         return f"failed (exit code {status})"
     try:

@@ -122,7 +122,7 @@ def _launch(
     buffer = folder.path / BUFFER
     if not kept:
         spawner.remove_at_end(buffer)
-    wiring = wire(request, spawner.scratch, folder.path)
+    wiring = wire(request, job, spawner.scratch, folder.path)
     supervisor = Supervisor(job, folder.path, spawner, wiring, view, stop, report)
     try:
         view.started(job, folder.path)

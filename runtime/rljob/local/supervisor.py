@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rljob import errorfile
-from rljob.errors import InputError
-from rljob.local.folder import LOGS, METRICS, RESULT
+from rljob import endfile
+from rljob.errors import INTERRUPTED, InputError
+from rljob.local.folder import LOGS, METRICS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import Mark
 from rljob.local.result import Tail, read_records
-from rljob.local.roles import Role, arguments, died, error_file, last_lines, make_roles, port_of
+from rljob.local.roles import Role, arguments, died, end_file, last_lines, make_roles, port_of
 from rljob.local.spawner import Exit, Spawner
 from rljob.local.view import View
 from rljob.spec import RLJob, locate
@@ -147,8 +147,9 @@ class Supervisor:
     def _exited(self, exited: Exit) -> Ending | None:
         role = self.roles[exited.name]
         role.state, role.died = "ended", self.clock()
-        error = errorfile.take(error_file(role, self.wiring))
-        if exited.status == 0 and role.kind == "learner" and self._complete():
+        end = endfile.take(end_file(role, self.wiring))
+        error = end.error if end is not None else None
+        if exited.status == 0 and role.kind == "learner":
             return Ending()
         if exited.status == InputError.exit_code:
             if not isinstance(error, InputError):
@@ -158,7 +159,7 @@ class Supervisor:
         self._report()
         verdict = role.restarts.died(self._mark, self.clock())
         what = f"{role.name} {died(exited.status)}"
-        if exited.status > 0:
+        if exited.status > 0 and exited.status != INTERRUPTED:
             what = f"{what}: {error or last_lines(role.log, 1)}"
         if verdict.delay is None:
             times = f"{verdict.deaths} times" if verdict.deaths > 1 else "once"
@@ -167,13 +168,6 @@ class Supervisor:
         role.state, role.due = "restarting", self.clock() + verdict.delay
         self.view.event(f"{what}; starts again after {verdict.delay:.1f} s")
         return None
-
-    def _complete(self) -> bool:
-        """Whether the learner has reached the job's end; one that was only told to stop has not."""
-        try:
-            return bool(json.loads((self.folder / RESULT).read_text())["outcome"] == "Complete")
-        except FileNotFoundError:
-            return False
 
     def _start(self, role: Role) -> None:
         role.state, role.due, role.port = "starting", None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, OnPolicy
@@ -29,32 +30,37 @@ SERVICE_EVERY = 0.25
 """Seconds after which the sockets are looked after in the middle of a segment."""
 WAIT = 0.1
 """Longest sleep in seconds before the loop looks around again."""
-DRAIN_SECONDS = 1.0
-"""How long the last segments are waited for at the end."""
+DRAIN_SECONDS = 10.0
+"""How long the acknowledgement of the last segments is waited for at the end, as long as the buffer is
+heard from."""
 
 
 def main(context: RoleContext) -> None:
     """Run until asked to stop.
 
     Raises:
+        AskedToEnd: asked to stop before there was anything to end.
         InputError: when environment, algorithm or network cannot be used.
         RunError: when the environment fails or the buffer refuses this rollout.
     """
     spec = context.job.spec
-    environments = Environments(spec.environment, spec.rollout.envs_per_replica)
-    algorithm_class = resolve_algorithm(spec.algorithm)
-    algorithm = algorithm_class(load_config(spec.algorithm), environments.spaces)
-    engine = build_engine(
-        spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
-    )
     metrics = RolloutMetrics()
-    health, server = context.observe(metrics)
-    wire = context.wire(lambda _, reason: metrics.weights_rejected[reason].inc())
-    try:
-        endpoints = buffer_endpoints(context.buffer)
+    with ExitStack() as stack:
+        health, server = context.observe(metrics)
+        stack.callback(server.close)
+        with context.stop.at_once():
+            environments = Environments(spec.environment, spec.rollout.envs_per_replica)
+            stack.callback(environments.close)
+            algorithm_class = resolve_algorithm(spec.algorithm)
+            algorithm = algorithm_class(load_config(spec.algorithm), environments.spaces)
+            engine = build_engine(
+                spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
+            )
+        wire = context.wire(lambda _, reason: metrics.weights_rejected[reason].inc())
+        stack.callback(wire.close)
         plan = make_plan(spec, environments.spaces, algorithm)
         shipper = Shipper(
-            wire.connect(endpoints.experience, context.name, "buffer"),
+            wire.connect(buffer_endpoints(context.buffer).experience, context.name, "buffer"),
             plan,
             actor_number(context.name),
             context.started,
@@ -67,11 +73,8 @@ def main(context: RoleContext) -> None:
         collector = Collector(
             environments, engine, algorithm, plan.length, spec.rollout.envs_per_replica
         )
+        context.announce(server)
         Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
-    finally:
-        wire.close()
-        server.close()
-        environments.close()
 
 
 def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
@@ -94,7 +97,7 @@ def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
     ]
     use: OnPolicyData | ReplayData
     if isinstance(data, OnPolicy):
-        use = OnPolicyData(data.segments_per_batch or spec.rollout.replicas)
+        use = OnPolicyData(data.segments_per_batch or 0)
     else:
         use = ReplayData(
             data.batch_size,
@@ -143,11 +146,11 @@ class Rollout:
         self._waited = [0.0, 0.0]
 
     def run(self) -> None:
-        """Collect and ship until asked to stop, then wait a moment for the last acknowledgements."""
+        """Collect and ship until asked to stop; then wait until the last segments are acknowledged, and
+        give back what credit is left."""
         strict = self._context.job.spec.strict
-        seed = (self._context.seed, self._context.index, self._context.attempt)
         if not strict:
-            self._collector.reset(seed)
+            self._collector.reset(self._context.random_seed)
         while not self._context.stopping():
             self._wait_until_ready()
             if self._context.stopping():
@@ -155,10 +158,16 @@ class Rollout:
             if strict:
                 self._reset_at_boundary()
             self._segment()
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while self._shipper.unacked and time.monotonic() < deadline:
-            self._look_after(time.monotonic())
+        self._drain(time.monotonic() + DRAIN_SECONDS)
+
+    def _drain(self, deadline: float) -> None:
+        while self._shipper.unacked and (now := time.monotonic()) < deadline:
+            self._shipper.service(now)
+            self._health.beat()
+            if not self._shipper.connected(now):
+                return
             self._wire.wait(WAIT)
+        self._shipper.leave()
 
     def _segment(self) -> None:
         frame = self._shipper.frame()
@@ -204,6 +213,7 @@ class Rollout:
         self._shipper.service(now)
         self._serviced_at = now
         self._health.beat()
+        self._health.waits_for = self._waits_for(now)
         payload = self._subscription.newest(now)
         if payload is None:
             return
@@ -217,6 +227,11 @@ class Rollout:
         self._stamp = self._subscription.stamp
         self._metrics.weights_applied.inc()
         self._metrics.policy_version.set(self._stamp[1])
+
+    def _waits_for(self, now: float) -> str:
+        if not self._shipper.connected(now):
+            return "the buffer"
+        return "" if self._stamp != NOTHING else "weights"
 
     def _reset_at_boundary(self) -> None:
         """In strict mode the learner marks versions at which a run can be resumed; from each of them

@@ -8,6 +8,7 @@ stops the rollout; nothing is dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from rljob.wire.weights import NOTHING, Stamp
 
 HELLO_EVERY = 0.5
 STATUS_EVERY = 1.0
+SILENT_AFTER = 3.0
+"""Seconds without an answer, of which there is one each second, after which the buffer counts as away."""
 WORTH_WAITING = 0.02
 """Seconds that a rollout waits for a newer policy version than the one that it has to have."""
 FRAMES = ACTOR_WINDOW + 2
@@ -42,7 +45,8 @@ class Shipper:
     """One rollout's stream to the buffer.
 
     Args:
-        actor, epoch: who this is on the wire; the epoch is higher in each life of the process.
+        actor, epoch: who this is on the wire; the epoch is higher in each life of the process. It is
+            raised when the buffer knows a higher one already, for clocks are set back.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Shipper:
         self._frames = [self._new_frame() for _ in range(FRAMES)]
         self._sent: dict[int, Frame] = {}
         self._welcome = False
+        self._was_welcome = False
+        self._heard_at = float("-inf")
         self._minimum: Stamp = NOTHING
         self._newest: Stamp = NOTHING
         self._newest_since = 0.0
@@ -86,6 +92,10 @@ class Shipper:
         return (
             self._welcome and bool(self._frames) and self._sender.may_send(self._plan.layout.size)
         )
+
+    def connected(self, now: float) -> bool:
+        """Whether the buffer knows this rollout and answers it."""
+        return self._welcome and now - self._heard_at < SILENT_AFTER
 
     def frame(self) -> Frame:
         """A free frame to collect into."""
@@ -125,19 +135,26 @@ class Shipper:
         self._send_again(self._sender.due(now))
         if now - self._status_at >= STATUS_EVERY:
             self._status_at = now
-            self._endpoint.send(
-                b"", self._header(Kind.STATUS), encode_json({"waiting": round(self.waiting, 4)})
-            )
+            self._tell({"waiting": round(self.waiting, 4)})
             self._metrics.unacked_segments.set(self._sender.unacked)
             self._metrics.credit_available.set(self._sender.limit - self._sender.sent_bytes)
+
+    def leave(self) -> None:
+        """Tell the buffer that nothing more comes, so that others get at once what was granted."""
+        if self._welcome:
+            self._tell({"leaving": True})
 
     @property
     def unacked(self) -> int:
         """Segments that the buffer has not confirmed."""
         return self._sender.unacked
 
+    def _tell(self, status: dict[str, Any]) -> None:
+        self._endpoint.send(b"", self._header(Kind.STATUS), encode_json(status))
+
     def _take(self, message: Message, now: float) -> None:
         header = message.header
+        self._heard_at = now
         if header.kind is Kind.GRANT and header.epoch == self._epoch:
             self._minimum = (header.lineage, header.version)
             newest = (header.lineage, header.seq - 1)
@@ -151,10 +168,24 @@ class Shipper:
             # The buffer was restarted: introduce ourselves again and offer all that it did not confirm.
             self._welcome = False
         elif header.kind is Kind.WELCOME and not self._welcome:
-            self._welcome = True
+            self._welcome = self._was_welcome = True
             self._send_again(self._sender.all_due(now))
         elif header.kind is Kind.REFUSED:
-            raise RunError(f"the buffer refused this rollout: {_reason(message)}")
+            self._refused(message)
+
+    def _refused(self, message: Message) -> None:
+        try:
+            answer = decode_json(message.payload)
+        except Rejected:
+            answer = {}
+        newest = answer.get("newest")
+        if type(newest) is int and not self._was_welcome:
+            # This process has just begun, so it is the newer one, whatever the clocks say.
+            if newest >= self._epoch:
+                self._epoch, self._hello_at = newest + 1, float("-inf")
+            return
+        reason = str(answer.get("message", "no reason given"))[:500]
+        raise RunError(f"the buffer refused this rollout: {reason}")
 
     def _send_again(self, seqs: list[int]) -> None:
         for seq in seqs:
@@ -173,10 +204,3 @@ class Shipper:
 
     def _new_frame(self) -> Frame:
         return Frame(*self._plan.layout.allocate(extra=self._plan.steps * EPISODE_BYTES))
-
-
-def _reason(message: Message) -> str:
-    try:
-        return str(decode_json(message.payload).get("message", "no reason given"))[:500]
-    except Rejected:
-        return "no reason given"

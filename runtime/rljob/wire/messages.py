@@ -35,6 +35,7 @@ REASONS = (
     "table",
     "layout",
     "episodes",
+    "values",
     "unexpected",
 )
 

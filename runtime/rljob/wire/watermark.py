@@ -10,6 +10,9 @@ from rljob.wire.messages import Rejected
 
 Origin = tuple[int, int, int]
 """A segment's (actor, epoch, seq)."""
+MOST_ACTORS = 8192
+"""Of which a watermark speaks. Rollouts come and go under ever new names; one that so many others have
+followed has long had its last segment confirmed."""
 
 
 @dataclass
@@ -19,6 +22,9 @@ class Watermark:
     Segments of one actor come in any order and with gaps, for the buffer may have evicted some. The
     mark moves along so that it always covers the newest `WINDOW` positions; what lies below counts as
     done. (No rollout has nearly as many segments on their way at once.)
+
+    Attributes:
+        actors: the one whose segment was recorded last comes last.
     """
 
     actors: dict[int, Receiver] = field(default_factory=dict)
@@ -27,7 +33,9 @@ class Watermark:
         """Record a segment; False when it was recorded before."""
         if self.has(actor, epoch, seq):
             return False
-        receiver = self.actors.setdefault(actor, Receiver())
+        receiver = self.actors[actor] = self.actors.pop(actor, Receiver())
+        if len(self.actors) > MOST_ACTORS:
+            del self.actors[next(iter(self.actors))]
         receiver.learn(epoch, max(0, seq - WINDOW), 0)
         receiver.commit(epoch, seq)
         return True
@@ -40,7 +48,7 @@ class Watermark:
         return receiver.check(epoch, seq) in (Verdict.DUPLICATE, Verdict.STALE)
 
     def to_json(self) -> list[list[int]]:
-        return [[a, r.epoch, r.ack, r.bits] for a, r in sorted(self.actors.items())]
+        return [[a, r.epoch, r.ack, r.bits] for a, r in self.actors.items()]
 
     @classmethod
     def from_json(cls, value: Any) -> Watermark:

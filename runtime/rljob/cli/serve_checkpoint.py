@@ -1,0 +1,66 @@
+"""`rljob serve-checkpoint`: hands out what a learner has left, where no learner runs any more."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+IDLE_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="the learner's folder, or that of its checkpoints"
+    )
+    parser.add_argument("--job", type=Path, help="the RLJob's YAML file; default job.yaml in --dir")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on; default all")
+    parser.add_argument("--port", type=int, default=9090, help="0 takes a free one; default 9090")
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=IDLE_SECONDS,
+        metavar="SECONDS",
+        help=f"end after so long without a request; default {IDLE_SECONDS:g}",
+    )
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Serve `/checkpoint` and `/healthz` until nobody asks any more."""
+    from rljob import export
+    from rljob.pages import Answer, Page, serve_pages
+    from rljob.stopping import Stopping
+
+    stop = Stopping()
+    stop.listen()
+    last = time.monotonic()
+    inner = arguments.dir / export.CHECKPOINTS
+    folder = inner if inner.is_dir() else arguments.dir
+    job = arguments.job if arguments.job is not None else arguments.dir / export.JOB
+
+    def checkpoint() -> Answer:
+        answer = export.page(folder, job)
+        return Answer(
+            answer.status, answer.content_type, answer.size, map(passed, answer.parts), answer.close
+        )
+
+    def passed(part: bytes) -> bytes:
+        nonlocal last
+        last = time.monotonic()
+        return part
+
+    pages: dict[str, Page] = {
+        "/checkpoint": checkpoint,
+        "/healthz": lambda: Answer.text(200, "ok"),
+    }
+    server = serve_pages(pages, arguments.host, arguments.port)
+    print(f"checkpoint at http://{arguments.host}:{server.port}/checkpoint", flush=True)
+    try:
+        while not stop.asked and time.monotonic() - last < arguments.idle:
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        server.close()
+    return 0

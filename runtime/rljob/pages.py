@@ -1,0 +1,195 @@
+"""A small HTTP server for what a process has to tell; it runs in threads and never waits for a client."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from rljob.errors import RunError
+
+CONNECTION_LIMIT = 32
+"""Connections answered at once; beyond it the oldest gives way, so that a probe always gets through."""
+CONNECTION_SECONDS = 5.0
+"""How long a client may take to ask, and for each part of an answer, however slowly it reads."""
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To a GET.
+
+    Attributes:
+        size: bytes of all parts.
+        parts: sent one after the other; a client may take `CONNECTION_SECONDS` for each.
+        close: called at the end, however it came.
+    """
+
+    status: int
+    content_type: str
+    size: int
+    parts: Iterable[bytes]
+    close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(cls, status: int, content_type: str, body: bytes) -> Answer:
+        return cls(status, content_type, len(body), (body,))
+
+    @classmethod
+    def text(cls, status: int, line: str) -> Answer:
+        return cls.of(status, "text/plain", line.encode() + b"\n")
+
+
+Page = Callable[[], Answer]
+"""Makes the answer to each request for one path; called in a thread of the server."""
+
+
+class Server:
+    """A running server; made by `serve_pages`.
+
+    Attributes:
+        port: the port it listens on, also when port 0 was asked for.
+    """
+
+    def __init__(self, http: _HTTPServer) -> None:
+        self._http = http
+        self.port: int = http.server_address[1]
+        self._thread = threading.Thread(
+            target=http.serve_forever, args=(_POLL_SECONDS,), name="rljob-pages", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening, drop what is connected, and end every thread. May be called again."""
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+def serve_pages(pages: Mapping[str, Page], host: str, port: int) -> Server:
+    """Serve pages, by path, in background threads until `Server.close`; port 0 takes any free one.
+
+    Raises:
+        RunError: naming host and port, when it cannot listen there.
+    """
+    try:
+        return Server(_HTTPServer(host, port, pages))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = (
+                "the port is in use by another process; choose another one, or 0 for any free one"
+            )
+        else:
+            reason = error.strerror or str(error)
+        raise RunError(f"cannot serve HTTP on {host}:{port}: {reason}") from error
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
+        self.pages = pages
+        self._open: dict[socket.socket, tuple[float, threading.Thread]] = {}
+        self._lock = threading.Lock()
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's, which asks the name service who we are and may wait for seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name="rljob-pages-client",
+            daemon=True,
+        )
+        with self._lock:
+            if len(self._open) >= CONNECTION_LIMIT:
+                _hang_up(next(iter(self._open)))
+            self._open[request] = (time.monotonic(), thread)
+        thread.start()
+
+    def wait_for_client(self, request: socket.socket, since: float) -> None:
+        """From when on the client's time counts: infinity while it waits for us."""
+        with self._lock:
+            if request in self._open:
+                self._open[request] = (since, self._open[request][1])
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called between polls: a client that drips bytes never reaches a socket's own timeout."""
+        late = time.monotonic() - CONNECTION_SECONDS
+        with self._lock:
+            for request, (since, _) in self._open.items():
+                if since < late:
+                    _hang_up(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with self._lock:
+            threads = [thread for _, thread in self._open.values()]
+            for request in self._open:
+                _hang_up(request)
+        for thread in threads:
+            thread.join()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news; anything else is ours and is printed."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+def _hang_up(request: socket.socket) -> None:
+    """End a connection from another thread; the thread that reads it closes it."""
+    with contextlib.suppress(OSError):  # It may have ended by itself.
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _HTTPServer
+    timeout = CONNECTION_SECONDS
+    server_version = "rljob"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        page = self.server.pages.get(path)
+        if page is not None:
+            self.server.wait_for_client(self.connection, math.inf)
+            self._send(page())
+            return
+        *most, last = self.server.pages
+        self._send(Answer.text(404, f"there are {', '.join(most)} and {last} here"))
+
+    def _send(self, answer: Answer) -> None:
+        try:
+            self.server.wait_for_client(self.connection, time.monotonic())
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.content_type)
+            self.send_header("Content-Length", str(answer.size))
+            self.end_headers()
+            for part in answer.parts:
+                self.wfile.write(part)
+                self.server.wait_for_client(self.connection, time.monotonic())
+        finally:
+            answer.close()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's signature
+        """Requests are not logged: probes come every few seconds."""
