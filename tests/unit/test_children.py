@@ -180,6 +180,17 @@ def test_replicas_told_stay_what_they_were() -> None:
     assert told(after).spec.rollout.replicas == told_replicas(after.shared) == 3
 
 
+def test_pods_go_on_when_what_was_told_is_forgotten() -> None:
+    before, after = (children(specs.job(rollout={"replicas": count})) for count in (3, 8))
+    for role in ("rollout", "buffer", "learner"):
+        assert pod(getattr(before, role)) == pod(getattr(after, role))
+
+
+def test_job_that_became_strict_is_told_of_one_rollout() -> None:
+    made = children(specs.job(strict=True, seed=1, rollout={"replicas": 1}), replicas=4)
+    assert told(made).spec.rollout.replicas == 1
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1", "many"])
 def test_replicas_that_somebody_else_wrote_are_not_believed(text: str) -> None:
     (first, *_) = copy.deepcopy(children(specs.job()).shared)
@@ -449,6 +460,20 @@ def test_volume_of_the_user_takes_the_place_of_ours(place: str) -> None:
     assert hidden not in {volume["name"] for volume in pod(made)["spec"]["volumes"]}
     assert hidden not in {mount["name"] for mount in main(made)["volumeMounts"]}
     assert mounts(made)[place]["emptyDir"] == {"medium": "Memory"}
+
+
+def test_volume_of_the_user_hides_nothing_that_the_role_reads() -> None:
+    made = templated(contained(volumeMounts=[{"name": "mine", "mountPath": "/etc"}]))
+    paths = {mount["mountPath"] for mount in main(made)["volumeMounts"]}
+    assert {names.JOB_FOLDER, names.KEYS_FOLDER} < paths
+
+
+def test_labels_that_select_pods_are_ours() -> None:
+    labels = {"team": "blue", names.ROLE_LABEL: "other", names.JOB_NAME_LABEL: "other"}
+    made = templated({"metadata": {"labels": labels}})
+    found = pod(made)["metadata"]["labels"]
+    assert found["team"] == "blue"
+    assert made["spec"]["selector"]["matchLabels"].items() <= found.items()
 
 
 def test_pip_runs_as_the_role_does_but_without_its_keys() -> None:
