@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -25,8 +26,10 @@ async def load(config: Config) -> Configuration:
         if config.kubeconfig is None and config.context is None and in_cluster:
             kubeconfig.load_incluster_config(found)  # type: ignore[no-untyped-call]
         else:
+            files = config.kubeconfig or kubeconfig.KUBE_CONFIG_DEFAULT_LOCATION
+            _check_there_is_one(files)
             await kubeconfig.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=config.kubeconfig,
+                config_file=files,
                 context=config.context,
                 client_configuration=found,
                 persist_config=False,
@@ -34,6 +37,12 @@ async def load(config: Config) -> Configuration:
     except (kubeconfig.ConfigException, OSError) as error:
         raise InputError(f"cannot connect to Kubernetes: {error}", path="--kubeconfig") from error
     return found
+
+
+def _check_there_is_one(files: str) -> None:
+    paths = [Path(file).expanduser() for file in files.split(os.pathsep)]
+    if not any(path.is_file() for path in paths):
+        raise OSError(f"{files} is no file")
 
 
 async def for_kopf(found: Configuration) -> kopf.ConnectionInfo:

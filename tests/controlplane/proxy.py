@@ -69,11 +69,20 @@ class Proxy:
         self.silent: Callable[[Request], bool] = lambda _: False
         self.seen: list[Request] = []
         self.url = ""
+        self._open: set[asyncio.Transport] = set()
 
     def writes(self) -> list[Request]:
         """Those that change something a job is made of."""
         with self._lock:
             return [request for request in self.seen if request.write]
+
+    def hang_up(self) -> None:
+        """Cut every connection that is open."""
+        self.run_soon(lambda: [transport.abort() for transport in list(self._open)])
+
+    def run_soon(self, what: Callable[[], object]) -> None:
+        """Run it in the proxy's thread."""
+        self._loop.call_soon_threadsafe(what)
 
     def kubeconfig(self, given: Path, made: Path) -> Path:
         """The same credentials (a token), by way of this proxy."""
@@ -84,6 +93,7 @@ class Proxy:
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Serve until `stop`."""
+        self._loop = asyncio.get_running_loop()
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
@@ -118,7 +128,7 @@ class Proxy:
             incoming.method,
             self._upstream + incoming.path_qs,
             headers=headers,
-            data=await incoming.read(),
+            data=await incoming.read() or None,
         ) as answer:
             if fault is not None:
                 await answer.read()
@@ -132,12 +142,21 @@ class Proxy:
         if "Retry-After" in answer.headers:
             headers["Retry-After"] = answer.headers["Retry-After"]
         back = web.StreamResponse(status=answer.status, headers=headers)
-        await back.prepare(incoming)
-        async for part in answer.content.iter_any():
-            if request.watch and self.silent(request):
-                await asyncio.Event().wait()
-            await back.write(part)
-        await back.write_eof()
+        transport = incoming.transport
+        assert isinstance(transport, asyncio.Transport)
+        self._open.add(transport)
+        try:
+            await back.prepare(incoming)
+            async for part in answer.content.iter_any():
+                if request.watch and self.silent(request):
+                    await asyncio.Event().wait()
+                await back.write(part)
+            await back.write_eof()
+        except ConnectionResetError:
+            # The operator is gone, or was hung up on.
+            pass
+        finally:
+            self._open.discard(transport)
         return back
 
 
@@ -152,19 +171,17 @@ def _cut(incoming: web.Request, fault: Fault) -> web.Response:
 def proxied(upstream: str, authority: Path) -> Iterator[Proxy]:
     """A proxy in a thread of its own, for as long as the `with` lasts."""
     proxy = Proxy(upstream, authority)
-    loop = asyncio.new_event_loop()
     stop, ready = asyncio.Event(), threading.Event()
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(proxy.serve(stop, ready.set))
-        loop.close()
-
-    thread = threading.Thread(target=run, name="proxy", daemon=True)
+    thread = threading.Thread(
+        # Ends what still runs, too: watches that nobody listens to.
+        target=lambda: asyncio.run(proxy.serve(stop, ready.set)),
+        name="proxy",
+        daemon=True,
+    )
     thread.start()
     assert ready.wait(10), "the proxy did not start"
     try:
         yield proxy
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        proxy.run_soon(stop.set)
         thread.join(10)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rljob import spec
 from rljob_operator import names
-from rljob_operator.children import Owner, build
+from rljob_operator.children import Owner, build, told_replicas
 from rljob_operator.kinds import BY_NAME, CHILDREN, JOB, POD, Kind
 from rljob_operator.observed import Manifest
 from rljob_operator.settings import Settings
@@ -91,7 +91,8 @@ class Job:
         assert job is not None
         metadata = job["metadata"]
         owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
-        made = build(spec.parse(job), owner, Settings())
+        told = told_replicas(self.children().values())
+        made = build(spec.parse(job), owner, Settings(), replicas=told)
         workloads = (made.rollout, made.buffer, made.learner, made.evaluator)
         return hashes([*made.shared, *(one for one in workloads if one is not None)])
 
