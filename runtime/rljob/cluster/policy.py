@@ -123,17 +123,16 @@ def _unpack(source: _Source, pod: Pod, patience: float) -> Checkpoint:
     while True:
         try:
             pod = Pod.of(jobs.api.get(PODS, jobs.namespace, pod.name), pod.role)
+            if pod.state == "terminated":
+                raise _Ended(f"pod {pod.name} has ended: {pod.last_words}")
+            why = pod.waits_for
+            if pod.state == "running":
+                return _download(source, pod.name)
         except NotFound:
             raise _Ended(f"pod {pod.name} is gone") from None
-        if pod.state == "terminated":
-            raise _Ended(f"pod {pod.name} has ended: {pod.last_words}")
-        why = pod.waits_for
-        if pod.state == "running":
-            try:
-                return _download(source, pod.name)
-            except Unavailable as error:
-                # It listens some time after it has started, or has just ended.
-                why = str(error)
+        except Unavailable as error:
+            # It listens some time after it has started, or has just ended.
+            why = str(error)
         if time.monotonic() > deadline or why.startswith(HOPELESS):
             raise Unavailable(f"pod {pod.name} does not serve a checkpoint: {why}")
         time.sleep(LOOK_EVERY)
@@ -148,6 +147,8 @@ def _download(source: _Source, pod: str) -> Checkpoint:
         with jobs.api.stream(PODS, jobs.namespace, at, "proxy/checkpoint") as chunks:
             return unpack(chunks, source.folder)
     except NotFound:
+        # The pod says so; unless it is the API server, which has no such pod any more.
+        jobs.api.get(PODS, jobs.namespace, pod)
         raise RunError(f"{source.job.name} has no whole checkpoint yet") from None
     except DamagedCheckpoint as error:
         raise DamagedCheckpoint(f"refused, what pod {pod} sent: {error}") from None
