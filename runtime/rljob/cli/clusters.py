@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from rljob.cluster.access import Choice
     from rljob.cluster.jobs import Jobs
 
-INTERRUPTED = 128 + signal.SIGINT
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which cluster and which namespace, as kubectl has it."""
@@ -60,10 +58,15 @@ def note(text: str) -> None:
 def interrupt_on_termination() -> None:
     """SIGTERM ends the command as Ctrl-C does: what it holds is given back."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def interrupted(error: KeyboardInterrupt) -> int:
+    """The exit code of a command that a signal has ended."""
+    return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 
 def close_output() -> None:

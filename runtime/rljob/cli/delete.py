@@ -24,8 +24,8 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.wait:
         try:
             jobs.await_gone(job)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             clusters.note(f"{job.name} is being deleted; this goes on")
-            return clusters.INTERRUPTED
+            return clusters.interrupted(error)
     print(f'rljob.rljob.dev "{job.name}" deleted')
     return 0

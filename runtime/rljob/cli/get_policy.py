@@ -32,8 +32,8 @@ def handle(arguments: argparse.Namespace) -> int:
     try:
         job = jobs.get(arguments.name)
         fetched = fetch(jobs, job, arguments.out, clusters.note, arguments.image)
-    except KeyboardInterrupt:
-        return clusters.INTERRUPTED
+    except KeyboardInterrupt as error:
+        return clusters.interrupted(error)
     matched = "its manifest and the job's status" if fetched.named else "its manifest"
     steps = some(fetched.steps, "step")
     print(

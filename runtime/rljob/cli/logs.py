@@ -38,8 +38,8 @@ def handle(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         clusters.close_output()
-    except KeyboardInterrupt:
-        return clusters.INTERRUPTED
+    except KeyboardInterrupt as error:
+        return clusters.interrupted(error)
     return 0
 
 

@@ -71,10 +71,10 @@ def watch(arguments: argparse.Namespace, jobs: Jobs, job: ClusterJob, past: bool
     flags = clusters.choice(arguments).flags
     try:
         end = watch_job(jobs, job, make_screen(arguments.plain), flags, past)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         again = f"rljob status {job.name} --watch{flags}"
         clusters.note(f"{job.name} goes on without being watched; look again: {again}")
-        return clusters.INTERRUPTED
+        return clusters.interrupted(error)
     return 0 if end == "Complete" else 1
 
 
@@ -121,8 +121,8 @@ def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
                 found = jobs.all(everywhere)
             except Unavailable as error:
                 clusters.note(f"{error}; trying again")
-    except KeyboardInterrupt:
-        return clusters.INTERRUPTED
+    except KeyboardInterrupt as error:
+        return clusters.interrupted(error)
 
 
 def _written(found: list[ClusterJob], form: str, one: bool) -> str:

@@ -33,7 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Create it; with `--watch`, 0 when it completes and 1 when it fails."""
-    job = checked(spec.load(arguments.file, arguments.overrides))
+    job = spec.load(arguments.file, arguments.overrides)
+    # Where what knows the settings is not installed, the API server says what is wrong with them.
+    if importlib.util.find_spec("numpy") is not None:
+        from rljob.settings import check_settings
+
+        check_settings(job)
     jobs = clusters.connect(arguments, namespace(job, arguments.namespace))
     made = jobs.create(job)
     print(f"{clusters.full_name(made.name)} created", flush=True)
@@ -42,29 +47,6 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.cli.status import watch
 
     return watch(arguments, jobs, made, past=True)
-
-
-def checked(job: RLJob) -> RLJob:
-    """The job, once its algorithm's and network's settings are known to be right.
-
-    Where what knows them is not installed, the API server says it.
-
-    Raises:
-        InputError: with file and line, as `rljob run` has it.
-    """
-    if importlib.util.find_spec("numpy") is None:
-        return job
-    from rljob.algorithms import load_config
-    from rljob.nets import resolve_network
-
-    try:
-        if job.spec.algorithm.entry_point is None:
-            load_config(job.spec.algorithm)
-        if job.spec.network.entry_point is None:
-            resolve_network(job.spec.network)
-    except InputError as error:
-        raise spec.locate(job, error) from None
-    return job
 
 
 def namespace(job: RLJob, chosen: str | None) -> str | None:

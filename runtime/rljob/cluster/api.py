@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON."""
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
+MOST_CONNECTIONS = 1000
+"""At a time: one for each pod whose log is followed."""
 MOST_TRIES, LONGEST_PAUSE = 6, 5.0
 """How often an API server that says when to come back is asked, and seconds between."""
 MERGE_PATCH = "application/merge-patch+json"
@@ -191,6 +193,7 @@ def connect(choice: Choice) -> tuple[Api, Access]:
     Raises:
         InputError: see `rljob.cluster.access.find`; or the kubeconfig cannot be used.
     """
+    import urllib3
     from kubernetes.client import ApiClient, Configuration
 
     found = access.find(choice)
@@ -198,7 +201,11 @@ def connect(choice: Choice) -> tuple[Api, Access]:
     # What is worth another try is for callers to say; a stale connection to be noticed by itself.
     configuration.retries = False
     configuration.keep_alive = True
+    configuration.connection_pool_maxsize = MOST_CONNECTIONS
     _load(configuration, found)
+    if not configuration.verify_ssl:
+        # That is what the kubeconfig says; kubectl does not comment on it either.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     client = ApiClient(configuration)
     client.user_agent = f"rljob/{__version__}"
     return Api(client, Server(configuration.host, found.context)), found

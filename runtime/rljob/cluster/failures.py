@@ -33,6 +33,10 @@ class AlreadyExists(ClusterError):
     """Something of that name is there already."""
 
 
+class Forbidden(ClusterError):
+    """The user may not do this."""
+
+
 class Unavailable(ClusterError):
     """The API server cannot be reached, or cannot answer now."""
 
@@ -96,7 +100,7 @@ def refused(call: Call, server: Server, code: int, body: bytes) -> RLJobError:
             f"the API server {server} does not accept your credentials: log in again"
         )
     if code == 403:
-        return ClusterError(_forbidden(call, server, message))
+        return Forbidden(_forbidden(call, server, message))
     if code == 404 and details.get("kind") == "namespaces":
         return NotFound(f"there is no namespace {details.get('name')} at {server}")
     if code == 404:

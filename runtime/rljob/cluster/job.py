@@ -164,12 +164,16 @@ class Pod:
     @property
     def waits_for(self) -> str:
         """Why its container has not started."""
-        waiting = (self._container.get("state") or {}).get("waiting") or {}
-        conditions = self.raw.get("status", {}).get("conditions") or ()
-        unmet: Manifest = next((c for c in conditions if c["type"] == "PodScheduled"), {})
-        words = waiting.get("reason") or unmet.get("reason") or "it is new"
-        more = waiting.get("message") or unmet.get("message")
-        return f"{words}: {more}" if more else str(words)
+        status = self.raw.get("status", {})
+        for first in status.get("initContainerStatuses") or ():
+            state: Manifest = first.get("state") or {"waiting": {}}
+            ((kind, details),) = state.items()
+            if kind != "terminated" or details.get("exitCode"):
+                return f"container {first['name']} comes first: {_reason(details, kind)}"
+        waiting = (self._container.get("state") or {}).get("waiting")
+        conditions = status.get("conditions") or ()
+        unmet = next((c for c in conditions if c["type"] == "PodScheduled"), None)
+        return _reason(waiting or unmet or {}, "it is new")
 
     @property
     def last_words(self) -> str:
@@ -177,7 +181,7 @@ class Pod:
         ended = (self._container.get("state") or {}).get("terminated") or {}
         words = str(ended.get("message") or "").strip().splitlines()
         reason = f"{ended.get('reason') or 'Error'}, exit code {ended.get('exitCode')}"
-        return f"{words[-1]} ({reason})" if words else reason
+        return f"{one_line(words[-1])} ({reason})" if words else reason
 
     @property
     def container_id(self) -> str:
@@ -191,6 +195,11 @@ class Pod:
     @property
     def ready(self) -> bool:
         return bool(self._container.get("ready"))
+
+
+def _reason(state: Manifest, otherwise: str) -> str:
+    words = [str(state.get("reason") or otherwise), str(state.get("message") or "")]
+    return one_line(": ".join(filter(None, words)))
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from rljob import spec
 from rljob.cluster.api import EVENTS, PODS, RLJOBS, Api, Manifest
-from rljob.cluster.failures import AlreadyExists, ClusterError, NotFound
+from rljob.cluster.failures import AlreadyExists, ClusterError, Forbidden, NotFound
 from rljob.cluster.job import ClusterJob, JobEvent, Pod
 from rljob.errors import InputError, RunError
 from rljob.spec import RLJob
@@ -106,10 +106,13 @@ class Jobs:
                 time.sleep(LOOK_EVERY)
 
     def events(self, job: ClusterJob) -> list[JobEvent]:
-        """The job's Events, oldest first."""
+        """The job's Events, oldest first; none for a user who may not read them."""
         query = {"fieldSelector": f"involvedObject.uid={job.uid}"}
-        found = map(JobEvent.of, self.api.get_all(EVENTS, self.namespace, query))
-        return sorted(found, key=lambda event: event.time)
+        try:
+            found = self.api.get_all(EVENTS, self.namespace, query)
+        except Forbidden:
+            return []
+        return sorted(map(JobEvent.of, found), key=lambda event: event.time)
 
     def pods(self, job: ClusterJob, role: RoleName) -> list[Pod]:
         """The job's pods of one role, oldest first."""

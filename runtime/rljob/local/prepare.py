@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rljob import spec as specs
-from rljob.algorithms import load_config
 from rljob.errors import InputError, RunError
 from rljob.learner.cores import usable_cores
 from rljob.learner.progress import WINDOW_EPISODES, reached
 from rljob.local.folder import CODE, JOB, RESULT, RunFolder
-from rljob.nets import resolve_network
+from rljob.settings import check_settings
 from rljob.spec import RLJob
 from rljob.wire.mint import mint
 
@@ -128,13 +127,7 @@ def _checked(job: RLJob) -> RLJob:
         raise InputError(
             "training needs torch, which is not installed: pip install 'rljob[learner]'"
         )
-    try:
-        if job.spec.algorithm.entry_point is None:
-            load_config(job.spec.algorithm)
-        if job.spec.network.entry_point is None:
-            resolve_network(job.spec.network)
-    except InputError as error:
-        raise specs.locate(job, error) from None
+    check_settings(job)
     if job.spec.seed is None:
         drawn = job.spec.model_copy(update={"seed": secrets.randbelow(2**31)})
         job = job.model_copy(update={"spec": drawn})
