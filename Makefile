@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 JOB ?= examples/cartpole-ppo.yaml
 # More options for pytest: make test ARGS="-k gae -x"
 ARGS ?=
+# Of worker, learner, operator and example; all when empty.
+IMAGES ?=
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -39,7 +41,7 @@ endef
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(READY) ## Train an example on this machine (JOB=examples/cartpole-ppo.yaml)
@@ -74,6 +76,33 @@ $(BENCH_READY): tests/bench/requirements.lock requirements-bootstrap.lock pyproj
 	$(call install,$(BENCH_VENV),tests/bench/requirements.lock)
 	@touch $@
 
+##@ Cluster
+
+.PHONY: cluster
+cluster: ## Bring up a kind cluster (control plane and worker), unless it is up
+	@tests/cluster/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## Remove it
+	@tests/cluster/down.sh
+
+.PHONY: cluster-tools
+cluster-tools: ## Install and start what it needs: Docker, Go … (Debian or Ubuntu, as root)
+	@tests/cluster/tools.sh
+
+.PHONY: images
+images: ## Build the images and bring them to the cluster if it is up (IMAGES="worker operator")
+	@images/build.sh $(IMAGES)
+
+.PHONY: e2e
+e2e: $(READY) ## Run the end-to-end tests, on a cluster of their own when none is up
+	@tests/cluster/with.sh $(MAKE) --no-print-directory in-cluster
+
+# What e2e does with the cluster that it was given.
+.PHONY: in-cluster
+in-cluster: images
+	$(BIN)/python -m pytest tests/e2e --timeout=900 $(ARGS)
+
 ##@ Check
 
 .PHONY: lint
@@ -102,6 +131,8 @@ verify: generate ## Check that the generated files are the committed ones
 
 UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
+# The releases of .venv, in the images too.
+AS_HERE := --constraint requirements.lock --constraint requirements-bootstrap.lock
 
 .PHONY: lock
 lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer releases)
@@ -110,6 +141,10 @@ lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer release
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra operator --extra dev --output-file requirements.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner tests/bench/requirements.in \
 		--constraint requirements.lock --output-file tests/bench/requirements.lock
+	$(UV_COMPILE) $(UPGRADE) images/build.in $(AS_HERE) --output-file images/build.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra runtime images/runtime/pip.in $(AS_HERE) --output-file images/runtime/worker.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner images/runtime/pip.in $(AS_HERE) --output-file images/runtime/learner.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra operator $(AS_HERE) --output-file images/operator/requirements.lock
 
 .PHONY: clean
 clean: ## Remove environments, caches and the output of runs

@@ -1,0 +1,52 @@
+# shellcheck shell=bash disable=SC2034  # the scripts that source this file use the names
+# Names, versions and the few helpers that the scripts beside this file share.
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPO=$(cd "$HERE/../.." && pwd)
+CACHE=${RLJOB_CACHE:-$HOME/.cache/rljob-cluster}
+STATE=$REPO/.cluster
+export KUBECONFIG=$STATE/kubeconfig
+export PATH=$CACHE/bin:$PATH
+export DOCKER_BUILDKIT=1
+
+CLUSTER=rljob
+REGISTRY=$CLUSTER-registry   # the container, and its name on the network of kind's nodes
+REGISTRY_HOST=127.0.0.1:5001 # the same from this machine
+
+# kind's own node image, for the release of kind in programs/go.mod; taken where it can be pulled.
+STOCK_NODE=kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5
+# Kubernetes of the node image that is built here otherwise.
+KUBERNETES=$(sed -n 's|^\tk8s.io/kubernetes \(v[^ ]*\).*|\1|p' "$HERE/programs/go.mod")
+
+say() { echo "==> $*" >&2; }
+fail() { printf '%s\n' "$@" >&2; exit 1; }
+
+# The first client on the PATH that can build with BuildKit: one with buildx, or one old enough not to need it.
+docker_client() {
+    local client version
+    for client in $(type -ap docker); do
+        version=$("$client" version --format '{{.Client.Version}}' 2>/dev/null) || true
+        if "$client" buildx version >/dev/null 2>&1 || [ "${version%%.*}" -lt 23 ] 2>/dev/null; then
+            echo "$client"
+            return
+        fi
+    done
+}
+DOCKER=$(docker_client)
+
+engine_answers() { [ -n "$DOCKER" ] && "$DOCKER" info >/dev/null 2>&1; }
+
+need_engine() {
+    engine_answers || fail \
+        "No Docker engine answers on this machine; kind runs its nodes as containers of one." \
+        "Install and start one (https://docs.docker.com/engine/install/) or, on Debian or Ubuntu as root:" \
+        "    make cluster-tools"
+}
+
+has_image() { "$DOCKER" image inspect "$1" >/dev/null 2>&1; }
+
+# Whether an image is here, or could be had from its registry.
+pull() { has_image "$1" || timeout 600 "$DOCKER" pull --quiet "$1" >/dev/null 2>&1; }
+
+is_up() { [ -s "$KUBECONFIG" ] && kubectl get --raw /readyz --request-timeout=3s >/dev/null 2>&1; }

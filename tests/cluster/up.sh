@@ -1,0 +1,39 @@
+#!/bin/bash
+# Bring up the cluster, a control plane and a worker, unless it is up; say how to reach it.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+tell() {
+    echo "The cluster $CLUSTER is up. To reach it:"
+    echo "    export KUBECONFIG=$KUBECONFIG PATH=$CACHE/bin:\$PATH"
+}
+
+if is_up; then
+    tell
+    exit
+fi
+need_engine
+mkdir -p "$STATE"
+"$HERE/programs.sh" kind kubectl crane
+if kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
+    kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG" >/dev/null 2>&1 || true
+    if is_up; then
+        tell
+        exit
+    fi
+    say "a cluster $CLUSTER is there but does not answer: making it anew"
+    kind delete cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
+fi
+
+if pull "$STOCK_NODE"; then
+    kind create cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG" --config "$HERE/kind.yaml" --image "$STOCK_NODE"
+else
+    image=$("$HERE/node-image.sh")
+    # kindnet comes as an image only.
+    { cat "$HERE/kind.yaml"; echo 'networking: {disableDefaultCNI: true}'; } |
+        kind create cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG" --config - --image "$image"
+    "$HERE/bridge.sh"
+fi
+"$HERE/registry.sh"
+kubectl wait --for=condition=Ready node --all --timeout=120s >/dev/null
+kubectl --namespace kube-system rollout status deployment/coredns --timeout=120s >/dev/null
+tell
