@@ -176,13 +176,17 @@ class ApiServer:
 
     def install(self, crd: Path) -> None:
         """Apply a CustomResourceDefinition (again) and wait until its API answers."""
-        for command in (
-            ("apply", "--server-side", "--force-conflicts", "-f", str(crd)),
-            ("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crd)),
-        ):
-            done = self.kubectl(*command)
-            if done.returncode:
-                raise RuntimeError(f"kubectl {command[0]}: {done.stderr}")
+        command = ("apply", "--server-side", "--force-conflicts", "-o", "json", "-f", str(crd))
+        done = self.kubectl(*command)
+        if done.returncode:
+            raise RuntimeError(f"kubectl apply: {done.stderr}")
+        made = json.loads(done.stdout)["spec"]
+        path = f"/apis/{made['group']}/{made['versions'][0]['name']}/{made['names']['plural']}"
+        deadline = time.monotonic() + _START_SECONDS
+        while self.call("GET", path).status != 200:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{path} is not served")
+            time.sleep(0.05)
 
     def calls(self) -> list[Call]:
         """Every request so far, in the order of their arrival.

@@ -51,6 +51,15 @@ def test_good_jobs_are_taken_and_mean_the_same(apiserver: ApiServer, name: str) 
     assert spec.parse(answer.body).spec == spec.parse(GOOD[name]).spec
 
 
+def test_what_is_stored_tells_the_defaults(apiserver: ApiServer) -> None:
+    stored = try_to_create(apiserver, job()).body["spec"]
+    assert stored["network"] == {"name": "mlp", "config": {}}
+    assert stored["rollout"] == {"replicas": 2, "envsPerReplica": 16}
+    assert stored["checkpoint"]["interval"] == "60s"
+    assert "seed" not in stored
+    assert "evaluation" not in stored
+
+
 @pytest.mark.parametrize(("bad", "path"), [row[1:3] for row in BAD], ids=[row[0] for row in BAD])
 def test_bad_jobs_are_refused(apiserver: ApiServer, bad: Job, path: str) -> None:
     message = message_of(try_to_create(apiserver, bad))
