@@ -185,6 +185,20 @@ def test_a_built_in_network_is_played_without_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE)
 
 
+def test_modules_that_came_with_the_job_are_found(tmp_path: Path) -> None:
+    entry_point = {"entryPoint": "came_with_it:make"}
+    run = run_folder(tmp_path / "run")
+    (run / "job.yaml").write_text(spec.dump(make_job(environment=entry_point)))
+    (run / "code").mkdir()
+    module = "import gymnasium\ndef make():\n    return gymnasium.make('CartPole-v1')\n"
+    (run / "code" / "came_with_it.py").write_text(module)
+    command = [sys.executable, "-m", "rljob", "eval", str(run / "checkpoints"), "--episodes", "1"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=DEADLINE
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_continuous_actions_are_played_too(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", environment={"id": "Pendulum-v1"})
     evaluation = evaluate_run(run, 2, seed=0)

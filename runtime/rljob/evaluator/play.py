@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from rljob.spec import RLJob
 
 MOST_ENVIRONMENTS = 16
 """Environments that are stepped as one batch."""
-JOB = "job.yaml"
+JOB, CODE = "job.yaml", "code"
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> Evaluati
 def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
     """The newest policy of a run's folder, of its checkpoints or of one checkpoint, with its job.
 
+    The job's own modules, which lie in the run's folder, can be imported from now on.
+
     Raises:
         InputError: when there is none, or no `job.yaml` in the run's folder.
         RunError: when `path` is a checkpoint that is damaged.
@@ -149,6 +152,8 @@ def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
     policy = checkpoint.load_policy(path)
     for folder in (path, *path.absolute().parents[:2]):
         if (folder / JOB).is_file():
+            if (folder / CODE).is_dir():
+                sys.path.insert(0, str((folder / CODE).resolve()))
             return spec.load(folder / JOB), policy
     raise InputError(
         f"no {JOB} in {path} or above it; the policy does not say which environment it was trained "
