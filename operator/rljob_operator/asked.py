@@ -8,12 +8,12 @@ from rljob.errors import InputError
 from rljob.spec import RLJob, RLJobSpec, parse
 from rljob.spec.status import RLJobStatus
 from rljob_operator import children
-from rljob_operator.lifecycle import Stage
+from rljob_operator.lifecycle import CleanPodPolicy, Stage
 from rljob_operator.observed import Manifest
 from rljob_operator.pending import Waiting
 from rljob_operator.settings import Settings
 from rljob_operator.status.phase import STANDING
-from rljob_operator.world import World, uid
+from rljob_operator.world import World, at, uid
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,24 @@ class Asked:
     @property
     def spec(self) -> RLJobSpec | None:
         return self.job.spec if self.job else None
+
+
+@dataclass(frozen=True)
+class AfterEnd:
+    """What a job asks for once it is over: two fields, whatever became of the others."""
+
+    clean_pod_policy: CleanPodPolicy
+    ttl: int | None
+
+
+def after_end(world: World) -> AfterEnd:
+    """What may still be edited when nothing else may, and is read even from a spec that is wrong."""
+    policy = at(world.job, "spec", "cleanPodPolicy")
+    ttl = at(world.job, "spec", "ttlSecondsAfterFinished")
+    return AfterEnd(
+        clean_pod_policy=policy if policy in ("All", "None") else "Running",
+        ttl=ttl if isinstance(ttl, int) and ttl >= 0 else None,
+    )
 
 
 def read(previous: RLJobStatus, world: World) -> Asked:

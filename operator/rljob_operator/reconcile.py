@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rljob.errors import InputError
-from rljob.spec import RLJobSpec, parse
 from rljob.spec.status import RLJobStatus, RoleName
 from rljob_operator import asked as asking
 from rljob_operator import drift, lifecycle, names, pending
@@ -88,17 +86,15 @@ class _Look:
 
     def over(self, outcome: Outcome) -> Decision:
         """A job that was over before: all that an edit still changes is what becomes of the rest."""
-        spec = self._spec_of_the_past()
-        ttl = spec.ttl_seconds_after_finished if spec else None
-        expires = lifecycle.expires_in(ttl, self.previous, self.now)
+        after = asking.after_end(self.world)
+        expires = lifecycle.expires_in(after.ttl, self.previous, self.now)
         if expires == 0:
             return Decision(status=self.previous, delete_job=True)
-        policy = spec.clean_pod_policy if spec else "None"
         status = whole.final(self.previous, self.world)
         write, later = self._worth_a_write(status)
         return Decision(
             status=status,
-            delete=lifecycle.leftovers(self.world, outcome, policy),
+            delete=lifecycle.leftovers(self.world, outcome, after.clean_pod_policy),
             write_status=write,
             requeue_after=_soonest(expires, later),
         )
@@ -223,12 +219,6 @@ class _Look:
         if due == 0 or record.significant(self.previous, status):
             return True, None
         return False, due
-
-    def _spec_of_the_past(self) -> RLJobSpec | None:
-        try:
-            return parse(self.world.job).spec
-        except InputError:
-            return None
 
 
 def _uncounted(previous: RLJobStatus, facts: Facts) -> bool:

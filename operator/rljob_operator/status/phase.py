@@ -24,6 +24,6 @@ def phase(stage: Stage, outcome: Outcome | None, world: World, reported: Reporte
         left = any(pod.exists for pod in world.pods) or any(world.workloads())
         return "Suspending" if left else "Suspended"
     learner = world.learner
-    if learner is not None and learner.name == reported.reporter and reported.steps > 0:
+    if learner is not None and learner.name == reported.reporter[1] and reported.steps > 0:
         return "Training"
     return "Starting" if all(world.running(role) for role in NEEDED) else "Pending"

@@ -9,13 +9,14 @@ from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
     LearnerReport,
+    Ledger,
     PolicyStatus,
     ProgressStatus,
     RLJobStatus,
 )
 from rljob_operator.observed import Polled
 from rljob_operator.status import endings
-from rljob_operator.world import Pod, World
+from rljob_operator.world import World
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Reported:
     """The numbers of the status.
 
     Attributes:
-        reporter: pod that they are from.
+        reporter: when the pod that they are from was created, and its name.
         begun: whether there was ever a step.
         report: the report itself, if there is one now.
         lost: steps that a new learner had to go back by; 0 almost always.
@@ -33,7 +34,7 @@ class Reported:
     policy: PolicyStatus | None
     buffer: BufferStatus | None
     checkpoint: CheckpointStatus | None
-    reporter: str
+    reporter: tuple[str, str]
     begun: bool
     report: LearnerReport | None = None
     lost: int = 0
@@ -41,13 +42,14 @@ class Reported:
     @classmethod
     def before(cls, previous: RLJobStatus) -> Reported:
         """What the status said before."""
+        ledger = previous.ledger or Ledger()
         return cls(
             progress=previous.progress,
             policy=previous.policy,
             buffer=previous.buffer,
             checkpoint=previous.last_checkpoint,
-            reporter=previous.ledger.reporter if previous.ledger else "",
-            begun=previous.ledger.begun if previous.ledger else False,
+            reporter=(ledger.reporter_created, ledger.reporter),
+            begun=ledger.begun,
         )
 
     @property
@@ -58,12 +60,12 @@ class Reported:
 def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reported:
     """Take the newest report. Steps go back only where another learner truly begins further back."""
     before = Reported.before(previous)
-    newest = max(_reports(world, polled), key=lambda found: found[0], default=None)
-    if newest is None:
+    newest = max(_reports(world, polled), key=lambda found: found[:2], default=None)
+    if newest is None or newest[0] < before.reporter:
         return before
-    _, pod, report = newest
+    reporter, _, report = newest
     lost = before.steps - report.progress.steps
-    if lost > 0 and pod.name == before.reporter:
+    if lost > 0 and reporter == before.reporter:
         # An answer that was overtaken by one already taken.
         return before
     return Reported(
@@ -71,7 +73,7 @@ def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reporte
         policy=report.policy,
         buffer=report.buffer,
         checkpoint=report.last_checkpoint or before.checkpoint,
-        reporter=pod.name,
+        reporter=reporter,
         begun=before.begun or report.progress.steps > 0,
         report=report,
         lost=max(0, lost),
@@ -80,11 +82,11 @@ def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reporte
 
 def _reports(
     world: World, polled: Polled | None
-) -> Iterator[tuple[tuple[str, bool], Pod, LearnerReport]]:
-    """All reports at hand, with what orders them: the newest pod's, and of one pod the last."""
+) -> Iterator[tuple[tuple[str, str], bool, LearnerReport]]:
+    """All reports at hand: the pod's age and name, whether it was its last word, and what it says."""
     for pod in world.of_role("learner"):
         told = endings.report(pod.end) if pod.end else None
         if told is not None and told.report is not None:
-            yield (pod.created, True), pod, told.report
+            yield (pod.created, pod.name), True, told.report
         if polled is not None and polled.pod == pod.name:
-            yield (pod.created, False), pod, polled.report
+            yield (pod.created, pod.name), False, polled.report

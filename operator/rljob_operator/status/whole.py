@@ -76,7 +76,11 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
         resume_time=facts.clock.resumed,
         completion_time=times.rfc3339(now) if outcome else None,
         ledger=counts.ledger.model_copy(
-            update={"reporter": reported.reporter, "begun": reported.begun}
+            update={
+                "reporter_created": reported.reporter[0],
+                "reporter": reported.reporter[1],
+                "begun": reported.begun,
+            }
         ),
     )
 

@@ -208,6 +208,7 @@ class Ledger(StatusSection):
     job: str = Field(default="", description="UID of the learner's Job whose failures count now.")
     job_failures: int = Field(default=0, description="Failures of that Job, counted already.")
     reporter: str = Field(default="", description="Pod whose report the progress is from.")
+    reporter_created: str = Field(default="", description="When that pod was created, RFC 3339.")
     begun: bool = Field(default=False, description="Whether the job has trained at all.")
 
 
