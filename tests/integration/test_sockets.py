@@ -20,6 +20,7 @@ from rljob.wire.keys import ALLOWED, ROLES, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Kind
 from rljob.wire.mint import mint
 from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
+from tests.integration.forwarder import Forwarder
 
 JOB = 77
 DEADLINE = 20.0
@@ -140,7 +141,7 @@ def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Ke
         address = tcp()
         server = sides.server(address, keys[owner] if secured else None, name)
         assert server.endpoint.socket.type == zmq.ROUTER
-        expected: dict[int, int | bytes] = {**COMMON, zmq.BACKLOG: 1024}
+        expected: dict[int, int | bytes] = {**COMMON, zmq.BACKLOG: 1024, zmq.AFFINITY: 1}
         if secured:
             expected |= {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: name.encode()}
             expected |= {zmq.MECHANISM: zmq.CURVE, zmq.ZAP_ENFORCE_DOMAIN: 1}
@@ -154,6 +155,12 @@ def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Ke
             wanted |= {zmq.MECHANISM: zmq.CURVE if secured else zmq.NULL}
             assert options(client.endpoint, wanted) == wanted
             assert client.endpoint.socket.getsockopt(zmq.RECONNECT_IVL) in range(20, 121)
+
+
+def test_connections_of_one_process_do_not_wait_for_each_others_names(sides: Sides) -> None:
+    wire, _ = sides.wire()
+    one, other = (wire.connect(tcp(), "me", role) for role in ("buffer", "learner"))
+    assert one.socket.getsockopt(zmq.AFFINITY) & other.socket.getsockopt(zmq.AFFINITY) == 0
 
 
 def test_an_unknown_client_is_an_error_to_see_and_not_a_message_lost(sides: Sides) -> None:
@@ -320,6 +327,46 @@ def test_a_restarted_server_is_found_again(sides: Sides, address: str) -> None:
         client.endpoint.send(b"", Header(Kind.STATUS, seq=2))
 
     until(lambda: 2 in again.seqs, repeat, again.take)
+
+
+def test_a_server_that_vanished_is_found_behind_the_same_address(
+    sides: Sides, keys: dict[str, Keys]
+) -> None:
+    """Its machine is lost, so no connection is ever closed; its successor has another address."""
+    addresses = [tcp().replace("127.0.0.1", host) for host in ("127.0.0.2", "127.0.0.3")]
+    targets = [(host, int(port)) for host, port in (a[6:].split(":") for a in addresses)]
+    service = Forwarder(None)
+    try:
+        client = sides.client(f"tcp://127.0.0.1:{service.port}", keys["rollout"])
+        assert not client.endpoint.send(b"", Header(Kind.STATUS)), "nobody is there yet"
+        before = sides.server(addresses[0], keys["buffer"])
+        service.move(targets[0])
+        sent(client, Header(Kind.STATUS, seq=1))
+        until(lambda: before.seqs == [1], before.take)
+
+        after = sides.server(addresses[1], keys["buffer"])
+        service.move(targets[1])
+
+        def repeat() -> None:
+            client.endpoint.send(b"", Header(Kind.STATUS, seq=2))
+            client.wire.wait(0.05)
+
+        until(lambda: 2 in after.seqs, repeat, after.take)
+        assert before.seqs == [1]
+    finally:
+        service.close()
+
+
+def test_ipv6(sides: Sides) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            address = f"tcp://[::1]:{probe.getsockname()[1]}"
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    server, client = sides.server(address), sides.client(address)
+    sent(client, Header(Kind.STATUS, seq=1))
+    until(lambda: server.seqs == [1], server.take)
 
 
 def test_closing_does_not_wait_for_peers_that_are_away() -> None:

@@ -25,6 +25,9 @@ ZERO_COPY_BYTES = 1024 * 1024
 """Payloads of at least this size are sent without a copy. Below, it costs more to be told when zmq is
 done with the memory: that comes from a thread of pyzmq's, which competes for the interpreter."""
 LINGER_MS = 500
+IO_THREADS = 2
+"""Of which one looks up a name while the other goes on: a name service that does not answer holds up its
+thread for seconds, and with it every connection there."""
 
 Client = bytes
 """A ROUTER's name for one connected client."""
@@ -60,7 +63,8 @@ class Wire:
         self.job = job
         self._keys = keys
         self._rejected = rejected
-        self._context = zmq.Context()
+        self._context = zmq.Context(IO_THREADS)
+        self._clients = 0
         self._poller = zmq.Poller()
         self._sockets: list[Endpoint] = []
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
@@ -72,7 +76,7 @@ class Wire:
     def serve(self, address: str, name: str) -> Endpoint:
         """Bind a socket; `name` is one of `keys.ALLOWED` and its ZAP domain."""
         self._check(address)
-        server = self._socket(zmq.ROUTER)
+        server = self._socket(zmq.ROUTER, address)
         # A full queue or an unknown client is an error to handle, never a message dropped in silence.
         server.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A restarted client with the same name takes over from its dead connection.
@@ -94,10 +98,13 @@ class Wire:
         return self._register(server)
 
     def connect(self, address: str, identity: str, server_role: str) -> Endpoint:
-        """Connect a socket to the one that `server_role` binds; it may come up later."""
+        """Connect a socket to the one that `server_role` binds; it may come up later, and its name be
+        known later. The name is looked up at every attempt."""
         self._check(address)
-        client = self._socket(zmq.DEALER)
+        client = self._socket(zmq.DEALER, address)
         client.setsockopt(zmq.IDENTITY, identity.encode())
+        client.setsockopt(zmq.AFFINITY, 1 << self._clients % IO_THREADS)
+        self._clients += 1
         if self._keys is not None:
             client.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.public)
             client.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
@@ -144,8 +151,11 @@ class Wire:
         self._poller.register(made, zmq.POLLIN)
         return endpoint
 
-    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+    def _socket(self, kind: int, address: str) -> zmq.Socket[bytes]:
         made: zmq.Socket[bytes] = self._context.socket(kind)
+        # Only where it is meant: of a name with both, libzmq would try the IPv6 address alone.
+        made.setsockopt(zmq.IPV6, address.startswith("tcp://["))
+        made.setsockopt(zmq.AFFINITY, 1)
         made.setsockopt(zmq.LINGER, LINGER_MS)
         # Credit bounds what is in flight. A high-water mark that ever triggered would drop at a ROUTER.
         made.setsockopt(zmq.SNDHWM, 0)
