@@ -11,7 +11,14 @@ import pytest
 from rljob.errors import RunError
 from rljob.metrics import RolloutMetrics
 from rljob.plan import ACTOR_WINDOW, Plan
-from rljob.rollout.ship import FRAMES, HELLO_EVERY, STATUS_EVERY, WORTH_WAITING, Shipper
+from rljob.rollout.ship import (
+    FRAMES,
+    HELLO_EVERY,
+    SILENT_AFTER,
+    STATUS_EVERY,
+    WORTH_WAITING,
+    Shipper,
+)
 from rljob.trace import Trace
 from rljob.wire.messages import Header, Kind, decode_json, encode_json
 from tests.unit.experience import FakeEndpoint, on_policy_plan
@@ -230,6 +237,56 @@ def test_a_refusal_ends_the_rollout(payload: bytes, text: str) -> None:
     line = Line()
     with pytest.raises(RunError, match=text):
         line.hear(Header(Kind.REFUSED), payload)
+
+
+def refused(newest: int) -> tuple[Header, bytes]:
+    return Header(Kind.REFUSED), encode_json({"message": "a newer one works", "newest": newest})
+
+
+def test_a_rollout_that_has_just_begun_is_newer_whatever_the_clocks_say() -> None:
+    line = Line()
+    line.wait(0.0)
+    line.endpoint.take(Kind.HELLO)
+    line.hear(*refused(EPOCH + 5))
+    line.hear(*refused(EPOCH + 5))
+    (hello,) = line.endpoint.take(Kind.HELLO)
+    assert hello[0].epoch == EPOCH + 6
+    line.hear(Header(Kind.WELCOME))
+    line.hear(Header(Kind.GRANT, epoch=EPOCH + 6, limit=line.size))
+    line.ship()
+    assert line.endpoint.take(Kind.SEGMENT)[0][0].epoch == EPOCH + 6
+
+
+def test_a_rollout_that_was_replaced_ends() -> None:
+    line = Line()
+    line.welcome()
+    line.hear(Header(Kind.WHO))
+    with pytest.raises(RunError, match="a newer one works"):
+        line.hear(*refused(EPOCH + 5))
+
+
+def test_it_is_connected_while_the_buffer_answers() -> None:
+    line = Line()
+    assert not line.shipper.connected(line.now)
+    line.welcome()
+    assert line.shipper.connected(line.now)
+    assert not line.shipper.connected(line.now + SILENT_AFTER)
+    line.now += SILENT_AFTER
+    line.grant(1)
+    assert line.shipper.connected(line.now)
+    line.hear(Header(Kind.WHO))
+    assert not line.shipper.connected(line.now)
+
+
+def test_its_last_words() -> None:
+    line = Line()
+    line.shipper.leave()
+    assert not line.endpoint.sent, "nobody knows it"
+    line.welcome()
+    line.endpoint.take(Kind.STATUS)
+    line.shipper.leave()
+    ((_, payload),) = line.endpoint.take(Kind.STATUS)
+    assert decode_json(payload) == {"leaving": True}
 
 
 def test_a_new_version_on_its_way_is_worth_a_moment() -> None:

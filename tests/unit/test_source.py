@@ -7,6 +7,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from rljob.errors import RunError
+from rljob.learner.batches import Batches
 from rljob.learner.source import ASK_EVERY, Source
 from rljob.metrics import LearnerMetrics
 from rljob.plan import Plan
@@ -256,6 +258,60 @@ def test_a_restore_is_asked_for_until_the_first_welcome_only() -> None:
     link.welcome()
     link.who()
     assert "restore" not in link.hello()[1]
+
+
+def refuse(link: Link, newest: Any) -> None:
+    answer = encode_json({"message": "a newer one is at work", "newest": newest})
+    link.endpoint.inbox.append((Header(Kind.REFUSED), answer))
+    link.poll()
+
+
+def test_a_learner_that_has_just_begun_is_newer_whatever_the_clocks_say() -> None:
+    link = Link(on_policy_plan())
+    link.poll()
+    refuse(link, LINEAGE + 5)
+    assert link.source.lineage == LINEAGE + 6
+    assert link.hello()[0].epoch == LINEAGE + 6
+    refuse(link, LINEAGE + 5)
+    assert link.source.lineage == LINEAGE + 6, "an answer to the first HELLO"
+    link.welcome()
+    assert link.pull().epoch == LINEAGE + 6
+
+
+def test_a_learner_that_was_replaced_ends() -> None:
+    link = opened(on_policy_plan())
+    link.who()
+    with pytest.raises(RunError, match="a newer one is at work"):
+        refuse(link, LINEAGE + 5)
+
+
+def test_a_refusal_that_says_nothing_is_dropped() -> None:
+    link = Link(on_policy_plan())
+    link.poll()
+    refuse(link, None)
+    assert link.rejected("json") == 1
+    assert link.source.lineage == LINEAGE
+
+
+def test_another_kind_of_experience_ends_the_learner() -> None:
+    link = opened(on_policy_plan())
+    link.who()
+    link.plan = on_policy_plan(length=5)
+    with pytest.raises(RunError, match="other experience than before"):
+        link.welcome()
+
+
+def test_the_learner_decides_where_the_plan_leaves_the_batch_open() -> None:
+    link = opened(on_policy_plan(segments_per_batch=0), ahead=0)
+    assert link.pull().limit == 3
+    batches = Batches(link.source, link.plan, 3)
+    for position in range(3):
+        assert batches.next(10) is None
+        link.deliver(position, position)
+        link.poll()
+    batch = batches.next(10)
+    assert batch is not None
+    assert batch.segments == [(1, 1, 0), (1, 1, 1), (1, 1, 2)]
 
 
 def test_malformed_messages_are_counted_and_dropped() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rljob.wire.delivery import WINDOW
-from rljob.wire.messages import Rejected
-from rljob.wire.watermark import Watermark
+from rljob.wire.messages import MAX_JSON_BYTES, Rejected
+from rljob.wire.watermark import MOST_ACTORS, Watermark
 
 
 def test_each_segment_once() -> None:
@@ -62,3 +62,15 @@ def test_looking_changes_nothing() -> None:
 def test_odd_json_is_rejected(bad: Any) -> None:
     with pytest.raises(Rejected):
         Watermark.from_json(bad)
+
+
+def test_of_ever_new_rollouts_the_last_are_kept() -> None:
+    mark = Watermark()
+    for actor in range(MOST_ACTORS + 10):
+        mark.take(actor, 1, 0)
+        mark.take(3, 1, actor)
+    assert len(mark.actors) == MOST_ACTORS
+    assert mark.has(3, 1, MOST_ACTORS + 9), "it goes on"
+    assert not mark.has(4, 1, 0), "silent for longest"
+    assert mark.has(MOST_ACTORS + 9, 1, 0)
+    assert len(json.dumps(mark.to_json())) < MAX_JSON_BYTES
