@@ -19,7 +19,7 @@ BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(BENCH_VENV)/.ready
-GENERATED := docs/metrics.md
+GENERATED := docs/metrics.md crds/rljobs.rljob.dev.yaml
 
 # Every version and its hash come from a lock file; the project itself is built by the locked hatchling.
 # $(call install,VENV,LOCK)
@@ -67,6 +67,10 @@ test-learning: $(READY) ## Train to a known return and check that it was reached
 .PHONY: test-faults
 test-faults: $(READY) ## Kill and stop roles of a running job and check that nothing is lost (minutes)
 	$(BIN)/python -m pytest tests/faults --timeout=600 $(ARGS)
+
+.PHONY: test-controlplane
+test-controlplane: $(READY) ## Test against a real API server (its programs come with the cluster)
+	$(BIN)/python -m pytest tests/controlplane --timeout=300 $(ARGS)
 
 .PHONY: bench
 bench: $(BENCH_READY) ## Measure against a peer, in its own .venv-bench
@@ -121,6 +125,8 @@ format: $(READY) ## Fix what ruff can fix
 generate: $(READY) ## Write the generated files again
 	$(BIN)/python -m rljob.metrics > docs/metrics.md.tmp
 	mv docs/metrics.md.tmp docs/metrics.md
+	$(BIN)/python -m rljob.crd > crds/rljobs.rljob.dev.yaml.tmp
+	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
 
 .PHONY: verify
 verify: generate ## Check that the generated files are the committed ones
