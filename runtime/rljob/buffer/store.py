@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,10 +205,9 @@ class Store:
 
 def _check_finite(reward: np.ndarray) -> None:
     # One NaN in the return of an episode would be in every mean from then on.
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = reward.sum()
-    # A sum is finite only if all its terms are; the other way round it may overflow.
-    if not (np.isfinite(total) or np.isfinite(reward).all()):
+    flat = reward.reshape(-1)
+    # The square is finite only if all are; the other way round it may overflow.
+    if not (math.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all()):
         raise Rejected("values", "a reward is NaN or infinite")
 
 
