@@ -206,8 +206,8 @@ class Store:
 def _check_finite(reward: np.ndarray) -> None:
     # One NaN in the return of an episode would be in every mean from then on.
     flat = reward.reshape(-1)
-    # The square is finite only if all are; the other way round it may overflow.
-    if not (math.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all()):
+    # The square is finite only if all are; the other way round it may overflow (of which vdot does not warn).
+    if not (math.isfinite(np.vdot(flat, flat)) or np.isfinite(flat).all()):
         raise Rejected("values", "a reward is NaN or infinite")
 
 
