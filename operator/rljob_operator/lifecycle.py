@@ -162,7 +162,7 @@ def _over(world: World, job: Manifest, outcome: Outcome, policy: CleanPodPolicy)
 
 
 def _runs(pod: Pod) -> bool:
-    return pod.exists and any(at(c, "state", "running") for c in pod.containers)
+    return pod.exists and any(at(c, "state", "running") is not None for c in pod.containers)
 
 
 def _well(pod: Pod) -> bool:

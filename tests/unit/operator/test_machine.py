@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import Phase, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -235,8 +236,8 @@ def _state(pod: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-TestMachine = Machine.TestCase
+TestMachine = pytest.mark.timeout(300)(Machine.TestCase)
 # Without shrinking: it takes longer than a test may, and the steps are few and readable as they are.
 TestMachine.settings = settings(
-    max_examples=30, stateful_step_count=30, phases=[Phase.generate], report_multiple_bugs=False
+    max_examples=20, stateful_step_count=30, phases=[Phase.generate], report_multiple_bugs=False
 )
