@@ -35,6 +35,7 @@ class Node:
         asked: paths that were asked of pods, and queries of logs, in their order.
         on_ask: called for each of them, before it is answered.
         away: whether the server before the API server answers 503 to everything.
+        busy: how many requests it will answer with 429, and to come back in a moment.
     """
 
     def __init__(self, server: ApiServer, namespace: str) -> None:
@@ -44,6 +45,7 @@ class Node:
         self.asked: list[tuple[str, Query]] = []
         self.on_ask: Callable[[tuple[str, Query]], None] = lambda _: None
         self.away = False
+        self.busy = 0
         self.kubeconfig = Path()
 
     def pod(self, name: str, role: str, job: str = "test", **status: Any) -> None:
@@ -187,7 +189,13 @@ def _front(node: Node, server: ApiServer) -> type[_Handler]:
     class Front(_Handler):
         def _pass_on(self) -> None:
             start, proxy, rest = self.path.partition("/proxy/")
-            if node.away:
+            if node.busy:
+                node.busy -= 1
+                self.send_response(429)
+                self.send_header("Retry-After", "0")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif node.away:
                 self._unavailable("away")
             elif proxy:
                 self._to_pod(start.rpartition("/")[2].partition(":")[0], f"/{rest}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from rljob.cluster.failures import ClusterError, NotFound
@@ -24,7 +23,6 @@ def watch(
     screen: Screen,
     flags: str = "",
     past: bool = False,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Show the job until it has ended; returns `Complete` or `Failed`.
 
@@ -41,7 +39,7 @@ def watch(
     shown = _Shown(jobs, job, screen, past)
     try:
         while job.end is None:
-            sleep(LOOK_EVERY)
+            time.sleep(LOOK_EVERY)
             job = shown.look() or job
         # The last Event may come after the status; the job may be gone with it.
         with suppress(RunError):
