@@ -166,8 +166,8 @@ def _weights() -> dict[str, Any]:
     payload = bytes(i % 251 for i in range(CHUNK_BYTES * 9 + 5))
     server = WeightServer(Published.of((5, 12), payload))
     windows = [
-        server.wanted(b"", Want((0, -1), (0, -1), 0)),
-        server.wanted(b"", Want((0, -1), (5, 12), 8 * CHUNK_BYTES)),
+        server.wanted(b"", Want((0, -1), (0, -1), 0), 0.0),
+        server.wanted(b"", Want((0, -1), (5, 12), 8 * CHUNK_BYTES), 0.0),
     ]
 
     def shown(chunk: Chunk) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def feed(client: WeightClient, chunks: list[Chunk], now: float = 0.0) -> list[by
 
 def ask(client: WeightClient, server: WeightServer, now: float) -> list[Chunk]:
     want = client.due(now)
-    return [] if want is None else server.wanted(b"c", want)
+    return [] if want is None else server.wanted(b"c", want, now)
 
 
 def test_the_chunks_of_the_vectors() -> None:
@@ -97,9 +97,9 @@ def test_a_version_is_published_once_and_in_order() -> None:
 def test_a_newer_lineage_counts_more_than_a_higher_version() -> None:
     client = WeightClient()
     feed(client, ask(client, WeightServer(published((1, 50))), 0.0))
-    feed(client, WeightServer(published((2, 10))).wanted(b"c", Want((1, 50), NOTHING, 0)))
+    feed(client, WeightServer(published((2, 10))).wanted(b"c", Want((1, 50), NOTHING, 0), 0.0))
     assert client.have == (2, 10)
-    feed(client, WeightServer(published((1, 51))).wanted(b"c", Want(NOTHING, NOTHING, 0)))
+    feed(client, WeightServer(published((1, 51))).wanted(b"c", Want(NOTHING, NOTHING, 0), 0.0))
     assert client.have == (2, 10)
 
 
@@ -128,27 +128,44 @@ def test_a_wrong_digest_is_counted_and_asked_for_again_after_a_while() -> None:
 def test_chunks_that_cannot_be_are_ignored(chunk: Chunk) -> None:
     client = WeightClient(have=(1, 1))
     assert client.arrived(chunk, 0.0) is None
-    assert feed(client, WeightServer(published((1, 2))).wanted(b"c", Want((1, 1), NOTHING, 0)))
+    assert feed(client, WeightServer(published((1, 2))).wanted(b"c", Want((1, 1), NOTHING, 0), 0.0))
 
 
 def test_the_server_keeps_an_old_version_only_while_it_is_read() -> None:
     server = WeightServer(published((1, 1), LARGE))
-    first = server.wanted(b"c", Want(NOTHING, NOTHING, 0))
+    first = server.wanted(b"c", Want(NOTHING, NOTHING, 0), 0.0)
     assert len(first) == WINDOW
     server.publish(published((1, 2), LARGE))
-    assert server.wanted(b"c", Want(NOTHING, (1, 1), WINDOW * CHUNK_BYTES))[0].stamp == (1, 1)
-    assert server.wanted(b"c", Want(NOTHING, (1, 1), 2 * WINDOW * CHUNK_BYTES))[-1].stamp == (1, 1)
+    assert server.wanted(b"c", Want(NOTHING, (1, 1), WINDOW * CHUNK_BYTES), 0.0)[0].stamp == (1, 1)
+    assert server.wanted(b"c", Want(NOTHING, (1, 1), 2 * WINDOW * CHUNK_BYTES), 0.0)[-1].stamp == (
+        1,
+        1,
+    )
     assert server.clients == 0
-    assert server.wanted(b"c", Want((1, 1), NOTHING, 0))[0].stamp == (1, 2)
+    assert server.wanted(b"c", Want((1, 1), NOTHING, 0), 0.0)[0].stamp == (1, 2)
     server.forget(b"c")
     assert server.clients == 0
 
 
 def test_an_offset_behind_the_end_does_no_harm() -> None:
     server = WeightServer(published((1, 1), LARGE))
-    server.wanted(b"c", Want(NOTHING, NOTHING, 0))
-    assert server.wanted(b"c", Want(NOTHING, (1, 1), 2**63)) == []
-    assert server.wanted(b"c", Want(NOTHING, NOTHING, 0))[0].offset == 0
+    server.wanted(b"c", Want(NOTHING, NOTHING, 0), 0.0)
+    assert server.wanted(b"c", Want(NOTHING, (1, 1), 2**63), 0.0) == []
+    assert server.wanted(b"c", Want(NOTHING, NOTHING, 0), 0.0)[0].offset == 0
+
+
+def test_who_has_gone_is_forgotten_with_what_only_it_was_reading() -> None:
+    server = WeightServer(published((1, 1), LARGE))
+    server.wanted(b"gone", Want(NOTHING, NOTHING, 0), 0.0)
+    server.wanted(b"waits", Want((1, 1), NOTHING, 0), 0.0)
+    server.wanted(b"slow", Want(NOTHING, NOTHING, 0), 0.0)
+    server.publish(published((1, 2), LARGE))
+    server.wanted(b"slow", Want(NOTHING, (1, 1), WINDOW * CHUNK_BYTES), 50.0)
+    assert server.clients == 3
+    server.forget_silent(61.0)
+    assert server.clients == 1
+    assert server.wanted(b"slow", Want(NOTHING, (1, 1), 0), 62.0)[0].stamp == (1, 1)
+    assert server.wanted(b"gone", Want(NOTHING, NOTHING, 0), 63.0)[0].stamp == (1, 2), "it is back"
 
 
 # -- a world -------------------------------------------------------------------------------------
@@ -189,7 +206,7 @@ class Link:
                 self._send([chunk for _, chunk in chunks])
                 version += 1
             while wants and wants[0][0] <= now:
-                self._send(self.server.wanted(b"c", wants.popleft()[1]))
+                self._send(self.server.wanted(b"c", wants.popleft()[1], 0.0))
             budget = min(budget, 0) + self.bytes_per_second * 0.01 if self.queue else 0.0
             while self.queue and budget > 0:
                 chunk = self.queue.popleft()
@@ -267,7 +284,7 @@ def test_versions_never_go_backwards_and_the_last_one_arrives(seed: int) -> None
             if not healed and rng.random() < 0.1:
                 rng.shuffle(queue)
         for want in to_server:
-            to_client += server.wanted(b"c", want)
+            to_client += server.wanted(b"c", want, 0.0)
         to_server.clear()
         taking, to_client = to_client[:5], to_client[5:]
         for chunk in taking:

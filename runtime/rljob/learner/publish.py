@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from rljob.errors import RunError
 from rljob.metrics import LearnerMetrics
@@ -65,6 +66,7 @@ class Publisher:
             self._wire.close()
 
     def _turn(self) -> None:
+        now = time.monotonic()
         with self._lock:
             pending, self._pending = self._pending, None
         if pending is not None:
@@ -72,8 +74,10 @@ class Publisher:
                 self._send(client, chunk)
         for message in self._endpoint.receive():
             if message.header.kind is Kind.WANT:
-                for chunk in self._server.wanted(message.client, read_want(message.header)):
+                want = read_want(message.header)
+                for chunk in self._server.wanted(message.client, want, now):
                     self._send(message.client, chunk)
+        self._server.forget_silent(now)
         self._metrics.subscribers.set(self._server.clients)
 
     def _send(self, client: Client, chunk: Chunk) -> None:

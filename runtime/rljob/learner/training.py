@@ -256,7 +256,8 @@ class Training:
         self._status.trains(record, saved)
 
     def _finish(self, reached: Reached | None) -> EndReport:
-        if not self._spec.strict or reached is not None:
+        asked = self._spec.checkpoint.on_suspend and not self._spec.strict
+        if reached is not None or asked:
             self._saver.save(self._snapshot())
         self._saver.finish()
         self._report(time.monotonic())
@@ -280,7 +281,7 @@ class Training:
             return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)
         message = f"asked to end after {progress.steps} steps"
         if self._saver.last is not None:
-            message = f"{message}; checkpoint {self._saver.last.path.name} is written"
+            message = f"{message}; the last checkpoint is {self._saver.last.path.name}"
         return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
 
 

@@ -60,9 +60,16 @@ class Chunk:
 
 @dataclass
 class WeightServer:
-    """The learner's side: keeps the newest version, and older ones only while a client reads them."""
+    """The learner's side: keeps the newest version, and older ones only while a client reads them.
+
+    Args:
+        forget_after: seconds without a request after which a client is gone; who waits or receives
+            repeats it every second.
+    """
 
     newest: Published | None = None
+    forget_after: float = 60.0
+    _asked: dict[bytes, float] = field(default_factory=dict)
     _transfers: dict[bytes, Published] = field(default_factory=dict)
     _waiting: set[bytes] = field(default_factory=set)
 
@@ -78,9 +85,10 @@ class WeightServer:
             for chunk in self._start(client, published)
         ]
 
-    def wanted(self, client: bytes, want: Want) -> list[Chunk]:
+    def wanted(self, client: bytes, want: Want, now: float) -> list[Chunk]:
         """Answer one request."""
         self._waiting.discard(client)
+        self._asked[client] = now
         transfer = self._transfers.get(client)
         if transfer is not None and transfer.stamp == want.receiving:
             # Whatever of the last window did not arrive is sent again from where it broke off.
@@ -99,6 +107,12 @@ class WeightServer:
         """Drop a client that cannot be reached."""
         self._waiting.discard(client)
         self._transfers.pop(client, None)
+        self._asked.pop(client, None)
+
+    def forget_silent(self, now: float) -> None:
+        """Drop clients that have gone, and the old versions that only they were reading."""
+        for client in [c for c, at in self._asked.items() if now - at > self.forget_after]:
+            self.forget(client)
 
     @property
     def clients(self) -> int:
@@ -114,6 +128,7 @@ class WeightServer:
         end = min(total, offset + WINDOW * CHUNK_BYTES)
         if end == total:
             del self._transfers[client]
+            del self._asked[client]
         return [
             Chunk(
                 published.stamp,
