@@ -128,8 +128,8 @@ class Actor:
         try:
             answer = await self._api.apply_status(job, status)
         except ApiError as error:
-            # It is gone, or another one has its name: there is nothing to tell any more.
-            if error.reason in ("not_found", "conflict"):
+            # It is gone: there is nothing to tell any more.
+            if error.reason == "not_found":
                 return
             raise
         self._cache.put(answer, self._clock())

@@ -79,7 +79,7 @@ class Api:
             path = kind.path(namespace)
             await self._write("create", kind, "POST", path, manifest, query=query)
         except ApiError as error:
-            if error.reason == "conflict":
+            if error.word == "AlreadyExists":
                 return False
             raise
         return True
@@ -137,7 +137,7 @@ class Api:
                 code = str(response.status)
                 text = await response.text()
                 if response.status >= 400:
-                    raise from_status(response.status, _message(text), _retry_after(response))
+                    raise _error(response, text)
                 return _parsed(text)
         except TimeoutError as error:
             code = "timeout"
@@ -199,13 +199,14 @@ def _parsed(text: str) -> Manifest:
     return answer
 
 
-def _message(text: str) -> str:
-    """Of a Status; of anything else, its beginning."""
-    with contextlib.suppress(ApiError):
-        message = _parsed(text).get("message")
-        if isinstance(message, str):
-            return message
-    return text[:500]
+def _error(response: aiohttp.ClientResponse, text: str) -> ApiError:
+    """Of a Status; of anything else, its beginning is the message."""
+    try:
+        status = _parsed(text)
+    except ApiError:
+        status = {}
+    message, word = str(status.get("message") or text[:500]), str(status.get("reason") or "")
+    return from_status(response.status, message, word, _retry_after(response))
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:

@@ -41,13 +41,19 @@ class ApiError(Exception):
         reason: what kind of failure, in one word.
         status: HTTP status; None without an answer.
         message: what the API server said.
+        word: the same in one word of Kubernetes' own, e.g. `AlreadyExists`; may be empty.
         retry_after: seconds that it asked us to wait.
     """
 
     def __init__(
-        self, reason: Reason, message: str, status: int | None = None, retry_after: float = 0.0
+        self,
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        word: str = "",
+        retry_after: float = 0.0,
     ) -> None:
-        self.reason, self.message = reason, message
+        self.reason, self.message, self.word = reason, message, word
         self.status, self.retry_after = status, retry_after
         super().__init__(f"{reason}: {message}")
 
@@ -66,7 +72,7 @@ class NotLeading(Exception):
     """The Lease is not ours (any more): nothing may be written."""
 
 
-def from_status(status: int, message: str, retry_after: float = 0.0) -> ApiError:
+def from_status(status: int, message: str, word: str, retry_after: float) -> ApiError:
     """The error for an HTTP status of 400 or more."""
     fallback: Reason = "server" if status >= 500 else "bad_request"
-    return ApiError(_REASONS.get(status, fallback), message, status, retry_after)
+    return ApiError(_REASONS.get(status, fallback), message, status, word, retry_after)

@@ -23,6 +23,9 @@ KNOWN_LIMIT = 1000
 AGAIN_SECONDS = 600.0
 """The same said again within this time counts up the first Event; later, it is a new one."""
 LONGEST_MESSAGE = 1024
+LONGEST_WAIT_SECONDS = 30.0
+RETRY_SECONDS = (1.0, 3.0)
+"""Between attempts to post one Event; others wait meanwhile."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,12 +64,24 @@ class Recorder:
         while True:
             manifest = await self._waiting.get()
             try:
-                await self._api.apply(manifest, manifest["metadata"]["namespace"])
+                await self._post(manifest)
             except (ApiError, NotLeading) as error:
                 self._metrics.events["failed"].inc()
                 _log.warning("an Event was not posted", extra={"reason": str(error)})
             else:
                 self._metrics.events["posted"].inc()
+
+    async def _post(self, manifest: Manifest) -> None:
+        for seconds in RETRY_SECONDS:
+            try:
+                await self._api.apply(manifest, manifest["metadata"]["namespace"])
+            except ApiError as error:
+                if error.refused:
+                    raise
+                await asyncio.sleep(max(seconds, min(error.retry_after, LONGEST_WAIT_SECONDS)))
+            else:
+                return
+        await self._api.apply(manifest, manifest["metadata"]["namespace"])
 
     def _count(self, job: Manifest, notice: Notice) -> Told:
         now = self._now()

@@ -11,11 +11,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.apiserver import ApiServer
+from tests.controlplane.forks import Forked
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE, NAME = "rljob-system", "rljob-operator"
@@ -39,24 +40,32 @@ def install(server: ApiServer) -> Path:
     return server.service_account(NAMESPACE, NAME)
 
 
-class Operator:
-    """One process. It is killed at the end of the `with` that `running` is used in."""
+Process = subprocess.Popen[bytes] | Forked
+Start = Callable[[Sequence[str], Path], Process]
+"""Starts an operator with a command line, its output appended to a file."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *options: str) -> None:
+
+def start_anew(arguments: Sequence[str], log: Path) -> Process:
+    """A process as in a pod."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rljob_operator", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=log.parent,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+        )
+
+
+class Operator:
+    """One process; see `running`."""
+
+    def __init__(self, kubeconfig: Path, log: Path, options: Sequence[str], start: Start) -> None:
         self.log = log
         self._skip = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, "-m", "rljob_operator", f"--kubeconfig={kubeconfig}"]
-        common = ["--host=127.0.0.1", "--port=0", f"--lease-namespace={NAMESPACE}"]
-        environment = {**os.environ, "PYTHONWARNINGS": "default"}
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*command, *common, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=log.parent,
-                env=environment,
-            )
+        common = ("--host=127.0.0.1", "--port=0", f"--lease-namespace={NAMESPACE}")
+        self.process = start([f"--kubeconfig={kubeconfig}", *common, *options], log)
 
     @property
     def port(self) -> int:
@@ -121,9 +130,14 @@ class Operator:
 
 
 @contextlib.contextmanager
-def running(kubeconfig: Path, log: Path, *options: str) -> Iterator[Operator]:
-    """An operator that may still be starting; nothing that it did may be worth a warning of Python's."""
-    operator = Operator(kubeconfig, log, *options)
+def running(
+    kubeconfig: Path, log: Path, *options: str, start: Start = start_anew
+) -> Iterator[Operator]:
+    """An operator that may still be starting; nothing that it does may be worth a warning of Python's.
+
+    It is killed at the end of the `with`.
+    """
+    operator = Operator(kubeconfig, log, options, start)
     try:
         yield operator
     finally:
