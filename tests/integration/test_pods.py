@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import signal
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from rljob import export
 from rljob.errors import INTERRUPTED
+from rljob.evaluator.play import evaluate_run
 from rljob.spec.status import EndReport, LearnerReport
 from tests.integration.forwarder import Forwarder
 from tests.integration.pods import Container, end_inside, free_port, running
@@ -65,8 +69,6 @@ def test_any_order_then_a_good_end_and_quiet(tmp_path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -83,6 +85,11 @@ def test_an_interrupted_learner_says_so_and_goes_on(tmp_path: Path) -> None:
         job.trains(learner)
         report = LearnerReport.model_validate(learner.status())
         assert report.progress.steps_per_second > 0
+        code, archive = learner.ask("/checkpoint")
+        assert code == 200
+        assert export.unpack(io.BytesIO(archive), tmp_path / "policy").version >= 0
+        played = evaluate_run(tmp_path / "policy", episodes=1)
+        assert played.mean > 0
         assert learner.end() == INTERRUPTED, job.tell()
         end = EndReport.model_validate(learner.ended())
         assert (end.outcome, end.reason) == ("Interrupted", "Interrupted")
