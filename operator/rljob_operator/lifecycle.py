@@ -14,7 +14,7 @@ from rljob_operator.decision import Reference
 from rljob_operator.drift import reference
 from rljob_operator.observed import Manifest
 from rljob_operator.status import endings
-from rljob_operator.world import Pod, World, at, condition
+from rljob_operator.world import Ended, Pod, World, at, condition
 
 Stage = Literal["Active", "Suspended", "Finished"]
 """What is asked for: pods that train, none for now, none any more."""
@@ -92,6 +92,21 @@ def learner_outcome(world: World) -> Outcome | None:
         return Outcome(True, "Complete", "The learner ended well.")
     failed = condition(job, "Failed")
     return _failed(failed, [pod for pod in pods if pod.ended]) if failed else None
+
+
+def input_outcome(world: World, begun: bool) -> Outcome | None:
+    """How the job ended, if a role was given what it cannot use: trying again would not help.
+
+    The learner's own word is its Job's, see `learner_outcome`.
+    """
+    if begun:
+        return None
+    for role in ("rollout", "buffer", "evaluator"):
+        ends = [pod.ends[-1] for pod in world.alive(role) if pod.ends]
+        wrong = next((end for end in ends if _wrong_input(end)), None)
+        if wrong is not None:
+            return Outcome(False, "InvalidSpec", f"{role}: {endings.sentence(wrong)}")
+    return None
 
 
 def deadline_outcome(
@@ -175,6 +190,15 @@ def _complete(pod: Pod) -> Outcome:
     assert end is not None
     reason = endings.reason(end, "Complete")
     return Outcome(True, reason, endings.words(end) or "The learner ended well.")
+
+
+def _wrong_input(end: Ended) -> bool:
+    # Any program may end with 2; only a role of ours says that its input was the reason.
+    return (
+        not end.init
+        and end.exit_code == InputError.exit_code
+        and endings.reason(end, "") == InputError.__name__
+    )
 
 
 def _failed(job_failed: Manifest, pods: list[Pod]) -> Outcome:

@@ -191,7 +191,9 @@ class _Look:
         return pending.refusal(refused[secret]) if changes.mint_keys and secret in refused else None
 
     def _outcome(self, facts: Facts) -> Outcome | None:
-        outcome = lifecycle.learner_outcome(self.world)
+        outcome = lifecycle.learner_outcome(self.world) or lifecycle.input_outcome(
+            self.world, facts.reported.begun
+        )
         if outcome is not None or facts.spec is None:
             return outcome
         why = next((f"{role}: {w.reason}: {w.message}" for role, w in facts.waiting.items()), "")

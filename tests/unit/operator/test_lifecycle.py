@@ -229,6 +229,29 @@ def test_input_that_can_never_run_fails_at_once() -> None:
     assert cluster.status["learner"]["failures"] == 1
 
 
+WRONG = '{"outcome": "Failed", "reason": "InputError", "message": "algorithm: no module nowhere"}'
+
+
+def test_input_that_a_rollout_cannot_use_fails_at_once() -> None:
+    cluster = Cluster().trained(0)
+    cluster.crash(cluster.named("rollout")[0], WRONG, code=2)
+    cluster.settle()
+    found = cluster.condition("Failed")
+    assert found["reason"] == "InvalidSpec"
+    assert found["message"] == "rollout: algorithm: no module nowhere (exit code 2)"
+    assert not cluster.named("rollout")
+
+
+@pytest.mark.parametrize(
+    ("steps", "code", "message"), [(250, 2, WRONG), (0, 2, "usage"), (0, 1, WRONG)]
+)
+def test_other_ends_of_a_rollout_do_not(steps: int, code: int, message: str) -> None:
+    cluster = Cluster().trained(steps)
+    cluster.crash(cluster.named("rollout")[0], message, code=code)
+    cluster.settle()
+    assert cluster.condition("Failed")["status"] == "False"
+
+
 def test_out_of_memory_is_said_whatever_the_role_says() -> None:
     cluster = Cluster(backoffLimit=0).trained()
     (name,) = cluster.named("learner")
