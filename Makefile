@@ -69,7 +69,8 @@ test-faults: $(READY) ## Kill and stop roles of a running job and check that not
 	$(BIN)/python -m pytest tests/faults --timeout=600 $(ARGS)
 
 .PHONY: test-controlplane
-test-controlplane: $(READY) ## Test against a real API server (its programs come with the cluster)
+test-controlplane: $(READY) ## Test against a real API server (needs what cluster-tools gets)
+	@tests/cluster/programs.sh kube-apiserver etcd kubectl
 	$(BIN)/python -m pytest tests/controlplane --timeout=300 $(ARGS)
 
 .PHONY: bench
