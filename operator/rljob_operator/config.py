@@ -51,7 +51,7 @@ class Config:
     identity: str = ""
     host: str = ""
     port: int = 8080
-    workers: int = 8
+    workers: int = 4
     polls: int = 32
     resync_seconds: float = 600.0
     audit_seconds: float = 300.0

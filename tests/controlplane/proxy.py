@@ -7,6 +7,7 @@ import contextlib
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,15 @@ WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came in; `write` says that it changes something a job is made of."""
+    """One request as it came in, at `at` in monotonic seconds.
+
+    `write` says that it changes something a job is made of.
+    """
 
     method: str
     path: str
     watch: bool
+    at: float
 
     @property
     def write(self) -> bool:
@@ -96,9 +101,7 @@ class Proxy:
         self._loop = asyncio.get_running_loop()
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
         timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, auto_decompress=False
-        ) as self._session:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._session:
             app = web.Application(client_max_size=16 * 1024 * 1024)
             app.router.add_route("*", "/{path:.*}", self._handle)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -110,7 +113,8 @@ class Proxy:
             await runner.cleanup()
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
-        request = Request(incoming.method, incoming.path, "watch" in incoming.query)
+        watch = "watch" in incoming.query
+        request = Request(incoming.method, incoming.path, watch, time.monotonic())
         with self._lock:
             self.seen.append(request)
             fault = self.judge(request)
@@ -124,6 +128,7 @@ class Proxy:
             for name, value in incoming.headers.items()
             if name.lower() not in ("host", "accept-encoding", "connection", "content-length")
         }
+        headers["Accept-Encoding"] = "identity"
         async with self._session.request(
             incoming.method,
             self._upstream + incoming.path_qs,

@@ -90,12 +90,22 @@ def test_one_that_ends_hands_over_at_once(two: Two, job: Job) -> None:
 
 def test_one_that_cannot_renew_writes_no_more_and_ends(two: Two, job: Job) -> None:
     """It still hears of everything and could write; only the Lease is out of its reach."""
-    two.to_first.judge = lambda request: Fault() if "/leases" in request.path else None
-    until(lambda: two.first.process.poll() is not None, "it ends", STOP_SECONDS + 15)
-    assert two.first.process.returncode == 1
-    written = len(two.to_first.writes())
-    until(two.second.leads, "the second one acts", LEASE_SECONDS)
     job.create()
     until(job.complete, "all children")
-    assert len(two.to_first.writes()) == written
+    two.to_first.judge = lambda request: Fault() if "/leases" in request.path else None
+    cut = time.monotonic()
+
+    def ended() -> bool:
+        # There is always something to write.
+        job.edit(rollout={"replicas": 1 + int(time.monotonic() * 10) % 9})
+        return two.first.process.poll() is not None
+
+    until(ended, "it ends", STOP_SECONDS + 15)
+    assert two.first.process.returncode == 1
     assert "was not renewed" in two.first.text()
+    # Its last renewal was before the cut.
+    written = [request.at for request in two.to_first.writes()]
+    assert max(written) > cut
+    assert max(written) < cut + STOP_SECONDS
+    until(two.second.leads, "the second one acts", LEASE_SECONDS + 5)
+    until(job.complete, "the last edit")

@@ -87,6 +87,18 @@ def test_every_right_is_used_and_none_is_missing(
     assert used(calls) == granted()
 
 
+def test_its_pod_is_admitted_where_it_is_installed(apiserver: ApiServer) -> None:
+    """Its namespace enforces the restricted Pod Security Standard."""
+    install(apiserver)
+    deployment = apiserver.call(
+        "GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/rljob-operator"
+    ).body
+    template = deployment["spec"]["template"]
+    pod = {"metadata": {**template["metadata"], "name": "try"}, "spec": template["spec"]}
+    answer = apiserver.call("POST", f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All", pod)
+    assert answer.status == 201, answer.body
+
+
 def test_some_namespaces_only(apiserver: ApiServer, namespace: str, tmp_path: Path) -> None:
     """The same ClusterRole, bound in the namespaces that are served."""
     install(apiserver)
