@@ -30,6 +30,8 @@ _REASONS: dict[int, Reason] = {
     429: "throttled",
     504: "timeout",
 }
+_UNCONVERTIBLE = "failed to convert new object"
+"""What the API server says of a manifest whose values are of the wrong kind, with a status of 500."""
 REFUSED: frozenset[Reason] = frozenset({"bad_request", "forbidden", "invalid"})
 UNREACHED: frozenset[Reason] = frozenset({"unauthorized", "throttled", "timeout", "connection"})
 
@@ -75,4 +77,6 @@ class NotLeading(Exception):
 def from_status(status: int, message: str, word: str, retry_after: float) -> ApiError:
     """The error for an HTTP status of 400 or more."""
     fallback: Reason = "server" if status >= 500 else "bad_request"
+    if status == 500 and _UNCONVERTIBLE in message:
+        fallback = "invalid"
     return ApiError(_REASONS.get(status, fallback), message, status, word, retry_after)
