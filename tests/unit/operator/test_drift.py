@@ -182,6 +182,17 @@ def test_what_is_wanted_no_more_goes() -> None:
     assert not [key for key in cluster.objects if key[1] in (f"{NAME}-evaluator", f"{NAME}-code")]
 
 
+def test_what_only_has_our_label_is_not_ours_to_delete() -> None:
+    cluster = Cluster().trained()
+    labels = cluster.objects[ROLLOUT]["metadata"]["labels"]
+    cluster.objects["ConfigMap", "mine"] = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "mine", "uid": "mine", "labels": labels},
+    }
+    assert quiet(cluster.decide())
+
+
 def test_claims_stay_when_they_are_wanted_no_more() -> None:
     claim = ("PersistentVolumeClaim", f"{NAME}-checkpoints")
     cluster = Cluster().trained()

@@ -400,6 +400,13 @@ def test_pending_deadline_says_what_it_waited_for() -> None:
     assert "within 30 s: rollout: InvalidImageName: what is this" in found["message"]
 
 
+def test_next_look_is_at_the_nearest_deadline() -> None:
+    cluster = Cluster(pendingDeadlineSeconds=30, activeDeadlineSeconds=60)
+    assert cluster.look().requeue_after == 30
+    cluster.edit(pendingDeadlineSeconds=90)
+    assert cluster.look().requeue_after == 60
+
+
 def test_pending_deadline_is_over_once_it_trained() -> None:
     """Also for a learner that has to begin again from nothing."""
     cluster = Cluster(pendingDeadlineSeconds=30).trained(50)

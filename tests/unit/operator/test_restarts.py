@@ -196,3 +196,62 @@ def test_pod_that_was_killed_for_not_ending_in_time_has_not_failed() -> None:
     cluster.end_pod(name, 137)
     cluster.look()
     assert "lastFailure" not in cluster.status
+
+
+def test_failure_seen_again_is_not_a_newer_one() -> None:
+    """Two in the same second: whichever was told first stays."""
+    cluster = Cluster().trained()
+    first, second = cluster.named("rollout")
+    cluster.crash(second, "two")
+    cluster.look()
+    cluster.crash(first, "one")
+    cluster.settle()
+    assert cluster.status["lastFailure"]["message"] == "two"
+
+
+def new_pod(cluster: Cluster) -> None:
+    """Let the Deployment make one pod of its template, and the oldest one of another end."""
+    child = cluster.objects["Deployment", f"{NAME}-rollout"]
+    before = {*cluster.pods}
+    known = cluster.named("rollout")
+    kept = {name: cluster.pods.pop(name) for name in known}
+    child["spec"]["replicas"] = 1
+    cluster.control()
+    child["spec"]["replicas"] = 2
+    (made,) = {*cluster.pods} - before
+    cluster.pods.update(kept)
+    cluster.start_pod(made)
+    revision = cluster.pods[made]["metadata"]["labels"]["pod-template-hash"]
+    for name in known:
+        if cluster.pods[name]["metadata"]["labels"]["pod-template-hash"] != revision:
+            cluster.delete_pod(name)
+            break
+
+
+def test_pods_of_a_new_template_that_come_one_by_one_replace_nothing() -> None:
+    """Old ones are still ready when the first new one comes."""
+    cluster = Cluster().trained()
+    cluster.edit(rollout=BLUE)
+    for _ in range(2):
+        cluster.tick(10)
+        cluster.look()
+        new_pod(cluster)
+    cluster.tick(10)
+    cluster.settle()
+    assert counts(cluster)["rollout"] == 0
+
+
+def test_edit_that_was_taken_back_halfway_excuses_no_later_loss() -> None:
+    cluster = Cluster().trained()
+    for change in ({"rollout": BLUE}, {"rollout": None}):
+        cluster.tick(10)
+        cluster.edit(**change)
+        cluster.look()
+        new_pod(cluster)
+        cluster.look()
+    cluster.settle()
+    assert counts(cluster)["rollout"] == 0
+    cluster.tick(10)
+    cluster.delete_pod(cluster.named("rollout")[0])
+    cluster.settle()
+    assert counts(cluster)["rollout"] == 1
