@@ -77,6 +77,7 @@ def test_status_in_the_table(namespace: Namespace) -> None:
     namespace.apply(endless())
     job = namespace.job("x")
     job.until(lambda s: s.get("progress", {}).get("meanReturn") is not None, "a mean return")
+    job.wait("Ready")
     header, row = namespace.run("get", "rlj", "x").splitlines()
     assert header.split() == (
         [
