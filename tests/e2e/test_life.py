@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.jobs import endless
-from tests.e2e.kube import Namespace, owned, until
+from tests.e2e.kube import Namespace, command, kubectl, owned, until
+from tests.oracle import judge
 
 KINDS = (
     "pods", "deployments", "statefulsets", "jobs", "services", "configmaps", "secrets", "pvc",
@@ -107,3 +109,56 @@ def test_scale_up_and_down(namespace: Namespace) -> None:
     )
     assert scale["status"]["replicas"] == 1
     assert "rljob.dev/role=rollout" in scale["status"]["selector"]
+
+
+def test_scaling_loses_and_doubles_nothing(namespace: Namespace, tmp_path: Path) -> None:
+    """Every segment that a rollout was told is safe is stored once and trained on once."""
+    namespace.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "trace"},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "100Mi"}},
+            },
+        }
+    )
+    roles: dict[str, Any] = {
+        role: {"template": traced(role)} for role in ("rollout", "buffer", "learner")
+    }
+    roles["rollout"] |= {"replicas": 1, "envsPerReplica": 4}
+    namespace.apply(endless(**roles))
+    job = namespace.job("x")
+    job.until_trains()
+    for replicas in (4, 1):
+        namespace.run("scale", "rlj/x", f"--replicas={replicas}")
+        until(
+            lambda n=replicas: len(job.pods("rollout")) == job.ready("rollout") == n, f"{replicas}"
+        )
+        job.until_trains(job.steps())
+    namespace.patch("rljob", "x", {"spec": {"suspend": True}})
+    job.wait("Suspended")
+
+    claim = namespace.get("pvc", "trace")
+    assert claim is not None
+    volume = json.loads(kubectl("get", "pv", claim["spec"]["volumeName"], "-o", "json"))
+    folder = (volume["spec"].get("hostPath") or volume["spec"]["local"])["path"]
+    terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    node = terms[0]["matchExpressions"][0]["values"][0]
+    done = command("docker", "cp", f"{node}:{folder}", str(tmp_path / "traces"))
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "traces").glob("x-rollout-*.trace"))) == 4
+    judged = judge(tmp_path / "traces", least=50)
+    assert judged.verdict == "valid", str(judged)
+
+
+def traced(role: str) -> dict[str, Any]:
+    """A template whose container records every segment on a volume that all roles share."""
+    claim = {"name": "trace", "persistentVolumeClaim": {"claimName": "trace"}}
+    container = {
+        "name": role,
+        "env": [{"name": "RLJOB_TRACE", "value": "/trace"}],
+        "volumeMounts": [{"name": "trace", "mountPath": "/trace"}],
+    }
+    return {"spec": {"containers": [container], "volumes": [claim]}}

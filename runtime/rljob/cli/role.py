@@ -46,7 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metrics-host", default="127.0.0.1")
     parser.add_argument("--metrics-port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--trace", type=Path, help="folder for the record of every segment")
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        default=os.environ.get("RLJOB_TRACE") or None,
+        help="folder for the record of every segment (default: $RLJOB_TRACE)",
+    )
     parser.add_argument("--end-file", type=Path, help="where to write as JSON how the role ended")
     parser.set_defaults(handle=handle)
 
