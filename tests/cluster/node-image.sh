@@ -53,11 +53,17 @@ node_root() {
     sed -i '/^OOMScoreAdjust/d' "$root/etc/systemd/system/containerd.service"
     chroot "$root" ctr oci spec | jq '.hooks.createContainer += [{path: "/kind/bin/mount-product-files.sh"}]
         | del(.process.rlimits)' >"$root/etc/containerd/cri-base.json"
-    chroot "$root" systemctl --quiet enable kubelet.service containerd.service undo-mount-hacks.service
-    chroot "$root" systemctl --quiet mask systemd-binfmt.service
+    # It complains on stderr that /proc is not mounted there.
+    chroot "$root" systemctl --quiet enable kubelet.service containerd.service undo-mount-hacks.service 2>/dev/null
+    chroot "$root" systemctl --quiet mask systemd-binfmt.service 2>/dev/null
     tar -C "$root" --exclude=./.complete --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' -c . |
-        "$DOCKER" import --change 'ENV container=docker' --change 'STOPSIGNAL SIGRTMIN+3' \
-            --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' - rljob/kind-base >/dev/null
+        "$DOCKER" import - rljob/kind-root >/dev/null
+    "$DOCKER" build --quiet --tag rljob/kind-base - >/dev/null <<'DOCKERFILE'
+FROM rljob/kind-root
+ENV container=docker
+STOPSIGNAL SIGRTMIN+3
+ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]
+DOCKERFILE
 }
 
 # program_image NAME:TAG PROGRAM: an image of one static program.
@@ -69,10 +75,11 @@ program_image() {
 
 # kube-proxy and, out of the node's root, the programs that it calls with the libraries that they load.
 proxy_image() {
-    local library
-    (cd "$root" && tar --dereference -cf "$scratch/proxy.tar" usr/sbin/{nft,conntrack,iptables*,ip6tables*} \
-        usr/lib/*/xtables $(chroot . ldd /usr/sbin/{nft,conntrack,xtables-nft-multi} |
-            grep -oE '/lib[^ ]+' | sed 's|^/||' | sort -u))
+    # shellcheck disable=SC2016  # all of it runs in the root, where links lead to its own files
+    chroot "$root" sh -c 'programs="/usr/sbin/nft /usr/sbin/conntrack /usr/sbin/xtables-nft-multi"
+        libraries=$(ldd $programs /usr/lib/*/xtables/*.so | grep -oE "[[:space:]]/lib[^ ]+" | sort -u)
+        tar --dereference -c $programs $libraries /usr/lib/*/xtables /usr/sbin/iptables* /usr/sbin/ip6tables* 2>/dev/null
+    ' >"$scratch/proxy.tar"
     tar -C "$CACHE/bin" --transform 's|^|usr/local/bin/|' -rf "$scratch/proxy.tar" kube-proxy
     "$DOCKER" import --change 'ENV PATH=/usr/local/bin:/usr/sbin' "$scratch/proxy.tar" "$1" >/dev/null
 }

@@ -37,7 +37,6 @@ use_available_capabilities() {
 }
 
 start_engine() {
-    local second
     may_raise_limits || use_available_capabilities
     if [ -d /run/systemd/system ]; then
         systemctl restart docker
@@ -45,11 +44,8 @@ start_engine() {
         mkdir -p "$CACHE"
         setsid dockerd >"$CACHE/dockerd.log" 2>&1 </dev/null &
     fi
-    for second in {1..60}; do
-        ! engine_answers || return 0
-        sleep 1
-    done
-    fail "The Docker engine did not start; see $CACHE/dockerd.log or journalctl -u docker."
+    timeout 60 sh -c "until '$DOCKER' info >/dev/null 2>&1; do sleep 1; done" ||
+        fail "The Docker engine did not start; see $CACHE/dockerd.log, or journalctl -u docker."
 }
 
 install_packages
