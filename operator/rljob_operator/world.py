@@ -207,6 +207,7 @@ class World:
                 children[key(child)] = child
         every = [Pod(pod) for pod in observed.pods]
         every += [Pod(pod, exists=False) for pod in observed.gone]
+        every = [pod for pod in every if pod.role in names.ROLES]
         every.sort(key=lambda pod: (pod.created, pod.name))
         since = str(at(job, "metadata", "creationTimestamp") or "")
         return cls(

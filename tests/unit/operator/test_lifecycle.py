@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rljob_operator import names
 from tests.unit.operator.cluster import NAME, SETTINGS, Cluster, quiet
 
 LEARNER = ("Job", f"{NAME}-learner")
@@ -41,6 +42,19 @@ def test_suspended_until_no_pod_is_left() -> None:
     assert cluster.told()[-2:] == ["Suspending", "Suspended"]
     assert quiet(cluster.decide())
     cluster.restart_operator()
+    assert quiet(cluster.decide())
+
+
+def test_pod_of_somebody_else_does_not_hold_up_a_suspension() -> None:
+    cluster = Cluster().trained()
+    cluster.edit(suspend=True)
+    cluster.settle()
+    labels = {names.JOB_NAME_LABEL: NAME}
+    cluster.pods["reader"] = {
+        "kind": "Pod",
+        "metadata": {"name": "reader", "labels": labels, "creationTimestamp": cluster.stamp()},
+        "status": {"phase": "Running"},
+    }
     assert quiet(cluster.decide())
 
 
