@@ -9,7 +9,7 @@ command -v apt-get >/dev/null || fail \
 
 install_packages() {
     local package missing=() wanted=(debootstrap gcc jq libc6-dev pigz)
-    command -v go >/dev/null || wanted+=(golang)
+    command -v go >/dev/null || wanted+=(golang-go)
     # Since 26 Debian has the client and its builder in packages of their own.
     engine_answers || wanted+=(docker.io docker-buildx docker-cli iptables)
     for package in "${wanted[@]}"; do
