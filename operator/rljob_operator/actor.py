@@ -150,7 +150,9 @@ class Actor:
         try:
             return await call()
         except ApiError as error:
-            if not error.refused:
+            # A failing webhook or an exhausted range of addresses: the user has to hear of it.
+            failed = error.reason == "server" and memory.strike(manifest)
+            if not (error.refused or failed):
                 raise
             memory.refuse(manifest, error.message, self._clock())
             metadata = manifest["metadata"]

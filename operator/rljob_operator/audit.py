@@ -14,12 +14,10 @@ from rljob_operator.api import Api
 from rljob_operator.cache import Cache, Id, Key
 from rljob_operator.config import Config
 from rljob_operator.errors import ApiError
-from rljob_operator.kinds import CHILDREN, JOB, POD, Kind
+from rljob_operator.kinds import AUDITED, Kind
 from rljob_operator.metrics import OperatorMetrics
 from rljob_operator.observed import Manifest
 
-AUDITED = (JOB, *CHILDREN, POD)
-"""Not Events: they come and go, and nothing depends on them."""
 FILL_SECONDS = 0.25
 Versions = Mapping[Id, tuple[str, int]]
 _log = logging.getLogger(__name__)

@@ -50,5 +50,7 @@ CHILDREN = (
     _child("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
     _child("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
 )
-WATCHED = (JOB, *CHILDREN, POD, EVENT)
+AUDITED = (JOB, *CHILDREN, POD)
+"""Kinds of which no change may be missed. Events come and go, and nothing depends on them."""
+WATCHED = (*AUDITED, EVENT)
 BY_NAME = {kind.kind: kind for kind in (*WATCHED, SECRET, LEASE)}

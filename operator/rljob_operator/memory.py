@@ -11,6 +11,8 @@ from rljob_operator.observed import Manifest
 
 Child = tuple[str, str]
 """Kind and name."""
+STRIKES = 3
+"""Answers that the API server failed by itself, after which that is no passing trouble any more."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 
@@ -47,6 +49,7 @@ class Memory:
     keys_made: float | None = None
     status_written: datetime | None = None
     _refusals: dict[Child, Refusal] = field(default_factory=dict)
+    _strikes: dict[Child, int] = field(default_factory=dict)
 
     def refused(self) -> dict[Child, str]:
         """See `Observed.refused`."""
@@ -66,9 +69,15 @@ class Memory:
         refusal = Refusal(digest(manifest), message, attempts, now + delay)
         self._refusals[child(manifest)] = refusal
 
+    def strike(self, manifest: Manifest) -> bool:
+        """The API server failed with it; whether so often that it is as good as refused."""
+        count = self._strikes[child(manifest)] = self._strikes.get(child(manifest), 0) + 1
+        return count >= STRIKES
+
     def accept(self, manifest: Manifest) -> None:
         """It was taken."""
         self._refusals.pop(child(manifest), None)
+        self._strikes.pop(child(manifest), None)
 
     def settle(self, manifest: Manifest, answer: Manifest) -> None:
         """It was applied, and this is how the API server keeps it."""
@@ -81,6 +90,7 @@ class Memory:
     def keep_refusals(self, wanted: set[Child]) -> None:
         """Forget refusals of what nobody wants any more."""
         self._refusals = {c: r for c, r in self._refusals.items() if c in wanted}
+        self._strikes = {c: n for c, n in self._strikes.items() if c in wanted}
 
     def next_attempt(self) -> float | None:
         """When something that was refused is to be tried again."""

@@ -9,11 +9,10 @@ from prometheus_client import Counter, Gauge
 
 from rljob.metrics import Labelled, Metrics
 from rljob.spec.status import Phase
-from rljob_operator.kinds import WATCHED
+from rljob_operator.kinds import AUDITED, WATCHED
 
 RECONCILE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 PHASES = (*get_args(Phase), "")
-KINDS = tuple(kind.plural for kind in WATCHED)
 
 
 class OperatorMetrics(Metrics):
@@ -56,14 +55,14 @@ class OperatorMetrics(Metrics):
             "seconds",
             "Time since a watch told of anything; of a quiet kind it grows without harm.",
             "resource",
-            KINDS,
+            tuple(kind.plural for kind in WATCHED),
         )
         self.stale = self._gauges(
             "watch_stale_objects",
             "objects",
             "Objects of which a watch missed a change, at the last audit.",
             "resource",
-            KINDS,
+            tuple(kind.plural for kind in AUDITED),
         )
 
     def count_request(self, verb: str, resource: str, code: str) -> None:

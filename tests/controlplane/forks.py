@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -12,6 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
+
+
+_SET_DEATH_SIGNAL = 1
+
+
+def die_with_parent() -> None:
+    """Have this process killed when its parent is gone, however that ended. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 class Forked:
@@ -76,6 +86,7 @@ def main() -> None:
         arguments, log = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            die_with_parent()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             for descriptor in (1, 2):

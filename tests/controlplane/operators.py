@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.apiserver import ApiServer
-from tests.controlplane.forks import Forked
+from tests.controlplane.forks import Forked, die_with_parent
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE, NAME = "rljob-system", "rljob-operator"
@@ -55,6 +55,7 @@ def start_anew(arguments: Sequence[str], log: Path) -> Process:
             stderr=output,
             cwd=log.parent,
             env={**os.environ, "PYTHONWARNINGS": "default"},
+            preexec_fn=die_with_parent,
         )
 
 

@@ -161,6 +161,23 @@ def test_what_the_server_asks_for_is_waited_for(
         assert len(refused) == 1
 
 
+def test_an_api_server_that_fails_with_one_child_is_told_of_in_the_status(
+    job: Job, proxy: Proxy, kubeconfig: Path, tmp_path: Path
+) -> None:
+    """A webhook that is down, for example. Everything else is made, and it is tried ever more seldom."""
+    with running(
+        kubeconfig, tmp_path / "log", "--lease=false", f"--namespaces={job.namespace}"
+    ) as (operator):
+        operator.until_ready()
+        proxy.judge = lambda r: Fault(500) if r.write and "/statefulsets" in r.path else None
+        job.create()
+        until(lambda: "made up by a test" in str(job.status()), "the status has its words")
+        assert set(job.wanted()) - set(job.children()) == {BUFFER}
+        proxy.judge = lambda _: None
+        until(job.complete, "all children")
+        until(lambda: "made up by a test" not in str(job.status()), "a status without complaint")
+
+
 def test_an_outage_is_survived(job: Job, proxy: Proxy, kubeconfig: Path, tmp_path: Path) -> None:
     """Watches and writes go on where they were."""
     with running(

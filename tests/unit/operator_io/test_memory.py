@@ -65,6 +65,15 @@ def test_a_refusal_of_what_nobody_wants_any_more_is_forgotten() -> None:
     assert memory.next_attempt() is None
 
 
+def test_a_passing_failure_is_no_refusal_and_a_lasting_one_is() -> None:
+    memory = Memory("u")
+    assert [memory.strike(job()) for _ in range(2)] == [False, False]
+    memory.accept(job())
+    assert [memory.strike(job()) for _ in range(4)] == [False, False, True, True]
+    memory.keep_refusals(set())
+    assert memory.strike(job()) is False
+
+
 def test_another_job_of_the_same_name_begins_anew() -> None:
     memories = Memories()
     first = memories.of(("ns", "x"), "u")
