@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-
 _SET_DEATH_SIGNAL = 1
 
 
