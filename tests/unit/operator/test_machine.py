@@ -63,12 +63,14 @@ class Machine(RuleBasedStateMachine):
 
     # What others do to the children
 
-    @precondition(lambda self: self.cluster.objects)
+    def _deletable(self) -> list[tuple[str, str]]:
+        # A claim that is deleted takes the checkpoints with it, which nobody can repair.
+        return sorted(key for key in self.cluster.objects if key[0] != "PersistentVolumeClaim")
+
+    @precondition(lambda self: self._deletable())
     @rule(data=strategies.data())
     def delete_a_child(self, data: strategies.DataObject) -> None:
-        # A claim that is deleted takes the checkpoints with it, which nobody can repair.
-        keys = [key for key in self.cluster.objects if key[0] != "PersistentVolumeClaim"]
-        self.cluster.remove(*data.draw(strategies.sampled_from(sorted(keys))))
+        self.cluster.remove(*data.draw(strategies.sampled_from(self._deletable())))
 
     @precondition(lambda self: ("Deployment", f"{NAME}-rollout") in self.cluster.objects)
     @rule(replicas=strategies.integers(0, 6))
