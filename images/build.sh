@@ -52,5 +52,7 @@ for name; do
     if [ -n "$up" ]; then
         load "$name"
     fi
+    # What the build before left without a name.
+    "$DOCKER" image prune --force --filter "label=org.opencontainers.image.title=rljob-$name" >/dev/null
     say "$(image_of "$name"): $((SECONDS - started)) s"
 done

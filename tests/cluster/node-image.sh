@@ -22,7 +22,7 @@ missing=$(for tool in debootstrap gcc jq pigz python3; do command -v $tool >/dev
 
 root=$CACHE/node
 scratch=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT
+trap 'rm -rf "$scratch"; kill $(jobs -p) 2>/dev/null || true' EXIT
 
 debian_root() {
     [ -e "$root/.complete" ] && return
@@ -122,8 +122,8 @@ kubeadm_names=$(kubeadm config images list --kubernetes-version "$KUBERNETES" 2>
 etcd=$(grep /etcd: <<<"$kubeadm_names")
 coredns=$(grep /coredns: <<<"$kubeadm_names")
 pause=$(grep -oE 'registry.k8s.io/pause:[0-9.]+' "$kind_files/etc/containerd/config.toml")
-servers=(kube-apiserver kube-controller-manager kube-scheduler)
-for server in "${servers[@]}"; do program_image "registry.k8s.io/$server:$KUBERNETES" "$CACHE/bin/$server"; done
+servers=(registry.k8s.io/kube-{apiserver,controller-manager,scheduler})
+for server in "${servers[@]}"; do program_image "$server:$KUBERNETES" "$CACHE/bin/${server##*/}"; done
 proxy=registry.k8s.io/kube-proxy:$KUBERNETES
 proxy_image "$proxy"
 program_image "$etcd" "$CACHE/bin/etcd"
@@ -139,11 +139,12 @@ programs=$scratch/kubernetes/server/bin
 mkdir -p "$programs"
 cp "$CACHE"/bin/{kubeadm,kubelet,kubectl} "$programs/"
 echo "$KUBERNETES" >"$scratch/kubernetes/version"
-for server in "${servers[@]}"; do "$DOCKER" save "registry.k8s.io/$server:$KUBERNETES" >"$programs/$server.tar"; done
+for server in "${servers[@]}"; do "$DOCKER" save "$server:$KUBERNETES" >"$programs/${server##*/}.tar"; done
 # kind pulls every image that it does not find in these four archives: the last of them holds all the others.
-"$DOCKER" save "$proxy" "$etcd" "$coredns" "$pause" "$(named kindnetd)" "$(named local-path-provisioner)" \
-    "$(named local-path-helper)" >"$scratch/others.tar"
+others=("$proxy" "$etcd" "$coredns" "$pause" "$(named kindnetd)" "$(named local-path-provisioner)" "$(named local-path-helper)")
+"$DOCKER" save "${others[@]}" >"$scratch/others.tar"
 python3 "$HERE/name_images.py" "$scratch/others.tar" "$programs/kube-proxy.tar"
 tar -C "$scratch" -c kubernetes | pigz -1 >"$scratch/server.tar.gz"
-kind build node-image --type file --base-image rljob/kind-base --image "$image" "$scratch/server.tar.gz" >&2
+TMPDIR=$scratch kind build node-image --type file --base-image rljob/kind-base --image "$image" "$scratch/server.tar.gz" >&2
+"$DOCKER" rmi rljob/kind-{base,root} "${servers[@]/%/:$KUBERNETES}" "${others[@]}" >/dev/null
 echo "$image"

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 if [ "$("$DOCKER" container inspect --format '{{.State.Running}}' "$REGISTRY" 2>/dev/null)" != true ]; then
     "$DOCKER" rm --force "$REGISTRY" >/dev/null 2>&1 || true
     mkdir -p "$CACHE/registry"
-    tar -C "$CACHE/bin" -c crane |
+    has_image rljob/registry || tar -C "$CACHE/bin" -c crane |
         "$DOCKER" import --change 'ENTRYPOINT ["/crane", "registry", "serve"]' - rljob/registry >/dev/null
     "$DOCKER" run --detach --name "$REGISTRY" --network kind --publish "$REGISTRY_HOST:5000" \
         --user "$(id -u)" --volume "$CACHE/registry:/blobs" \
