@@ -29,6 +29,7 @@ def judged(run: Run, held: int | None = PPO_SLOTS, least: int = 60) -> None:
     Args:
         held: segments that the buffer may end with; None for replay, which keeps what it gave.
     """
+    run.until(lambda: judge(run.trace, least).operations >= least, f"{least} operations")
     assert run.stop() == 128 + signal.SIGTERM, run.tell()
     judgement = judge(run.trace, least=least)
     assert judgement.verdict == "valid", f"{judgement}\n{run.tell()}"
