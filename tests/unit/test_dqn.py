@@ -12,7 +12,7 @@ import torch
 
 from rljob import algorithms
 from rljob.algorithms.base import Arrays, Replay
-from rljob.algorithms.dqn import dqn_loss
+from rljob.algorithms.dqn import DQNConfig, dqn_loss, learning_rate
 from rljob.algorithms.n_step import n_step
 from rljob.errors import InputError
 from rljob.spaces import BoxSpace
@@ -166,6 +166,27 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(replay: str) -> 
             learner.update(batch, 0.2)
     assert same_tensors(whole, resumed)
     assert whole.state().values == resumed.state().values
+
+
+def test_the_linear_schedule_falls_to_nothing_and_the_constant_one_stays() -> None:
+    linear = DQNConfig(learning_rate=0.1, learning_rate_schedule="linear")
+    found = [learning_rate(linear, progress) for progress in (0.0, 0.75, 1.0)]
+    assert found == pytest.approx([0.1, 0.025, 0.0])
+    constant = DQNConfig(learning_rate=0.1)
+    assert [learning_rate(constant, progress) for progress in (0.0, 1.0)] == [0.1, 0.1]
+
+
+def test_the_schedule_decides_how_far_an_update_goes() -> None:
+    """Adam's first step moves each weight by about the learning rate."""
+    name = "network.body.heads.advantage.weight"
+    algorithm = make_algorithm("DQN", learningRateSchedule="linear", learningRate=0.01)
+    for progress, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
+        learner, _ = make_learner(algorithm)
+        before = learner.state().tensors[name]
+        update = learner.update(batch_of(algorithm, 16), progress)
+        assert update.metrics["learning_rate"] == pytest.approx(rate)
+        moved = (learner.state().tensors[name] - before).abs().max()
+        assert float(moved) == pytest.approx(rate, rel=0.02)
 
 
 def test_the_target_network_follows_at_its_interval() -> None:

@@ -49,6 +49,8 @@ class DQNConfig(AlgorithmConfig):
 
     learning_rate: Rate = 5e-4
     """Step size of Adam."""
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """`linear`: falls to 0 with the share of the stop condition reached."""
     gamma: Share = 0.99
     """Discount per environment step."""
     n_step: Count = 3
@@ -91,6 +93,13 @@ class DQNConfig(AlgorithmConfig):
         if self.epsilon_end > self.epsilon_start:
             raise ValueError("epsilonEnd must not be above epsilonStart")
         return self
+
+
+def learning_rate(config: DQNConfig, progress: float) -> float:
+    """Step size when the share `progress`, in [0, 1], of the stop condition is reached."""
+    if config.learning_rate_schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * max(0.0, 1 - progress)
 
 
 class DQNLoss(NamedTuple):
@@ -217,7 +226,8 @@ class DQNLearner:
         q = values.gather(-1, data["action"].unsqueeze(-1)).squeeze(-1)
         weight = self._importance(batch, progress)
         loss = dqn_loss(q, target, None if weight is None else torch.from_numpy(weight).to(device))
-        norm = self._optimizer.step(loss.total)
+        rate = learning_rate(config, progress)
+        norm = self._optimizer.step(loss.total, rate)
         self._updates += 1
         if self._updates % config.target_update_interval == 0:
             self._target_vector.lerp_(self._optimizer.vector.detach(), config.tau)
@@ -225,6 +235,7 @@ class DQNLearner:
             "loss": float(loss.total.detach()),
             "mean_q": float(values.detach().mean()),
             "gradient_norm": float(norm),
+            "learning_rate": rate,
         }
         priorities = None
         if config.replay == "prioritised":
