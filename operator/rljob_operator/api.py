@@ -19,7 +19,8 @@ from rljob_operator.observed import Manifest
 READ_SECONDS = 30.0
 WRITE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
-PAGE = 500
+PAGE = 100
+"""Objects that are listed at once: all that is in memory of a list at any time."""
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -100,22 +101,21 @@ class Api:
 
     async def list(
         self, kind: Kind, namespace: str | None, metadata_only: bool = False
-    ) -> list[Manifest]:
-        """All objects of a kind that we care for, as stored now."""
+    ) -> AsyncIterator[Manifest]:
+        """All objects of a kind that we care for, as stored when this begins."""
         query = [("limit", str(PAGE))]
         query += [("labelSelector", kind.selector)] if kind.selector else []
         query += [("fieldSelector", kind.fields)] if kind.fields else []
         accept = _METADATA if metadata_only else _JSON
-        found: list[Manifest] = []
-        more = ""
+        path, more = kind.path(namespace), ""
         while True:
             page = [*query, ("continue", more)] if more else query
-            answer = await self.call("list", kind, "GET", kind.path(namespace), page, accept=accept)
-            typed = {"apiVersion": kind.api_version, "kind": kind.kind}
-            found += [{**item, **typed} for item in answer["items"] or ()]
+            answer = await self.call("list", kind, "GET", path, page, accept=accept)
+            for item in answer["items"] or ():
+                yield {**item, "apiVersion": kind.api_version, "kind": kind.kind}
             more = answer["metadata"].get("continue", "")
             if not more:
-                return found
+                return
 
     async def call(
         self,

@@ -121,15 +121,11 @@ class Audit:
                 await asyncio.sleep(max(1.0, error.retry_after))
 
     async def _listed(self, kind: Kind) -> Versions:
-        found = await self._all(kind, metadata_only=True)
-        return {_id(one): (one["metadata"]["uid"], _version(one)) for one in found}
-
-    async def _all(self, kind: Kind, metadata_only: bool) -> list[Manifest]:
-        return [
-            one
+        return {
+            _id(one): (one["metadata"]["uid"], _version(one))
             for namespace in self._namespaces
-            for one in await self._api.list(kind, namespace, metadata_only)
-        ]
+            async for one in self._api.list(kind, namespace, metadata_only=True)
+        }
 
     async def _audit(self, kind: Kind) -> None:
         suspicions = self._suspicions[kind]
@@ -144,7 +140,12 @@ class Audit:
             await self._repair(kind, set(stale))
 
     async def _repair(self, kind: Kind, stale: set[Id]) -> None:
-        found = {_id(one): one for one in await self._all(kind, metadata_only=False)}
+        found = {
+            _id(one): one
+            for namespace in self._namespaces
+            async for one in self._api.list(kind, namespace)
+            if _id(one) in stale
+        }
         keys = set()
         for id_ in stale:
             if id_ in found:

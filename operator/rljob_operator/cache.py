@@ -2,12 +2,16 @@
 
 It is written by the watches, by the answers to our own writes (so that the next look sees them at once), and
 by the audit, which repairs it. Of two states of one object the newer one stays, in whatever order they come.
+
+Objects are kept as JSON text: as Python's dictionaries they would take five times the memory, and they are
+read far more seldom than they are there.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rljob_operator import names
@@ -26,14 +30,30 @@ Id = tuple[str, str]
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
+class _Kept:
+    """One state of one object."""
+
+    __slots__ = ("_text", "uid", "version")
+
+    def __init__(self, found: Manifest) -> None:
+        self.uid = _uid(found)
+        # Versions of one kind are numbers that grow.
+        self.version = int(found["metadata"]["resourceVersion"])
+        self._text = json.dumps(trim(found), separators=(",", ":")).encode()
+
+    def manifest(self) -> Manifest:
+        found: Manifest = json.loads(self._text)
+        return found
+
+
 @dataclass
 class _Family:
     """What belongs to one name of an RLJob, whether that exists or not."""
 
-    job: Manifest | None = None
-    children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
-    pods: dict[str, Manifest] = field(default_factory=dict)
-    gone: list[tuple[float, Manifest]] = field(default_factory=list)
+    job: _Kept | None = None
+    children: dict[tuple[str, str], _Kept] = field(default_factory=dict)
+    pods: dict[str, _Kept] = field(default_factory=dict)
+    gone: list[tuple[float, _Kept]] = field(default_factory=list)
 
     def empty(self) -> bool:
         return self.job is None and not self.children and not self.pods and not self.gone
@@ -49,83 +69,73 @@ class Cache:
 
     def put(self, found: Manifest, now: float) -> Key | None:
         """Take in an object as it is now; the job to look at, if any."""
-        found = trim(found)
         if found["kind"] == EVENT.kind:
             return self._put_warning(found, now)
         key = _key(found)
         if key is None:
             return None
-        known = self.get(found["kind"], _id(found))
+        new, known = _Kept(found), self._kept(found["kind"], _id(found))
         if known is not None:
-            if _older(found, known):
+            if new.version < known.version:
                 return None
-            if _uid(known) != _uid(found) or _key(known) != key:
-                self.drop(known, now)
+            if known.uid != new.uid or self._ids[found["kind"]][_id(found)] != key:
+                self._remove(found["kind"], _id(found), known, now)
         family = self._families.setdefault(key, _Family())
         kind, name = found["kind"], found["metadata"]["name"]
         if kind == JOB.kind:
-            family.job = found
+            family.job = new
         elif kind == POD.kind:
-            family.pods[name] = found
+            family.pods[name] = new
         else:
-            family.children[kind, name] = found
+            family.children[kind, name] = new
         self._ids.setdefault(kind, {})[_id(found)] = key
         return key
 
     def drop(self, last: Manifest, now: float) -> Key | None:
         """An object exists no more; `last` is its last state. The job to look at, if any."""
-        kind, name = last["kind"], last["metadata"]["name"]
-        known = self.get(kind, _id(last))
-        if known is None or _uid(known) != _uid(last):
-            return None if kind == EVENT.kind else _key(last)
-        key = self._ids[kind].pop(_id(last))
-        family = self._families[key]
-        if kind == JOB.kind:
-            family.job = None
-        elif kind == POD.kind:
-            del family.pods[name]
-            newest = known if _older(last, known) else trim(last)
-            family.gone.append((now, newest))
-        else:
-            del family.children[kind, name]
-        self._forget(key, now)
-        return key
+        kind = last["kind"]
+        if kind == EVENT.kind:
+            return None
+        known = self._kept(kind, _id(last))
+        if known is None or known.uid != _uid(last):
+            return _key(last)
+        newest = _Kept(last)
+        return self._remove(kind, _id(last), max(newest, known, key=lambda k: k.version), now)
 
     def get(self, kind: str, id_: Id) -> Manifest | None:
         """One object, by its own namespace and name."""
-        key = self._ids.get(kind, {}).get(id_)
-        if key is None:
-            return None
-        family = self._families[key]
-        if kind == JOB.kind:
-            return family.job
-        return family.pods[id_[1]] if kind == POD.kind else family.children[kind, id_[1]]
+        kept = self._kept(kind, id_)
+        return kept.manifest() if kept else None
 
     def jobs(self) -> Iterator[tuple[Key, Manifest]]:
         """Every RLJob."""
         for key, family in self._families.items():
             if family.job is not None:
-                yield key, family.job
+                yield key, family.job.manifest()
+
+    def job_keys(self) -> list[Key]:
+        """Of every RLJob."""
+        return [key for key, family in self._families.items() if family.job is not None]
 
     def job(self, key: Key) -> Manifest | None:
         family = self._families.get(key)
-        return family.job if family else None
+        return family.job.manifest() if family and family.job else None
 
     def children(self, key: Key) -> tuple[Manifest, ...]:
         """What has the job's label, but pods."""
         family = self._families.get(key)
-        return tuple(family.children.values()) if family else ()
+        return _manifests(family.children.values()) if family else ()
 
     def pods(self, key: Key) -> tuple[Manifest, ...]:
         """Its pods that exist."""
         family = self._families.get(key)
-        return tuple(family.pods.values()) if family else ()
+        return _manifests(family.pods.values()) if family else ()
 
     def gone(self, key: Key, now: float) -> tuple[Manifest, ...]:
         """Its pods that existed within the last `GONE_SECONDS`, as they were seen last."""
         self._forget(key, now)
         family = self._families.get(key)
-        return tuple(pod for _, pod in family.gone) if family else ()
+        return _manifests(pod for _, pod in family.gone) if family else ()
 
     def warnings(self, key: Key, now: float, since: float = -math.inf) -> tuple[Manifest, ...]:
         """Warnings of the last `WARNING_SECONDS` about what is called after the job.
@@ -151,12 +161,30 @@ class Cache:
 
     def versions(self, kind: str) -> dict[Id, tuple[str, int]]:
         """Uid and version of every object of a kind."""
-        return {id_: _version(self._existing(kind, id_)) for id_ in self._ids.get(kind, {})}
+        kept = {id_: self._kept(kind, id_) for id_ in self._ids.get(kind, {})}
+        return {id_: (one.uid, one.version) for id_, one in kept.items() if one is not None}
 
-    def _existing(self, kind: str, id_: Id) -> Manifest:
-        found = self.get(kind, id_)
-        assert found is not None
-        return found
+    def _kept(self, kind: str, id_: Id) -> _Kept | None:
+        key = self._ids.get(kind, {}).get(id_)
+        if key is None:
+            return None
+        family = self._families[key]
+        if kind == JOB.kind:
+            return family.job
+        return family.pods[id_[1]] if kind == POD.kind else family.children[kind, id_[1]]
+
+    def _remove(self, kind: str, id_: Id, last: _Kept, now: float) -> Key:
+        key = self._ids[kind].pop(id_)
+        family = self._families[key]
+        if kind == JOB.kind:
+            family.job = None
+        elif kind == POD.kind:
+            del family.pods[id_[1]]
+            family.gone.append((now, last))
+        else:
+            del family.children[kind, id_[1]]
+        self._forget(key, now)
+        return key
 
     def _put_warning(self, found: Manifest, now: float) -> Key | None:
         """Keep it even when no job is known that it is about: at the start, jobs may come later."""
@@ -165,7 +193,7 @@ class Cache:
             return None
         kept = self._warnings.setdefault(found["metadata"]["namespace"], {})
         kept.pop(_uid(found), None)
-        kept[_uid(found)] = (now, found)
+        kept[_uid(found)] = (now, trim(found))
         while len(kept) > WARNING_LIMIT:
             del kept[next(iter(kept))]
         return self._concerned(found)
@@ -176,7 +204,7 @@ class Cache:
         name = str((warning.get("involvedObject") or {}).get("name", ""))
         ends = [at for at, letter in enumerate(name) if letter == "-"]
         keys = ((namespace, name[:end]) for end in reversed(ends))
-        return next((key for key in keys if self.job(key) is not None), None)
+        return next((key for key in keys if self._kept(JOB.kind, key) is not None), None)
 
     @staticmethod
     def _expire(warnings: dict[str, tuple[float, Manifest]], now: float) -> None:
@@ -221,10 +249,5 @@ def _uid(found: Manifest) -> str:
     return str(found["metadata"]["uid"])
 
 
-def _version(found: Manifest) -> tuple[str, int]:
-    return _uid(found), int(found["metadata"]["resourceVersion"])
-
-
-def _older(one: Manifest, other: Manifest) -> bool:
-    """Whether `one` was stored before `other`: versions of one kind are numbers that grow."""
-    return _version(one)[1] < _version(other)[1]
+def _manifests(kept: Iterable[_Kept]) -> tuple[Manifest, ...]:
+    return tuple(one.manifest() for one in kept)

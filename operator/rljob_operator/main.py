@@ -147,7 +147,8 @@ class Operator:
         """kopf would not watch a kind that is not there when it starts."""
         while True:
             try:
-                await self._api.list(JOB, self._namespaces()[0], metadata_only=True)
+                async for _ in self._api.list(JOB, self._namespaces()[0], metadata_only=True):
+                    pass
             except ApiError as error:
                 extra = {"reason": str(error)}
                 _log.warning("RLJobs cannot be listed: is their CRD installed?", extra=extra)
@@ -164,7 +165,7 @@ class Operator:
         while True:
             await asyncio.sleep(self._config.resync_seconds)
             self._cache.sweep(time.monotonic())
-            for key, _ in self._cache.jobs():
+            for key in self._cache.job_keys():
                 self._feed.add(key)
 
     def _namespaces(self) -> tuple[str | None, ...]:

@@ -14,6 +14,7 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from rljob_operator import login, names
+from rljob_operator.api import PAGE
 from rljob_operator.cache import Cache, Key
 from rljob_operator.config import Config
 from rljob_operator.kinds import EVENT, WATCHED, Kind
@@ -86,11 +87,14 @@ def settings(config: Config) -> kopf.OperatorSettings:
     made.watching.server_timeout = SERVER_SECONDS
     made.watching.client_timeout = CLIENT_SECONDS
     made.watching.connect_timeout = 10.0
+    made.watching.chunk_size = PAGE
     made.watching.inactivity_timeout = config.silence_seconds
     made.networking.connect_timeout = 10.0
     made.networking.request_timeout = 30.0
     made.networking.error_backoffs = _Retries()
     made.process.ultimate_exiting_timeout = 25.0
+    # A task for each object lives so long after its last event; at the start that is one for all of them.
+    made.queueing.idle_timeout = 0.2
     # Nothing asks for a finalizer; if ever something did, it would be known as ours.
     made.persistence.finalizer = f"{names.GROUP}/operator"
     for kind in WATCHED:
