@@ -19,7 +19,7 @@ BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(BENCH_VENV)/.ready
-GENERATED := docs/metrics.md crds/rljobs.rljob.dev.yaml
+GENERATED := docs/metrics.md docs/operator-metrics.md crds/rljobs.rljob.dev.yaml
 
 # Every version and its hash come from a lock file; the project itself is built by the locked hatchling.
 # $(call install,VENV,LOCK)
@@ -126,6 +126,8 @@ format: $(READY) ## Fix what ruff can fix
 generate: $(READY) ## Write the generated files again
 	$(BIN)/python -m rljob.metrics > docs/metrics.md.tmp
 	mv docs/metrics.md.tmp docs/metrics.md
+	$(BIN)/python -m rljob_operator.metrics > docs/operator-metrics.md.tmp
+	mv docs/operator-metrics.md.tmp docs/operator-metrics.md
 	$(BIN)/python -m rljob.crd > crds/rljobs.rljob.dev.yaml.tmp
 	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
 
