@@ -45,12 +45,14 @@ class Fault:
         headers: of that answer.
         pass_on: let the API server carry it out, and cut the connection instead of answering.
         then: called before the connection is cut.
+        hold: neither pass it on nor answer; whoever asks has to lose patience.
     """
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     pass_on: bool = False
     then: Callable[[], None] = lambda: None
+    hold: bool = False
 
 
 Judge = Callable[[Request], Fault | None]
@@ -121,6 +123,8 @@ class Proxy:
         if fault is not None and fault.status:
             body = {"kind": "Status", "code": fault.status, "message": "made up by a test"}
             return web.json_response(body, status=fault.status, headers=fault.headers)
+        if fault is not None and fault.hold:
+            await asyncio.Event().wait()
         if fault is not None and not fault.pass_on:
             return _cut(incoming, fault)
         headers = {

@@ -89,10 +89,10 @@ def test_one_that_ends_hands_over_at_once(two: Two, job: Job) -> None:
 
 
 def test_one_that_cannot_renew_writes_no_more_and_ends(two: Two, job: Job) -> None:
-    """It still hears of everything and could write; only the Lease is out of its reach."""
+    """It still hears of everything and could write; only calls about the Lease get no answer."""
     job.create()
     until(job.complete, "all children")
-    two.to_first.judge = lambda request: Fault() if "/leases" in request.path else None
+    two.to_first.judge = lambda r: Fault(hold=True) if "/leases" in r.path else None
     cut = time.monotonic()
 
     def ended() -> bool:
