@@ -176,6 +176,8 @@ def test_a_buffer_comes_back_elsewhere_with_what_it_had(tmp_path: Path) -> None:
             job.until(lambda: buffer.metric("buffer_stored_steps"), "a report")
             stored = buffer.metric("buffer_stored_steps")
             assert stored > 0
+            for service in services:
+                service.move(None)
             buffer.end(signal.SIGKILL)
             buffer_at(*hosts[1])
             buffer = job.start("buffer", folder=tmp_path / "volume")
