@@ -5,7 +5,8 @@ away nor one that looks twice counts wrongly. What was counted is kept in the st
 
 A pod that is newer than the newest one counted is a new one. It replaces one that was lost, unless
 pods were owed: the first start, a resume and scaling up owe the pods that they add, and a new
-revision of a template owes them all. Nothing is owed any more once a role is complete.
+revision of a template owes them all. Nothing is owed any more once a role is complete. An operator
+that dies after it has scaled a role and before it has said so may count those pods: too many, once.
 """
 
 from __future__ import annotations
@@ -69,16 +70,18 @@ def count(previous: RLJobStatus, world: World, wanted: dict[RoleName, int]) -> C
 def _count_role(
     ledger: RoleLedger, pods: Sequence[Pod], asked: int, wanted: int
 ) -> tuple[int, RoleLedger]:
-    owed = max(0, ledger.owed + wanted - asked)
+    owed = ledger.owed + max(0, wanted - asked)
     revision, replaced = ledger.revision, 0
     new = _newer(ledger, pods)
     for pod in new:
         if pod.revision != revision:
-            revision, owed = pod.revision, wanted
+            revision, owed = pod.revision, max(wanted, asked)
         if owed > 0:
             owed -= 1
         else:
             replaced += 1
+    # Only now: pods that came before fewer were wanted were owed until then.
+    owed = max(0, owed - max(0, asked - wanted))
     if sum(pod.ready and pod.revision == revision for pod in pods) >= wanted:
         owed = 0
     newest = new[-1].created if new else ledger.newest

@@ -341,13 +341,18 @@ class Cluster:
     # Nodes
 
     def run(self) -> None:
-        """Let every node look once: pods start, and those that are being deleted end and go."""
+        """Let every node look once: those that are being deleted end and go, and others start."""
         for name, pod in list(self.pods.items()):
             if _deleting(pod):
                 if not _ended(pod):
                     self.end_pod(name, INTERRUPTED if is_role(pod, "learner") else 0)
                 self._vanish(name)
-            elif pod["status"]["phase"] == "Pending":
+        self.start_pods()
+
+    def start_pods(self) -> None:
+        """Let every node start what it has; what is to end takes its time."""
+        for name, pod in self.pods.items():
+            if not _deleting(pod) and pod["status"]["phase"] == "Pending":
                 self.start_pod(name)
 
     def start_pod(self, name: str) -> None:

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, settings, strategies
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decision import Decision
@@ -28,7 +34,13 @@ class Machine(RuleBasedStateMachine):
         self.cluster.after_look = self._check
         self.before = RLJobStatus()
         self.suspensions = 0
+        self.losses = 0
         self.old_answers: list[Polled] = []
+
+    @initialize(trains=strategies.booleans())
+    def begin(self, trains: bool) -> None:
+        if trains:
+            self.cluster.trained()
 
     # What users do
 
@@ -44,6 +56,18 @@ class Machine(RuleBasedStateMachine):
     @rule(role=strategies.sampled_from(["buffer", "learner"]), template=TEMPLATES)
     def edit_template(self, role: str, template: Any) -> None:
         self.cluster.edit(**{role: {"template": template} if template else None})
+
+    @rule(template=TEMPLATES, suspend=strategies.booleans())
+    def replace_the_learner_in_a_hurry(self, template: Any, suspend: bool) -> None:
+        """Everybody but the node on which the old one ends is quick."""
+        if suspend:
+            self.suspend(True)
+            self.cluster.look()
+        self.cluster.edit(suspend=False, learner={"template": template} if template else None)
+        for _ in range(3):
+            self.cluster.look()
+        self.cluster.control()
+        self.cluster.start_pods()
 
     @rule(steps=strategies.sampled_from([1000, 2000]))
     def edit_what_the_learner_is_told(self, steps: int) -> None:
@@ -70,13 +94,16 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._deletable())
     @rule(data=strategies.data())
     def delete_a_child(self, data: strategies.DataObject) -> None:
-        self.cluster.remove(*data.draw(strategies.sampled_from(self._deletable())))
+        key = data.draw(strategies.sampled_from(self._deletable()))
+        self.losses += len(self.cluster.pods_of(self.cluster.objects[key]))
+        self.cluster.remove(*key)
 
     @precondition(lambda self: ("Deployment", f"{NAME}-rollout") in self.cluster.objects)
     @rule(replicas=strategies.integers(0, 6))
     def scale_the_deployment(self, replicas: int) -> None:
         child = self.cluster.objects["Deployment", f"{NAME}-rollout"]
         if child["spec"]["replicas"] != replicas:
+            self.losses += abs(child["spec"]["replicas"] - replicas)
             child["spec"]["replicas"] = replicas
             child["metadata"]["generation"] += 1
 
@@ -93,6 +120,7 @@ class Machine(RuleBasedStateMachine):
         cluster = self.cluster
         name = data.draw(strategies.sampled_from(sorted(cluster.pods)))
         pod = cluster.pods[name]
+        self.losses += 1
         if how == "delete":
             cluster.delete_pod(name)
         elif how == "evict":
@@ -105,6 +133,7 @@ class Machine(RuleBasedStateMachine):
     def end_the_learner(self, code: int) -> None:
         for name in self.cluster.named("learner"):
             if name in self.cluster.steps:
+                self.losses += 1
                 self.cluster.end_pod(name, code)
 
     @rule(steps=strategies.integers(1, 150))
@@ -118,6 +147,10 @@ class Machine(RuleBasedStateMachine):
         self.cluster.control()
 
     @rule()
+    def start_pods(self) -> None:
+        self.cluster.start_pods()
+
+    @rule()
     def run_nodes(self) -> None:
         self.cluster.run()
 
@@ -127,15 +160,21 @@ class Machine(RuleBasedStateMachine):
 
     @rule(killed_after=strategies.one_of(strategies.none(), strategies.integers(0, 6)))
     def look(self, killed_after: int | None) -> None:
+        if killed_after is not None:
+            # What it did and did not write down may be counted once too often.
+            self.losses += 5
         self.cluster.look(killed_after)
 
-    @rule()
-    def look_with_an_old_answer(self) -> None:
-        polled = self.cluster.operator.polled
-        if polled is not None:
-            self.old_answers.append(polled)
+    @rule(steps=strategies.integers(1, 50), age=strategies.integers(1, 3))
+    def look_after_an_old_answer_came_late(self, steps: int, age: int) -> None:
+        if self.cluster.operator.polled is not None:
+            self.old_answers.append(self.cluster.operator.polled)
+        self.cluster.train(steps)
+        self.cluster.look()
+        self.cluster.look()
+        self.cluster.tick(5)
         if self.old_answers:
-            self.cluster.operator.polled = self.old_answers[0]
+            self.cluster.operator.polled = self.old_answers[-age:][0]
         self.cluster.look()
 
     @rule()
@@ -209,11 +248,15 @@ class Machine(RuleBasedStateMachine):
         for role in before.role_statuses:
             assert counted[role.name] >= role.restarts
         assert after.restarts == sum(counted.values())
+        assert after.restarts <= self.losses
         failures = [status.learner.failures if status.learner else 0 for status in (before, after)]
         assert failures[0] <= failures[1]
         steps = [status.progress.steps if status.progress else 0 for status in (before, after)]
         if steps[1] < steps[0]:
             assert "RolledBack" in [notice.reason for notice in decision.notices]
+            assert before.ledger
+            assert after.ledger
+            assert before.ledger.reporter < after.ledger.reporter, "only another learner may"
 
     @invariant()
     def never_two_learners(self) -> None:
