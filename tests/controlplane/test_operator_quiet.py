@@ -19,7 +19,13 @@ ROUNDS = 10
 def test_quiet_jobs_cost_no_writes(apiserver: ApiServer, namespace: str, tmp_path: Path) -> None:
     """However often they are looked at: one that waits, one that is suspended, one that has ended."""
     waits, stands, over = (Job(apiserver, namespace, name) for name in ("waits", "stands", "over"))
-    options = ("--lease=false", f"--namespaces={namespace}", "--resync-seconds=0.3")
+    options = (
+        "--lease=false",
+        f"--namespaces={namespace}",
+        "--resync-seconds=0.3",
+        # What is told of a pod that does not come is told at once.
+        "--pending-grace-seconds=0.1",
+    )
     with proxied(apiserver.url, apiserver.folder / "ca.crt") as proxy:
         kubeconfig = proxy.kubeconfig(install(apiserver), tmp_path / "kubeconfig")
         with running(kubeconfig, tmp_path / "log", *options) as operator:
@@ -42,7 +48,6 @@ def test_quiet_jobs_cost_no_writes(apiserver: ApiServer, namespace: str, tmp_pat
                 until(lambda: looks() >= before + 3, "another round")
                 return len(proxy.seen) == seen
 
-            # What is told only after a while, e.g. that a pod is still missing, is told by then.
             until(settled, "a round without any call")
             before, start = len(proxy.seen), looks()
             until(lambda: looks() >= start + 3 * ROUNDS, f"{ROUNDS} looks at each job")
