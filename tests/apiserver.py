@@ -274,7 +274,7 @@ def _apiserver(folder: Path, port: int) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={folder}/ca.crt",
         f"--service-account-signing-key-file={folder}/ca.key",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        "--service-cluster-ip-range=10.0.0.0/16",
         "--endpoint-reconciler-type=none",
         "--authorization-mode=RBAC",
         # No controller makes the ServiceAccount `default` that it wants of every pod.
