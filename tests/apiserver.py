@@ -362,7 +362,8 @@ def _free_port() -> int:
 def _call(event: dict[str, Any]) -> Call:
     object_ = event.get("objectRef", {})
     return Call(
-        user=event["user"]["username"],
+        # A request that ended before it was authenticated has no user.
+        user=event.get("user", {}).get("username", ""),
         agent=event.get("userAgent", ""),
         verb=event["verb"],
         uri=event["requestURI"],

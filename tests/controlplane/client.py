@@ -108,6 +108,16 @@ def lines_of(process: subprocess.Popen[str], *marks: str) -> str:
     raise AssertionError(f"not all of {marks} in {found!r}; {process.communicate()[1]}")
 
 
+def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Output after `lines_of`, and errors, once the process has ended.
+
+    `communicate` alone would miss the lines that `lines_of` has read ahead.
+    """
+    assert process.stdout is not None
+    out = process.stdout.read()
+    return out, process.communicate(timeout=PATIENCE)[1]
+
+
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[None]:
     try:

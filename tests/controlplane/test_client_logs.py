@@ -13,7 +13,7 @@ import pytest
 
 from tests.apiserver import ApiServer
 from tests.controlplane import node
-from tests.controlplane.client import COMPLETE, PATIENCE, Client, ended, lines_of, until
+from tests.controlplane.client import COMPLETE, PATIENCE, Client, ended, lines_of, rest_of, until
 from tests.controlplane.node import Node
 
 
@@ -96,7 +96,7 @@ def test_following_goes_on_over_restarts_and_broken_connections(
         assert broken.wait(PATIENCE)
         shown = lines_of(process, "the node says something")
         rljob.status({"phase": "Complete", "conditions": COMPLETE})
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = rest_of(process)
     assert (process.returncode, err) == (0, "")
     assert shown + out == "".join(f"line {n}\n" for n in range(6)) + "the node says something\n"
 

@@ -14,7 +14,16 @@ import yaml
 from rljob import spec
 from tests.apiserver import ApiServer
 from tests.controlplane import node
-from tests.controlplane.client import COMPLETE, FAILED, FILE, PATIENCE, Client, ended, lines_of
+from tests.controlplane.client import (
+    COMPLETE,
+    FAILED,
+    FILE,
+    PATIENCE,
+    Client,
+    ended,
+    lines_of,
+    rest_of,
+)
 from tests.unit.clusterjobs import TRAINING
 
 
@@ -104,7 +113,7 @@ def test_a_watched_job_is_shown_to_its_end(
         lines_of(process, " steps 81920 ", "rollout x was replaced", "           Training\n")
         rljob.status({"phase": conditions[0]["type"], "conditions": conditions})
         lines_of(process, words)
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = rest_of(process)
         assert (process.returncode, err) == (code, "")
         assert f"rljob get-policy test --out test --kubeconfig {rljob.kubeconfig} -n " in out
 
