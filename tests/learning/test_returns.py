@@ -44,22 +44,29 @@ def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
     assert mean_return(result) >= PPO[name]
 
 
+# A seed fixes the course of a run only with `strict`. Without it about one run in sixty ends a little
+# below 475 (docs/algorithms/dqn.md), so what is asked of each is less.
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_final_policy_of_dqn_balances_greedily(seed: int, tmp_path: Path) -> None:
-    result = train("cartpole-dqn", tmp_path / "run", seed)
+@pytest.mark.parametrize(
+    ("overrides", "bar"),
+    [
+        (("strict=true",), 475.0),
+        (("strict=true", "algorithm.config.replay=prioritised"), 475.0),
+        ((), 400.0),
+    ],
+    ids=["strict", "strict-prioritised", "as-it-is"],
+)
+def test_the_final_policy_of_dqn_balances_greedily(
+    overrides: tuple[str, ...], bar: float, seed: int, tmp_path: Path
+) -> None:
+    result = train("cartpole-dqn", tmp_path / "run", seed, *overrides)
 
     # Its episodes are drawn anew here: those of the run's own evaluation are not the only ones.
     evaluation = evaluate_run(result.folder, 20, seed=seed)
     assert evaluation.episodes == 20
-    assert evaluation.mean >= 475
+    assert evaluation.mean >= bar
     assert result.evaluation is not None
-    assert result.evaluation.mean >= 475
-
-
-def test_prioritised_replay_learns_as_well(tmp_path: Path) -> None:
-    result = train("cartpole-dqn", tmp_path / "run", 1, "algorithm.config.replay=prioritised")
-
-    assert evaluate_run(result.folder, 20, seed=1).mean >= 475
+    assert result.evaluation.mean >= bar
 
 
 @pytest.mark.parametrize("seed", SEEDS)

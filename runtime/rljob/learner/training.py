@@ -30,8 +30,12 @@ from rljob.spaces import Spaces
 from rljob.spec.status import EndReport
 from rljob.trace import Trace
 
-STRICT_BOUNDARY = 10
-"""In strict mode: policy versions between two checkpoints, from which a resumed run is the same."""
+STRICT_BOUNDARY = 500
+"""In strict mode: steps of each environment to the first boundary, a checkpoint from which a resumed
+run is the same."""
+STRICT_GROWTH = 0.25
+"""In strict mode: share of all steps so far that pass until the next boundary, if those are more.
+Open episodes are given up at a boundary, so they must become rarer: else long ones would never end."""
 FIRST_SAVED_AFTER = 1.0
 """Seconds to the first checkpoint; the time doubles until it is `checkpoint.interval`."""
 SNAPSHOT_SECONDS = 60.0
@@ -71,7 +75,7 @@ class Training:
         self._progress = Progress()
         self._stored = StoredSteps(opened.arena, opened.steps)
         self._version = 0
-        self._boundary = 0
+        self._boundary, self._next_boundary = 0, self._boundary_ahead()
         self._batches = Batches(source, opened.plan, spec.rollout.replicas)
         self._saved_at = self._began = self._ticked = 0.0
 
@@ -147,8 +151,8 @@ class Training:
         trained = time.monotonic()
         self._metrics.seconds["update"].inc(trained - started)
         self._version += 1
-        if self._at_boundary():
-            self._boundary = self._version
+        if self._spec.strict and self._progress.steps >= self._next_boundary:
+            self._boundary, self._next_boundary = self._version, self._boundary_ahead()
         self._publish()
         if keys:
             self._source.reprioritise(np.concatenate(keys), np.concatenate(priorities))
@@ -162,7 +166,10 @@ class Training:
         self._source.confirm(self._version, time.monotonic())
 
     def _at_boundary(self) -> bool:
-        return self._spec.strict and self._version % STRICT_BOUNDARY == 0
+        return self._spec.strict and self._version == self._boundary
+
+    def _boundary_ahead(self) -> int:
+        return boundary_after(self._progress.steps, self._spec.rollout.envs_per_replica)
 
     def _save_if_due(self, now: float) -> None:
         # In strict mode only boundaries are saved: a run that goes on from one repeats what a run
@@ -238,6 +245,7 @@ class Training:
         self._learner.load_state(LearnerState(tensors, values["learner"]))
         self._progress = Progress.from_json(values["progress"])
         self._version, self._boundary = snapshot.version, values["boundary"]
+        self._next_boundary = self._boundary_ahead()
         if values["arena"] == self._opened.arena:
             self._stored = StoredSteps(values["arena"], values["stored"])
 
@@ -283,6 +291,11 @@ class Training:
         if self._saver.last is not None:
             message = f"{message}; the last checkpoint is {self._saver.last.path.name}"
         return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
+
+
+def boundary_after(steps: int, environments: int) -> int:
+    """Steps of all environments together at which a strict run that is at a boundary has the next."""
+    return steps + max(STRICT_BOUNDARY * environments, int(STRICT_GROWTH * steps))
 
 
 def _check_finite(metrics: dict[str, float], updates: int) -> None:
