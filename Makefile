@@ -140,6 +140,7 @@ verify: generate ## Check that the generated files are the committed ones
 
 UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
+ALL_EXTRAS := $(addprefix --extra ,learner operator dev report video tensorboard mlflow wandb)
 # The releases of .venv, in the images too.
 AS_HERE := --constraint requirements.lock --constraint requirements-bootstrap.lock
 
@@ -147,7 +148,7 @@ AS_HERE := --constraint requirements.lock --constraint requirements-bootstrap.lo
 lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer releases)
 	test -x $(BIN)/uv || $(MAKE) --no-print-directory install
 	$(UV_COMPILE) $(UPGRADE) requirements-bootstrap.in --output-file requirements-bootstrap.lock
-	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra operator --extra dev --output-file requirements.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml $(ALL_EXTRAS) --output-file requirements.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner tests/bench/requirements.in \
 		--constraint requirements.lock --output-file tests/bench/requirements.lock
 	$(UV_COMPILE) $(UPGRADE) images/build.in $(AS_HERE) --output-file images/build.lock
