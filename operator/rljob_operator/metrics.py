@@ -7,7 +7,7 @@ from typing import get_args
 
 from prometheus_client import Counter, Gauge
 
-from rljob.metrics import Labelled, Metrics
+from rljob.instruments import Labelled, Metrics
 from rljob.spec.status import Phase
 from rljob_operator.kinds import AUDITED, WATCHED
 

@@ -2,115 +2,21 @@
 
 Each role makes one of the classes below and serves its `registry` (see `rljob.health`). Names follow
 Prometheus: base units, `_total` for what only grows. Labels take few, known values. What tells
-processes apart (job, role, replica) is added by whoever scrapes them.
+processes apart (namespace, job, role, pod) is added by whoever scrapes them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from rljob.instruments import OPEN_LABEL_LIMIT, Labelled, Metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OTHER = "other"
-OPEN_LABEL_LIMIT = 32
 LAG_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-
-# A second series with the start time of each counter would double what is scraped, and nobody reads it.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
-M = TypeVar("M", Counter, Gauge)
-
-
-@dataclass(frozen=True)
-class Declared:
-    """One line of docs/metrics.md. `unit` is that of the value, `values` those of the label."""
-
-    name: str
-    type: str
-    unit: str
-    help: str
-    label: str = ""
-    values: str = ""
-
-
-class Labelled(Generic[M]):
-    """A metric with one label: `seconds["acting"].inc(0.1)`.
-
-    An unknown value raises KeyError, unless the label was declared as open. An open label takes up to
-    `OPEN_LABEL_LIMIT` values; any further one counts as "other", so that no peer can grow the registry.
-    """
-
-    def __init__(self, metric: M, values: Sequence[str], is_open: bool) -> None:
-        self._metric: M = metric
-        self._children: dict[str, M] = {value: metric.labels(value) for value in values}
-        self._is_open = is_open
-
-    def __getitem__(self, value: str) -> M:
-        child = self._children.get(value)
-        if child is None:
-            if not self._is_open:
-                raise KeyError(f"{value!r} is not one of {', '.join(self._children)}")
-            if len(self._children) >= OPEN_LABEL_LIMIT and value != OTHER:
-                return self[OTHER]
-            child = self._children[value] = self._metric.labels(value)
-        return child
-
-
-class Metrics:
-    """Base of a role's metrics: a registry of its own, which also describes process and Python."""
-
-    role: str
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.declared: list[Declared] = []
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
-
-    def _name(
-        self, name: str, kind: str, unit: str, text: str, label: str = "", values: str = ""
-    ) -> str:
-        name = f"rljob_{self.role}_{name}"
-        self.declared.append(Declared(name, kind, unit, text, label, values))
-        return name
-
-    def _counter(self, name: str, unit: str, text: str) -> Counter:
-        return Counter(self._name(name, "counter", unit, text), text, registry=self.registry)
-
-    def _gauge(self, name: str, unit: str, text: str, start: float = 0.0) -> Gauge:
-        gauge = Gauge(self._name(name, "gauge", unit, text), text, registry=self.registry)
-        gauge.set(start)
-        return gauge
-
-    def _histogram(self, name: str, unit: str, text: str, buckets: Sequence[float]) -> Histogram:
-        full = self._name(name, "histogram", unit, text)
-        return Histogram(full, text, buckets=buckets, registry=self.registry)
-
-    def _by_stage(self, stages: Sequence[str], text: str) -> Labelled[Counter]:
-        name = self._name(
-            "stage_seconds_total", "counter", "seconds", text, "stage", ", ".join(stages)
-        )
-        return Labelled(Counter(name, text, ["stage"], registry=self.registry), stages, False)
-
-    def _by_reason(self, name: str, unit: str, text: str) -> Labelled[Counter]:
-        full = self._name(name, "counter", unit, text, "reason", f"at most {OPEN_LABEL_LIMIT}")
-        return Labelled(Counter(full, text, ["reason"], registry=self.registry), (), True)
 
 
 class RolloutMetrics(Metrics):
@@ -156,6 +62,10 @@ class RolloutMetrics(Metrics):
         self.weights_rejected = self._by_reason(
             "weights_rejected_total", "versions", "Policy versions received and not applied."
         )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
+        self.links = self._links()
 
 
 class BufferMetrics(Metrics):
@@ -185,11 +95,6 @@ class BufferMetrics(Metrics):
         )
         self.fill = self._gauge("fill_ratio", "ratio", "Share of the capacity in use, 0 to 1.")
         self.stored_steps = self._gauge("stored_steps", "steps", "Environment steps held now.")
-        self.samples_per_insert = self._gauge(
-            "samples_per_insert_ratio",
-            "ratio",
-            "Transitions sampled for each one inserted, since the start of the run.",
-        )
         self.policy_lag = self._histogram(
             "policy_lag_versions",
             "versions",
@@ -221,6 +126,7 @@ class BufferMetrics(Metrics):
         self.batches_retransmitted = self._counter(
             "batches_retransmitted_total", "batches", "Batches sent to the learner again."
         )
+        self.links = self._links()
 
 
 class LearnerMetrics(Metrics):
@@ -263,6 +169,17 @@ class LearnerMetrics(Metrics):
             "Policy version trained minus the one that acted, for each segment or batch.",
             LAG_BUCKETS,
         )
+        self.lag_bound = self._gauge(
+            "policy_lag_bound_versions",
+            "versions",
+            "Highest lag that the job allows; NaN where nothing bounds it.",
+            math.nan,
+        )
+        self.lag_above_bound = self._counter(
+            "policy_lag_above_bound_total",
+            "segments",
+            "Segments trained on although they were behind by more than the bound.",
+        )
         self.checkpoints = self._counter("checkpoints_total", "checkpoints", "Checkpoints saved.")
         self.checkpoint_last_success = self._gauge(
             "checkpoint_last_success_timestamp_seconds",
@@ -274,6 +191,13 @@ class LearnerMetrics(Metrics):
             "seconds",
             "Time to save one checkpoint.",
             SECONDS_BUCKETS,
+        )
+        self.checkpoint_interval = self._gauge(
+            "checkpoint_interval_seconds",
+            "seconds",
+            "Longest time between two checkpoints as the job wants it; NaN with strict, which saves "
+            "at boundaries.",
+            math.nan,
         )
         self.weights_sent_bytes = self._counter(
             "weights_sent_bytes_total", "bytes", "Bytes of weights sent to rollouts and evaluators."
@@ -292,6 +216,7 @@ class LearnerMetrics(Metrics):
         self.messages_rejected = self._by_reason(
             "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
         )
+        self.links = self._links()
 
 
 class EvaluatorMetrics(Metrics):
@@ -318,6 +243,7 @@ class EvaluatorMetrics(Metrics):
         self.messages_rejected = self._by_reason(
             "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
         )
+        self.links = self._links()
 
 
 ROLES: tuple[Callable[[], Metrics], ...] = (
@@ -346,8 +272,14 @@ def documentation() -> str:
         "the buffer listens. The learner also has `/status`, a report in JSON, and `/checkpoint`, its newest",
         "verified checkpoint as a tar archive.",
         "",
-        "The labels `job`, `role` and `replica` are added by the scraper. A return is NaN until there is one.",
-        "Besides the metrics below, every role serves the usual `process_*` and `python_*` ones.",
+        "The scraper adds the labels `namespace`, `rljob` (the job's name), `role` and `pod`; see",
+        "[monitoring.md](monitoring.md). A return is NaN until there is one. Besides the metrics below, every",
+        "role serves the usual `process_*` and `python_*` ones.",
+        "",
+        "A process has a bounded number of series: a label takes the values that are named below, or at most",
+        f"{OPEN_LABEL_LIMIT} and then `other`, so that no peer can grow it. A link is named by what it carries:",
+        "`experience` between a rollout and the buffer, `samples` between buffer and learner, `weights` between",
+        "the learner and each rollout or evaluator. Most processes have fewer than 150 series, whatever is trained.",
     ]
     for make in ROLES:
         metrics = make()

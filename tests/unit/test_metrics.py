@@ -13,7 +13,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from rljob import metrics
-from rljob.metrics import BufferMetrics, LearnerMetrics, Metrics, RolloutMetrics
+from rljob.instruments import OPEN_LABEL_LIMIT, OTHER, Declared, Labelled, Links, Metrics
+from rljob.metrics import BufferMetrics, LearnerMetrics, RolloutMetrics
+from rljob.wire.traffic import Traffic
 
 ROOT = Path(__file__).parents[2]
 SUFFIX = {"seconds": "_seconds", "bytes": "_bytes", "ratio": "_ratio"}
@@ -21,13 +23,13 @@ DECLARED = [(make().role, one) for make in metrics.ROLES for one in make().decla
 
 
 @pytest.mark.parametrize(("role", "one"), DECLARED, ids=[one.name for _, one in DECLARED])
-def test_name_follows_prometheus(role: str, one: metrics.Declared) -> None:
+def test_name_follows_prometheus(role: str, one: Declared) -> None:
     assert re.fullmatch(f"rljob_{role}_[a-z_]+", one.name)
     assert one.name.endswith("_total") == (one.type == "counter")
     assert one.name.removesuffix("_total").endswith(SUFFIX.get(one.unit, ""))
     assert one.help.endswith(".")
     assert "|" not in one.help
-    assert one.label not in ("job", "role", "replica")
+    assert not {"namespace", "rljob", "role", "pod"} & set(one.label.split(", "))
     assert bool(one.label) == bool(one.values)
 
 
@@ -52,11 +54,12 @@ def test_every_declared_metric_is_served_from_the_start() -> None:
 
 
 def test_every_attribute_is_declared() -> None:
-    kinds = (Counter, Gauge, Histogram, metrics.Labelled)
+    kinds = (Counter, Gauge, Histogram, Labelled)
     for make in metrics.ROLES:
         made = make()
         attributes = [value for value in vars(made).values() if isinstance(value, kinds)]
-        assert len(attributes) == len(made.declared)
+        links = sum(isinstance(value, Links) for value in vars(made).values())
+        assert len(attributes) + 2 * links == len(made.declared)
 
 
 def test_values_are_served() -> None:
@@ -96,11 +99,25 @@ def test_open_label_is_bounded() -> None:
         made.messages_rejected[f"reason-{i}"].inc()
     text = metrics.render(made.registry).decode()
     lines = [x for x in text.splitlines() if x.startswith("rljob_buffer_messages_rejected_total{")]
-    assert len(lines) == metrics.OPEN_LABEL_LIMIT + 1
+    assert len(lines) == OPEN_LABEL_LIMIT + 1
     counted = made.registry.get_sample_value(
-        "rljob_buffer_messages_rejected_total", {"reason": metrics.OTHER}
+        "rljob_buffer_messages_rejected_total", {"reason": OTHER}
     )
-    assert counted == 1000 - metrics.OPEN_LABEL_LIMIT
+    assert counted == 1000 - OPEN_LABEL_LIMIT
+
+
+def test_links_are_read_when_they_are_asked_for() -> None:
+    made, traffic = RolloutMetrics(), Traffic()
+    made.links.add("experience", traffic)
+    traffic.sent(100)
+    traffic.sent(50)
+    traffic.received(7)
+    value, sent = made.registry.get_sample_value, {"link": "experience", "direction": "sent"}
+    assert value("rljob_rollout_link_bytes_total", sent) == 150
+    assert value("rljob_rollout_link_messages_total", sent) == 2
+    assert value("rljob_rollout_link_bytes_total", {**sent, "direction": "received"}) == 7
+    with pytest.raises(KeyError, match="'gossip' is not one of experience"):
+        made.links.add("gossip", traffic)
 
 
 def test_policy_lag_zero_has_its_own_bucket() -> None:

@@ -350,5 +350,17 @@ class Buffer:
         """Steps that are stored."""
         return self._store.mode.stored if self._store is not None else 0
 
+    @property
+    def learner_waits(self) -> bool:
+        """Whether the learner has asked for more than there is to give; true after `turn` only."""
+        return self._link is not None and self._link.position < self._link.limit
+
+    def granted_bytes(self, now: float) -> int:
+        """Credit of rollouts that are there, not used yet."""
+        if self._plan is None:
+            return 0
+        live = self.rollouts.live(now).values()
+        return sum(actor.outstanding for actor in live) * self._segment_bytes
+
     def _header(self, kind: Kind, actor: int = 0) -> Header:
         return Header(kind, actor=actor, ack=self._incarnation)

@@ -89,10 +89,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Freshness:
-    """Of one delivery: how many versions behind its steps are, and how old in seconds."""
+    """Of one delivery: how many versions behind its steps are, how old in seconds, and how many."""
 
     lags: np.ndarray
     ages: np.ndarray
+    steps: int
 
 
 class Mode(Protocol):
@@ -219,7 +220,8 @@ class OnPolicyMode:
                 continue
             lag = self._limiter.trained_at(link.position) - head.version
             lent = link.lend(Lent(_segment_header(head), head.payload, now, head.slot))
-            yield lent, Freshness(np.array([lag]), np.array([now - head.time]))
+            steps = self.steps(head.slot)
+            yield lent, Freshness(np.array([lag]), np.array([now - head.time]), steps)
 
     def confirmed(self, lent: Lent) -> None:
         self._queue.release(lent.slot)
@@ -313,7 +315,7 @@ class ReplayMode:
             acted = round(float(sampled.versions.mean()))
             header = Header(Kind.BATCH, version=acted, lineage=link.lineage)
             lent = link.lend(Lent(header, sampled.payload.data, now))
-            yield lent, Freshness(link.version - sampled.versions, sampled.ages)
+            yield lent, Freshness(link.version - sampled.versions, sampled.ages, count * batch)
 
     def confirmed(self, lent: Lent) -> None:
         """Nothing to do: sampling does not consume."""

@@ -56,6 +56,7 @@ class Reporter(Observer):
     def delivered(self, freshness: Freshness) -> None:
         self._metrics.policy_lag.observe(float(freshness.lags.mean()))
         self._metrics.data_age.observe(float(freshness.ages.mean()))
+        self._metrics.transitions_sampled.inc(freshness.steps)
 
     def resent(self) -> None:
         self._metrics.batches_retransmitted.inc()
@@ -82,16 +83,21 @@ def main(context: RoleContext) -> None:
             "experience": wire.serve(endpoints.experience, "experience"),
             "samples": wire.serve(endpoints.samples, "samples"),
         }
+        for name, socket in sockets.items():
+            metrics.links.add(name, socket.traffic)
         context.announce(server)
         health.waits_for = ""
         handlers: dict[str, Handle] = {
             "experience": buffer.experience,
             "samples": buffer.samples,
         }
-        reported = 0.0
+        reported, before = 0.0, time.monotonic()
         while not context.stopping():
             wire.wait(WAIT)
             now = time.monotonic()
+            if buffer.learner_waits:
+                metrics.learner_wait_seconds.inc(now - before)
+            before = now
             for name, socket in sockets.items():
                 for message in socket.receive():
                     _send(sockets, _taken(handlers[name], buffer.rejected, message, now))
@@ -133,3 +139,4 @@ def _report(metrics: BufferMetrics, buffer: Buffer, now: float) -> None:
     metrics.fill.set(buffer.fill)
     metrics.stored_steps.set(buffer.stored)
     metrics.rollouts_connected.set(len(buffer.rollouts.live(now)))
+    metrics.credit_granted.set(buffer.granted_bytes(now))

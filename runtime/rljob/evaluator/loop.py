@@ -58,9 +58,9 @@ def main(context: RoleContext) -> None:
             algorithm, engine = actor(context.job, environments)
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
-        subscription = Subscription(
-            wire.connect(weights_endpoint(context.learner), context.name, "learner")
-        )
+        weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        metrics.links.add("weights", weights.traffic)
+        subscription = Subscription(weights)
         context.announce(server)
         Evaluator(
             context, environments, engine, algorithm, subscription, wire, metrics, health

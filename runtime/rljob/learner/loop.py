@@ -42,6 +42,8 @@ def main(context: RoleContext) -> EndReport:
     """
     metrics = LearnerMetrics()
     metrics.restarts.set(context.attempt)
+    if not context.job.spec.strict:
+        metrics.checkpoint_interval.set(context.job.spec.checkpoint.interval.seconds)
     with ExitStack() as stack:
         pages = {
             "/status": lambda: _status_page(context),
@@ -70,9 +72,11 @@ def main(context: RoleContext) -> EndReport:
         stack.callback(reporter.close)
         snapshot = saver.newest() if context.resume or context.attempt > 0 else None
         status = Status(context)
+        samples = wire.connect(buffer_endpoints(context.buffer).samples, context.name, "buffer")
+        metrics.links.add("samples", samples.traffic)
         source = Source(
             wire,
-            wire.connect(buffer_endpoints(context.buffer).samples, context.name, "buffer"),
+            samples,
             context.started if snapshot is None else max(context.started, snapshot.lineage + 1),
             0 if context.job.spec.strict else 1,
             context.job.spec.rollout.replicas,

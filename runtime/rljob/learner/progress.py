@@ -51,6 +51,7 @@ class Progress:
     Attributes:
         steps: environment steps: on-policy those trained on, with replay those stored.
         seconds: spent training, earlier lives included.
+        last_length: steps of the episode that ended last, in this life of the learner.
     """
 
     steps: int = 0
@@ -58,12 +59,15 @@ class Progress:
     updates: int = 0
     seconds: float = 0.0
     best_return: float | None = None
+    last_length: float | None = field(default=None, compare=False)
     _returns: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW_EPISODES))
 
     def ended(self, episodes: np.ndarray) -> None:
         """Take episodes float64 `[E, 2]` of return and length, in the order in which they ended."""
         for value in episodes[:, 0]:
             self._returns.append(float(value))
+        if len(episodes):
+            self.last_length = float(episodes[-1, 1])
         self.episodes += len(episodes)
         mean = self.mean_return
         if mean is not None and len(self._returns) == WINDOW_EPISODES:

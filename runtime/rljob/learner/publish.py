@@ -31,6 +31,7 @@ class Publisher:
         self._wire = wire
         self._endpoint: Endpoint = wire.serve(address, "weights")
         self._metrics = metrics
+        metrics.links.add("weights", self._endpoint.traffic)
         self._server = WeightServer()
         self._lock = threading.Lock()
         self._pending: tuple[Stamp, bytes] | None = None

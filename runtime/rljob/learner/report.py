@@ -57,6 +57,8 @@ class Reporter:
         self._lags.extend(lags)
         for lag in lags:
             self._metrics.policy_lag.observe(lag)
+            if self._lag_bound is not None and lag > self._lag_bound:
+                self._metrics.lag_above_bound.inc()
         self._metrics.updates.inc()
         self._metrics.samples.inc(samples)
         self._metrics.steps_consumed.inc(steps)
@@ -115,6 +117,7 @@ class Reporter:
             lag_bound: versions that experience may be behind; None where nothing bounds it.
         """
         self._lag_bound = lag_bound
+        self._metrics.lag_bound.set(math.nan if lag_bound is None else lag_bound)
         self._before = (progress.steps, progress.updates)
         self._started = self._last = time.monotonic()
 
@@ -125,6 +128,7 @@ class Reporter:
             (metrics.mean_return, progress.mean_return),
             (metrics.best_return, progress.best_return),
             (metrics.episode_return, progress.last_return),
+            (metrics.episode_length, progress.last_length),
         ):
             if value is not None:
                 gauge.set(value)

@@ -42,6 +42,7 @@ class Saver:
         if found is None:
             return None
         self.last, self.last_at = found, time.time()
+        self._metrics.checkpoint_last_success.set(self.last_at)
         _LOG.info("resuming from %s", found.path)
         return checkpoint.load(found.path)
 

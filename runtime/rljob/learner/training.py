@@ -111,8 +111,10 @@ class Training:
             self._source.poll(now)
             batch = self._batches.next(self._version)
             self._take_statistics()
+            # At once: a wait that never ends must be seen as one.
+            self._reporter.waited(now - started)
+            started = now
             if batch is not None:
-                self._reporter.waited(now - started)
                 return batch
             self._tick(now)
             self._source.wait()

@@ -20,6 +20,7 @@ from rljob.errors import InputError, RunError
 from rljob.wire.endpoints import is_private
 from rljob.wire.keys import Keys
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected, decode
+from rljob.wire.traffic import Traffic
 
 ZERO_COPY_BYTES = 1024 * 1024
 """Payloads of at least this size are sent without a copy. Below, it costs more to be told when zmq is
@@ -205,7 +206,11 @@ def _refuse_to_steal(address: str) -> None:
 
 
 class Endpoint:
-    """One socket; used by the thread that polls it."""
+    """One socket; used by the thread that polls it.
+
+    Attributes:
+        traffic: what has gone over it.
+    """
 
     def __init__(
         self, socket: zmq.Socket[bytes], job: int, rejected: Callable[[Client, str], None]
@@ -214,6 +219,7 @@ class Endpoint:
         self._job = job
         self._rejected = rejected
         self._is_router = socket.type == zmq.ROUTER
+        self.traffic = Traffic()
 
     def send(self, client: Client, header: Header, payload: bytes | memoryview = b"") -> bool:
         """Send one message; False when the client is not connected.
@@ -224,6 +230,7 @@ class Endpoint:
         header.size = len(payload)
         copy = len(payload) < ZERO_COPY_BYTES
         frames: list[bytes | memoryview] = [header.encode(), payload]
+        size = len(frames[0]) + len(payload)
         if self._is_router:
             frames.insert(0, client)
         try:
@@ -237,6 +244,7 @@ class Endpoint:
             if error.errno == zmq.EHOSTUNREACH:
                 return False
             raise
+        self.traffic.sent(size)
         return True
 
     def receive(self, most: int = 256) -> Iterator[Message]:
@@ -248,6 +256,7 @@ class Endpoint:
             except zmq.Again:
                 return
             client = frames[0].bytes if self._is_router and frames else b""
+            self.traffic.received(sum(len(frame) for frame in frames[self._is_router :]))
             try:
                 if len(frames) != expected:
                     raise Rejected("frames", str(len(frames)))

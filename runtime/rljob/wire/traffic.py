@@ -1,0 +1,28 @@
+"""What has gone over one socket. Plain numbers, so that counting costs a hot path next to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Since the socket was opened: messages, and bytes of headers and payloads.
+
+    Only the socket's own thread writes; any thread may read.
+    """
+
+    sent_messages: int = 0
+    sent_bytes: int = 0
+    received_messages: int = 0
+    received_bytes: int = 0
+
+    def sent(self, size: int) -> None:
+        """One message of that many bytes was handed to the socket."""
+        self.sent_messages += 1
+        self.sent_bytes += size
+
+    def received(self, size: int) -> None:
+        """One message of that many bytes came, well-formed or not."""
+        self.received_messages += 1
+        self.received_bytes += size
