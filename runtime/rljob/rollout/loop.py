@@ -56,20 +56,24 @@ def main(context: RoleContext) -> None:
             engine = build_engine(
                 spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
             )
-        wire = context.wire(lambda _, reason: metrics.weights_rejected[reason].inc())
+        wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
         plan = make_plan(spec, environments.spaces, algorithm)
+        experience = wire.connect(
+            buffer_endpoints(context.buffer).experience, context.name, "buffer"
+        )
+        weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        metrics.links.add("experience", experience.traffic)
+        metrics.links.add("weights", weights.traffic)
         shipper = Shipper(
-            wire.connect(buffer_endpoints(context.buffer).experience, context.name, "buffer"),
+            experience,
             plan,
             actor_number(context.name),
             context.started,
             metrics,
             context.tracer(),
         )
-        subscription = Subscription(
-            wire.connect(weights_endpoint(context.learner), context.name, "learner")
-        )
+        subscription = Subscription(weights)
         collector = Collector(
             environments, engine, algorithm, plan.length, spec.rollout.envs_per_replica
         )
@@ -144,6 +148,7 @@ class Rollout:
         self._serviced_at = 0.0
         self._reset_at: Stamp | None = None
         self._waited = [0.0, 0.0]
+        self._broken = 0
 
     def run(self) -> None:
         """Collect and ship until asked to stop; then wait until the last segments are acknowledged, and
@@ -185,17 +190,17 @@ class Rollout:
     def _wait_until_ready(self) -> None:
         before = time.monotonic()
         self._look_after(before)
-        started = now = time.monotonic()
+        now = time.monotonic()
         self._metrics.seconds["shipping"].inc(now - before)
-        stage = "credit_wait"
         while not self._shipper.ready(self._stamp, now) and not self._context.stopping():
-            stage = "weights_wait" if self._shipper.credited else "credit_wait"
+            before, stage = now, "weights_wait" if self._shipper.credited else "credit_wait"
             self._wire.wait(WORTH_WAITING if self._shipper.credited else WAIT)
             now = time.monotonic()
+            # At once: a wait that never ends must be seen as one.
+            self._metrics.seconds[stage].inc(now - before)
+            if stage == "credit_wait":
+                self._waited[0] += now - before
             self._look_after(now)
-        self._metrics.seconds[stage].inc(now - started)
-        if stage == "credit_wait":
-            self._waited[0] += now - started
 
     def _between_steps(self) -> None:
         now = time.monotonic()
@@ -215,6 +220,10 @@ class Rollout:
         self._health.beat()
         self._health.waits_for = self._waits_for(now)
         payload = self._subscription.newest(now)
+        broken = self._subscription.rejected - self._broken
+        if broken:
+            self._broken += broken
+            self._metrics.weights_rejected["digest"].inc(broken)
         if payload is None:
             return
         try:
