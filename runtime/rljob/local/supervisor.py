@@ -12,12 +12,13 @@ from typing import Any
 
 from rljob import endfile
 from rljob.errors import INTERRUPTED, InputError
-from rljob.local.folder import LOGS, METRICS
+from rljob.local.folder import LOGS, METRICS, TARGETS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import Mark
 from rljob.local.result import Tail, read_records
 from rljob.local.roles import Role, arguments, died, end_file, last_lines, make_roles, port_of
 from rljob.local.spawner import Exit, Spawner
+from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.spec import RLJob, locate
 
@@ -93,6 +94,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.roles = make_roles(self.job.spec, self.folder)
         self._tail = Tail(self.folder / METRICS)
+        self._targets = Targets(self.folder / TARGETS, self.job.metadata.name)
         self._mark = Mark()
         self._highest: dict[str, int] = {}
         self._announced = False
@@ -141,6 +143,7 @@ class Supervisor:
             if role.state == "starting" and role.port is not None and role.kind != "learner":
                 self._running(role)
         self._announce()
+        self._targets.show(self.roles.values())
         self._report()
         return None
 
@@ -238,6 +241,7 @@ class Supervisor:
         for name in self.roles:
             self.spawner.signal(name, signal.SIGKILL)
         self._await(list(self.roles), GRACE)
+        self._targets.remove()
         for record in self._tail.new():
             self.record = record
 

@@ -1,0 +1,52 @@
+"""Where Prometheus finds the roles of a run: `targets.json`, in the form of its `file_sd_configs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from rljob.local.roles import Role
+
+NAMESPACE = "local"
+
+
+class Targets:
+    """Keeps the file up to date while the roles come and go.
+
+    Args:
+        path: of the file; the name of its folder tells this run from others of the job.
+        job: the job's name.
+    """
+
+    def __init__(self, path: Path, job: str) -> None:
+        self._path, self._job = path, job
+        self._shown: list[tuple[str, int]] = []
+
+    def show(self, roles: Iterable[Role]) -> None:
+        """Name those that serve metrics now; cheap when they are those of the last call."""
+        serving = [(role, role.port) for role in roles if role.port is not None]
+        shown = [(role.name, port) for role, port in serving]
+        if shown == self._shown:
+            return
+        self._shown = shown
+        entries = [self._entry(role, port) for role, port in serving]
+        temporary = self._path.with_name(f".{self._path.name}")
+        temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self._path)
+
+    def remove(self) -> None:
+        """Nobody serves any more."""
+        self._shown = []
+        self._path.unlink(missing_ok=True)
+
+    def _entry(self, role: Role, port: int) -> dict[str, object]:
+        labels = {
+            "namespace": NAMESPACE,
+            "rljob": self._job,
+            "role": role.kind,
+            "pod": role.name,
+            # Not the port: a role that is started again has another one and is the same.
+            "instance": f"{self._path.parent.name}/{role.name}",
+        }
+        return {"targets": [f"127.0.0.1:{port}"], "labels": labels}
