@@ -177,9 +177,9 @@ class Operator:
         metrics.leader.set(self._election.leading.is_set())
         metrics.queue_depth.set(queue.depth())
         metrics.queue_oldest.set(queue.oldest_seconds(time.monotonic()))
-        phases = Counter(
-            (job.get("status") or {}).get("phase", "") for _, job in self._cache.jobs()
-        )
+        jobs = list(self._cache.jobs())
+        metrics.job_series.show(jobs if self._election.leading.is_set() else ())
+        phases = Counter((job.get("status") or {}).get("phase", "") for _, job in jobs)
         for phase in PHASES:
             metrics.jobs[phase].set(phases[phase])
         for plural, seconds in self._watches.silent_seconds().items():
