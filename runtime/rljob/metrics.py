@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from rljob.instruments import OPEN_LABEL_LIMIT, Labelled, Metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LEARNER_STAGES = ("data_wait", "update", "publish", "checkpoint")
 LAG_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
@@ -160,7 +161,7 @@ class LearnerMetrics(Metrics):
         )
         self.metric = Labelled(Gauge(name, help_text, ["name"], registry=self.registry), (), True)
         self.seconds = self._by_stage(
-            ("data_wait", "update", "publish", "checkpoint"),
+            LEARNER_STAGES,
             "Time spent: waiting for data, training, publishing weights, saving checkpoints.",
         )
         self.policy_lag = self._histogram(

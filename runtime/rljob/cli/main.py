@@ -13,6 +13,7 @@ from rljob.errors import InputError, RLJobError
 COMMANDS = {
     "run": "train an RLJob on this machine",
     "eval": "play greedy episodes of a trained policy",
+    "report": "show what runs have done, as one page of HTML",
     "role": "run one role of a job: rollout, buffer, learner or evaluator",
     "render": "print a job's Kubernetes objects",
     "submit": "make an RLJob on a cluster",
@@ -32,6 +33,8 @@ EXTRAS = {
     ),
     **dict.fromkeys(("kubernetes", "urllib3"), "client"),
     "torch": "learner",
+    "matplotlib": "report",
+    **dict.fromkeys(("av", "PIL"), "video"),
 }
 """Packages that not every command needs, and the extra of rljob that brings them."""
 

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from rljob import export, spec
+from rljob import export, provenance, spec
 from rljob.errors import RunError
 from rljob.health import Health
 from rljob.learner.cores import usable_cores
@@ -19,7 +19,7 @@ from rljob.learner.report import Reporter
 from rljob.learner.saving import Saver
 from rljob.learner.source import Opened, Source
 from rljob.learner.status import Status
-from rljob.learner.training import Training
+from rljob.learner.training import Training, device_of
 from rljob.metrics import LearnerMetrics
 from rljob.pages import Answer
 from rljob.role import RoleContext
@@ -66,6 +66,7 @@ def main(context: RoleContext) -> EndReport:
         with context.stop.at_once():
             _prepare_torch(context)
         _write_job(context)
+        _write_provenance(context)
         saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
         stack.callback(saver.close)
         reporter = Reporter(context.folder, metrics)
@@ -91,9 +92,7 @@ def main(context: RoleContext) -> EndReport:
         status.starts(progress, saver.last)
         opened = _wait_for_buffer(context, source, health)
         health.waits_for = ""
-        training = Training(
-            context, opened, source, publisher, saver, reporter, status, metrics, health
-        )
+        training = Training(context, opened, source, publisher, saver, reporter, status, health)
         return training.run(snapshot)
 
 
@@ -119,6 +118,19 @@ def _write_job(context: RoleContext) -> None:
             temporary.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _write_provenance(context: RoleContext) -> None:
+    """Say what made the result, on which machine.
+
+    Raises:
+        RunError: when the folder cannot be written.
+    """
+    device = device_of(context.job.spec.learner.device)
+    try:
+        provenance.write(context.folder, provenance.of(context.seed, device, usable_cores()))
+    except OSError as error:
+        raise RunError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def _checkpoint_folder(context: RoleContext) -> Path:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import time
 from collections import deque
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rljob.learner.progress import Progress
-from rljob.metrics import LearnerMetrics
+from rljob.metrics import LEARNER_STAGES, LearnerMetrics
 
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
@@ -24,7 +22,6 @@ REPORT_EVERY = 0.25
 SHORTEST = 0.1
 """Seconds below which a rate says nothing: the line before stands for it."""
 RECENT_UPDATES = 200
-PACKAGES = ("rljob", "torch", "gymnasium", "numpy")
 
 
 class Reporter:
@@ -39,17 +36,19 @@ class Reporter:
         self._values: dict[str, float] = {}
         self._numbers: dict[str, float] = {}
         self._before = (0, 0)
-        self._rates = (0.0, 0.0, 0.0)
-        self._waited = 0.0
+        self._rates = (0.0, 0.0)
+        self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
+        self._shares = dict(self._spent)
         self._started = self._last = time.monotonic()
 
     def statistics(self, numbers: dict[str, float]) -> None:
         """Take what the buffer says of itself."""
         self._numbers = numbers
 
-    def waited(self, seconds: float) -> None:
-        self._waited += seconds
-        self._metrics.seconds["data_wait"].inc(seconds)
+    def spent(self, stage: str, seconds: float) -> None:
+        """Count time that a stage of the loop took, one of `LEARNER_STAGES`."""
+        self._spent[stage] += seconds
+        self._metrics.seconds[stage].inc(seconds)
 
     def updated(self, values: dict[str, float], lags: list[int], samples: int, steps: int) -> None:
         """Take one update: what the algorithm reports, how old its experience was."""
@@ -75,8 +74,11 @@ class Reporter:
             self._rates = (
                 round((progress.steps - steps) / elapsed, 1),
                 round((progress.updates - updates) / elapsed, 1),
-                round(min(1.0, self._waited / elapsed), 4),
             )
+            self._shares = {
+                stage: round(min(1.0, seconds / elapsed), 4)
+                for stage, seconds in self._spent.items()
+            }
         lags = np.array(self._lags or [0])
         numbers = self._numbers
         record = {
@@ -96,7 +98,8 @@ class Reporter:
             "bufferFill": round(numbers.get("fill", 0.0), 4),
             "rolloutsReady": int(numbers.get("rollouts", 0)),
             "rolloutsWaiting": round(numbers.get("rollouts_waiting", 0.0), 4),
-            "learnerWaiting": self._rates[2],
+            "learnerWaiting": self._shares["data_wait"],
+            "stages": {s: share for s, share in self._shares.items() if s != "data_wait"},
             "evicted": int(numbers.get("evicted", 0)),
             "duplicates": int(numbers.get("duplicates", 0)),
             "checkpoint": saved,
@@ -104,7 +107,8 @@ class Reporter:
         }
         self._file.write(json.dumps(_finite(record)) + "\n")
         self._expose(progress, version)
-        self._before, self._waited, self._last = (progress.steps, progress.updates), 0.0, now
+        self._before, self._last = (progress.steps, progress.updates), now
+        self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
         return record
 
     def close(self) -> None:
@@ -143,17 +147,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:

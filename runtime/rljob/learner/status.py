@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rljob.learner.progress import Progress
-from rljob.learner.report import versions
 from rljob.manifest import Checkpoint
+from rljob.provenance import versions
 from rljob.role import RoleContext
 from rljob.spec.status import (
     BufferStatus,

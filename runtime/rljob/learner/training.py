@@ -18,13 +18,13 @@ from rljob.health import Health
 from rljob.learner.batches import Batch, Batches
 from rljob.learner.progress import Progress, Reached, StoredSteps
 from rljob.learner.publish import Publisher
-from rljob.learner.report import Reporter, versions, write_result
+from rljob.learner.report import Reporter, write_result
 from rljob.learner.saving import Saver
 from rljob.learner.source import Opened, Source
 from rljob.learner.status import Status
-from rljob.metrics import LearnerMetrics
 from rljob.nets import build_module, export
 from rljob.policy import PolicyWeights
+from rljob.provenance import versions
 from rljob.role import RoleContext
 from rljob.spaces import Spaces
 from rljob.spec.status import EndReport
@@ -55,7 +55,6 @@ class Training:
         saver: Saver,
         reporter: Reporter,
         status: Status,
-        metrics: LearnerMetrics,
         health: Health,
     ) -> None:
         spec = context.job.spec
@@ -64,13 +63,13 @@ class Training:
         self._source, self._lineage = source, source.lineage
         self._publisher, self._saver = publisher, saver
         self._reporter, self._status = reporter, status
-        self._metrics, self._health = metrics, health
+        self._health = health
         self._trace: Trace = context.tracer()
         spaces = Spaces.from_json(opened.plan.spaces)
         algorithm_class = resolve_algorithm(spec.algorithm)
         self._algorithm: Algorithm = algorithm_class(load_config(spec.algorithm), spaces)
         module = build_module(spec.network, spaces, self._algorithm.heads, context.seed)
-        self._module = module.to(_device(spec.learner.device))
+        self._module = module.to(device_of(spec.learner.device))
         self._learner: Learner = self._algorithm.learner(self._module, context.seed)
         self._progress = Progress()
         self._stored = StoredSteps(opened.arena, opened.steps)
@@ -112,7 +111,7 @@ class Training:
             batch = self._batches.next(self._version)
             self._take_statistics()
             # At once: a wait that never ends must be seen as one.
-            self._reporter.waited(now - started)
+            self._reporter.spent("data_wait", now - started)
             started = now
             if batch is not None:
                 return batch
@@ -151,7 +150,7 @@ class Training:
         _check_finite(update.metrics, self._progress.updates)
         self._progress.steps += batch.steps
         trained = time.monotonic()
-        self._metrics.seconds["update"].inc(trained - started)
+        self._reporter.spent("update", trained - started)
         self._version += 1
         if self._spec.strict and self._progress.steps >= self._next_boundary:
             self._boundary, self._next_boundary = self._version, self._boundary_ahead()
@@ -161,7 +160,7 @@ class Training:
         for origin in batch.segments:
             self._trace.event("consumed", *origin)
         self._source.trained(batch.segments)
-        self._metrics.seconds["publish"].inc(time.monotonic() - trained)
+        self._reporter.spent("publish", time.monotonic() - trained)
         # Before the confirmation: until then the buffer stands still in strict mode, and what it
         # saves belongs to exactly this version.
         self._save_if_due(time.monotonic())
@@ -219,7 +218,7 @@ class Training:
             values,
             self._progress.steps,
         )
-        self._metrics.seconds["checkpoint"].inc(time.monotonic() - started)
+        self._reporter.spent("checkpoint", time.monotonic() - started)
         return snapshot
 
     def _save_replay(self) -> dict[str, str]:
@@ -309,7 +308,8 @@ def _check_finite(metrics: dict[str, float], updates: int) -> None:
         )
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
+    """The device that a job's `learner.device` means here."""
     import torch
 
     if name != "auto":

@@ -11,10 +11,11 @@ from pathlib import Path
 from rljob.errors import InputError, RunError
 
 RUNS = Path("runs")
-JOB, RESULT, METRICS, TARGETS, LOGS, BUFFER, CODE = (
+JOB, RESULT, METRICS, EVENTS, TARGETS, LOGS, BUFFER, CODE = (
     "job.yaml",
     "result.json",
     "metrics.jsonl",
+    "events.jsonl",
     "targets.json",
     "logs",
     "buffer",

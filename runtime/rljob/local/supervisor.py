@@ -12,7 +12,8 @@ from typing import Any
 
 from rljob import endfile
 from rljob.errors import INTERRUPTED, InputError
-from rljob.local.folder import LOGS, METRICS, TARGETS
+from rljob.local.events import Events
+from rljob.local.folder import EVENTS, LOGS, METRICS, TARGETS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import Mark
 from rljob.local.result import Tail, read_records
@@ -97,6 +98,7 @@ class Supervisor:
         self._targets = Targets(self.folder / TARGETS, self.job.metadata.name)
         self._mark = Mark()
         self._highest: dict[str, int] = {}
+        self._events = Events(self.folder / EVENTS)
         self._announced = False
         if self.wiring.resume:
             self.record = next(reversed(read_records(self.folder / METRICS)), {})
@@ -161,9 +163,11 @@ class Supervisor:
             return Ending("InputError", str(error), error=error)
         self._report()
         verdict = role.restarts.died(self._mark, self.clock())
-        what = f"{role.name} {died(exited.status)}"
+        how = died(exited.status)
         if exited.status > 0 and exited.status != INTERRUPTED:
-            what = f"{what}: {error or last_lines(role.log, 1)}"
+            how = f"{how}: {error or last_lines(role.log, 1)}"
+        what = f"{role.name} {how}"
+        self._events.add(role.name, "died", how)
         if verdict.delay is None:
             times = f"{verdict.deaths} times" if verdict.deaths > 1 else "once"
             message = f"{what}; this happened {times} without progress"
@@ -207,6 +211,7 @@ class Supervisor:
     def _shown(self) -> dict[str, Any]:
         """The newest record; a learner that repeats what was lost does not turn its counters back."""
         for name in COUNTERS:
+            self._events.add(role.name, "back")
             self._highest[name] = max(self._highest.get(name, 0), self.record.get(name, 0))
         return {**self.record, **self._highest} if self.record else {}
 

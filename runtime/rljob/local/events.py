@@ -1,0 +1,25 @@
+"""What happened to the roles of a run, one line of JSON each: `events.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Literal
+
+
+class Events:
+    """Appends to the file, which is made with the first line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, role: str, event: Literal["died", "back"], reason: str = "") -> None:
+        """Write down that it happened now.
+
+        Args:
+            reason: in words, e.g. `was killed (SIGKILL)`.
+        """
+        line = {"time": round(time.time(), 3), "role": role, "event": event, "reason": reason}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

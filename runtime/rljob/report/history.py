@@ -1,0 +1,250 @@
+"""A run's records as values over steps and time. Pure.
+
+Time is that spent training, as the learner counts it: pauses take none, and what a learner that went back
+to its checkpoint has lost is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+Point = tuple[float, float]
+Axis = Literal["steps", "seconds"]
+
+PAUSE_SECONDS = 1.0
+"""Of time that passed without training between two records; more than the learner's own turns take."""
+MOST_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of `metrics.jsonl`.
+
+    Attributes:
+        time: Unix time in seconds.
+        seconds: spent training.
+        values: all other numbers by name; those of a mapping as `metrics.entropy`.
+        checkpoint: policy version of the newest one, if any.
+    """
+
+    time: float
+    seconds: float
+    steps: float
+    values: Mapping[str, float]
+    checkpoint: int | None
+
+
+@dataclass(frozen=True)
+class Played:
+    """One line of `evaluations.jsonl`."""
+
+    time: float
+    version: int
+    mean: float
+    std: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a role: `died`, or `back`."""
+
+    time: float
+    role: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment on the axes."""
+
+    seconds: float
+    steps: float
+    kind: Literal["restart", "checkpoint"]
+    text: str
+
+    def at(self, axis: Axis) -> float:
+        return self.steps if axis == "steps" else self.seconds
+
+
+@dataclass(frozen=True)
+class History:
+    """What became of a run.
+
+    Attributes:
+        samples: in order, `seconds` growing.
+        marks: restarts and checkpoints, in order.
+    """
+
+    samples: Sequence[Sample] = ()
+    evaluations: Sequence[Played] = ()
+    marks: Sequence[Mark] = field(default=())
+
+    def __bool__(self) -> bool:
+        return bool(self.samples)
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of values that begin with it, in the order in which they came."""
+        found = (name for sample in self.samples for name in sample.values)
+        return [name for name in dict.fromkeys(found) if name.startswith(prefix)]
+
+    def series(self, name: str, axis: Axis) -> list[Point]:
+        """One value over the axis, in at most `MOST_POINTS` points."""
+        return thin(
+            [
+                (_at(sample, axis), sample.values[name])
+                for sample in self.samples
+                if name in sample.values
+            ]
+        )
+
+    def evaluated(self, axis: Axis) -> list[tuple[float, Played]]:
+        """Each evaluation where its policy version was made."""
+        known = [
+            (sample.values["policyVersion"], _at(sample, axis))
+            for sample in self.samples
+            if "policyVersion" in sample.values
+        ]
+        return [(between(known, played.version), played) for played in self.evaluations if known]
+
+    def mean(self, name: str) -> float | None:
+        """Over the time, each value standing for the span before it."""
+        total = span = before = 0.0
+        for sample in self.samples:
+            if name in sample.values:
+                total += sample.values[name] * (sample.seconds - before)
+                span += sample.seconds - before
+            before = sample.seconds
+        return total / span if span > 0 else None
+
+
+def history(
+    records: Iterable[Mapping[str, Any]],
+    evaluations: Iterable[Mapping[str, Any]] = (),
+    events: Iterable[Mapping[str, Any]] = (),
+) -> History:
+    """From the lines of a run's files; what is no such line is left out."""
+    samples = [sample for record in records if (sample := _sample(record)) is not None]
+    kept = _without_lost(samples)
+    happened = [event for line in events if (event := _event(line)) is not None]
+    marks = [*_checkpoints(kept), *_restarts(samples, kept, happened)]
+    played = [each for line in evaluations if (each := _played(line)) is not None]
+    return History(kept, played, sorted(marks, key=lambda mark: mark.seconds))
+
+
+def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
+    """At most so many points: means of neighbours, the first and the last as they are."""
+    if len(points) <= most:
+        return list(points)
+    inner, spans = points[1:-1], most - 2
+    cuts = [len(inner) * k // spans for k in range(spans + 1)]
+    middle = [_middle(inner[start:end]) for start, end in pairwise(cuts)]
+    return [points[0], *middle, points[-1]]
+
+
+def between(points: Sequence[Point], x: float) -> float:
+    """Linear interpolation of points in the order of x; beyond them, the nearest."""
+    at = bisect_right(points, x, key=lambda point: point[0])
+    if at == 0:
+        return points[0][1]
+    if at == len(points):
+        return points[-1][1]
+    (x0, y0), (x1, y1) = points[at - 1], points[at]
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _at(sample: Sample, axis: Axis) -> float:
+    return sample.steps if axis == "steps" else sample.seconds
+
+
+def _middle(points: Sequence[Point]) -> Point:
+    xs, ys = zip(*points, strict=True)
+    return sum(xs) / len(points), sum(ys) / len(points)
+
+
+def _sample(record: Mapping[str, Any]) -> Sample | None:
+    values: dict[str, float] = {}
+    for name, value in record.items():
+        inner = value.items() if isinstance(value, Mapping) and name != "checkpoint" else ()
+        for key, item in [(name, value), *((f"{name}.{key}", item) for key, item in inner)]:
+            found = number(item)
+            if found is not None:
+                values[key] = found
+    time, seconds, steps = (values.pop(name, None) for name in ("time", "seconds", "steps"))
+    if time is None or seconds is None or steps is None:
+        return None
+    saved = record.get("checkpoint")
+    version = number(saved.get("policyVersion")) if isinstance(saved, Mapping) else None
+    return Sample(time, seconds, steps, values, None if version is None else int(version))
+
+
+def _played(line: Mapping[str, Any]) -> Played | None:
+    names = ("time", "policyVersion", "mean", "std", "episodes")
+    time, version, mean, std, episodes = (number(line.get(name)) for name in names)
+    if time is None or version is None or mean is None:
+        return None
+    return Played(time, int(version), mean, std or 0.0, int(episodes or 0))
+
+
+def _event(line: Mapping[str, Any]) -> Event | None:
+    time = number(line.get("time"))
+    if time is None:
+        return None
+    role, what, reason = (str(line.get(name, "")) for name in ("role", "event", "reason"))
+    return Event(time, role, what, reason)
+
+
+def _without_lost(samples: Sequence[Sample]) -> list[Sample]:
+    kept: list[Sample] = []
+    for sample in reversed(samples):
+        if not kept or sample.seconds < kept[-1].seconds:
+            kept.append(sample)
+    return kept[::-1]
+
+
+def _checkpoints(samples: Sequence[Sample]) -> list[Mark]:
+    marks, before = [], None
+    for sample in samples:
+        if sample.checkpoint is not None and sample.checkpoint != before:
+            text = f"checkpoint v{sample.checkpoint}"
+            marks.append(Mark(sample.seconds, sample.steps, "checkpoint", text))
+            before = sample.checkpoint
+    return marks
+
+
+def _restarts(
+    samples: Sequence[Sample], kept: Sequence[Sample], events: Sequence[Event]
+) -> list[Mark]:
+    """Those that were written down, and those of the learner that its records show."""
+    found = []
+    told = [event for event in events if event.what == "died"]
+    for event in told:
+        text = f"{event.role} {event.reason}".strip()
+        found.append(_mark_at(kept, event.time, text))
+    for before, after in pairwise(samples):
+        paused = (after.time - before.time) - (after.seconds - before.seconds)
+        if after.seconds >= before.seconds and paused < PAUSE_SECONDS:
+            continue
+        if any(before.time <= event.time <= after.time for event in told):
+            continue
+        found.append(_mark_at(kept, after.time, "the learner went on"))
+    return found
+
+
+def _mark_at(kept: Sequence[Sample], time: float, text: str) -> Mark:
+    seconds = between([(sample.time, sample.seconds) for sample in kept], time)
+    steps = between([(sample.time, sample.steps) for sample in kept], time)
+    return Mark(seconds, steps, "restart", text)
