@@ -19,7 +19,8 @@ BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(BENCH_VENV)/.ready
-GENERATED := docs/metrics.md docs/operator-metrics.md crds/rljobs.rljob.dev.yaml
+GENERATED := docs/metrics.md docs/operator-metrics.md crds/rljobs.rljob.dev.yaml \
+	charts/rljob-operator/README.md charts/rljob-operator/definitions/rljobs.rljob.dev.yaml
 
 # Every version and its hash come from a lock file; the project itself is built by the locked hatchling.
 # $(call install,VENV,LOCK)
@@ -70,7 +71,7 @@ test-faults: $(READY) ## Kill and stop roles of a running job and check that not
 
 .PHONY: test-controlplane
 test-controlplane: $(READY) ## Test against a real API server (needs what cluster-tools gets)
-	@tests/cluster/programs.sh kube-apiserver etcd kubectl
+	@tests/cluster/programs.sh kube-apiserver etcd kubectl helm
 	$(BIN)/python -m pytest tests/controlplane --timeout=300 $(ARGS)
 
 .PHONY: bench
@@ -130,6 +131,13 @@ generate: $(READY) ## Write the generated files again
 	mv docs/operator-metrics.md.tmp docs/operator-metrics.md
 	$(BIN)/python -m rljob.crd > crds/rljobs.rljob.dev.yaml.tmp
 	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
+	cp crds/rljobs.rljob.dev.yaml charts/rljob-operator/definitions/
+	$(BIN)/python charts/values_table.py charts/rljob-operator
+
+.PHONY: render
+render: $(READY) ## Write what the chart renders to again: operator/manifests, golden files (builds helm)
+	@tests/cluster/programs.sh helm
+	$(BIN)/python -m tests.controlplane.charts
 
 .PHONY: verify
 verify: generate ## Check that the generated files are the committed ones

@@ -1,0 +1,42 @@
+{{/* The operator's flags; each value of the chart is one of them. */}}
+{{- define "rljob.args" -}}
+- --lease={{ .Values.lease.enabled }}
+- --lease-name={{ include "rljob.name" . }}
+{{- with .Values.watchNamespaces }}
+- --namespaces={{ join "," . }}
+{{- end }}
+{{- with .Values.operator }}
+- --log-level={{ .logLevel }}
+- --workers={{ .workers }}
+- --polls={{ .polls }}
+- --poll-seconds={{ .pollSeconds }}
+- --status-seconds={{ .statusSeconds }}
+- --pending-grace-seconds={{ .pendingGraceSeconds }}
+- --resync-seconds={{ .resyncSeconds }}
+- --audit-seconds={{ .auditSeconds }}
+- --stale-seconds={{ .staleSeconds }}
+- --silence-seconds={{ .silenceSeconds }}
+{{- end }}
+{{- with .Values.jobs }}
+{{- with .workerImage }}
+- --worker-image={{ . }}
+{{- end }}
+{{- with .learnerImage }}
+- --learner-image={{ . }}
+{{- end }}
+{{- with .imagePullPolicy }}
+- --image-pull-policy={{ . }}
+{{- end }}
+{{- with .imagePullSecrets }}
+- --image-pull-secrets={{ join "," . }}
+{{- end }}
+- --checkpoint-size={{ .checkpointSize }}
+{{- with .storageClass }}
+- --storage-class={{ . }}
+{{- end }}
+- --restrict-egress={{ .restrictEgress }}
+{{- end }}
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
