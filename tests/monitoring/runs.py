@@ -1,0 +1,144 @@
+"""Local runs that Prometheus scrapes, and what is done to their processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rljob.local.result import read_records
+from tests.controlplane.forks import die_with_parent
+from tests.monitoring.prometheus import until
+
+# Jobs that must not crowd each other out on two cores.
+SLOW = '''
+import time
+
+import gymnasium
+
+
+class Slow(gymnasium.Wrapper):
+    """CartPole that takes its time."""
+
+    def step(self, action):
+        time.sleep(0.003)
+        return super().step(action)
+
+
+def make():
+    return Slow(gymnasium.make("CartPole-v1"))
+'''
+PATIENCE = 60.0
+
+
+def job(name: str, **spec: Any) -> dict[str, Any]:
+    """PPO that trains until it is stopped."""
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "environment": {"entryPoint": "slow:make"},
+            "algorithm": {"name": "PPO", "config": {"rolloutLength": 16}},
+            "stop": {"duration": "1h"},
+            "seed": 1,
+            "rollout": {"replicas": 1, "envsPerReplica": 4},
+            "checkpoint": {"interval": "1s"},
+            **spec,
+        },
+    }
+
+
+class Run:
+    """One `rljob run` and its processes.
+
+    Attributes:
+        folder: where everything of it is; the run's own folder is `run` in it.
+        targets: file that names its roles to Prometheus.
+    """
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        self.folder, self.run = folder, folder / "run"
+        self.targets = self.run / "targets.json"
+        self.name = content["metadata"]["name"]
+        folder.mkdir()
+        (folder / "slow.py").write_text(SLOW)
+        (folder / "job.yaml").write_text(yaml.safe_dump(content))
+        # Short: the path of a socket has to fit.
+        self._temporary = Path(tempfile.mkdtemp(prefix="rm-"))
+        self._mark = f"RLJOB_MONITORED={folder}"
+        key, _, value = self._mark.partition("=")
+        self.environment = {**os.environ, key: value, "TMPDIR": str(self._temporary)}
+        self._output = (folder / "output").open("wb")
+        self.process = self.start("run", "job.yaml", "--plain", "--dir", "run")
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """An rljob command in the folder, found and killed with the others."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "rljob", *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            preexec_fn=die_with_parent,
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """Lines of `metrics.jsonl`; none before the first."""
+        path = self.run / "metrics.jsonl"
+        return list(read_records(path)) if path.exists() else []
+
+    def until_trains(self) -> None:
+        def trains() -> bool:
+            assert self.process.poll() is None, (self.folder / "output").read_text()
+            records = self.records()
+            return bool(records) and int(records[-1]["updates"]) > 0
+
+        until(trains, lambda: (self.folder / "output").read_text(), PATIENCE)
+
+    def processes(self) -> dict[str, int]:
+        """Pid by name of the roles, and of what else runs for this run."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and self._mark.encode() in (entry / "environ").read_bytes():
+                    found[(entry / "comm").read_text().strip()] = int(entry.name)
+        return found
+
+    def signal(self, role: str, number: signal.Signals) -> int:
+        """Send a role a signal once it runs; returns its pid."""
+        pid: int = until(lambda: self.processes().get(role), f"{role} of {self.name}")
+        os.kill(pid, number)
+        return pid
+
+    def close(self) -> None:
+        """End it at once, frozen processes too."""
+        for _ in range(3):
+            for pid in self.processes().values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait(20)
+        self._output.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def started(folder: Path, *jobs: dict[str, Any]) -> Iterator[dict[str, Run]]:
+    """Runs by the names of their jobs, all of them training."""
+    with contextlib.ExitStack() as stack:
+        runs = {}
+        for content in jobs:
+            run = Run(folder / content["metadata"]["name"], content)
+            stack.callback(run.close)
+            runs[run.name] = run
+        for run in runs.values():
+            run.until_trains()
+        yield runs
