@@ -74,6 +74,10 @@ test-controlplane: $(READY) ## Test against a real API server (needs what cluste
 	@tests/cluster/programs.sh kube-apiserver etcd kubectl helm
 	$(BIN)/python -m pytest tests/controlplane --timeout=300 $(ARGS)
 
+.PHONY: test-browser
+test-browser: $(READY) ## Look at reports in a headless Chromium (cluster-tools installs it)
+	$(BIN)/python -m pytest tests/browser $(ARGS)
+
 .PHONY: bench
 bench: $(BENCH_READY) ## Measure against a peer, in its own .venv-bench
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)

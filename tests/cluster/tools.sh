@@ -10,6 +10,8 @@ command -v apt-get >/dev/null || fail \
 install_packages() {
     local package missing=() wanted=(debootstrap gcc jq libc6-dev pigz)
     command -v go >/dev/null || wanted+=(golang-go)
+    # What reports are looked at with.
+    command -v chromium >/dev/null || wanted+=(chromium fonts-dejavu-core)
     # Since 26 Debian has the client and its builder in packages of their own.
     engine_answers || wanted+=(docker.io docker-buildx docker-cli iptables)
     for package in "${wanted[@]}"; do

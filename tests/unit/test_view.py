@@ -225,6 +225,7 @@ def test_numbers_are_written_for_people() -> None:
                 "Solved in 2.1 s (106,496 steps). Policy: runs/a/checkpoints/latest",
                 "10 greedy episodes: 491.5 ± 12.2",
                 "  rljob eval runs/a --episodes 20   play it",
+                "  rljob report runs/a               see how it went",
             ],
         ),
         (
@@ -237,6 +238,7 @@ def test_numbers_are_written_for_people() -> None:
             [
                 "Ended after 500,000 steps (StepsReached), 1m 20s. Policy: runs/a/checkpoints/latest",
                 "  rljob eval runs/a --episodes 20   play it",
+                "  rljob report runs/a               see how it went",
             ],
         ),
         (
@@ -244,6 +246,7 @@ def test_numbers_are_written_for_people() -> None:
             [
                 "Stopped after 10 steps, 3.0 s, mean return 9.25. Policy: runs/a/checkpoints/latest",
                 "  rljob eval runs/a --episodes 20   play it",
+                "  rljob report runs/a               see how it went",
                 "  rljob run --resume --dir runs/a   go on training",
             ],
         ),
@@ -253,6 +256,7 @@ def test_numbers_are_written_for_people() -> None:
                 "Failed after 0 steps, 0.0 s: learner-0 died 4 times",
                 "Policy: runs/a/checkpoints/latest",
                 "  rljob eval runs/a --episodes 20   play it",
+                "  rljob report runs/a               see how it went",
                 "  rljob run --resume --dir runs/a   go on training",
             ],
         ),

@@ -37,6 +37,8 @@ def summary(
         episodes = some(played["episodes"], "greedy episode")
         lines.append([(f"{episodes}: {score(played['mean'])} ± {score(played['std'])}", "")])
     commands = [(f"rljob eval {folder} --episodes 20", "play it")] if has_policy else []
+    if has_policy:
+        commands.append((f"rljob report {folder}", "see how it went"))
     if outcome != "Complete" and has_policy:
         commands.append((f"rljob run --resume --dir {folder}", "go on training"))
     return lines + hints(commands)

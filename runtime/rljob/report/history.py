@@ -38,6 +38,9 @@ class Sample:
     values: Mapping[str, float]
     checkpoint: int | None
 
+    def at(self, axis: Axis) -> float:
+        return self.steps if axis == "steps" else self.seconds
+
 
 @dataclass(frozen=True)
 class Played:
@@ -98,7 +101,7 @@ class History:
         """One value over the axis, in at most `MOST_POINTS` points."""
         return thin(
             [
-                (_at(sample, axis), sample.values[name])
+                (sample.at(axis), sample.values[name])
                 for sample in self.samples
                 if name in sample.values
             ]
@@ -107,7 +110,7 @@ class History:
     def evaluated(self, axis: Axis) -> list[tuple[float, Played]]:
         """Each evaluation where its policy version was made."""
         known = [
-            (sample.values["policyVersion"], _at(sample, axis))
+            (sample.values["policyVersion"], sample.at(axis))
             for sample in self.samples
             if "policyVersion" in sample.values
         ]
@@ -164,10 +167,6 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def _at(sample: Sample, axis: Axis) -> float:
-    return sample.steps if axis == "steps" else sample.seconds
 
 
 def _middle(points: Sequence[Point]) -> Point:

@@ -12,7 +12,7 @@ from importlib import resources
 from rljob import __version__
 from rljob.report.files import Run
 from rljob.report.groups import Group, group
-from rljob.report.plots import REST, STAGES, plots, shares
+from rljob.report.plots import REST, STAGES, Plot, plots, shares
 from rljob.report.svg import COLOURS, figure
 from rljob.view.figures import count, score, share_text, some, span_text
 from rljob.view.lines import ending
@@ -30,19 +30,27 @@ def page(runs: Sequence[Run], made: datetime) -> str:
     groups = group(runs)
     when = f"{made.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    drawn = [figure(plot) for plot in plots(groups)]
+    drawn = plots(groups)
     head = _head_of_one(runs[0]) if len(runs) == 1 else _head_of_several(groups)
     body = [
         f"<header>{head}</header>",
         _missing(runs),
-        f'<h2>How it went</h2><div class="plots">{"".join(drawn[:1])}</div>' if drawn else "",
+        _section("How it went", drawn[:1]),
         _spent(runs),
-        f'<h2>On the way</h2><div class="plots">{"".join(drawn[1:])}</div>' if drawn[1:] else "",
+        _section("On the way", [plot for plot in drawn[1:] if not plot.algorithm]),
+        _section("What the algorithm reports", [p for p in drawn[1:] if p.algorithm], "small"),
         _configuration(runs),
         _provenance(runs),
         f"<footer>Made by rljob {escape(__version__)} on {when}.</footer>",
     ]
     return _document(title, "\n".join(filter(None, body)))
+
+
+def _section(title: str, drawn: Sequence[Plot], kind: str = "") -> str:
+    if not drawn:
+        return ""
+    figures = "".join(figure(plot) for plot in drawn)
+    return f'<h2>{title}</h2><div class="plots {kind}">{figures}</div>'
 
 
 def _document(title: str, body: str) -> str:

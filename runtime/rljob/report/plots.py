@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rljob.report.files import Run
 from rljob.report.groups import Group, spread
 from rljob.report.history import Axis, History, Mark, Point
 
@@ -19,13 +20,15 @@ REST = "everything else"
 
 @dataclass(frozen=True)
 class Line:
-    """A curve. `colour` counts from 0; `quiet` ones are in the background, `dashed` ones bounds."""
+    """A curve. `colour` counts from 0; `quiet` ones are in the background. `key` is for the legend, where
+    curves that share it and their colour are one entry; the label when empty."""
 
     label: str
     colour: int
     points: Sequence[Point]
     quiet: bool = False
     dashed: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Plot:
         share: whether y goes from 0 to 1 and is written in percent.
         zero: whether y begins at 0.
         wide: whether it takes the page's whole width.
+        algorithm: whether it is of the many numbers that the algorithm reports.
     """
 
     key: str
@@ -80,6 +84,7 @@ class Plot:
     share: bool = False
     zero: bool = True
     wide: bool = False
+    algorithm: bool = False
 
     @property
     def empty(self) -> bool:
@@ -94,7 +99,7 @@ class Plot:
 
 
 def plots(groups: Sequence[Group]) -> list[Plot]:
-    """All plots of which there is something."""
+    """All plots of which there is something, the learning curve first."""
     drawn = [
         returns(groups, "steps"),
         returns(groups, "seconds"),
@@ -114,21 +119,21 @@ def returns(groups: Sequence[Group], axis: Axis) -> Plot:
     over = "environment steps" if axis == "steps" else "time"
     notes = ["Mean of the last 100 training episodes."]
     lines, bands, dots = [], [], []
+    alone = _alone(groups)
     for colour, group in enumerate(groups):
         curves = [(run, run.history.series("meanReturn", axis)) for run in group.runs]
         curves = [(run, curve) for run, curve in curves if curve]
         several = len(curves) > 1
         for run, curve in curves:
-            label = f"{group.label}, seed {run.seed}" if several else group.label
+            label = "training" if alone else _label(group, run)
             lines.append(Line(label, colour, curve, quiet=several))
         if several:
             both = spread([curve for _, curve in curves])
             lines.append(Line(f"{group.label}, mean of {len(curves)} seeds", colour, both.mean))
             bands.append(Band(f"{group.label}, standard deviation", colour, both.band))
-        evaluated = [pair for run in group.runs for pair in run.history.evaluated(axis)]
-        dots.append(
-            Dots(f"{group.label}, evaluation", colour, [(x, p.mean, p.std) for x, p in evaluated])
-        )
+        label = "evaluation" if alone else f"{group.label}, evaluation"
+        played = [point for run in group.runs for point in _evaluated(run, axis)]
+        dots.append(Dots(label, colour, played))
     if bands:
         notes.append("Band: standard deviation over seeds, where all runs are.")
     if any(each.points for each in dots):
@@ -137,6 +142,7 @@ def returns(groups: Sequence[Group], axis: Axis) -> Plot:
         run.job.spec.stop.mean_return for g in groups for run in g.runs if run.job is not None
     } - {None}
     levels = [Level(goal, f"goal {goal:g}") for goal in goals if goal is not None]
+    levels = levels if len(levels) == 1 else []
     wide, key = axis == "steps", "return" if axis == "steps" else "return-time"
     return Plot(
         key,
@@ -151,6 +157,15 @@ def returns(groups: Sequence[Group], axis: Axis) -> Plot:
         zero=False,
         wide=wide,
     )
+
+
+def _evaluated(run: Run, axis: Axis) -> list[tuple[float, float, float]]:
+    """Evaluations on the way, and that of the end."""
+    found = [(x, played.mean, played.std) for x, played in run.history.evaluated(axis)]
+    if run.ended.evaluation is not None and run.history:
+        mean, std, _ = run.ended.evaluation
+        found.append((run.history.samples[-1].at(axis), mean, std))
+    return found
 
 
 def shares(history: History) -> list[tuple[str, float]]:
@@ -172,17 +187,16 @@ def _plain(
 
 def _each(groups: Sequence[Group], name: str) -> list[Line]:
     """One line for each run."""
-    lines = []
-    for colour, group in enumerate(groups):
-        for run in group.runs:
-            label = f"{group.label}, seed {run.seed}" if len(group.runs) > 1 else group.label
-            lines.append(Line(label, colour, run.history.series(name, "seconds")))
-    return lines
+    return [
+        Line(_label(group, run), colour, run.history.series(name, "seconds"), key=group.label)
+        for colour, group in enumerate(groups)
+        for run in group.runs
+    ]
 
 
 def _stages(groups: Sequence[Group]) -> list[Plot]:
     """Of a single run: shares of many would lie over each other."""
-    if sum(len(group.runs) for group in groups) != 1:
+    if not _alone(groups):
         return []
     history = groups[0].runs[0].history
     bands: list[Band] = []
@@ -211,20 +225,29 @@ def _stages(groups: Sequence[Group]) -> list[Plot]:
 
 def _waiting(groups: Sequence[Group]) -> Plot:
     lines = []
-    single = sum(len(group.runs) for group in groups) == 1
+    single = _alone(groups)
     for colour, group in enumerate(groups):
         for run in group.runs:
-            who = "" if single else f"{run.name}, "
+            who = "" if single else f"{_label(group, run)}, "
             rollouts = run.history.series("rolloutsWaiting", "seconds")
             learner = run.history.series("learnerWaiting", "seconds")
-            lines.append(Line(f"{who}rollouts", colour, rollouts))
-            lines.append(Line(f"{who}learner", colour + single, learner, dashed=not single))
+            key = "" if single else f"{group.label}, "
+            lines += [
+                Line(f"{who}rollouts", colour, rollouts, key=f"{key}rollouts"),
+                Line(
+                    f"{who}learner",
+                    colour + single,
+                    learner,
+                    dashed=not single,
+                    key=f"{key}learner",
+                ),
+            ]
     note = "Share of the time: rollouts wait when they run ahead, the learner when data is short."
     return Plot("waiting", "Who waits", note, "seconds", lines, marks=_marks(groups), share=True)
 
 
 def _lag(groups: Sequence[Group]) -> Plot:
-    lines, single = [], sum(len(group.runs) for group in groups) == 1
+    lines, single = [], _alone(groups)
     for colour, group in enumerate(groups):
         for run in group.runs:
             series = run.history.series
@@ -232,7 +255,8 @@ def _lag(groups: Sequence[Group]) -> Plot:
                 lines.append(Line("median", colour, series("lagP50", "seconds")))
                 lines.append(Line("95th percentile", colour + 1, series("lagP95", "seconds")))
             else:
-                lines.append(Line(f"{run.name}, p95", colour, series("lagP95", "seconds")))
+                p95 = series("lagP95", "seconds")
+                lines.append(Line(_label(group, run), colour, p95, key=group.label))
     bounds = {
         bound
         for group in groups
@@ -241,7 +265,8 @@ def _lag(groups: Sequence[Group]) -> Plot:
         if (bound := sample.values.get("lagBound")) is not None
     }
     levels = [Level(bound, f"bound {bound:g}") for bound in sorted(bounds)]
-    note = "Policy versions that experience is behind when it is trained on."
+    note = "Policy versions that experience is behind when it is trained on"
+    note += "." if single else "; 95th percentile."
     return Plot("lag", "Policy lag", note, "seconds", lines, levels=levels, marks=_marks(groups))
 
 
@@ -255,8 +280,21 @@ def _algorithm(groups: Sequence[Group]) -> list[Plot]:
         title = name.removeprefix("metrics.").replace("_", " ")
         key = "algorithm-" + "".join(c if c.isalnum() else "-" for c in title.lower())
         lines = _each(groups, name)
-        made.append(Plot(key, title[:1].upper() + title[1:], "", "seconds", lines, zero=False))
+        made.append(
+            Plot(
+                key, title[:1].upper() + title[1:], "", "seconds", lines, zero=False, algorithm=True
+            )
+        )
     return made
+
+
+def _alone(groups: Sequence[Group]) -> bool:
+    """Whether there is a single run."""
+    return [len(group.runs) for group in groups] == [1]
+
+
+def _label(group: Group, run: Run) -> str:
+    return f"{group.label}, seed {run.seed}" if len(group.runs) > 1 else group.label
 
 
 def _marks(groups: Sequence[Group]) -> Sequence[Mark]:

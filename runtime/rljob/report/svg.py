@@ -151,7 +151,7 @@ def _level_labels(plot: Plot, canvas: _Canvas) -> str:
 
 def _legend(plot: Plot) -> str:
     entries = [
-        ("dashes" if line.dashed else "stroke", line.colour, line.label)
+        ("dashes" if line.dashed else "stroke", line.colour, line.key or line.label)
         for line in plot.lines
         if line.points and not line.quiet
     ]
@@ -159,7 +159,7 @@ def _legend(plot: Plot) -> str:
     entries += [("point", d.colour, d.label) for d in plot.dots if d.points]
     items = [
         f'<li><i class="{kind} c{colour % COLOURS}"></i>{escape(label)}</li>'
-        for kind, colour, label in entries
+        for kind, colour, label in dict.fromkeys(entries)
     ]
     kinds = dict.fromkeys(mark.kind for mark in plot.marks)
     items += [f'<li><i class="{kind}-key"></i>{kind}</li>' for kind in kinds]
