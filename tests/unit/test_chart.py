@@ -67,6 +67,12 @@ def test_defaults_are_those_of_the_operator() -> None:
     assert VALUES["image"]["repository"] == f"{REGISTRY}/rljob-operator"
 
 
+def test_the_chart_installs_this_definition() -> None:
+    """`make generate` copies it."""
+    for file in (CHARTS.parent / "crds").glob("*.yaml"):
+        assert (CHART / "definitions" / file.name).read_text() == file.read_text()
+
+
 def test_the_chart_installs_this_release() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == __version__
