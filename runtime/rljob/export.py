@@ -90,7 +90,10 @@ class Archive:
         for name, file in self._files.items():
             header = self._headers[name]
             yield header.tobuf(tarfile.GNU_FORMAT)
-            while part := file.read(_PART):
+            # No more than was promised: records grow while they are sent.
+            left = header.size
+            while part := file.read(min(_PART, left)):
+                left -= len(part)
                 yield part
             if header.size % _BLOCK:
                 yield bytes(_BLOCK - header.size % _BLOCK)

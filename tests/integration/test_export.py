@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rljob import checkpoint, export, spec
+from rljob import checkpoint, export, records, spec
 from rljob.checkpoint import DamagedCheckpoint, Snapshot
 from rljob.errors import InputError, RunError
 from rljob.evaluator.play import find
@@ -227,3 +227,20 @@ def test_a_large_one_while_others_ask(run: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_records_that_grow_while_they_are_sent_are_whole_lines_of_that_moment(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b"1\n")
+    (tmp_path / "result.json").write_bytes(b"{}")
+    answer = records.page(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"2\n" * 1000)
+    data = b"".join(answer.parts)
+    answer.close()
+    assert len(data) == answer.size
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        sizes = {member.name: member.size for member in archive}
+    assert sizes == {"metrics.jsonl": 2, "result.json": 2}
+    assert records.page(tmp_path / "none").status == 404

@@ -16,7 +16,7 @@ from rljob.checkpoint import Snapshot
 from rljob.cluster.job import Pod
 from rljob.cluster.logs import Wanted, chosen, split
 from rljob.cluster.reader import Image, image_of, reader_pod
-from rljob.cluster.unpack import unpack
+from rljob.cluster.unpack import unpack, unpack_records
 from rljob.errors import RunError
 from rljob.manifest import DamagedCheckpoint
 from tests.unit.clusterjobs import cluster_job
@@ -123,6 +123,41 @@ def test_two_checkpoints_or_no_job_are_refused(files: Files, tmp_path: Path) -> 
         kept = {name: data for name, data in content.items() if data is not None}
         with pytest.raises(RunError, match=r"not job.yaml and one checkpoint"):
             unpack(chunks(tar(kept)), tmp_path / str(index))
+
+
+# ---- records
+
+
+def test_records_become_files(tmp_path: Path) -> None:
+    unpack_records(chunks(tar({"metrics.jsonl": b"{}\n", "job.yaml": b"a"}), 7), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "metrics.jsonl": b"{}\n",
+        "job.yaml": b"a",
+    }
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        tarfile.TarInfo("../evil"),
+        tarfile.TarInfo("/tmp/evil"),
+        tarfile.TarInfo("evil.py"),
+        link("metrics.jsonl", "/etc/passwd"),
+        link("job.yaml", "", tarfile.FIFOTYPE),
+    ],
+    ids=lambda member: f"{member.name}-{member.type!r}",
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, odd: tarfile.TarInfo) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(RunError, match=f"^refused: what came holds '{odd.name}'"):
+        unpack_records(chunks(tar({}, odd)), tmp_path / "in")
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_records_that_break_off_are_refused(tmp_path: Path) -> None:
+    data = tar({"metrics.jsonl": b"x" * 4000})
+    with pytest.raises(RunError):
+        unpack_records(chunks(data[:2000]), tmp_path)
 
 
 # ---- the pod that reads

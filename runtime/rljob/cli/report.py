@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import re
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rljob.cli import clusters
+from rljob.errors import RunError
+
+if TYPE_CHECKING:
+    from rljob.report.files import Run
 
 PAGE = "report.html"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run's folder; several are compared"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run's folder, or the name of a job on a cluster; several are compared",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=f"default {PAGE}, in the folder of a single run"
     )
     parser.add_argument("--png", type=Path, metavar="DIR", help="single plots as well, as pictures")
+    parser.add_argument(
+        "--image",
+        help="of the pod that reads a job's records when its learner is gone; default: the learner's",
+    )
+    clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
@@ -24,21 +42,46 @@ def handle(arguments: argparse.Namespace) -> int:
     """Read, draw and write."""
     from datetime import UTC, datetime
 
-    from rljob.report.files import read
+    from rljob.report.groups import group
     from rljob.report.page import page
+    from rljob.report.plots import plots
 
-    runs = [read(Path(run)) for run in arguments.runs]
-    out = arguments.out
-    if out is None:
-        out = Path(arguments.runs[0]) / PAGE if len(runs) == 1 else Path(PAGE)
-    out.write_text(page(runs, datetime.now(UTC)), encoding="utf-8")
-    print(out)
-    if arguments.png is not None:
-        from rljob.report.groups import group
-        from rljob.report.plots import plots
-        from rljob.report.png import write
+    clusters.interrupt_on_termination()
+    try:
+        runs = [_read(run, arguments) for run in arguments.runs]
+    except KeyboardInterrupt as error:
+        return clusters.interrupted(error)
+    out = arguments.out or _beside(arguments.runs)
+    try:
+        out.write_text(page(runs, datetime.now(UTC)), encoding="utf-8")
+        print(out)
+        if arguments.png is not None:
+            from rljob.report.png import write
 
-        arguments.png.mkdir(parents=True, exist_ok=True)
-        for plot in plots(group(runs)):
-            print(write(plot, arguments.png))
+            arguments.png.mkdir(parents=True, exist_ok=True)
+            for plot in plots(group(runs)):
+                print(write(plot, arguments.png))
+    except OSError as error:
+        raise RunError(f"cannot write {error.filename or out}: {error.strerror}") from error
     return 0
+
+
+def _read(run: str, arguments: argparse.Namespace) -> Run:
+    """The run in a folder; else, when that is no folder but could be a name, the job on a cluster."""
+    from rljob.report.files import read
+
+    folder = Path(run)
+    if folder.exists() or not _NAME.fullmatch(run):
+        return read(folder)
+    from rljob.cluster.records import fetch
+
+    jobs = clusters.connect(arguments)
+    job = jobs.get(run)
+    with tempfile.TemporaryDirectory() as temporary:
+        fetch(jobs, job, Path(temporary), clusters.note, arguments.image)
+        return read(Path(temporary), run, f"job {run} in namespace {job.namespace}")
+
+
+def _beside(runs: list[str]) -> Path:
+    single = Path(runs[0])
+    return single / PAGE if len(runs) == 1 and single.is_dir() else Path(PAGE)

@@ -29,8 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Serve `/checkpoint` and `/healthz` until nobody asks any more."""
-    from rljob import export
+    """Serve `/checkpoint`, `/records` and `/healthz` until nobody asks any more."""
+    from rljob import export, records
     from rljob.pages import Answer, Page, serve_pages
     from rljob.stopping import Stopping
 
@@ -41,8 +41,7 @@ def handle(arguments: argparse.Namespace) -> int:
     folder = inner if inner.is_dir() else arguments.dir
     job = arguments.job if arguments.job is not None else arguments.dir / export.JOB
 
-    def checkpoint() -> Answer:
-        answer = export.page(folder, job)
+    def counted(answer: Answer) -> Answer:
         return Answer(
             answer.status, answer.content_type, answer.size, map(passed, answer.parts), answer.close
         )
@@ -53,7 +52,8 @@ def handle(arguments: argparse.Namespace) -> int:
         return part
 
     pages: dict[str, Page] = {
-        "/checkpoint": checkpoint,
+        "/checkpoint": lambda: counted(export.page(folder, job)),
+        "/records": lambda: counted(records.page(arguments.dir)),
         "/healthz": lambda: Answer.text(200, "ok"),
     }
     server = serve_pages(pages, arguments.host, arguments.port)

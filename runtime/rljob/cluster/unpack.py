@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rljob import manifest
+from rljob import manifest, records
 from rljob.errors import RunError
 from rljob.manifest import FILES, MANIFEST, Checkpoint, DamagedCheckpoint, is_name
 
@@ -53,6 +53,25 @@ def unpack(chunks: Iterator[bytes], folder: Path) -> Checkpoint:
         raise DamagedCheckpoint(_without(folder, str(error))) from None
     (folder / CHECKPOINTS / LATEST).symlink_to(checkpoint.path.name)
     return checkpoint
+
+
+def unpack_records(chunks: Iterator[bytes], folder: Path) -> None:
+    """Write the records of a stream, those of `rljob.records`, into the folder.
+
+    Raises:
+        RunError: the stream is cut off, or holds something else.
+        OSError: the folder cannot be written.
+    """
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(Stream(chunks)), mode="r|") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None or member.name not in records.FILES:
+                    raise RunError(f"refused: what came holds {member.name[:80]!r}, no record")
+                with (folder / member.name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
+    except tarfile.TarError as error:
+        raise RunError(f"the records did not come whole: {error}") from None
 
 
 class Stream(io.RawIOBase):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rljob import records
 from rljob.algorithms.base import Algorithm
 from rljob.envs import Environments
 from rljob.errors import InputError
@@ -50,7 +51,9 @@ def main(context: RoleContext) -> None:
     os.nice(NICENESS)
     metrics = EvaluatorMetrics()
     with ExitStack() as stack:
-        health, server = context.observe(metrics)
+        health, server = context.observe(
+            metrics, {"/records": lambda: records.page(context.folder)}
+        )
         stack.callback(server.close)
         with context.stop.at_once():
             environments = environments_for(context.job, evaluation.episodes)

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from rljob import export, provenance, spec
+from rljob import export, provenance, records, spec
 from rljob.errors import RunError
 from rljob.health import Health
 from rljob.learner.cores import usable_cores
@@ -50,6 +50,7 @@ def main(context: RoleContext) -> EndReport:
             "/checkpoint": lambda: export.page(
                 context.folder / export.CHECKPOINTS, context.folder / export.JOB
             ),
+            "/records": lambda: records.page(context.folder),
         }
         health, server = context.observe(metrics, pages)
         stack.callback(server.close)

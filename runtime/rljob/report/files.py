@@ -10,18 +10,9 @@ from typing import Any
 
 from rljob import spec
 from rljob.errors import InputError
+from rljob.records import EVALUATIONS, EVENTS, FILES, JOB, METRICS, PROVENANCE, RESULT
 from rljob.report.history import History, history, number
 from rljob.spec import RLJob
-
-JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE = (
-    "job.yaml",
-    "metrics.jsonl",
-    "evaluations.jsonl",
-    "events.jsonl",
-    "result.json",
-    "provenance.json",
-)
-FILES = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)
 
 
 @dataclass(frozen=True)
@@ -64,8 +55,11 @@ class Run:
         return self.job.spec.seed if self.job is not None else None
 
 
-def read(folder: Path, name: str = "") -> Run:
+def read(folder: Path, name: str = "", place: str = "") -> Run:
     """The run in a folder.
+
+    Args:
+        name, place: where they are not those of the folder.
 
     Raises:
         InputError: when there is no such folder, or none of a run's files in it.
@@ -91,7 +85,7 @@ def read(folder: Path, name: str = "") -> Run:
         missing.append(f"{EVALUATIONS} has no evaluation yet")
     return Run(
         name or folder.resolve().name,
-        str(folder),
+        place or str(folder),
         happened,
         job,
         text,
