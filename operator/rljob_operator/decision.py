@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rljob.spec.status import RLJobStatus
+from rljob.spec.status import RLJobStatus, RoleName
 from rljob_operator.observed import Manifest
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -53,6 +53,20 @@ class Poll:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A pod to ask once what it does.
+
+    Attributes:
+        pod: its name.
+        url: of its `/state`.
+    """
+
+    role: RoleName
+    pod: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Decision:
     """What is to be done, in this order: keys, deletions, applies, status, notices.
 
@@ -65,6 +79,7 @@ class Decision:
         status: the whole status as it should be.
         write_status: whether it is worth a write now.
         notices: Events to post once the status is written; without that write they come again.
+        ask: pods to ask what they do; the answers are in `Observed.inspection` at the next look.
         poll: the learner to ask, every `Settings.poll_seconds` while it is named here.
         requeue_after: seconds until a deadline passes by itself; None when none will.
     """
@@ -76,5 +91,6 @@ class Decision:
     mint_keys: bool = False
     write_status: bool = False
     notices: tuple[Notice, ...] = ()
+    ask: tuple[Question, ...] = ()
     poll: Poll | None = None
     requeue_after: float | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rljob_operator import names
 from rljob_operator.cache import Key
-from rljob_operator.observed import Manifest
+from rljob_operator.observed import Inspection, Manifest
 
 Child = tuple[str, str]
 """Kind and name."""
@@ -42,12 +42,14 @@ class Memory:
         settled: see `Observed.settled`.
         keys_made: when we made the Secret or found it, monotonic seconds.
         status_written: when we wrote the status last.
+        inspection: see `Observed.inspection`.
     """
 
     uid: str
     settled: dict[Child, tuple[str, int]] = field(default_factory=dict)
     keys_made: float | None = None
     status_written: datetime | None = None
+    inspection: Inspection | None = None
     _refusals: dict[Child, Refusal] = field(default_factory=dict)
     _strikes: dict[Child, int] = field(default_factory=dict)
 

@@ -67,6 +67,12 @@ def keys_secret(job: str) -> str:
     return f"{job}-keys"
 
 
+def page(address: str, name: str) -> str:
+    """URL of a page of a pod: `status` of a learner, `state` of any role."""
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{METRICS_PORT}/{name}"
+
+
 def checkpoint_claim(job: str) -> str:
     """Of the volume claim that is made for checkpoints."""
     return f"{job}-checkpoints"

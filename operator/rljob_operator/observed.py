@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from rljob.spec.status import LearnerReport
+from rljob.stalls import Asked
 
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -32,6 +33,18 @@ class Polled:
 
 
 @dataclass(frozen=True)
+class Inspection:
+    """What the pods of a job said they do.
+
+    Attributes:
+        at: when they were asked.
+    """
+
+    asked: tuple[Asked, ...]
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Observed:
     """One RLJob and its world.
 
@@ -47,6 +60,7 @@ class Observed:
         settled: (kind, name) of a child to (its `rljob.dev/hash`, its metadata.generation) as the
             API server answered our last successful apply.
         polled: the learner's newest answer, whatever became of its pod since.
+        inspection: what the pods said when they were asked last.
         keys_made: whether the Secret with the keys was created or found by this process.
         status_written: when this process last wrote the status; None when it never did.
     """
@@ -59,5 +73,6 @@ class Observed:
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
     settled: Mapping[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     polled: Polled | None = None
+    inspection: Inspection | None = None
     keys_made: bool = False
     status_written: datetime | None = None

@@ -87,7 +87,7 @@ class Poller:
 
     async def _ask_once(self, session: aiohttp.ClientSession, key: Key, poll: Poll) -> None:
         try:
-            report = await _ask(session, poll.url)
+            report = LearnerReport.model_validate_json(await fetch(session, poll.url))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._miss(key, poll, "unreachable", error)
         except (ValueError, ValidationError) as error:
@@ -108,8 +108,8 @@ class Poller:
         _log.debug("a learner did not answer", extra=extra)
 
 
-async def _ask(session: aiohttp.ClientSession, url: str) -> LearnerReport:
-    """One answer; what is too long or no report raises ValueError."""
+async def fetch(session: aiohttp.ClientSession, url: str) -> bytes:
+    """A page of a pod; one that is too long raises ValueError."""
     async with session.get(url, allow_redirects=False) as response:
         if response.status != 200:
             raise aiohttp.ClientError(f"status {response.status}")
@@ -118,4 +118,4 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> LearnerReport:
             body += part
             if len(body) > LARGEST_BYTES:
                 raise ValueError(f"more than {LARGEST_BYTES} bytes")
-    return LearnerReport.model_validate_json(body)
+    return body

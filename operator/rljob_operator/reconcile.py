@@ -12,15 +12,17 @@ from datetime import datetime
 
 from rljob.spec.status import RLJobStatus, RoleName
 from rljob_operator import asked as asking
-from rljob_operator import drift, lifecycle, names, pending
+from rljob_operator import drift, lifecycle, names, pending, stalling
 from rljob_operator.asked import Asked
 from rljob_operator.decision import Decision, Notice, Poll, Reference
 from rljob_operator.lifecycle import Clock, Outcome
 from rljob_operator.observed import Manifest, Observed
 from rljob_operator.pending import Waiting
 from rljob_operator.settings import Settings
+from rljob_operator.stalling import Standing
 from rljob_operator.status import record, report, restarts, roles, whole
 from rljob_operator.status.notices import notices
+from rljob_operator.status.report import Reported
 from rljob_operator.status.whole import Facts
 from rljob_operator.world import World, at, key
 
@@ -69,13 +71,15 @@ class _Look:
         asked = asking.with_children(asked, self.world, self.settings, counts.earlier_failures)
         changes = self._changes(asked)
         waiting, again = self._waiting(wanted)
+        reported = report.merge(self.previous, self.world, self.observed.polled)
         facts = Facts(
             stage=asked.stage,
             spec=asked.spec,
             wanted=wanted,
             counts=counts,
-            reported=report.merge(self.previous, self.world, self.observed.polled),
+            reported=reported,
             clock=self._clock(asked),
+            standing=self._standing(asked, reported),
             waiting=waiting,
             fault=asked.fault or self._refused(changes),
         )
@@ -108,15 +112,18 @@ class _Look:
         return Decision(
             status=status,
             write_status=True,
-            notices=notices(self.previous, status, self.world, facts.reported),
+            notices=notices(self.previous, status, self.world, facts),
             requeue_after=0.0,
         )
 
     def _go_on(self, facts: Facts, changes: _Changes, again: Iterable[float]) -> Decision:
         status = whole.status(self.previous, self.world, facts, self.now)
-        told = notices(self.previous, status, self.world, facts.reported)
+        told = notices(self.previous, status, self.world, facts)
         write, later = self._worth_a_write(status)
+        standing = facts.standing
         delete = changes.delete
+        if facts.spec is not None:
+            delete += standing.restarts(facts.spec, self.world)
         if delete and self.world.learner_job is not None and _uncounted(self.previous, facts):
             # The failures of a Job go with it: they are written down first.
             delete, write, later = (), True, 0.0
@@ -127,8 +134,9 @@ class _Look:
             mint_keys=changes.mint_keys,
             write_status=write or bool(told),
             notices=told,
+            ask=standing.ask,
             poll=self._poll(facts),
-            requeue_after=_soonest(*again, later, self._next_deadline(facts)),
+            requeue_after=_soonest(*again, later, standing.again, self._next_deadline(facts)),
         )
 
     def _changes(self, asked: Asked) -> _Changes:
@@ -148,6 +156,10 @@ class _Look:
             return clock.stopped(self.now)
         # It begins to run when pods are asked for; a mistake made later does not stop it.
         return clock.running(self.now) if asked.children is not None else clock
+
+    def _standing(self, asked: Asked, reported: Reported) -> Standing:
+        spec = asked.spec if asked.stage == "Active" else None
+        return stalling.look(self.previous, self.world, spec, self.observed, reported, self.now)
 
     def _waiting(
         self, wanted: Mapping[RoleName, int]
@@ -196,6 +208,9 @@ class _Look:
         )
         if outcome is not None or facts.spec is None:
             return outcome
+        stalled = facts.standing.outcome(facts.spec)
+        if stalled is not None:
+            return stalled
         why = next((f"{role}: {w.reason}: {w.message}" for role, w in facts.waiting.items()), "")
         return lifecycle.deadline_outcome(
             facts.spec, facts.clock, facts.reported.begun, why, self.now
@@ -210,8 +225,7 @@ class _Look:
         pod = self.world.learner
         if facts.stage != "Active" or pod is None or pod.address is None:
             return None
-        host = f"[{pod.address}]" if ":" in pod.address else pod.address
-        return Poll(pod.name, f"http://{host}:{names.METRICS_PORT}/status")
+        return Poll(pod.name, names.page(pod.address, "status"))
 
     def _worth_a_write(self, status: RLJobStatus) -> tuple[bool, float | None]:
         """Whether to write it now, else in how many seconds, if at all."""

@@ -12,6 +12,7 @@ from rljob_operator.actor import Actor
 from rljob_operator.cache import Cache, Key
 from rljob_operator.errors import ApiError, NotLeading
 from rljob_operator.feed import Feed
+from rljob_operator.inspection import inspect
 from rljob_operator.memory import Memories, Memory
 from rljob_operator.metrics import OperatorMetrics
 from rljob_operator.observed import Manifest, Observed
@@ -95,6 +96,9 @@ class Workers:
         decision = reconcile(observed, self._settings, self._now())
         self._poller.follow(key, decision.poll)
         await self._actor.carry_out(job, decision, memory)
+        if decision.ask:
+            memory.inspection = await inspect(decision.ask, self._now())
+            return 0.0
         attempt = memory.next_attempt()
         times = [decision.requeue_after]
         times += [] if attempt is None else [max(0.0, attempt - self._clock())]
@@ -115,6 +119,7 @@ class Workers:
             refused=memory.refused(),
             settled=dict(memory.settled),
             polled=self._poller.newest(key),
+            inspection=memory.inspection,
             keys_made=memory.keys_made is not None,
             status_written=memory.status_written,
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rljob.metrics import CONTENT_TYPE, render
 from rljob.pages import Answer, Page, Server, serve_pages
+from rljob.rolestate import STARTING
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -26,12 +27,14 @@ class Health:
 
     Attributes:
         waits_for: what keeps the role from its work, for `/readyz`; empty when nothing does.
+        doing: what its loop does now, in a word, for `/state`.
     """
 
     def __init__(self, timeout_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout_seconds = timeout_seconds
         self.clock = clock
-        self.waits_for = "its start"
+        self.waits_for = STARTING
+        self.doing = ""
         self._last: float | None = None
 
     def beat(self) -> None:

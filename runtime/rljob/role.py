@@ -16,9 +16,10 @@ from pathlib import Path
 
 from rljob.health import Health, serve
 from rljob.metrics import Metrics
-from rljob.pages import Page, Server
+from rljob.pages import Answer, Page, Server
+from rljob.rolestate import RoleState, main_stack
 from rljob.spec import RLJob
-from rljob.spec.status import LearnerReport
+from rljob.spec.status import LearnerReport, RoleName
 from rljob.stopping import Stopping
 from rljob.trace import Trace
 from rljob.wire import keys
@@ -49,7 +50,7 @@ class RoleContext:
     """
 
     job: RLJob
-    role: str
+    role: RoleName
     given_name: str | None
     index: int
     attempt: int
@@ -102,8 +103,20 @@ class RoleContext:
         """Serve metrics and health, and what else there is to read; first of all, for what comes next
         may take long."""
         health = Health(STALLED_AFTER)
-        server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, pages or {})
+        every = {"/state": lambda: self._state(health), **(pages or {})}
+        server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, every)
         return health, server
+
+    def _state(self, health: Health) -> Answer:
+        state = RoleState(
+            role=self.role,
+            name=self.name,
+            silent_seconds=round(health.silent_seconds(health.clock()), 1),
+            waits_for=health.waits_for,
+            doing=health.doing,
+            stack=main_stack(),
+        )
+        return Answer.of(200, "application/json", state.model_dump_json(by_alias=True).encode())
 
     def announce(self, server: Server) -> None:
         """Tell the port, now that the role is about to work."""

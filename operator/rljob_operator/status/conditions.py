@@ -14,6 +14,7 @@ from rljob.spec.status import (
     RLJobStatus,
     RoleName,
 )
+from rljob.stalls import Stall
 from rljob_operator import times
 from rljob_operator.lifecycle import Outcome
 from rljob_operator.pending import Waiting
@@ -36,6 +37,7 @@ class Situation:
         fault: why the spec cannot be acted on, if so.
         waiting: what each role waits for, if that is known.
         short: roles with too few ready pods.
+        stall: what holds a job up that gets nowhere.
     """
 
     phase: Phase
@@ -44,6 +46,7 @@ class Situation:
     waiting: Mapping[RoleName, Waiting]
     short: Sequence[RoleName]
     reported: Reported
+    stall: Stall | None = None
 
     @property
     def blocked(self) -> Waiting | None:
@@ -120,6 +123,8 @@ def _progressing(situation: Situation) -> _Said:
         return _Said(False, *_pair(situation.fault))
     if situation.phase in ("Suspending", "Suspended"):
         return _Said(False, situation.phase)
+    if situation.stall is not None:
+        return _Said(False, situation.stall.reason, situation.stall.message)
     if situation.phase != "Training" and situation.blocked is not None:
         return _Said(False, *_pair(situation.blocked))
     if situation.phase == "Pending":

@@ -12,9 +12,12 @@ from rljob_operator.status import endings
 from rljob_operator.world import Ended, Pod, World, at, condition
 
 
-def last_failure(previous: Failure | None, world: World) -> Failure | None:
-    """The newest failure that is known."""
-    found = [failure for role in names.ROLES for failure in _failures(role, world.of_role(role))]
+def last_failure(
+    previous: Failure | None, world: World, stalled: Failure | None = None
+) -> Failure | None:
+    """The newest failure that is known; one that hangs has failed as well."""
+    found = [] if stalled is None else [stalled]
+    found += [failure for role in names.ROLES for failure in _failures(role, world.of_role(role))]
     if previous is not None:
         found.append(previous)
     # The one before wins a tie: the same failure seen again changes nothing.

@@ -9,23 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rljob.spec.status import ConditionType, RLJobStatus, RoleName
+from rljob.stalls import Stall
+from rljob_operator import stalling
 from rljob_operator.decision import Notice
 from rljob_operator.status import failures
 from rljob_operator.status.conditions import find, holds
 from rljob_operator.status.report import Reported
+from rljob_operator.status.whole import Facts
 from rljob_operator.world import World
 
 
 def notices(
-    before: RLJobStatus, after: RLJobStatus, world: World, reported: Reported
+    before: RLJobStatus, after: RLJobStatus, world: World, facts: Facts
 ) -> tuple[Notice, ...]:
     """What to tell about the way from one status to the next."""
     found = [
         *_begun(before, after),
         *_edited(before, after),
         *_lost(before, after, world),
-        *_progressed(before, reported),
-        *_in_the_way(before, after),
+        *_progressed(before, facts.reported),
+        *_in_the_way(before, after, facts.standing.stall),
         *_suspended(before, after),
         *_ended(before, after),
     ]
@@ -70,7 +73,7 @@ def _progressed(before: RLJobStatus, reported: Reported) -> Iterator[Notice]:
         )
 
 
-def _in_the_way(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
+def _in_the_way(before: RLJobStatus, after: RLJobStatus, stall: Stall | None) -> Iterator[Notice]:
     """Reasons for not progressing, and for being degraded; the same one is told once."""
     told = set()
     wrong: tuple[tuple[ConditionType, str], ...] = (("Progressing", "False"), ("Degraded", "True"))
@@ -80,7 +83,9 @@ def _in_the_way(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
             continue
         if old is None or (old.status, old.reason) != (new.status, new.reason):
             told.add(new.reason)
-            yield Notice("Warning", new.reason, new.message)
+            stalled = stall is not None and new.reason == stall.reason
+            message = stalling.told(stall) if stall is not None and stalled else new.message
+            yield Notice("Warning", new.reason, message)
     if holds(before, "Degraded") and not holds(after, "Degraded") and holds(after, "Ready"):
         yield Notice("Normal", "Recovered", "All that is needed is ready again.")
 

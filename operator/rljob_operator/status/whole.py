@@ -11,6 +11,7 @@ from rljob.spec.status import RLJobStatus, RoleName
 from rljob_operator import times
 from rljob_operator.lifecycle import Clock, Outcome, Stage
 from rljob_operator.pending import Waiting
+from rljob_operator.stalling import Standing
 from rljob_operator.status import failures, roles
 from rljob_operator.status.conditions import Situation, conditions
 from rljob_operator.status.phase import phase
@@ -38,6 +39,7 @@ class Facts:
     counts: Counts
     reported: Reported
     clock: Clock
+    standing: Standing
     waiting: Mapping[RoleName, Waiting]
     fault: Waiting | None = None
     outcome: Outcome | None = None
@@ -54,6 +56,7 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
         waiting=facts.waiting,
         short=roles.short_of(facts.spec, world),
         reported=reported,
+        stall=facts.standing.stall,
     )
     pods = roles.statuses(world, facts.wanted, counts, facts.waiting)
     before = {role.name: role.restarts for role in previous.role_statuses}
@@ -70,7 +73,7 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
         last_checkpoint=reported.checkpoint,
         provenance=provenance(previous.provenance, world, reported.report),
         restarts=previous.restarts + sum(r.restarts - before.get(r.name, 0) for r in pods),
-        last_failure=failures.last_failure(previous.last_failure, world),
+        last_failure=failures.last_failure(previous.last_failure, world, facts.standing.failure()),
         start_time=facts.clock.started,
         active_seconds=facts.clock.active,
         resume_time=facts.clock.resumed,
@@ -80,6 +83,7 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
                 "reporter_created": reported.reporter[0],
                 "reporter": reported.reporter[1],
                 "begun": reported.begun,
+                "advanced": facts.standing.advanced,
             }
         ),
     )

@@ -91,6 +91,7 @@ class Training:
         while not self._progress.reached(self._spec.stop) and not self._context.stopping():
             batch = self._next()
             if batch is not None:
+                self._health.doing = "update"
                 self._train(batch)
                 self._tick(time.monotonic())
         return self._finish(self._progress.reached(self._spec.stop))
@@ -103,6 +104,7 @@ class Training:
     def _next(self) -> Batch | None:
         """Wait for the next batch; None when asked to stop or out of time meanwhile."""
         started = time.monotonic()
+        self._health.doing = "data"
         while not self._context.stopping() and not self._progress.out_of_time(self._spec.stop):
             self._health.beat()
             self._publisher.check()

@@ -12,6 +12,7 @@ from rljob.local.folder import BUFFER, JOB, LOGS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
 from rljob.spec import RLJobSpec
+from rljob.spec.status import RoleName
 
 
 @dataclass
@@ -24,10 +25,11 @@ class Role:
         logged: size of its log when it was started.
         died: when it died, until it is back.
         port: where its metrics are.
+        started: when it was started last, in the clock's seconds.
     """
 
     name: str
-    kind: str
+    kind: RoleName
     index: int
     log: Path
     restarts: Restarts
@@ -36,11 +38,12 @@ class Role:
     logged: int = 0
     died: float | None = None
     port: int | None = None
+    started: float = 0.0
 
 
 def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
     """Every replica by name, the learner first: it takes longest to start."""
-    counts = {"learner": 1, "buffer": 1, "rollout": spec.rollout.replicas}
+    counts: dict[RoleName, int] = {"learner": 1, "buffer": 1, "rollout": spec.rollout.replicas}
     if spec.evaluation is not None:
         counts["evaluator"] = 1
     roles = {}

@@ -19,9 +19,11 @@ from rljob.local.restarts import Mark
 from rljob.local.result import Tail, read_records
 from rljob.local.roles import Role, arguments, died, end_file, last_lines, make_roles, port_of
 from rljob.local.spawner import Exit, Spawner
+from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.spec import RLJob, locate
+from rljob.stalls import Stall
 
 TURN_SECONDS = 0.1
 """Longest time between two looks at everything."""
@@ -96,10 +98,11 @@ class Supervisor:
         self.roles = make_roles(self.job.spec, self.folder)
         self._tail = Tail(self.folder / METRICS)
         self._targets = Targets(self.folder / TARGETS, self.job.metadata.name)
+        self._events = Events(self.folder / EVENTS)
         self._mark = Mark()
         self._highest: dict[str, int] = {}
-        self._events = Events(self.folder / EVENTS)
         self._announced = False
+        self._stalls = StallWatch(self.job.spec.stall, self.clock())
         if self.wiring.resume:
             self.record = next(reversed(read_records(self.folder / METRICS)), {})
 
@@ -147,6 +150,22 @@ class Supervisor:
         self._announce()
         self._targets.show(self.roles.values())
         self._report()
+        stall = self._stalls.look(self.record, self.roles.values(), now)
+        return None if stall is None else self._stalled(stall)
+
+    def _stalled(self, stall: Stall) -> Ending | None:
+        policy = self.job.spec.stall.policy
+        self.view.event(f"no progress for {self.job.spec.stall.timeout}: {stall.message}")
+        log = None
+        if stall.name is not None:
+            log = self.roles[stall.name].log
+            with log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in (stall.message, *stall.stack))
+        if policy == "Fail":
+            return Ending(stall.reason, stall.message, log, "\n".join(stall.stack))
+        if policy == "Restart":
+            for name in stall.stuck:
+                self.spawner.signal(name, signal.SIGKILL)
         return None
 
     def _exited(self, exited: Exit) -> Ending | None:
@@ -177,7 +196,7 @@ class Supervisor:
         return None
 
     def _start(self, role: Role) -> None:
-        role.state, role.due, role.port = "starting", None, None
+        role.state, role.due, role.port, role.started = "starting", None, None, self.clock()
         role.logged = role.log.stat().st_size if role.log.exists() else 0
         argv = arguments(role, self.folder, self.wiring)
         self.spawner.spawn(role.name, argv, role.log, self.wiring.path)
@@ -192,6 +211,7 @@ class Supervisor:
         role.state = "running"
         if role.died is not None:
             self.view.event(f"{role.name} is back after {self.clock() - role.died:.1f} s")
+            self._events.add(role.name, "back")
             role.died = None
 
     def _report(self) -> None:
@@ -211,7 +231,6 @@ class Supervisor:
     def _shown(self) -> dict[str, Any]:
         """The newest record; a learner that repeats what was lost does not turn its counters back."""
         for name in COUNTERS:
-            self._events.add(role.name, "back")
             self._highest[name] = max(self._highest.get(name, 0), self.record.get(name, 0))
         return {**self.record, **self._highest} if self.record else {}
 

@@ -160,6 +160,7 @@ class Rollout:
             self._wait_until_ready()
             if self._context.stopping():
                 break
+            self._health.doing = "segment"
             if strict:
                 self._reset_at_boundary()
             self._segment()
@@ -194,6 +195,7 @@ class Rollout:
         self._metrics.seconds["shipping"].inc(now - before)
         while not self._shipper.ready(self._stamp, now) and not self._context.stopping():
             before, stage = now, "weights_wait" if self._shipper.credited else "credit_wait"
+            self._health.doing = "weights" if self._shipper.credited else "credit"
             self._wire.wait(WORTH_WAITING if self._shipper.credited else WAIT)
             now = time.monotonic()
             # At once: a wait that never ends must be seen as one.

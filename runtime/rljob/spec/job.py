@@ -27,6 +27,7 @@ from rljob.spec.sections import (
     RolloutSpec,
     StopSpec,
 )
+from rljob.spec.stall import StallSpec
 
 _MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
 
@@ -130,6 +131,11 @@ class RLJobSpec(Section):
         max_length=512,
         description="Image of all pods, made from one of rljob's; rljob's own when absent. Not used "
         "locally.",
+    )
+    stall: StallSpec = Field(
+        default_factory=StallSpec,
+        description="What counts as standing still, and what is done about it, e.g. `{timeout: 10m, policy: "
+        "Restart}` where an environment hangs now and then.",
     )
     suspend: bool = Field(
         default=False,

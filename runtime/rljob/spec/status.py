@@ -210,6 +210,9 @@ class Ledger(StatusSection):
     reporter: str = Field(default="", description="Pod whose report the progress is from.")
     reporter_created: str = Field(default="", description="When that pod was created, RFC 3339.")
     begun: bool = Field(default=False, description="Whether the job has trained at all.")
+    advanced: str | None = Field(
+        default=None, description="When steps or updates were last seen to go on, RFC 3339."
+    )
 
 
 class RLJobStatus(StatusSection):

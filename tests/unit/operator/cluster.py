@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rljob.errors import INTERRUPTED, InputError
+from rljob.rolestate import RoleState
 from rljob.spec.status import (
     CheckpointStatus,
     EndReport,
@@ -22,8 +23,10 @@ from rljob.spec.status import (
     PolicyStatus,
     ProgressStatus,
 )
+from rljob.stalls import Asked
 from rljob_operator import names
-from rljob_operator.observed import Manifest, Observed, Polled
+from rljob_operator.decision import Question
+from rljob_operator.observed import Inspection, Manifest, Observed, Polled
 from rljob_operator.reconcile import Decision, Notice, Reference, reconcile
 from rljob_operator.settings import Settings
 
@@ -46,6 +49,7 @@ class Memory:
     refused: dict[tuple[str, str], str] = field(default_factory=dict)
     gone: list[Manifest] = field(default_factory=list)
     polled: Polled | None = None
+    inspection: Inspection | None = None
     keys_made: bool = False
     status_written: datetime | None = None
 
@@ -87,6 +91,7 @@ class Cluster:
         self.refuse: Callable[[Manifest], str | None] = lambda _: None
         self.after_look: Callable[[Decision], None] = lambda _: None
         self.steps: dict[str, int] = {}
+        self.states: dict[str, RoleState | None] = {}
         self.saved: int | None = None
         self.status_writes = 0
         self._number = 0
@@ -142,6 +147,7 @@ class Cluster:
                 refused=memory.refused,
                 settled=memory.settled,
                 polled=memory.polled,
+                inspection=memory.inspection,
                 keys_made=memory.keys_made,
                 status_written=memory.status_written,
             )
@@ -163,6 +169,7 @@ class Cluster:
         else:
             self.notices += decision.notices
             self.poll(decision)
+            self.ask(decision)
         self.after_look(decision)
         return decision
 
@@ -171,6 +178,15 @@ class Cluster:
         if decision.poll is not None and decision.poll.pod in self.steps:
             report = self.report(decision.poll.pod)
             self.operator.polled = Polled(report, self.now, decision.poll.pod)
+
+    def ask(self, decision: Decision) -> None:
+        """Ask the pods that are to be asked; those of which nothing else is known are well."""
+        if decision.ask:
+            asked = (
+                Asked(one.role, one.pod, self.states.get(one.pod, _well(one)))
+                for one in decision.ask
+            )
+            self.operator.inspection = Inspection(tuple(asked), self.now)
 
     def restart_operator(self) -> None:
         """Another process: it knows nothing but what the API server has."""
@@ -232,6 +248,10 @@ class Cluster:
     def delete(self, reference: Reference) -> None:
         """Delete an object and, in the background, its pods."""
         key = reference.kind, reference.name
+        if reference.kind == "Pod":
+            self.deleted.append(reference)
+            self.delete_pod(reference.name)
+            return
         there = self.objects.get(key)
         if there is None or there["metadata"]["uid"] != reference.uid:
             return
@@ -500,6 +520,10 @@ class Cluster:
             for name, pod in self.pods.items()
             if is_role(pod, role) and not _deleting(pod) and not _ended(pod)
         ]
+
+
+def _well(one: Question) -> RoleState:
+    return RoleState(role=one.role, name=one.pod)
 
 
 def is_role(pod: Manifest, role: str) -> bool:

@@ -1,0 +1,70 @@
+"""Whether the roles of a run on one machine get anywhere, and who is to blame when they do not."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pydantic import ValidationError
+
+from rljob.local.roles import Role
+from rljob.rolestate import RoleState
+from rljob.spec.stall import StallSpec
+from rljob.stalls import Asked, Stall, Watch, diagnose, stalled_at
+
+ANSWER_SECONDS = 2.0
+"""How long a role may take to say what it does."""
+
+
+class StallWatch:
+    """Looks at a run again and again; tells each stall once."""
+
+    def __init__(self, spec: StallSpec, now: float) -> None:
+        self._timeout = spec.timeout.seconds
+        self._watch = Watch(now)
+        self._told = False
+
+    def look(self, record: Mapping[str, Any], roles: Iterable[Role], now: float) -> Stall | None:
+        """The stall that is found now.
+
+        Args:
+            record: the newest line of `metrics.jsonl`; empty before the first.
+            now: seconds of the clock that `Role.started` is from.
+        """
+        before = self._watch
+        self._watch = before.look(record.get("steps", 0), record.get("updates", 0), now)
+        everyone = list(roles)
+        since = max([self._watch.since, *(role.started for role in everyone)])
+        starting = [role.started for role in everyone if role.state == "starting"]
+        if now < stalled_at(since, starting, self._timeout) or _is_replaced(everyone):
+            self._told = False
+            return None
+        if self._told:
+            return None
+        self._told = True
+        return diagnose(ask(everyone), self._timeout)
+
+
+def _is_replaced(roles: Iterable[Role]) -> bool:
+    """Whether one has died and comes back."""
+    return any(role.due is not None for role in roles)
+
+
+def ask(roles: Iterable[Role]) -> list[Asked]:
+    """What each role says of itself, all asked at once."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_ask, roles))
+
+
+def _ask(role: Role) -> Asked:
+    url = f"http://127.0.0.1:{role.port}/state"
+    if role.port is None:
+        return Asked(role.kind, role.name, None)
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
+            return Asked(role.kind, role.name, RoleState.model_validate_json(answer.read()))
+    except (OSError, ValidationError):
+        return Asked(role.kind, role.name, None)

@@ -1,0 +1,50 @@
+"""What a role says of itself at `/state`: whether its loop turns, what it waits for, where it is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+from pydantic import Field
+
+from rljob.spec.status import RoleName, StatusSection
+
+_OUTERMOST = "rljob/cli/role.py"
+DEEPEST = 30
+"""Innermost frames that are told."""
+STARTING = "its start"
+"""What a role waits for that has not begun its loop."""
+
+
+class RoleState(StatusSection):
+    """One process of a job, at one moment."""
+
+    role: RoleName
+    name: str
+    silent_seconds: float = Field(default=0.0, description="Since its loop last turned.")
+    waits_for: str = Field(default="", description="What keeps it from its work, if anything.")
+    doing: str = Field(default="", description="What its loop does now, in a word.")
+    stack: list[str] = Field(
+        default_factory=list,
+        description="Where its main thread is, `file:line function`, innermost last.",
+    )
+
+
+def main_stack() -> list[str]:
+    """The main thread's frames as in `RoleState.stack`; called from another thread."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    found: list[str] = []
+    while frame is not None and len(found) < DEEPEST:
+        code = frame.f_code
+        # Further out is only how the process came to be.
+        if code.co_filename.endswith(_OUTERMOST):
+            break
+        found.append(f"{_short(code.co_filename)}:{frame.f_lineno} {code.co_name}")
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _short(file: str) -> str:
+    """The last two parts: enough to know it by."""
+    return "/".join(Path(file).parts[-2:])

@@ -1,0 +1,125 @@
+"""A run that gets nowhere says so, with the stack of what hangs, and does what the job asks for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_run import DEADLINE, ENDLESS, Place, records, result, trains, until
+
+MODULE = '''
+import pathlib, time
+import gymnasium
+
+
+class Hangs(gymnasium.Wrapper):
+    """Hangs in the step after a file appears."""
+
+    def __init__(self, env, file):
+        super().__init__(env)
+        self.file = pathlib.Path(file)
+
+    def step(self, action):
+        if self.file.exists():
+            self.file.unlink()
+            time.sleep(1000)
+        return super().step(action)
+
+
+def make(file):
+    return Hangs(gymnasium.make("CartPole-v1"), file)
+'''
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    (tmp_path / "hangs.py").write_text(MODULE)
+    yield made
+    made.close()
+
+
+def start(place: Place, policy: str) -> subprocess.Popen[str]:
+    """A run that trains, with one rollout whose environment hangs when told to."""
+    sections: dict[str, Any] = {
+        **ENDLESS,
+        "environment": {
+            "entryPoint": "hangs:make",
+            "kwargs": {"file": str(place.folder / "hang")},
+        },
+        "rollout": {"replicas": 1, "envsPerReplica": 2},
+        "stall": {"timeout": "3s", "policy": policy},
+    }
+    process = place.start("run", place.write(**sections), "--plain", "--dir", "run")
+    until(lambda: trains(place.folder / "run"))
+    return process
+
+
+def hang(place: Place) -> None:
+    (place.folder / "hang").touch()
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """Everything that it said."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE)
+    return out + err
+
+
+def said(place: Place, words: str) -> bool:
+    logs = (place.folder / "run" / "logs").glob("*.log")
+    return any(words in log.read_text() for log in logs)
+
+
+def test_a_hung_environment_is_replaced_where_that_is_asked_for(place: Place) -> None:
+    process = start(place, "Restart")
+    folder = place.folder / "run"
+    hang(place)
+    until(lambda: said(place, "hangs.py:16 step"))
+    reached = records(folder)[-1]["steps"]
+
+    until(lambda: trains(folder, reached))
+
+    text = end(process)
+    assert process.returncode == 130, text
+    assert "no progress for 3s: rollout-0 has done nothing" in text
+    assert "rollout-0 was killed (SIGKILL)" in text
+    assert result(folder)["restarts"] == 1
+    place.assert_clean()
+
+
+def test_it_ends_the_run_where_that_is_asked_for(place: Place) -> None:
+    process = start(place, "Fail")
+    hang(place)
+
+    process.wait(DEADLINE)
+
+    text = end(process)
+    assert process.returncode == 1
+    assert "hangs.py:16 step" in text
+    ended = result(place.folder / "run")
+    assert (ended["outcome"], ended["reason"]) == ("Failed", "EnvironmentHung")
+    place.assert_clean()
+
+
+def test_a_frozen_learner_is_only_told_of_by_default(place: Place) -> None:
+    process = start(place, "Ignore")
+    pid = place.processes()["learner-0"]
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: said(place, "learner-0 does not answer"))
+    os.kill(pid, signal.SIGCONT)
+    reached = records(place.folder / "run")[-1]["steps"]
+
+    until(lambda: trains(place.folder / "run", reached))
+
+    text = end(process)
+    assert text.count("no progress for 3s: learner-0 does not answer") == 1
+    assert place.processes() == {}
+    assert result(place.folder / "run")["restarts"] == 0

@@ -1,0 +1,85 @@
+"""Who is to blame when a job gets nowhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from rljob.rolestate import STARTING, RoleState
+from rljob.spec.status import RoleName
+from rljob.stalls import START_SECONDS, Asked, Watch, diagnose, stalled_at
+
+TIMEOUT = 60.0
+
+
+def asked(role: RoleName, name: str = "", **state: object) -> Asked:
+    """A process at work, but for what is given."""
+    name = name or f"{role}-0"
+    return Asked(role, name, RoleState.model_validate({"role": role, "name": name, **state}))
+
+
+def silent(role: RoleName, name: str = "") -> Asked:
+    return asked(
+        role, name, silent_seconds=59.0, stack=["rollout/loop.py:1 run", "my/env.py:7 step"]
+    )
+
+
+LEARNER, WAITING = asked("learner", doing="update"), asked("learner", doing="data")
+BUFFER, ROLLOUT = asked("buffer"), asked("rollout", doing="segment")
+BLOCKED = asked("rollout", "rollout-1", doing="credit")
+
+
+@pytest.mark.parametrize(
+    ("states", "reason", "words"),
+    [
+        ([silent("learner"), BUFFER, ROLLOUT], "LearnerStalled", "learner-0 has done nothing"),
+        ([Asked("learner", "l", None), BUFFER, ROLLOUT], "LearnerStalled", "l does not answer"),
+        ([WAITING, Asked("buffer", "b", None), ROLLOUT], "Disconnected", "b does not answer"),
+        ([WAITING, BUFFER, silent("rollout")], "EnvironmentHung", "in my/env.py:7 step"),
+        ([WAITING, BUFFER, asked("rollout", waits_for=STARTING)], "EnvironmentHung", "its start"),
+        ([WAITING, BUFFER, silent("rollout"), BLOCKED], "BufferFull", "no more experience"),
+        ([WAITING, BUFFER, silent("rollout"), ROLLOUT], "EnvironmentHung", "rollout-0 has done"),
+        ([WAITING, BUFFER, asked("rollout", waits_for="the buffer")], "Disconnected", "the buffer"),
+        ([asked("learner", waits_for="the buffer"), BUFFER, ROLLOUT], "Disconnected", "learner-0"),
+        ([WAITING, BUFFER, BLOCKED], "BufferFull", "All rollouts wait"),
+        ([WAITING, BUFFER, ROLLOUT], "RolloutStarved", "waits for experience"),
+        ([WAITING, BUFFER], "RolloutStarved", "no rollout"),
+        ([LEARNER, BUFFER, ROLLOUT], "LearnerStalled", "does not get on"),
+        ([Asked("learner", "l", None), Asked("buffer", "b", None)], "Disconnected", "No process"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_reason(states: list[Asked], reason: str, words: str) -> None:
+    stall = diagnose(states, TIMEOUT)
+
+    assert stall.reason == reason
+    assert words in stall.message
+
+
+def test_only_what_hangs_may_be_replaced() -> None:
+    assert diagnose(
+        [WAITING, BUFFER, silent("rollout", "a"), silent("rollout", "b")], 60
+    ).stuck == (
+        "a",
+        "b",
+    )
+    assert diagnose([WAITING, BUFFER, ROLLOUT], TIMEOUT).stuck == ()
+
+
+def test_waiting_for_a_slow_turn_is_no_hanging() -> None:
+    slow = asked("rollout", silent_seconds=20.0)
+
+    assert diagnose([WAITING, BUFFER, slow], TIMEOUT).reason == "RolloutStarved"
+
+
+def test_steps_or_updates_count_as_progress() -> None:
+    watch = Watch(0.0).look(10, 0, 1.0)
+
+    assert watch.look(10, 0, 5.0).since == 1.0
+    assert watch.look(11, 0, 5.0).since == 5.0
+    assert watch.look(10, 1, 5.0).since == 5.0
+
+
+def test_a_process_may_take_its_time_to_start() -> None:
+    assert stalled_at(10.0, [], 3.0) == 13.0
+    assert stalled_at(10.0, [10.0], 3.0) == 10.0 + START_SECONDS
+    assert stalled_at(10.0, [10.0], 300.0) == 310.0
