@@ -76,9 +76,14 @@ def test_learner_killed_goes_on_from_its_checkpoint(namespace: Namespace) -> Non
     status = job.until(lambda s: s["learner"]["failures"] == 1, "the failure is counted")
     assert status["lastFailure"]["role"] == "learner"
     assert status["lastFailure"]["exitCode"] == 137
+
+    def resumed() -> bool:
+        # Its steps are those of the one before until it has begun.
+        log = namespace.run("logs", job.pod("learner")["metadata"]["name"])
+        return "resum" in log.lower() or "going on" in log.lower()
+
+    until(resumed, "the new learner says that it goes on")
     job.until_trains(saved)
-    log = namespace.run("logs", job.pod("learner")["metadata"]["name"])
-    assert "resum" in log.lower() or "going on" in log.lower(), log
 
 
 def test_learner_evicted_does_not_count(namespace: Namespace) -> None:
