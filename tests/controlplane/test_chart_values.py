@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from tests.helm import CHART, helm, succeed
 
@@ -70,6 +71,16 @@ def test_kubernetes_from_1_31_on(version: str, is_taken: bool) -> None:
     else:
         said = "requires kubeVersion: >=1.31.0-0 which is incompatible with Kubernetes v1.30.9"
         assert said in refused("--kube-version", version)
+
+
+def test_the_same_label_twice() -> None:
+    """The one that is closer to the object wins."""
+    labels = "commonLabels.a=far,podLabels.a=near,dashboards.labels.a=near"
+    for text in succeed("template", "rljob", str(CHART), "--set", labels).split("\n---\n"):
+        found = yaml.safe_load(text)
+        if found["kind"] == "Deployment":
+            assert found["metadata"]["labels"]["a"] == "far"
+            assert found["spec"]["template"]["metadata"]["labels"]["a"] == "near"
 
 
 def test_as_part_of_another_chart() -> None:

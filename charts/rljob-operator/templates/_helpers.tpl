@@ -23,6 +23,11 @@ app.kubernetes.io/part-of: rljob
 {{- end }}
 {{- end -}}
 
+{{/* The same and more, which win: list of the context and the others. */}}
+{{- define "rljob.labelsWith" -}}
+{{- toYaml (merge (deepCopy (index . 1)) (include "rljob.labels" (index . 0) | fromYaml)) -}}
+{{- end -}}
+
 {{- define "rljob.serviceAccount" -}}
 {{- if .Values.serviceAccount.name -}}
 {{- .Values.serviceAccount.name -}}
