@@ -111,6 +111,7 @@ e2e: $(READY) ## Run the end-to-end tests, on a cluster of their own when none i
 # What e2e does with the cluster that it was given.
 .PHONY: in-cluster
 in-cluster: images
+	@tests/cluster/programs.sh helm
 	$(BIN)/python -m pytest tests/e2e --timeout=900 $(ARGS)
 
 ##@ Check
