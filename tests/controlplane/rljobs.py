@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +25,8 @@ LEARNER, ROLLOUT, BUFFER = (
     ("Deployment", "x-rollout"),
     ("StatefulSet", "x-buffer"),
 )
+ADDRESS, NOBODY = "127.0.0.53", "127.0.0.54"
+"""Of pods that answer, on the port that they all have, and of those that do not."""
 SPEC = {
     "environment": {"id": "CartPole-v1"},
     "algorithm": {"name": "PPO"},
@@ -110,13 +116,17 @@ class Job:
 
     def learner_pod(self, status: Manifest, name: str = "x-learner-abcde") -> None:
         """Make the pod of the learner's Job, in this state."""
-        job = self.children()["Job", f"{self.name}-learner"]
-        template = copy.deepcopy(job["spec"]["template"])
+        self.pod(("Job", f"{self.name}-learner"), status, name)
+
+    def pod(self, workload: tuple[str, str], status: Manifest, name: str) -> None:
+        """Make a pod of this child, in this state."""
+        owner = self.children()[workload]
+        template = copy.deepcopy(owner["spec"]["template"])
         reference = {
-            "apiVersion": job["apiVersion"],
-            "kind": job["kind"],
-            "name": job["metadata"]["name"],
-            "uid": job["metadata"]["uid"],
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
             "controller": True,
         }
         metadata = {**template["metadata"], "name": name, "ownerReferences": [reference]}
@@ -140,6 +150,45 @@ class Job:
         self.patch(BY_NAME["Job"], f"{self.name}-learner", {"status": status}, "status")
 
 
+def hang(job: Job) -> None:
+    """Let a job that is complete have pods, of which the rollout's alone does not answer."""
+    job.learner_pod(running_at(ADDRESS))
+    job.pod(BUFFER, running_at(ADDRESS, "buffer"), "x-buffer-0")
+    job.pod(ROLLOUT, running_at(NOBODY, "rollout"), "x-rollout-a")
+
+
+class _Role(http.server.BaseHTTPRequestHandler):
+    """The pages of a role that is well."""
+
+    steps = 0
+
+    def do_GET(self) -> None:
+        pages = {
+            "/status": {"progress": {"steps": self.steps}},
+            "/state": {"role": "learner", "name": "x", "doing": "data"},
+        }
+        body = json.dumps(pages[self.path]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[type[_Role]]:
+    """A role that is well, at `ADDRESS`; its `steps` may be set."""
+    role = type("Role", (_Role,), {})
+    with http.server.ThreadingHTTPServer((ADDRESS, names.METRICS_PORT), role) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield role
+        server.shutdown()
+        thread.join()
+
+
 def hashes(manifests: list[Manifest]) -> dict[tuple[str, str], str]:
     """Kind and name to the hash that is written on it."""
     return {
@@ -150,11 +199,11 @@ def hashes(manifests: list[Manifest]) -> dict[tuple[str, str], str]:
     }
 
 
-def running_at(address: str) -> Manifest:
-    """Status of a learner's pod that runs."""
+def running_at(address: str, role: str = "learner") -> Manifest:
+    """Status of a pod that runs."""
     began = "2026-01-01T00:00:00Z"
     container = {
-        "name": "learner",
+        "name": role,
         "ready": True,
         "started": True,
         "restartCount": 0,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,17 @@ from rljob_operator import names
 from rljob_operator.kinds import BY_NAME, EVENT, JOB, POD
 from tests.apiserver import ApiServer
 from tests.controlplane.operators import Operator, install, running, until
-from tests.controlplane.rljobs import BUFFER, LEARNER, MERGE, ROLLOUT, Job, running_at
+from tests.controlplane.rljobs import (
+    ADDRESS,
+    BUFFER,
+    LEARNER,
+    MERGE,
+    ROLLOUT,
+    Job,
+    answering,
+    hang,
+    running_at,
+)
 
 
 @pytest.fixture(scope="module")
@@ -248,46 +256,37 @@ def test_keys_that_somebody_deleted_are_made_anew_when_a_pod_misses_them(job: Jo
     until(lambda: job.get(secret, "x-keys"), "the Secret again")
 
 
-class Learner(http.server.BaseHTTPRequestHandler):
-    """A learner's `/status`."""
-
-    steps = 0
-
-    def do_GET(self) -> None:
-        body = json.dumps({"progress": {"steps": type(self).steps}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def learner_address() -> Iterator[str]:
-    """Where a learner answers, on the port that they all have."""
-    address = "127.0.0.53"
-    with http.server.ThreadingHTTPServer((address, names.METRICS_PORT), Learner) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield address
-        server.shutdown()
-        thread.join()
-
-
-def test_a_running_learner_is_asked_how_it_goes(job: Job, learner_address: str) -> None:
+def test_a_running_learner_is_asked_how_it_goes(job: Job) -> None:
     job.create()
     until(job.complete, "all children")
-    Learner.steps = 64
-    job.learner_pod(running_at(learner_address))
-    for steps in (64, 128):
-        Learner.steps = steps
-        until(
-            lambda wanted=steps: (job.status().get("progress") or {}).get("steps") == wanted,
-            f"{steps} steps in the status",
-        )
+    with answering() as learner:
+        learner.steps = 64
+        job.learner_pod(running_at(ADDRESS))
+        for steps in (64, 128):
+            learner.steps = steps
+            until(
+                lambda wanted=steps: (job.status().get("progress") or {}).get("steps") == wanted,
+                f"{steps} steps in the status",
+            )
     job.server.call("DELETE", POD.path(job.namespace, "x-learner-abcde"))
+
+
+def _told(job: Job, reason: str) -> list[dict[str, Any]]:
+    return [event for event in job.events() if event["reason"] == reason]
+
+
+def test_a_rollout_that_hangs_is_told_of_and_replaced(job: Job) -> None:
+    job.create(stall={"timeout": "1s", "policy": "Restart"})
+    until(job.complete, "all children")
+    with answering():
+        hang(job)
+        until(lambda: job.get(POD, "x-rollout-a") is None, "the pod is gone")
+    until(lambda: _told(job, "EnvironmentHung"), "an Event of it")
+    (told,) = _told(job, "EnvironmentHung")
+    assert told["message"].startswith("x-rollout-a does not answer")
+    assert job.status()["lastFailure"]["pod"] == "x-rollout-a"
+    for name in ("x-learner-abcde", "x-buffer-0"):
+        job.server.call("DELETE", POD.path(job.namespace, name))
 
 
 def test_logs_hold_no_keys(job: Job, operator: Operator) -> None:

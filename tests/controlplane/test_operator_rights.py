@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rljob_operator.kinds import LEASE
+from rljob_operator.kinds import LEASE, POD
 from tests.apiserver import ApiServer, Call
 from tests.controlplane.operators import NAMESPACE, ROOT, USER, install, running, until
-from tests.controlplane.rljobs import ROLLOUT, Job
+from tests.controlplane.rljobs import ROLLOUT, Job, answering, hang
 
 Right = tuple[str, str, str]
 """API group, resource with its subresource, verb."""
@@ -68,12 +68,20 @@ def test_every_right_is_used_and_none_is_missing(
     job = Job(apiserver, namespace)
     with running(kubeconfig, tmp_path / "log", "--audit-seconds=1") as operator:
         operator.until_ready()
-        job.create(evaluation={"interval": "1s"}, ttlSecondsAfterFinished=1)
+        job.create(
+            evaluation={"interval": "1s"},
+            ttlSecondsAfterFinished=1,
+            stall={"timeout": "1s", "policy": "Restart"},
+        )
         until(job.complete, "all children")
         job.edit(evaluation=None)
         until(lambda: ("NetworkPolicy", "x-evaluator") not in job.children(), "no evaluator")
         job.edit(learner={"template": {"metadata": {"labels": {"team": "blue"}}}})
         until(job.complete, "the learner's Job is another one")
+        with answering():
+            hang(job)
+            until(lambda: job.get(POD, "x-rollout-a") is None, "the pod that hangs is gone")
+        job.server.call("DELETE", POD.path(namespace, "x-learner-abcde"))
         job.edit(suspend=True)
         until(lambda: ROLLOUT not in job.children(), "no workload")
         job.edit(suspend=False)
