@@ -73,6 +73,13 @@ def test_a_whole_life(server: ApiServer, tmp_path: Path) -> None:
     assert short_names(server) == ["rlj", "rlx"]
     assert "--workers=8" in arguments(server)
 
+    succeed(*upgrade, "--set", "crds.install=false", str(CHART), kubeconfig=server.admin)
+    assert short_names(server) == ["rlj", "rlx"], "what the release left alone"
+    succeed(*upgrade, "--set", "crds.install=true", str(CHART), kubeconfig=server.admin)
+    assert short_names(server) == ["rlj"], "what it took back"
+    succeed("rollback", "rljob", "2", "--namespace", NAMESPACE, kubeconfig=server.admin)
+    assert short_names(server) == ["rlj", "rlx"]
+
     succeed("rollback", "rljob", "1", "--namespace", NAMESPACE, kubeconfig=server.admin)
     assert short_names(server) == ["rlj"]
     assert "--workers=4" in arguments(server)
