@@ -91,9 +91,9 @@ class Prometheus:
         """Whether it gives any number."""
         return any(not math.isnan(sample.value) for sample in self.query(expression))
 
-    def up(self) -> set[str]:
-        """Instances of which the last scrape went well."""
-        return {sample.labels["instance"] for sample in self.query("up == 1")}
+    def up(self) -> int:
+        """Processes of which the last scrape went well."""
+        return len(self.query("up == 1"))
 
     def firing(self) -> set[tuple[str, str]]:
         """Alerts that fire: name, and the job or for the operator's the namespace."""
@@ -104,8 +104,8 @@ class Prometheus:
         }
 
 
-def configuration(targets: Sequence[str], rules: Sequence[Path]) -> dict[str, Any]:
-    """Scrape what files with these patterns name, every second."""
+def configuration(targets: Sequence[Path], rules: Sequence[Path]) -> dict[str, Any]:
+    """Scrape what these files name, every second."""
     interval = f"{SCRAPE_SECONDS}s"
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
@@ -113,14 +113,16 @@ def configuration(targets: Sequence[str], rules: Sequence[Path]) -> dict[str, An
         "scrape_configs": [
             {
                 "job_name": "rljob",
-                "file_sd_configs": [{"files": list(targets), "refresh_interval": interval}],
+                "file_sd_configs": [
+                    {"files": [str(path) for path in targets], "refresh_interval": interval}
+                ],
             }
         ],
     }
 
 
 @contextlib.contextmanager
-def running(folder: Path, targets: Sequence[str], rules: Sequence[Path]) -> Iterator[Prometheus]:
+def running(folder: Path, targets: Sequence[Path], rules: Sequence[Path]) -> Iterator[Prometheus]:
     """A server with its data in `folder`, for as long as the `with` lasts."""
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / "prometheus.yml", folder / "prometheus.log"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,47 @@ def started(folder: Path, *jobs: dict[str, Any]) -> Iterator[dict[str, Run]]:
         for run in runs.values():
             run.until_trains()
         yield runs
+
+
+@contextlib.contextmanager
+def by_hand(folder: Path, jobs: Mapping[str, dict[str, Any]]) -> Iterator[None]:
+    """One process of each role, started by hand, each with a job file of its own."""
+    run, processes, targets = folder / "run", [], []
+    run.mkdir(parents=True)
+    (folder / "slow.py").write_text(SLOW)
+    sockets = Path(tempfile.mkdtemp(prefix="rm-"))
+    addresses = [f"--buffer=ipc://{sockets}/buffer", f"--learner=ipc://{sockets}/learner"]
+    try:
+        for role, content in jobs.items():
+            file, log = folder / f"{role}.yaml", folder / f"{role}.log"
+            file.write_text(yaml.safe_dump(content))
+            with log.open("wb") as output:
+                processes.append(
+                    subprocess.Popen(
+                        [
+                            *(sys.executable, "-m", "rljob", "role", role),
+                            *(f"--job={file}", f"--dir={run / role}", *addresses),
+                        ],
+                        cwd=folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        preexec_fn=die_with_parent,
+                    )
+                )
+            labels = {"namespace": "local", "rljob": content["metadata"]["name"], "role": role}
+            port = until(lambda log=log: _port(log), log.read_text, PATIENCE)
+            targets.append({"targets": [f"127.0.0.1:{port}"], "labels": labels})
+        (run / "targets.json").write_text(json.dumps(targets))
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(20)
+        shutil.rmtree(sockets)
+
+
+def _port(log: Path) -> int:
+    """Where a role serves its metrics, once its log says so; 0 before."""
+    found = re.search(r"metrics at http://[^ ]*:(\d+)/metrics", log.read_text())
+    return int(found[1]) if found else 0
