@@ -64,30 +64,29 @@ def _jobs() -> list[Panel]:
             "Jobs of which a buffer answers.",
             units.Short,
             Query(or_none(f"count(rljob_buffer_rollouts_connected{{{_JOBS}}})"), "jobs"),
+            width=6,
         ),
         number(
             "Environment steps",
             "Of all jobs together.",
             "ops",
             Query(f"sum({_rate('rljob_rollout_environment_steps_total')})", "steps"),
+            width=6,
         ),
         number(
             "Cores at work",
             "CPU time that all processes of all jobs use in each second.",
             units.Short,
             Query(f"sum({_rate('process_cpu_seconds_total')})", "cores"),
+            width=6,
         ),
         number(
             "Alerts",
             "Alerts of rljob that fire now; each has a runbook.",
             units.Short,
             Query(or_none('count(ALERTS{alertname=~"RLJob.*",alertstate="firing"})'), "alerts"),
-        ),
-        stacked(
-            "Jobs by phase",
-            "As the operator sees them. Many that are Pending: the cluster is full, or an image is missing.",
-            units.Short,
-            Query("max by (phase) (rljob_operator_jobs)", "{{phase}}"),
+            width=6,
+            alarm=1,
         ),
         rows(
             "Jobs",
@@ -96,17 +95,26 @@ def _jobs() -> list[Panel]:
             {"namespace": "Namespace", "rljob": "Job"},
             {"Job": _JOB_PAGE},
         ),
+        stacked(
+            "Jobs by phase",
+            "As the operator sees them. Many that are Pending: the cluster is full, or an image is missing.",
+            units.Short,
+            Query("max by (phase) (rljob_operator_jobs)", "{{phase}}"),
+            width=6,
+        ),
         lines(
             "Environment steps by job",
             "A job at 0 does not train; the alerts say why.",
             "ops",
             Query(steps, _NAME),
+            width=6,
         ),
         lines(
             "Learner idle",
             "Share of its time that each learner waits for data. Near 1: more rollouts would help.",
             units.PercentUnit,
             Query(_idle(), _NAME),
+            width=6,
             most=1,
         ),
         lines(
@@ -118,6 +126,7 @@ def _jobs() -> list[Panel]:
                 f"(increase(rljob_operator_job_restarts_total{{{_TOLD}}}[1h]))",
                 "{{rljob_namespace}}/{{rljob}} {{role}}",
             ),
+            width=6,
         ),
     ]
 
@@ -151,6 +160,7 @@ def _operator() -> list[Panel]:
             "Replicas that act; there is to be one.",
             units.Short,
             Query("sum(rljob_operator_leader)", "leading"),
+            width=12,
         ),
         number(
             "Oldest in the queue",
@@ -158,6 +168,8 @@ def _operator() -> list[Panel]:
             "Lease take none. Above a minute, nothing that changes is acted on.",
             units.Seconds,
             Query("min(rljob_operator_queue_oldest_seconds)", "oldest"),
+            width=12,
+            alarm=60,
         ),
         lines(
             "Looks at jobs",
@@ -204,9 +216,17 @@ def _operator() -> list[Panel]:
             Query("max by (resource) (rljob_operator_watch_stale_objects)", "{{resource}}"),
         ),
         lines(
-            "Operator's memory and CPU",
-            "Of each replica. Memory grows with the number of jobs and pods.",
+            "Operator's memory",
+            "Of each replica. It grows with the number of jobs and pods.",
             units.BytesIEC,
-            Query(f"process_resident_memory_bytes {_OPERATOR}", "memory {{pod}}"),
+            Query(f"process_resident_memory_bytes {_OPERATOR}", "{{pod}}"),
+            width=12,
+        ),
+        lines(
+            "Operator's CPU",
+            "Cores that each replica uses.",
+            units.Short,
+            Query(f"rate(process_cpu_seconds_total[{RATE}]) {_OPERATOR}", "{{pod}}"),
+            width=12,
         ),
     ]

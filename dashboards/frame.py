@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,8 +65,9 @@ def _query(name: str, label: str, query: str) -> QueryVariable:
 
 
 def _filled(dashboard: Dashboard, sections: Sequence[Section]) -> Dashboard:
+    number = itertools.count(1)
     for section in sections:
-        dashboard = dashboard.with_row(Row(section.title))
+        dashboard = dashboard.with_row(Row(section.title).id(next(number)))
         for panel in section.panels:
-            dashboard = dashboard.with_panel(panel)
+            dashboard = dashboard.with_panel(panel.id(next(number)))
     return dashboard

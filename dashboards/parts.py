@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders import heatmap, stat, table, timeseries
-from grafana_foundation_sdk.builders.dashboard import DashboardLink
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, ThresholdsConfig
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models.common import (
     LegendDisplayMode,
@@ -22,6 +22,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
     DataTransformerConfig,
     DynamicConfigValue,
+    Threshold,
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
@@ -90,10 +91,15 @@ def stacked(title: str, text: str, unit: str, query: Query, width: int = 8) -> t
     return panel.stacking(options.StackingConfig().mode(StackingMode.NORMAL))
 
 
-def number(title: str, text: str, unit: str, query: Query, width: int = 4) -> stat.Panel:
-    """The newest value, large."""
+def number(
+    title: str, text: str, unit: str, query: Query, width: int = 4, alarm: float | None = None
+) -> stat.Panel:
+    """The newest value, large; red from `alarm` on."""
     panel = _described(stat.Panel(), title, text, width, 4).unit(unit)
-    return _asking(panel, (query,))
+    steps = [Threshold(None, "green")]
+    if alarm is not None:
+        steps.append(Threshold(alarm, "red"))
+    return _asking(panel.thresholds(ThresholdsConfig().steps(steps)), (query,))
 
 
 def heat(title: str, text: str, unit: str, histogram: str, width: int = 8) -> heatmap.Panel:

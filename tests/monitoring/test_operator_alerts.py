@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rljob_operator.kinds import BY_NAME
 from tests.apiserver import ApiServer
-from tests.controlplane.operators import NAMESPACE, Operator, install
+from tests.controlplane.operators import install
 from tests.controlplane.operators import running as operator_running
 from tests.controlplane.proxy import Fault, Proxy, proxied
 from tests.controlplane.rljobs import Job
-from tests.monitoring.prometheus import RULES, Prometheus, running, shortened, until
+from tests.monitoring.operators import scraping
+from tests.monitoring.prometheus import until
 
 pytestmark = pytest.mark.timeout(400)
 FIRE_SECONDS = 200.0
@@ -30,19 +29,6 @@ def proxy(apiserver: ApiServer) -> Iterator[Proxy]:
 @pytest.fixture
 def kubeconfig(apiserver: ApiServer, proxy: Proxy, tmp_path: Path) -> Path:
     return proxy.kubeconfig(install(apiserver), tmp_path / "kubeconfig")
-
-
-@contextmanager
-def scraping(operator: Operator, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus with the chart's rules that scrapes one operator."""
-    folder.mkdir()
-    labels = {"namespace": NAMESPACE, "pod": "operator-0"}
-    targets = folder / "targets.json"
-    targets.write_text(json.dumps([{"targets": [f"127.0.0.1:{operator.port}"], "labels": labels}]))
-    rules = [shortened(path, folder / "rules") for path in RULES]
-    with running(folder / "prometheus", [targets], rules) as prometheus:
-        until(lambda: prometheus.up() == 1, "the operator is scraped")
-        yield prometheus
 
 
 def test_an_api_server_that_answers_no_write_fires_queue_stuck(
