@@ -20,6 +20,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(BENCH_VENV)/.ready
 GENERATED := docs/metrics.md docs/operator-metrics.md crds/rljobs.rljob.dev.yaml \
+	$(addprefix charts/rljob-operator/dashboards/,fleet.json job.json data-path.json) \
 	charts/rljob-operator/README.md charts/rljob-operator/definitions/rljobs.rljob.dev.yaml
 
 # Every version and its hash come from a lock file; the project itself is built by the locked hatchling.
@@ -136,6 +137,7 @@ generate: $(READY) ## Write the generated files again
 	mv docs/operator-metrics.md.tmp docs/operator-metrics.md
 	$(BIN)/python -m rljob.crd > crds/rljobs.rljob.dev.yaml.tmp
 	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
+	$(BIN)/python -m dashboards charts/rljob-operator/dashboards
 	cp crds/rljobs.rljob.dev.yaml charts/rljob-operator/definitions/
 	$(BIN)/python charts/values_table.py charts/rljob-operator
 
