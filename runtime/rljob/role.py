@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rljob.health import Health, serve
-from rljob.metrics import Metrics
+from rljob.instruments import Metrics
 from rljob.pages import Answer, Page, Server
 from rljob.rolestate import RoleState, main_stack
 from rljob.spec import RLJob

@@ -18,6 +18,7 @@ COMMANDS = {
     "render": "print a job's Kubernetes objects",
     "submit": "make an RLJob on a cluster",
     "status": "show the RLJobs of a cluster, or one of them",
+    "explain": "say why a job is not training, or not faster",
     "logs": "print what the pods of a job say",
     "suspend": "stop a job's pods and keep what was learned",
     "resume": "let a suspended job go on",

@@ -87,7 +87,8 @@ def _print_detail(jobs: Jobs, job: ClusterJob) -> None:
 
 
 def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
-    from rljob.cluster.table import columns, head, row
+    from rljob.cluster.table import head, row
+    from rljob.view.columns import columns
 
     now = datetime.now(UTC)
     rows = [head(everywhere, wide), *(row(job, now, everywhere, wide) for job in found)]
@@ -98,7 +99,8 @@ def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
 def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
     """The table, then a row again for each job that has changed, as `kubectl get --watch` does."""
     from rljob.cluster.failures import Unavailable
-    from rljob.cluster.table import columns, head, row
+    from rljob.cluster.table import head, row
+    from rljob.view.columns import columns
 
     clusters.interrupt_on_termination()
     rows, seen = [head(everywhere, wide)], dict[str, str]()

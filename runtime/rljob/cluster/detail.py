@@ -7,8 +7,9 @@ from datetime import datetime
 
 from rljob.cluster.job import ClusterJob, JobEvent, one_line, parse_time
 from rljob.cluster.live import record
-from rljob.cluster.table import age, columns
+from rljob.cluster.table import age
 from rljob.spec.status import RLJobStatus
+from rljob.view.columns import columns
 from rljob.view.figures import count
 from rljob.view.panel import Line, State, header, panel
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from rljob.cluster.job import ClusterJob
@@ -14,7 +13,6 @@ HEAD = (
 )
 WIDE = ("BEST", "BUFFER", "CHECKPOINT", "REASON")
 NAMESPACE = "NAMESPACE"
-GAP = "   "
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -48,24 +46,6 @@ def row(job: ClusterJob, now: datetime, everywhere: bool = False, wide: bool = F
         ]
     texts = [str(cell) or "-" for cell in cells]
     return [job.namespace, *texts] if everywhere else texts
-
-
-def columns(
-    rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None
-) -> tuple[list[str], list[int]]:
-    """The rows as lines, each cell under the one above, and the width of each column.
-
-    Args:
-        widths: of columns that were written before; they only grow.
-    """
-    grown = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if widths is not None:
-        grown = list(map(max, grown, widths))
-    lines = [
-        GAP.join(cell.ljust(width) for cell, width in zip(cells, grown, strict=True)).rstrip()
-        for cells in rows
-    ]
-    return lines, grown
 
 
 def _return(value: float | None) -> str:

@@ -1,0 +1,86 @@
+"""All that is known of a job at one moment, wherever it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rljob.explain.samples import Samples
+from rljob.rolestate import RoleState
+from rljob.spec import RLJobSpec
+from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
+from rljob.stalls import Stall
+
+TRAINING = "Training"
+OVER = ("Complete", "Failed", "Stopped")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process or pod that runs.
+
+    Attributes:
+        state: what it said of itself; None when it did not answer.
+    """
+
+    role: RoleName
+    name: str
+    state: RoleState | None = None
+    samples: Samples = field(default_factory=Samples)
+
+
+@dataclass(frozen=True)
+class RoleCount:
+    """One role as a whole.
+
+    Attributes:
+        reason, message: why some of it is not ready, in Kubernetes' own words; empty when all is.
+    """
+
+    role: RoleName
+    wanted: int
+    ready: int
+    restarts: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A job.
+
+    Attributes:
+        place: where it trains: a folder, or a namespace.
+        local: whether on this machine.
+        phase: one word, as in the status of a cluster's job; `Stopped` for a run that was.
+        reason, message: how it ended, or why it does not go on; empty when neither is so.
+        unseen: no operator has looked at its newest change yet.
+        stall: what holds it up, if it has stopped getting on.
+        silent_seconds: since it went on last; None when that is not known.
+        lag: policy versions by which experience was behind: median, 95th percentile, bound.
+        checkpoint_age: seconds since the newest checkpoint.
+        unreached: why processes could not be asked, if so.
+    """
+
+    name: str
+    place: str
+    local: bool
+    phase: str
+    spec: RLJobSpec | None = None
+    reason: str = ""
+    message: str = ""
+    unseen: bool = False
+    stall: Stall | None = None
+    silent_seconds: float | None = None
+    roles: Sequence[RoleCount] = ()
+    processes: Sequence[Process] = ()
+    progress: ProgressStatus | None = None
+    lag: tuple[int, int, int | None] | None = None
+    fill: float | None = None
+    checkpoint: CheckpointStatus | None = None
+    checkpoint_age: float | None = None
+    last_failure: Failure | None = None
+    unreached: str = ""
+
+    def of_role(self, role: RoleName) -> list[Process]:
+        return [process for process in self.processes if process.role == role]

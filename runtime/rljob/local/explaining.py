@@ -1,0 +1,179 @@
+"""The situation of a run on this machine, from its folder and from the processes that it names."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rljob import spec
+from rljob.errors import InputError
+from rljob.explain.asking import Source, ask
+from rljob.explain.situation import Process, RoleCount, Situation
+from rljob.local.folder import EVENTS, JOB, METRICS, RESULT, TARGETS
+from rljob.local.result import read_records
+from rljob.spec import RLJob
+from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
+from rljob.stalls import Asked, Stall, diagnose
+
+ANSWER_SECONDS = 2.0
+SILENT_SECONDS = 10.0
+"""Without progress after which it is asked why: the learner tells of each step within a few seconds."""
+
+
+def situation(folder: Path, now: float) -> Situation:
+    """What is known of a run.
+
+    Args:
+        now: Unix time in seconds.
+
+    Raises:
+        InputError: the folder is no run's.
+    """
+    if not (folder / JOB).is_file():
+        raise InputError(f"{folder} is no run's folder: it has no {JOB}")
+    job = spec.load(folder / JOB)
+    records = read_records(folder / METRICS)
+    record = records[-1] if records else {}
+    alive = _is_worked_on(folder)
+    processes = ask(_sources(folder)) if alive else []
+    silent = now - _advanced(records) if records and alive else None
+    stall = _stall(processes, silent)
+    phase, reason, message = _phase(folder, alive, bool(records))
+    saved = record.get("checkpoint")
+    return Situation(
+        name=job.metadata.name,
+        place=str(folder),
+        local=True,
+        phase=phase,
+        spec=job.spec,
+        reason=reason,
+        message=message,
+        stall=stall,
+        silent_seconds=silent,
+        roles=tuple(_roles(job, processes, _restarts(folder))) if alive else (),
+        processes=processes,
+        progress=_progress(record) if record else None,
+        lag=(record["lagP50"], record["lagP95"], record["lagBound"]) if record else None,
+        fill=record.get("bufferFill"),
+        checkpoint=_checkpoint(saved) if saved else None,
+        checkpoint_age=now - saved["time"] if saved else None,
+    )
+
+
+def _is_worked_on(folder: Path) -> bool:
+    """Whether a run holds the folder's lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _phase(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
+    """Phase, reason and message."""
+    if alive:
+        return ("Training" if begun else "Starting"), "", ""
+    try:
+        result = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return "Stopped", "", ""
+    message = str(result.get("message") or "")
+    last = str(result.get("last_lines") or result.get("lastLines") or "").splitlines()
+    return (
+        result["outcome"],
+        result["reason"],
+        "; ".join([message, *last[-1:]]) if last else message,
+    )
+
+
+def _advanced(records: Sequence[Mapping[str, Any]]) -> float:
+    """When steps or updates went on last, Unix time."""
+    newest = records[-1]
+    found = float(newest["time"])
+    for record in reversed(records):
+        if (record["steps"], record["updates"]) != (newest["steps"], newest["updates"]):
+            break
+        found = float(record["time"])
+    return found
+
+
+def _stall(processes: Sequence[Process], silent: float | None) -> Stall | None:
+    if silent is None or silent < SILENT_SECONDS or not processes:
+        return None
+    return diagnose([Asked(one.role, one.name, one.state) for one in processes], silent)
+
+
+def _sources(folder: Path) -> Iterator[Source]:
+    try:
+        entries = json.loads((folder / TARGETS).read_text())
+    except (OSError, ValueError):
+        return
+    for entry in entries:
+        role: RoleName = entry["labels"]["role"]
+        yield Source(role, entry["labels"]["pod"], partial(_fetch, entry["targets"][0]))
+
+
+def _fetch(address: str, page: str) -> bytes | None:
+    try:
+        with urllib.request.urlopen(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
+            body: bytes = answer.read()
+    except OSError:
+        return None
+    return body
+
+
+def _roles(
+    job: RLJob, processes: Sequence[Process], restarts: Mapping[str, int]
+) -> Iterator[RoleCount]:
+    wanted: dict[RoleName, int] = {"rollout": job.spec.rollout.replicas, "buffer": 1, "learner": 1}
+    if job.spec.evaluation is not None:
+        wanted["evaluator"] = 1
+    for role, count in wanted.items():
+        ready = [one for one in processes if one.role == role and _ready(one)]
+        yield RoleCount(role, count, len(ready), restarts.get(role, 0))
+
+
+def _ready(process: Process) -> bool:
+    return process.state is not None and not process.state.waits_for
+
+
+def _restarts(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for event in read_records(folder / EVENTS):
+        if event.get("event") == "died":
+            role = str(event["role"]).rpartition("-")[0]
+            found[role] = found.get(role, 0) + 1
+    return found
+
+
+def _progress(record: Mapping[str, Any]) -> ProgressStatus:
+    return ProgressStatus(
+        steps=record["steps"],
+        episodes=record["episodes"],
+        updates=record["updates"],
+        mean_return=record["meanReturn"],
+        best_return=record["bestReturn"],
+        steps_per_second=round(record["stepsPerSecond"]),
+        updates_per_second=record["updatesPerSecond"],
+        seconds=record["seconds"],
+    )
+
+
+def _checkpoint(saved: Mapping[str, Any]) -> CheckpointStatus:
+    return CheckpointStatus(
+        step=saved["step"],
+        policy_version=saved["policyVersion"],
+        time="",
+        path=saved["path"],
+        sha256=saved["sha256"],
+        verified=True,
+    )
