@@ -4,8 +4,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [ "$(id -u)" = 0 ] || fail "Installing packages and starting an engine needs root:" "    sudo make cluster-tools"
 command -v apt-get >/dev/null || fail \
-    "There is no apt-get here. Install Docker (https://docs.docker.com/engine/install/) and Go 1.21 or newer" \
-    "(https://go.dev/doc/install); where images cannot be pulled, debootstrap, gcc, jq, pigz and Python as well."
+    "There is no apt-get here. Install Docker (https://docs.docker.com/engine/install/), Go 1.21 or newer" \
+    "(https://go.dev/doc/install) and Prometheus (https://prometheus.io/download); where images cannot be pulled," \
+    "debootstrap, gcc, jq, pigz and Python as well."
 
 install_packages() {
     local package missing=() wanted=(debootstrap gcc jq libc6-dev pigz)
@@ -23,6 +24,19 @@ install_packages() {
     apt-get update --quiet=2
     mapfile -t missing < <(apt-cache --no-all-versions show "${missing[@]}" 2>/dev/null | sed -n 's/^Package: //p' | sort -u)
     [ ${#missing[@]} -eq 0 ] || apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}"
+}
+
+# Their programs only, out of Debian's package: installed, it would start a service.
+get_prometheus() {
+    local folder
+    [ ! -x "$CACHE/bin/promtool" ] || return 0
+    say "getting Prometheus"
+    folder=$(mktemp -d)
+    apt-cache --quiet=2 show prometheus >/dev/null 2>&1 || apt-get update --quiet=2
+    (cd "$folder" && apt-get --quiet=2 --option APT::Sandbox::User=root download prometheus)
+    dpkg-deb --extract "$folder"/prometheus_*.deb "$folder"
+    install -D --target-directory "$CACHE/bin" "$folder"/usr/bin/{prometheus,promtool}
+    rm -rf "$folder"
 }
 
 # Bit 24 of the capabilities that a process here can ever hold.
@@ -51,6 +65,7 @@ start_engine() {
 }
 
 install_packages
+get_prometheus
 DOCKER=$(docker_client)
 engine_answers || start_engine
 say "the Docker engine answers: $("$DOCKER" version --format '{{.Server.Version}}')"
