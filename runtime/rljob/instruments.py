@@ -19,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from rljob.spec.sinks import SINKS
 from rljob.wire.traffic import Traffic
 
 OTHER = "other"
@@ -53,12 +54,12 @@ class Labelled(Generic[M]):
     def __init__(self, metric: M, values: Sequence[str], is_open: bool) -> None:
         self._metric: M = metric
         self._children: dict[str, M] = {value: metric.labels(value) for value in values}
-        self._is_open = is_open
+        self.is_open = is_open
 
     def __getitem__(self, value: str) -> M:
         child = self._children.get(value)
         if child is None:
-            if not self._is_open:
+            if not self.is_open:
                 raise KeyError(f"{value!r} is not one of {', '.join(self._children)}")
             if len(self._children) >= OPEN_LABEL_LIMIT and value != OTHER:
                 return self[OTHER]
@@ -142,3 +143,7 @@ class Metrics:
     def _by_reason(self, name: str, unit: str, text: str) -> Labelled[Counter]:
         full = self._name(name, "counter", unit, text, "reason", f"at most {OPEN_LABEL_LIMIT}")
         return Labelled(Counter(full, text, ["reason"], registry=self.registry), (), True)
+
+    def _by_sink(self, name: str, unit: str, text: str) -> Labelled[Counter]:
+        full = self._name(name, "counter", unit, text, "sink", ", ".join(SINKS))
+        return Labelled(Counter(full, text, ["sink"], registry=self.registry), SINKS, False)

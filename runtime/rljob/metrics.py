@@ -206,6 +206,9 @@ class LearnerMetrics(Metrics):
         self.subscribers = self._gauge(
             "subscribers", "processes", "Rollouts and evaluators that fetch weights."
         )
+        self.sink_failures = self._by_sink(
+            "sink_failures_total", "failures", "Times that a sink could not take records."
+        )
         self.restarts = self._gauge(
             "restarts", "restarts", "How often the learner resumed from a checkpoint in this run."
         )
@@ -281,7 +284,7 @@ def documentation() -> str:
         "A process has a bounded number of series: a label takes the values that are named below, or at most",
         f"{OPEN_LABEL_LIMIT} and then `other`, so that no peer can grow it. A link is named by what it carries:",
         "`experience` between a rollout and the buffer, `samples` between buffer and learner, `weights` between",
-        "the learner and each rollout or evaluator. Most processes have fewer than 150 series, whatever is trained.",
+        "the learner and each rollout or evaluator. No process has more than 200 series, whatever is trained.",
     ]
     for make in ROLES:
         metrics = make()

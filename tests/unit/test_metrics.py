@@ -120,6 +120,18 @@ def test_links_are_read_when_they_are_asked_for() -> None:
         made.links.add("gossip", traffic)
 
 
+def test_no_process_has_many_series() -> None:
+    for make in metrics.ROLES:
+        made = make()
+        for link in ("experience", "samples", "weights"):
+            made.links.add(link, Traffic())  # type: ignore[attr-defined]
+        for value in vars(made).values():
+            for i in range(1000 if isinstance(value, Labelled) and value.is_open else 0):
+                value[f"value-{i}"]
+        lines = metrics.render(made.registry).decode().splitlines()
+        assert sum(not line.startswith("#") for line in lines) < 200
+
+
 def test_policy_lag_zero_has_its_own_bucket() -> None:
     made = BufferMetrics()
     made.policy_lag.observe(0)
