@@ -7,6 +7,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rljob.errors import InputError, RLJobError
 
@@ -18,6 +19,7 @@ COMMANDS = {
     "render": "print a job's Kubernetes objects",
     "submit": "make an RLJob on a cluster",
     "status": "show the RLJobs of a cluster, or one of them",
+    "top": "show how fast the jobs of a cluster go, again and again",
     "explain": "say why a job is not training, or not faster",
     "logs": "print what the pods of a job say",
     "suspend": "stop a job's pods and keep what was learned",
@@ -43,7 +45,7 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 for input, 1 for a failure, 128 + signal."""
     parser = argparse.ArgumentParser(
-        prog="rljob",
+        prog=_program(),
         description="Reinforcement-learning training, on one machine or on Kubernetes.",
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32),
     )
@@ -73,3 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = f"pip install 'rljob[{EXTRAS[error.name]}]'"
         print(f"rljob {parsed.command} needs {error.name}, part of: {extra}", file=sys.stderr)
         return InputError.exit_code
+
+
+def _program() -> str:
+    """How it was called: kubectl runs `kubectl-rl` for `kubectl rl`."""
+    return "kubectl rl" if Path(sys.argv[0]).name.startswith("kubectl-rl") else "rljob"

@@ -146,12 +146,9 @@ class LiveScreen:
             atexit.unregister(self.close)
 
     def _panel(self) -> Text:
-        from rich.text import Text
-
         assert self._state is not None
         self._state.now = time.time()
-        lines = panel(self._state, self._console.width)
-        return Text("\n", no_wrap=True, overflow="crop").join([styled(line) for line in lines])
+        return _block(panel(self._state, self._console.width))
 
     def _print(self, line: Line) -> None:
         # The terminal may break it, rich must not: paths and commands are copied.
@@ -170,6 +167,35 @@ def show(draw: Callable[[int], list[Line]]) -> None:
     console = Console(file=sys.stdout, highlight=False)
     for line in draw(console.width):
         console.print(styled(line), soft_wrap=True)
+
+
+def keep_showing(first: list[Line], look: Callable[[], list[Line]], every: float) -> bool:
+    """Draw lines over and over in place until interrupted; False, and nothing drawn, without a terminal.
+
+    Args:
+        first: what to begin with.
+        look: makes the lines anew.
+        every: seconds between two looks.
+    """
+    if not _is_terminal(sys.stdout):
+        return False
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=sys.stdout, highlight=False)
+    with Live(_block(first), console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        try:
+            while True:
+                time.sleep(every)
+                live.update(_block(look()), refresh=True)
+        except KeyboardInterrupt:
+            return True
+
+
+def _block(lines: list[Line]) -> Text:
+    from rich.text import Text
+
+    return Text("\n", no_wrap=True, overflow="crop").join([styled(line) for line in lines])
 
 
 def styled(line: Line) -> Text:

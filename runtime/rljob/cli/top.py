@@ -1,0 +1,48 @@
+"""`rljob top`: how fast the jobs of a cluster go, again and again."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rljob.cli import clusters
+
+if TYPE_CHECKING:
+    from rljob.view.panel import Line
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("--once", action="store_true", help="print once, as without a terminal")
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="the jobs of all namespaces"
+    )
+    clusters.add_options(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Show the table until interrupted; once where there is no terminal."""
+    from rljob.cluster.failures import Unavailable
+    from rljob.cluster.top import lines
+    from rljob.view.screen import keep_showing, show
+
+    jobs, everywhere = clusters.connect(arguments), arguments.all_namespaces
+
+    def look() -> list[Line]:
+        return lines(jobs.all(everywhere), datetime.now(UTC), everywhere)
+
+    def look_again() -> list[Line]:
+        try:
+            return look()
+        except Unavailable as error:
+            return [[(f"{error}; trying again", "warning")]]
+
+    first = look()
+    if arguments.once or not keep_showing(first, look_again, LOOK_EVERY):
+        show(lambda _: first)
+    return 0
