@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,16 +10,15 @@ from tests.apiserver import ApiServer
 from tests.controlplane.operators import install
 from tests.controlplane.operators import running as operator_running
 from tests.controlplane.rljobs import Job
+from tests.monitoring.agreement import agrees
 from tests.monitoring.operators import scraping
 from tests.monitoring.panels import queries, without_data
-from tests.monitoring.prometheus import RULES, Prometheus, running, until
-from tests.monitoring.runs import Run, job, started
+from tests.monitoring.prometheus import RULES, running, until
+from tests.monitoring.runs import job, started
 
 pytestmark = pytest.mark.timeout(300)
 DATA_SECONDS = 90.0
 RATE_SECONDS = 20
-AGREE = 0.15
-"""Share by which a rate may differ: the two sides begin and end it at other moments."""
 
 
 def test_a_local_run_fills_every_panel_and_agrees_with_its_own_records(tmp_path: Path) -> None:
@@ -41,7 +39,7 @@ def test_a_local_run_fills_every_panel_and_agrees_with_its_own_records(tmp_path:
 
         until(all_give_data, lambda: "\n".join(missing), DATA_SECONDS)
         assert prometheus.firing() == set()
-        agrees(prometheus, runs["x"])
+        agrees(prometheus, runs["x"].records, 'rljob="x"', RATE_SECONDS)
 
 
 def test_an_operator_fills_every_panel_of_it(
@@ -70,49 +68,3 @@ def test_an_operator_fills_every_panel_of_it(
         assert prometheus.query(phase)[0].labels["phase"] == "Pending"
         made.delete()
         until(lambda: not prometheus.query(phase), "nothing is told of a job that is gone")
-
-
-def agrees(prometheus: Prometheus, run: Run) -> None:
-    """Counters lie between the records before and after, gauges are one of them, rates are like theirs."""
-    until(lambda: seconds(run.records()) > RATE_SECONDS + 15, "enough records", DATA_SECONDS)
-    for metric, field in (
-        ("rljob_learner_updates_total", "updates"),
-        ("rljob_learner_steps_consumed_total", "steps"),
-    ):
-        at, value = sampled(prometheus, metric)
-        until(lambda at=at: run.records()[-1]["time"] > at, "a later record")
-        before = [one[field] for one in run.records() if one["time"] <= at]
-        after = [one[field] for one in run.records() if one["time"] > at]
-        assert before[-1] <= value <= after[0], metric
-    for metric, field in (
-        ("rljob_learner_mean_return", "meanReturn"),
-        ("rljob_learner_policy_version", "policyVersion"),
-    ):
-        assert sampled(prometheus, metric)[1] in [one[field] for one in run.records()], metric
-    window = run.records()[:-1]
-    end = window[-1]["time"]
-    window = [one for one in window if one["time"] >= end - RATE_SECONDS]
-    for metric, field in (
-        ("rljob_learner_updates_total", "updates"),
-        ("rljob_learner_steps_consumed_total", "steps"),
-        ("rljob_rollout_environment_steps_total", "steps"),
-    ):
-        expected = (window[-1][field] - window[0][field]) / seconds(window)
-        rate = f"sum(rate({metric}[{RATE_SECONDS}s] @ {end}))"
-        assert prometheus.value(rate) == pytest.approx(expected, rel=AGREE), metric
-    waited = (
-        f'rate(rljob_learner_stage_seconds_total{{stage="data_wait"}}[{RATE_SECONDS}s] @ {end})'
-    )
-    told = sum(one["learnerWaiting"] for one in window) / len(window)
-    assert prometheus.value(waited) == pytest.approx(told, abs=AGREE)
-
-
-def sampled(prometheus: Prometheus, metric: str) -> tuple[float, float]:
-    """When it was scraped last, and what it was then."""
-    at = prometheus.value(f"timestamp({metric})")
-    return at, prometheus.value(f"{metric} @ {at}")
-
-
-def seconds(records: list[dict[str, Any]]) -> float:
-    """From the first to the last of them."""
-    return float(records[-1]["time"] - records[0]["time"]) if records else 0.0
