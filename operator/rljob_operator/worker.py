@@ -99,6 +99,9 @@ class Workers:
         if decision.ask:
             memory.inspection = await inspect(decision.ask, self._now())
             return 0.0
+        if memory.refused() != observed.refused:
+            # The status is to say so now; what was refused is not sent again before its time.
+            return 0.0
         attempt = memory.next_attempt()
         times = [decision.requeue_after]
         times += [] if attempt is None else [max(0.0, attempt - self._clock())]

@@ -30,10 +30,13 @@ class Actor:
     def __init__(self, for_bad: Callable[[], Awaitable[None]]) -> None:
         self.for_bad = for_bad
         self.done: list[str] = []
+        self.refused: Manifest | None = None
 
-    async def carry_out(self, job: Manifest, _decision: Decision, _memory: Memory) -> None:
+    async def carry_out(self, job: Manifest, _decision: Decision, memory: Memory) -> None:
         if job["metadata"]["name"] == "bad":
             await self.for_bad()
+        if self.refused is not None:
+            memory.refuse(self.refused, "no", 0.0)
         self.done.append(job["metadata"]["name"])
 
 
@@ -147,5 +150,18 @@ def test_a_job_that_is_gone_is_forgotten() -> None:
         assert rig.poller.forgotten == [GOOD]
         assert rig.actor.done == ["good"]
         assert rig.workers._memories._of == {}
+
+    asyncio.run(run())
+
+
+def test_what_was_refused_is_told_at_once() -> None:
+    async def nothing() -> None:
+        pass
+
+    async def run() -> None:
+        rig = Rig(nothing)
+        rig.actor.refused = made("Deployment", "x")
+        await rig.look(GOOD)
+        assert rig.actor.done == ["good", "good"]
 
     asyncio.run(run())
