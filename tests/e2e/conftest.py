@@ -20,16 +20,22 @@ RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 @pytest.fixture(scope="session")
 def operator() -> str:
-    """The operator, installed as the README says; the namespace it is in."""
+    """The operator, installed from its manifests; the namespace it is in."""
+    install_operator()
+    return OPERATOR
+
+
+def install_operator() -> None:
+    """Install it, or restart the one that is there: its image may be new and its tag the same."""
     with contextlib.suppress(KubectlError):
         kubectl("create", "namespace", OPERATOR)
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    # A chart that was there before has left the definition behind as its own.
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "crd/rljobs.rljob.dev", "--timeout=60s")
-    kubectl("apply", "--server-side", "-f", str(ROOT / "operator" / "manifests"))
-    # The image may be new and its tag the same.
+    manifests = str(ROOT / "operator" / "manifests")
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests)
     kubectl("-n", OPERATOR, "rollout", "restart", "deployment/rljob-operator")
     kubectl("-n", OPERATOR, "rollout", "status", "deployment/rljob-operator", "--timeout=120s")
-    return OPERATOR
 
 
 @pytest.fixture
