@@ -123,3 +123,29 @@ def test_a_frozen_learner_is_only_told_of_by_default(place: Place) -> None:
     assert text.count("no progress for 3s: learner-0 does not answer") == 1
     assert place.processes() == {}
     assert result(place.folder / "run")["restarts"] == 0
+
+
+def test_explain_names_the_code_that_hangs_and_what_bounds_a_run(place: Place) -> None:
+    process = start(place, "Ignore")
+    trained = place.run("explain", "run")
+    assert trained.returncode == 0, trained.stderr
+    assert "small trains at" in trained.stdout
+    assert "Where time goes" in trained.stdout
+    assert "rollout-0   experience" in trained.stdout
+
+    hang(place)
+    said = ""
+
+    def explained() -> bool:
+        nonlocal said
+        done = place.run("explain", "run")
+        said = done.stdout + done.stderr
+        return done.returncode == 1
+
+    until(explained, lambda: said)
+
+    end(process)
+    assert said.startswith("small is not training: rollout-0 has done nothing for")
+    assert "hangs.py:16 step" in said
+    stopped = place.run("explain", "run")
+    assert "small was stopped before its end." in stopped.stdout

@@ -1,6 +1,7 @@
-"""Why a job is not training, or not faster: one verdict, the evidence for it, and what to change. Pure.
+"""Why a job is not training, or not faster: one verdict, the evidence for it, and what to change.
 
-Who asks (a run's folder, a cluster) fills in a `Situation`; `explain` draws the conclusion; `page` shows it.
+Who asks (a run's folder, a cluster) fills in a `Situation`, with what `asking` got from its processes;
+`explain` draws the conclusion, `page` shows it, and both are pure.
 """
 
 from __future__ import annotations
