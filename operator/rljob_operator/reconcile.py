@@ -71,6 +71,10 @@ class _Look:
         asked = asking.with_children(asked, self.world, self.settings, counts.earlier_failures)
         changes = self._changes(asked)
         waiting, again = self._waiting(wanted)
+        grace = self.settings.pending_grace_seconds
+        unsettled = roles.unsettled_for(self.world, grace, self.now)
+        if unsettled is not None:
+            again.append(unsettled)
         reported = report.merge(self.previous, self.world, self.observed.polled)
         facts = Facts(
             stage=asked.stage,
@@ -82,6 +86,7 @@ class _Look:
             standing=self._standing(asked, reported),
             waiting=waiting,
             fault=asked.fault or self._refused(changes),
+            unsettled=unsettled is not None,
         )
         outcome = self._outcome(facts)
         if outcome is not None:

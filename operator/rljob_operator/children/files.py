@@ -21,10 +21,10 @@ _TOLD: dict[str, tuple[str, ...]] = {
 }
 """Fields of these sections that concern a process; the others are the operator's business."""
 _UNREAD: dict[RoleName, tuple[str, ...]] = {
-    "rollout": ("stop", "learner", "evaluation", "checkpoint"),
-    "buffer": ("stop", "learner", "evaluation", "checkpoint"),
+    "rollout": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
+    "buffer": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
     "learner": ("evaluation",),
-    "evaluator": ("stop", "learner", "checkpoint", "buffer"),
+    "evaluator": ("stop", "learner", "checkpoint", "buffer", "sinks"),
 }
 """Sections that a role does not read: its pods need not be replaced when one of them changes."""
 
@@ -65,6 +65,8 @@ def told(scope: Scope) -> dict[str, Any]:
         for section, fields in _TOLD.items()
         if section in spec
     }
+    if job.spec.sinks.wanted:
+        sections["sinks"] = spec["sinks"]
     storage = job.spec.checkpoint.storage
     if storage is not None and storage.path is not None:
         sections["checkpoint"]["storage"] = {"path": storage.path}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from rljob.spec import RLJobSpec
 from rljob.spec.status import LearnerStatus, RLJobStatus, RoleName, RoleStatus, RolloutStatus
-from rljob_operator import names
+from rljob_operator import names, times
 from rljob_operator.lifecycle import Outcome, Stage
 from rljob_operator.pending import Waiting
 from rljob_operator.status.restarts import Counts
-from rljob_operator.world import World
+from rljob_operator.world import World, at
 
 NEEDED: tuple[RoleName, ...] = ("learner", "buffer", "rollout")
 """Roles without which nothing is trained, in the order in which they are looked at."""
@@ -84,3 +85,18 @@ def short_of(spec: RLJobSpec | None, world: World) -> list[RoleName]:
     """Roles with too few ready pods to train as asked; rollouts may be as few as minReplicas."""
     least = (spec.rollout.min_replicas if spec else None) or 1
     return [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
+
+
+def unsettled_for(world: World, grace: float, now: datetime) -> float | None:
+    """Seconds until pods that stopped being ready just now count as lost; None when none did.
+
+    A role that ends well, or that waits for another one a moment, is not ready for a while.
+    """
+    left = []
+    for pod in world.pods:
+        found = at(pod.manifest, "status", "conditions") if pod.alive else None
+        for one in found or ():
+            since = one.get("lastTransitionTime")
+            if one.get("type") == "Ready" and one.get("status") == "False" and since:
+                left.append(grace - (now - times.parse(since)).total_seconds())
+    return max((seconds for seconds in left if seconds > 0), default=None)

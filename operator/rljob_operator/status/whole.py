@@ -13,7 +13,7 @@ from rljob_operator.lifecycle import Clock, Outcome, Stage
 from rljob_operator.pending import Waiting
 from rljob_operator.stalling import Standing
 from rljob_operator.status import failures, roles
-from rljob_operator.status.conditions import Situation, conditions
+from rljob_operator.status.conditions import Situation, conditions, holds
 from rljob_operator.status.phase import phase
 from rljob_operator.status.provenance import provenance
 from rljob_operator.status.report import Reported
@@ -31,6 +31,7 @@ class Facts:
         waiting: what a role waits for, where that is known.
         fault: what is wrong with the spec, if anything.
         outcome: how the job ended, if it has.
+        unsettled: whether a pod has stopped being ready only just now.
     """
 
     stage: Stage
@@ -43,6 +44,7 @@ class Facts:
     waiting: Mapping[RoleName, Waiting]
     fault: Waiting | None = None
     outcome: Outcome | None = None
+    unsettled: bool = False
 
 
 def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> RLJobStatus:
@@ -54,7 +56,10 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
         outcome=outcome,
         fault=facts.fault,
         waiting=facts.waiting,
-        short=roles.short_of(facts.spec, world),
+        # What was ready and is not since a moment ago may only be about to end well.
+        short=[]
+        if facts.unsettled and holds(previous, "Ready")
+        else roles.short_of(facts.spec, world),
         reported=reported,
         stall=facts.standing.stall,
     )

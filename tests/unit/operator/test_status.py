@@ -96,6 +96,38 @@ def test_degraded_once_it_was_ready() -> None:
     assert cluster.told()[-1] == "Recovered"
 
 
+def unready(cluster: Cluster, role: str) -> None:
+    """Its pod goes on running and does not answer its probe."""
+    (name,) = cluster.named(role)
+    cluster.pods[name]["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "lastTransitionTime": cluster.stamp()}
+    ]
+
+
+def test_a_learner_that_ends_well_was_never_missed() -> None:
+    cluster = Cluster().trained()
+    unready(cluster, "learner")
+    cluster.look()
+    assert words(cluster)["Ready"] == "True AllRolesReady"
+    cluster.tick(1)
+    cluster.end_pod(cluster.named("learner")[0], 0)
+    cluster.settle()
+    assert cluster.status["phase"] == "Complete"
+    assert "LearnerNotReady" not in cluster.told()
+
+
+def test_what_stays_unready_degrades_the_job_after_a_moment() -> None:
+    cluster = Cluster().trained()
+    unready(cluster, "learner")
+    again = cluster.look().requeue_after
+    assert again is not None
+    assert again <= SETTINGS.pending_grace_seconds
+    cluster.tick(SETTINGS.pending_grace_seconds)
+    cluster.look()
+    assert words(cluster)["Degraded"] == "True LearnerNotReady"
+    assert words(cluster)["Ready"] == "False LearnerNotReady"
+
+
 def test_suspended_job_is_not_degraded() -> None:
     cluster = Cluster().trained()
     cluster.edit(suspend=True)
