@@ -105,6 +105,14 @@ GOOD: dict[str, Job] = {
     "most-modules": job(code={f"a{index}.py": "" for index in range(64)}),
     "limits": job(backoffLimit=0, activeDeadlineSeconds=1, ttlSecondsAfterFinished=0),
     "suspended": job(suspend=True),
+    "sinks": job(
+        sinks={
+            "tensorboard": {},
+            "mlflow": {"trackingUri": "http://mlflow:5000", "experiment": "pole"},
+            "wandb": {"project": "pole", "entity": "us", "mode": "offline"},
+        }
+    ),
+    "sinks-by-default": job(sinks={"mlflow": {}, "wandb": {}}),
 }
 
 ENTRY_POINT = "Import path `package.module:attribute`"
@@ -181,6 +189,18 @@ BAD: list[tuple[str, Job, str, str]] = [
         job(checkpoint={"storage": {"path": "a", "persistentVolumeClaim": {"claimName": "b"}}}),
         "checkpoint.storage.persistentVolumeClaim",
         "only one of path, persistentVolumeClaim, volumeClaimTemplate",
+    ),
+    (
+        "credentials-in-a-sink",
+        job(sinks={"mlflow": {"trackingUri": "https://me:word@host"}}),
+        "sinks.mlflow.trackingUri",
+        "holds credentials, which do not belong in a job",
+    ),
+    (
+        "no-such-mode-of-a-sink",
+        job(sinks={"wandb": {"mode": "disabled"}}),
+        "sinks.wandb.mode",
+        'one of "online", "offline"',
     ),
     (
         "storage-on-both-claims",

@@ -216,6 +216,8 @@ _ALL = {"rollout", "buffer", "learner", "evaluator"}
         ({"learner": {"device": "cpu"}}, {"learner"}),
         ({"checkpoint": {"interval": "1s"}}, {"learner"}),
         ({"evaluation": {"episodes": 1}}, {"evaluator"}),
+        ({"sinks": {"wandb": {"mode": "offline"}}}, {"learner"}),
+        ({"sinks": {}}, set()),
         ({"code": {"a.py": "b = 1"}}, _ALL),
         ({"requirements": ["a==2"]}, _ALL),
         ({"rollout": {"template": {"metadata": {"labels": {"a": "b"}}}}}, {"rollout"}),

@@ -23,6 +23,8 @@ from rljob.learner.training import Training, device_of
 from rljob.metrics import LearnerMetrics
 from rljob.pages import Answer
 from rljob.role import RoleContext
+from rljob.sinks import check as check_sinks
+from rljob.sinks.children import Sinks
 from rljob.spec.status import EndReport
 from rljob.stopping import AskedToEnd
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
@@ -40,6 +42,7 @@ def main(context: RoleContext) -> EndReport:
         InputError: when algorithm or network cannot be used with the environment's spaces.
         RunError: when training cannot go on, for example because a loss is not finite.
     """
+    check_sinks(context.job.spec.sinks)
     metrics = LearnerMetrics()
     metrics.restarts.set(context.attempt)
     if not context.job.spec.strict:
@@ -70,6 +73,9 @@ def main(context: RoleContext) -> EndReport:
         _write_provenance(context)
         saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
         stack.callback(saver.close)
+        names = context.job.spec.sinks.wanted
+        # They end after the last record.
+        stack.callback(Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc()).close)
         reporter = Reporter(context.folder, metrics)
         stack.callback(reporter.close)
         snapshot = saver.newest() if context.resume or context.attempt > 0 else None

@@ -17,6 +17,7 @@ from rljob.learner.cores import usable_cores
 from rljob.learner.progress import WINDOW_EPISODES, reached
 from rljob.local.folder import CODE, JOB, RESULT, RunFolder
 from rljob.settings import check_settings
+from rljob.sinks import check as check_sinks
 from rljob.spec import RLJob
 from rljob.wire.mint import mint
 
@@ -128,6 +129,10 @@ def _checked(job: RLJob) -> RLJob:
             "training needs torch, which is not installed: pip install 'rljob[learner]'"
         )
     check_settings(job)
+    try:
+        check_sinks(job.spec.sinks)
+    except InputError as error:
+        raise specs.locate(job, error) from None
     if job.spec.seed is None:
         drawn = job.spec.model_copy(update={"seed": secrets.randbelow(2**31)})
         job = job.model_copy(update={"spec": drawn})

@@ -27,6 +27,7 @@ from rljob.spec.sections import (
     RolloutSpec,
     StopSpec,
 )
+from rljob.spec.sinks import SinksSpec
 from rljob.spec.stall import StallSpec
 
 _MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
@@ -112,6 +113,11 @@ class RLJobSpec(Section):
         default_factory=CheckpointSpec,
         description="What is saved, how often, and where. Training goes on from the newest checkpoint "
         "after a loss or a suspension.",
+    )
+    sinks: SinksSpec = Field(
+        default_factory=SinksSpec,
+        description="Where the records go beside the run's own folder, e.g. `{tensorboard: {}}`. A sink "
+        "that fails never holds up the training. Credentials come from the learner's environment.",
     )
     code: dict[str, SourceText] | None = Field(
         default=None,

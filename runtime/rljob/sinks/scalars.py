@@ -1,0 +1,89 @@
+"""Lines of a run's files as the numbers that sinks take. Pure."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Record = Mapping[str, Any]
+_NO_SCALARS = ("time", "steps", "lagBound", "checkpoint", "lineage")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Numbers of one moment.
+
+    Attributes:
+        step: environment steps.
+        time: Unix time in seconds.
+        values: by name; `metrics/entropy` for what the algorithm reports.
+    """
+
+    step: int
+    time: float
+    values: Mapping[str, float]
+
+
+@dataclass
+class Versions:
+    """At how many steps each policy version was there."""
+
+    _versions: list[int] = field(default_factory=list)
+    _steps: list[int] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        """Take a line of `metrics.jsonl`; one of a learner that went back replaces what it lost."""
+        version, steps = record.get("policyVersion"), record.get("steps")
+        if not isinstance(version, int) or not isinstance(steps, int):
+            return
+        at = bisect_right(self._versions, version)
+        while at and self._versions[at - 1] == version:
+            at -= 1
+        self._versions[at:], self._steps[at:] = [version], [steps]
+
+    def step(self, version: int) -> int:
+        """Steps at the newest version known that is not newer; 0 before the first."""
+        at = bisect_right(self._versions, version)
+        return self._steps[at - 1] if at else 0
+
+
+def trained(record: Record) -> Point | None:
+    """A line of `metrics.jsonl`; None for another."""
+    steps, time = record.get("steps"), record.get("time")
+    if not isinstance(steps, int) or not isinstance(time, int | float):
+        return None
+    return Point(steps, float(time), dict(_numbers(record, "")))
+
+
+def evaluated(record: Record, versions: Versions) -> Point | None:
+    """A line of `evaluations.jsonl`, where its policy was made; None for another."""
+    version, time = record.get("policyVersion"), record.get("time")
+    if not isinstance(version, int) or not isinstance(time, int | float):
+        return None
+    return Point(versions.step(version), float(time), dict(_numbers(record, "evaluation/")))
+
+
+def settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    """A job's settings as text, by dotted path."""
+    return dict(_texts(spec, ""))
+
+
+def _numbers(record: Record, prefix: str) -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if name in _NO_SCALARS:
+            continue
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            yield prefix + name, float(value)
+
+
+def _texts(value: Any, path: str) -> Iterable[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        yield path, str(value)
+        return
+    for name, item in value.items():
+        yield from _texts(item, f"{path}.{name}" if path else str(name))

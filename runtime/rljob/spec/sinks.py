@@ -1,0 +1,91 @@
+"""The section that says where else a job's records go."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import ConfigDict, Field, model_validator
+
+from rljob.spec.cel import rule, rules
+from rljob.spec.invalid import refuse
+from rljob.spec.schema import Section
+
+SinkName = Literal["tensorboard", "mlflow", "wandb"]
+SINKS: tuple[SinkName, ...] = get_args(SinkName)
+_NO_CREDENTIALS = (
+    "holds credentials, which do not belong in a job; give MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to the learner"
+)
+
+
+class TensorBoardSink(Section):
+    """Event files in the run's folder, below `tensorboard`."""
+
+
+class MlflowSink(Section):
+    """A run of MLflow."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.trackingUri) || !self.trackingUri.contains('@')",
+                _NO_CREDENTIALS,
+                at="trackingUri",
+            )
+        )
+    )
+
+    tracking_uri: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="Server or store, e.g. `http://mlflow:5000` or `sqlite:////data/mlflow.db`. When "
+        "absent: $MLFLOW_TRACKING_URI of the learner, else mlflow.db in the run's folder.",
+    )
+    experiment: str = Field(
+        default="rljob", min_length=1, max_length=256, description="Name of the experiment."
+    )
+
+    @model_validator(mode="after")
+    def _without_credentials(self) -> MlflowSink:
+        if "@" in (self.tracking_uri or ""):
+            raise refuse({"trackingUri": _NO_CREDENTIALS})
+        return self
+
+
+class WandbSink(Section):
+    """A run of Weights & Biases."""
+
+    project: str = Field(
+        default="rljob", min_length=1, max_length=128, description="Name of the project."
+    )
+    entity: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="User or team that owns it; your default one when absent.",
+    )
+    mode: Literal["online", "offline"] = Field(
+        default="online",
+        description="`offline` writes below `wandb` in the run's folder, for `wandb sync`; `online` "
+        "needs $WANDB_API_KEY in the learner.",
+    )
+
+
+class SinksSpec(Section):
+    """Where a job's records go, beside its own folder."""
+
+    tensorboard: TensorBoardSink | None = Field(
+        default=None, description="TensorBoard's event files; `{}` to have them."
+    )
+    mlflow: MlflowSink | None = Field(
+        default=None, description="MLflow, e.g. `{experiment: pole}`."
+    )
+    wandb: WandbSink | None = Field(
+        default=None, description="Weights & Biases, e.g. `{project: pole, mode: offline}`."
+    )
+
+    @property
+    def wanted(self) -> list[SinkName]:
+        """Those that are there."""
+        return [name for name in SINKS if getattr(self, name) is not None]

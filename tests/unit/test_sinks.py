@@ -1,0 +1,119 @@
+"""Sinks without their processes: lines to numbers, how far a sink has come, and the section of the job."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rljob import spec
+from rljob.errors import InputError
+from rljob.sinks.following import Following, Place
+from rljob.sinks.scalars import Versions, evaluated, settings, trained
+from rljob.spec import RLJob
+from tests.unit.specs import job
+
+
+def parsed(sinks: object) -> RLJob:
+    return spec.parse(job(sinks=sinks))
+
+
+def test_a_record_becomes_its_numbers() -> None:
+    point = trained(
+        {
+            "time": 2.0,
+            "steps": 30,
+            "seconds": 1,
+            "meanReturn": None,
+            "checkpoint": {"policyVersion": 1},
+            "lagBound": 4,
+            "metrics": {"entropy": 0.5, "loss": math.nan},
+        }
+    )
+    assert point is not None
+    assert (point.step, point.time) == (30, 2.0)
+    assert point.values == {"seconds": 1.0, "metrics/entropy": 0.5}
+    assert trained({"steps": 3}) is None
+
+
+def test_an_evaluation_lies_where_its_policy_was_made() -> None:
+    versions = Versions()
+    for version, steps in ((1, 10), (3, 30)):
+        versions.add({"policyVersion": version, "steps": steps})
+    line = {"time": 1.0, "policyVersion": 2, "lineage": 7, "mean": 5.0}
+    point = evaluated(line, versions)
+    assert point is not None
+    assert point.step == 10
+    assert point.values == {"evaluation/policyVersion": 2.0, "evaluation/mean": 5.0}
+    assert evaluated({"mean": 1}, versions) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 100))))
+def test_versions_are_those_of_the_learner_that_went_on(seen: list[tuple[int, int]]) -> None:
+    versions, kept = Versions(), {}
+    for version, steps in seen:
+        versions.add({"policyVersion": version, "steps": steps})
+        kept = {known: at for known, at in kept.items() if known < version} | {version: steps}
+    for version in range(22):
+        known = [at for at in kept if at <= version]
+        assert versions.step(version) == (kept[max(known)] if known else 0)
+
+
+def test_settings_have_dotted_paths() -> None:
+    nested = {"algorithm": {"name": "PPO", "config": {"clip": 0.2}}, "seed": 1}
+    assert settings(nested) == {
+        "algorithm.name": "PPO",
+        "algorithm.config.clip": "0.2",
+        "seed": "1",
+    }
+
+
+def test_a_place_is_kept_and_a_damaged_one_is_the_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "sinks" / "x.json"
+    assert Place.load(path) == Place()
+    Place({"metrics.jsonl": 5}, "run").save(path)
+    assert Place.load(path) == Place({"metrics.jsonl": 5}, "run")
+    for text in ("", "[]", '{"offsets": 3, "run": ""}', '{"offsets": {"a": "b"}, "run": ""}'):
+        path.write_text(text)
+        assert Place.load(path) == Place()
+
+
+def test_lines_come_once_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"time": 1, "steps": 1}\nbroken\n{"time": 2, ')
+    place = Place()
+    following = Following(tmp_path, place)
+    points, place.offsets = following.new()
+    assert [point.step for point in points] == [1]
+    assert following.new()[0] == []
+    with path.open("ab") as file:
+        file.write(b'"steps": 2}\n')
+    assert [point.step for point in following.new()[0]] == [2]
+
+
+# ---- the section
+
+
+def test_one_line_asks_for_a_sink() -> None:
+    sinks = parsed({"wandb": {"mode": "offline"}, "tensorboard": {}}).spec.sinks
+    assert sinks.wanted == ["tensorboard", "wandb"]
+    assert parsed({}).spec.sinks.wanted == []
+    assert spec.parse(spec.dump(parsed({"mlflow": {}}))).spec.sinks.wanted == ["mlflow"]
+
+
+@pytest.mark.parametrize(
+    ("sinks", "said"),
+    [
+        ({"tensorbord": {}}, "sinks.tensorbord: unknown"),
+        ({"wandb": {"mode": "disabled"}}, "sinks.wandb.mode"),
+        ({"wandb": {"apiKey": "s"}}, "sinks.wandb.apiKey: unknown"),
+        ({"mlflow": {"trackingUri": "https://me:secret@host"}}, "sinks.mlflow.trackingUri: holds"),
+    ],
+)
+def test_what_is_no_sink_is_refused(sinks: object, said: str) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        parsed(sinks)
+    assert "secret" not in str(error.value)
