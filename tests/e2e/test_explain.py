@@ -57,7 +57,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "template": (
         {"rollout": container("rollout", ports=[{"containerPort": 99_999}])},
-        r"x is not training: InvalidTemplate: Deployment x-rollout: .*containerPort",
+        r"x is not training: the rollout is not ready: InvalidTemplate: .*x-rollout.*containerPort",
         "names the field",
     ),
     "raises": (

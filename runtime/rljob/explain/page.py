@@ -64,7 +64,7 @@ def _doing(situation: Situation, role: RoleName) -> str:
         facts.append(_checkpoint(situation))
     if role == "buffer" and situation.fill is not None:
         facts.append(f"filled {share_text(situation.fill).strip()}")
-        if situation.lag is not None:
+        if situation.lag is not None and situation.progress and situation.progress.steps:
             median, high, bound = situation.lag
             limit = "unbounded" if bound is None else f"bound {bound}"
             facts.append(f"lag {median}, at most {high} for 95 % ({limit})")
