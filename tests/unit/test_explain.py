@@ -230,6 +230,15 @@ rljob_rollout_credit_available_bytes 2500000
     assert "10 % to 90 %" in line("rollout choosing")
 
 
+def test_what_is_over_has_roles_that_end() -> None:
+    lines = shown(
+        situation(phase="Complete", roles=[RoleCount("rollout", 0, 2), RoleCount("buffer", 0, 0)])
+    )
+
+    assert "rollout   2 ending" in lines
+    assert "buffer    ended" in lines
+
+
 def test_the_stack_is_told_innermost_first() -> None:
     lines = shown(situation(stall=HUNG))
 

@@ -46,10 +46,15 @@ def _section(title: str, rows: Sequence[Sequence[str]]) -> list[Line]:
 
 def _roles(situation: Situation) -> Iterator[list[str]]:
     for role in situation.roles:
-        ready = f"{role.ready}/{role.wanted} ready"
+        ready = f"{role.ready}/{role.wanted} ready" if role.wanted else _left(role.ready)
         restarts = f"{role.restarts} restart{'' if role.restarts == 1 else 's'}"
         why = ": ".join(part for part in (role.reason, role.message) if part)
         yield [role.role, ready, restarts, why or _doing(situation, role.role)]
+
+
+def _left(ready: int) -> str:
+    """Of a role that nobody wants any more."""
+    return f"{ready} ending" if ready else "ended"
 
 
 def _doing(situation: Situation, role: RoleName) -> str:
