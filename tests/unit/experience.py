@@ -82,6 +82,7 @@ class Recorder(Observer):
         self.evictions: list[tuple[str, Origin]] = []
         self.reasons: list[str] = []
         self.lags: list[int] = []
+        self.sampled: list[int] = []
         self.duplicates = self.fences = self.resends = 0
 
     def stored(self, actor: int, epoch: int, seq: int, steps: int) -> None:
@@ -104,6 +105,7 @@ class Recorder(Observer):
 
     def delivered(self, freshness: Any) -> None:
         self.lags.extend(int(lag) for lag in freshness.lags)
+        self.sampled.append(freshness.steps)
 
     def resent(self) -> None:
         self.resends += 1
