@@ -20,8 +20,10 @@ FIRE_SECONDS = 300.0
 FAST = {"id": "CartPole-v1"}
 # Updates that take a hundred times as long as what they are made from.
 THOROUGH = {"name": "PPO", "config": {"rolloutLength": 16, "epochs": 300}}
+REPLAY = {"name": "DQN", "config": {"batchSize": 32, "minSize": 100}}
 EXPECTED = {
     ("RLJobLearnerStalled", "stalled"),
+    ("RLJobLearnerStalled", "stalled-replay"),
     ("RLJobRolloutsStarved", "starved"),
     ("RLJobBufferFull", "full"),
     ("RLJobPolicyLagAboveBound", "lagging"),
@@ -33,7 +35,10 @@ EXPECTED = {
 def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
     jobs = (
         job("well"),
+        # Full within seconds, and for ever.
+        job("well-replay", algorithm=REPLAY, buffer={"capacity": 2000}),
         job("stalled"),
+        job("stalled-replay", algorithm=REPLAY),
         job("starved"),
         job("full", environment=FAST, algorithm=THOROUGH),
         job("unsaved", checkpoint={"interval": "5s", "keep": 2}),
@@ -53,6 +58,7 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
     ):
         until(lambda: prometheus.up() == 3 * (len(jobs) + 1), "all roles are scraped", 60)
         runs["stalled"].signal("learner-0", signal.SIGSTOP)
+        runs["stalled-replay"].signal("learner-0", signal.SIGSTOP)
         runs["starved"].signal("rollout-0", signal.SIGSTOP)
         hang_checkpoints(runs["unsaved"])
         for _ in range(3):
@@ -64,6 +70,7 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
             FIRE_SECONDS,
         )
 
+        assert prometheus.value('rljob_buffer_fill_ratio{rljob="well-replay"}') == 1
         runs["stalled"].signal("learner-0", signal.SIGCONT)
         runs["starved"].signal("rollout-0", signal.SIGCONT)
         over = {("RLJobLearnerStalled", "stalled"), ("RLJobRolloutsStarved", "starved")}
