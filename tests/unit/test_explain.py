@@ -9,6 +9,7 @@ import pytest
 from rljob import spec
 from rljob.explain import Process, RoleCount, Situation, explain, page
 from rljob.explain.samples import Samples, parse
+from rljob.explain.situation import stall_of
 from rljob.rolestate import RoleState
 from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
 from rljob.stalls import Stall
@@ -237,6 +238,21 @@ def test_what_is_over_has_roles_that_end() -> None:
 
     assert "rollout   2 ending" in lines
     assert "buffer    ended" in lines
+
+
+def test_what_is_slow_is_no_stall_before_its_time() -> None:
+    at_work = Process("rollout", "r", RoleState(role="rollout", name="r", doing="segment"))
+    learner = Process("learner", "l", RoleState(role="learner", name="l", doing="data"))
+    hung = Process("rollout", "r", RoleState(role="rollout", name="r", silent_seconds=30.0))
+
+    assert stall_of([at_work, learner], 30.0, 10.0, 180.0) is None
+    slow = stall_of([at_work, learner], 200.0, 10.0, 180.0)
+    assert slow is not None
+    assert slow.reason == "RolloutStarved"
+    stuck = stall_of([hung, learner], 30.0, 10.0, 180.0)
+    assert stuck is not None
+    assert stuck.reason == "EnvironmentHung"
+    assert stall_of([hung, learner], 5.0, 10.0, 180.0) is None
 
 
 def test_the_stack_is_told_innermost_first() -> None:

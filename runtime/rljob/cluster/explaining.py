@@ -12,10 +12,11 @@ from rljob.cluster.job import ClusterJob, Pod, parse_time
 from rljob.cluster.jobs import Jobs
 from rljob.errors import RunError
 from rljob.explain.asking import Source, ask
-from rljob.explain.situation import OVER, Process, RoleCount, Situation
+from rljob.explain.situation import OVER, Process, RoleCount, Situation, stall_of
 from rljob.spec import RLJobSpec
+from rljob.spec.stall import StallSpec
 from rljob.spec.status import RLJobStatus, RoleName
-from rljob.stalls import Asked, Stall, diagnose
+from rljob.stalls import Stall
 from rljob_operator import names
 
 SILENT_SECONDS = 20.0
@@ -34,7 +35,9 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
     processes, unreached = _processes(jobs, job) if job.phase not in OVER else ([], "")
     silent = _silent(job, now)
     reason, message = _why(job)
-    stall = _stall(processes, silent)
+    spec = _spec(job)
+    timeout = (spec.stall if spec is not None else StallSpec()).timeout.seconds
+    stall = stall_of(processes, silent, SILENT_SECONDS, timeout)
     if reason in _STALLS and stall is None:
         stall = Stall(reason, message)  # type: ignore[arg-type]
     saved = status.last_checkpoint
@@ -44,7 +47,7 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
         place=job.namespace,
         local=False,
         phase=job.phase,
-        spec=_spec(job),
+        spec=spec,
         reason=reason,
         message=message,
         unseen=status.observed_generation != job.raw["metadata"].get("generation"),
@@ -96,12 +99,6 @@ def _silent(job: ClusterJob, now: datetime) -> float | None:
     if job.phase != "Training" or ledger is None or ledger.advanced is None:
         return None
     return max(0.0, (now - parse_time(ledger.advanced)).total_seconds())
-
-
-def _stall(processes: list[Process], silent: float | None) -> Stall | None:
-    if silent is None or silent < SILENT_SECONDS or not processes:
-        return None
-    return diagnose([Asked(one.role, one.name, one.state) for one in processes], silent)
 
 
 def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[Process], str]:

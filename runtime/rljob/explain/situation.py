@@ -9,7 +9,7 @@ from rljob.explain.samples import Samples
 from rljob.rolestate import RoleState
 from rljob.spec import RLJobSpec
 from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
-from rljob.stalls import Stall
+from rljob.stalls import Asked, Stall, diagnose
 
 TRAINING = "Training"
 OVER = ("Complete", "Failed", "Stopped")
@@ -84,3 +84,19 @@ class Situation:
 
     def of_role(self, role: RoleName) -> list[Process]:
         return [process for process in self.processes if process.role == role]
+
+
+def stall_of(
+    processes: Sequence[Process], silent: float | None, least: float, timeout: float
+) -> Stall | None:
+    """What holds a job up that did not get on for `silent` seconds, if anything does.
+
+    Args:
+        least: seconds of silence below which nothing is asked.
+        timeout: the job's `stall.timeout`, before which only what hangs counts: what is at work may
+            just be slow.
+    """
+    if silent is None or silent < least or not processes:
+        return None
+    found = diagnose([Asked(one.role, one.name, one.state) for one in processes], silent)
+    return found if found.stuck or silent >= timeout else None

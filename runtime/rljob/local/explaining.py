@@ -14,12 +14,11 @@ from typing import Any
 from rljob import spec
 from rljob.errors import InputError
 from rljob.explain.asking import Source, ask
-from rljob.explain.situation import Process, RoleCount, Situation
+from rljob.explain.situation import Process, RoleCount, Situation, stall_of
 from rljob.local.folder import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.local.result import read_records
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
-from rljob.stalls import Asked, Stall, diagnose
 
 ANSWER_SECONDS = 2.0
 SILENT_SECONDS = 10.0
@@ -43,7 +42,7 @@ def situation(folder: Path, now: float) -> Situation:
     alive = _is_worked_on(folder)
     processes = ask(_sources(folder)) if alive else []
     silent = now - _advanced(records) if records and alive else None
-    stall = _stall(processes, silent)
+    timeout = job.spec.stall.timeout.seconds
     phase, reason, message = _phase(folder, alive, bool(records))
     saved = record.get("checkpoint")
     return Situation(
@@ -54,7 +53,7 @@ def situation(folder: Path, now: float) -> Situation:
         spec=job.spec,
         reason=reason,
         message=message,
-        stall=stall,
+        stall=stall_of(processes, silent, SILENT_SECONDS, timeout),
         silent_seconds=silent,
         roles=tuple(_roles(job, processes, _restarts(folder))) if alive else (),
         processes=processes,
@@ -104,12 +103,6 @@ def _advanced(records: Sequence[Mapping[str, Any]]) -> float:
             break
         found = float(record["time"])
     return found
-
-
-def _stall(processes: Sequence[Process], silent: float | None) -> Stall | None:
-    if silent is None or silent < SILENT_SECONDS or not processes:
-        return None
-    return diagnose([Asked(one.role, one.name, one.state) for one in processes], silent)
 
 
 def _sources(folder: Path) -> Iterator[Source]:
