@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Vector = VectorEnv[Any, Any, Any]
 
 _MAX_LINE = 500
+RENDER_MODE = "rgb_array"
 
 # What to install for a module whose package has another name, or that an extra brings.
 _PACKAGES = {
@@ -37,8 +38,9 @@ _PACKAGES = {
 _NAMESPACES = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid", "MinAtar": "minatar"}
 
 
-def make(spec: EnvironmentSpec, count: int) -> list[Env] | Vector:
-    """`count` environments, not reset: one vector environment where there is one, else each by itself.
+def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] | Vector:
+    """`count` environments, not reset: one vector environment where there is one, else each by itself,
+    which `single` prefers.
 
     Whatever is returned resets on the step after an episode's end, or is to be reset then.
 
@@ -57,8 +59,39 @@ def make(spec: EnvironmentSpec, count: int) -> list[Env] | Vector:
         # A command that pip installed does not look there; code beside the YAML is to be found.
         sys.path.insert(0, os.getcwd())
     if spec.id is not None:
-        return _from_id(spec.id, spec.kwargs, count)
+        return _from_id(spec.id, spec.kwargs, count, single)
     return _from_factory(str(spec.entry_point), spec.kwargs, count)
+
+
+def make_rendered(spec: EnvironmentSpec) -> Env:
+    """One environment, not reset, whose `render` gives a picture.
+
+    Raises:
+        InputError: with path `environment`, where it cannot be made like that.
+    """
+    name = spec.id or str(spec.entry_point)
+    asked = spec.model_copy(update={"kwargs": {**spec.kwargs, "render_mode": RENDER_MODE}})
+    # Pictures need no display, and pygame would greet on standard output.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        made = make(asked, 1, single=True)
+    except InputError as error:
+        message = f"{name} cannot be recorded: {error.message}"
+        raise InputError(message, path="environment") from error
+    if not isinstance(made, list):
+        made.close()
+        message = f"{name} cannot be recorded: its factory makes vector environments"
+        raise InputError(message, path="environment")
+    (env,) = made
+    if env.render_mode != RENDER_MODE:
+        env.close()
+        message = (
+            f"{name} cannot be recorded: it was made with render_mode={RENDER_MODE!r}, and has "
+            f"render_mode {env.render_mode!r}"
+        )
+        raise InputError(message, path="environment")
+    return env
 
 
 def explain(error: BaseException) -> str:
@@ -72,11 +105,11 @@ def explain(error: BaseException) -> str:
     return f"{text}. Is it installed, or in the current folder or on PYTHONPATH?"
 
 
-def _from_id(name: str, kwargs: Mapping[str, Any], count: int) -> list[Env] | Vector:
+def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> list[Env] | Vector:
     import gymnasium
 
     registered = _registered(name)
-    vector = _from_vector_entry_point(registered, kwargs, count)
+    vector = None if single else _from_vector_entry_point(registered, kwargs, count)
     if vector is not None:
         return vector
 

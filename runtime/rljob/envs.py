@@ -52,6 +52,7 @@ class Environments:
     Args:
         spec: which environment, and what it is made with.
         count: `N`.
+        pictures: whether `picture` is wanted; of one environment only.
 
     Attributes:
         spaces: of one environment.
@@ -63,10 +64,12 @@ class Environments:
         InputError: with a path at or below `environment`, when they cannot be made or used.
     """
 
-    def __init__(self, spec: EnvironmentSpec, count: int) -> None:
+    def __init__(self, spec: EnvironmentSpec, count: int, pictures: bool = False) -> None:
         if count < 1:
             raise InputError(f"{count} environments; at least 1 is needed", path="environment")
-        made = envfactory.make(spec, count)
+        assert count == 1 or not pictures
+        made = [envfactory.make_rendered(spec)] if pictures else envfactory.make(spec, count)
+        self._rendered = made[0] if pictures and isinstance(made, list) else None
         self.count = count
         self.vectorised = not isinstance(made, list)
         self.valid = np.ones(count, np.bool_)
@@ -118,6 +121,31 @@ class Environments:
         self.valid = ~ended
         observation = self.spaces.observation.from_environment(observation)
         return Step(observation, reward, terminated, truncated, ended)
+
+    def picture(self) -> np.ndarray:
+        """What it looks like now: uint8 `[height, width, 3]`, red, green and blue.
+
+        Raises:
+            InputError: with path `environment`, when it gives none.
+        """
+        assert self._rendered is not None
+        try:
+            frame: Any = self._rendered.render()
+        except Exception as error:
+            message = f"cannot be recorded: render raised {explain(error)}"
+            raise InputError(message, path="environment") from error
+        if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
+            what = f"shape {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            message = f"cannot be recorded: render returned {what}, expected an array [H, W, 3]"
+            raise InputError(message, path="environment")
+        return frame.astype(np.uint8, copy=False)
+
+    @property
+    def pictures_per_second(self) -> float:
+        """At which it looks as fast as it is meant to, by its own word; 30 without one."""
+        assert self._rendered is not None
+        told = self._rendered.metadata.get("render_fps")
+        return float(told) if isinstance(told, int | float) and 0 < told <= 240 else 30.0
 
     def close(self) -> None:
         """Release what the environments hold; may be called more than once."""

@@ -241,9 +241,12 @@ def test_the_command_refuses_a_folder_without_checkpoints(
     assert "no whole checkpoint in" in capsys.readouterr().err
 
 
-def test_video_is_refused_by_name() -> None:
+def test_a_video_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(EvaluationSpec(video=True))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "av" else name)
     check(EvaluationSpec())
-    with pytest.raises(InputError, match=r"evaluation\.video: true is not supported"):
+    message = r"evaluation\.video: needs av, .*: pip install 'rljob\[video\]'"
+    with pytest.raises(InputError, match=message):
         check(EvaluationSpec(video=True))
 
 
@@ -313,6 +316,19 @@ def test_each_new_version_is_evaluated_once(tmp_path: Path) -> None:
     assert all(line["episodes"] == 3 for line in lines(tmp_path))
 
 
+def test_a_video_is_made_of_each_evaluation(tmp_path: Path) -> None:
+    made = make_job(evaluation={"interval": "100ms", "episodes": 1, "video": True})
+    payload = weights_of(made).encode()
+    video = tmp_path / "videos" / "000000000004.mp4"
+    with learner(tmp_path, made) as publisher, evaluator(tmp_path, made) as process:
+        publisher.publish((1, 4), payload)
+        wait_for(video.exists, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+    assert [path.name for path in video.parent.iterdir()] == [video.name]
+    assert len(lines(tmp_path)) == 1
+
+
 class Arriving:
     """Stands for subscription, wire, health and context: one version at each look."""
 
@@ -337,7 +353,7 @@ def test_the_policy_with_which_training_starts_is_not_played(
 ) -> None:
     monkeypatch.setattr(loop, "FRESH_SECONDS", 0.0)
     stub: Any = Arriving([0, 4])
-    one = loop.Evaluator(stub, stub, stub, stub, stub, stub, stub, stub)
+    one = loop.Evaluator(stub, stub, stub, stub, stub, stub, stub, stub, None)
     assert one._newest() == b"4"
 
 

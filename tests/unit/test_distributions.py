@@ -117,3 +117,19 @@ def test_the_mode_is_the_likeliest_action() -> None:
     mean = np.array([[1.5, -2]], np.float32)
     mode = distribution_for(BoxSpace((2,))).mode({"mean": mean})
     assert mode.tolist() == [[1.5, -2]]
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_what_is_shown_is_what_is_chosen_by(kind: str) -> None:
+    space = SPACES[kind]
+    outputs = outputs_for(space, 20)
+    distribution = distribution_for(space)
+    shown, action = distribution.shown(outputs), distribution.mode(outputs)
+    assert shown.values.shape[0] == 20
+    if isinstance(space, BoxSpace):
+        np.testing.assert_array_equal(shown.values, action.reshape(20, -1))
+        return
+    nvec = [space.n] if isinstance(space, DiscreteSpace) else list(space.nvec)
+    for index, part in enumerate(np.split(shown.values, np.cumsum(nvec)[:-1], axis=1)):
+        np.testing.assert_allclose(part.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(part.argmax(axis=1), action.reshape(20, -1)[:, index])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -125,6 +125,30 @@ class Acted:
 
     action: np.ndarray
     extras: Arrays = field(default_factory=dict)
+
+
+@dataclass
+class Shown:
+    """What a policy chose by, for people to look at.
+
+    Args:
+        label: what the values are, e.g. `probability`.
+        values: `[N, K]`, in the order of the actions.
+        range: between which they lie, where that is known.
+    """
+
+    label: str
+    values: np.ndarray
+    range: tuple[float, float] | None = None
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """An algorithm that can say what it chooses by; videos have it on them."""
+
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        """Of the network's outputs `[N, size]`, those of the acting heads."""
+        ...
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rljob.algorithms.base import Head
+from rljob.algorithms.base import Head, Shown
 from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class Distribution(Protocol):
         """The likeliest actions `[N, ...]`."""
         ...
 
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        """What the likeliest actions are likeliest by."""
+        ...
+
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability `[B]` of the actions, and the entropy `[B]`."""
         ...
@@ -58,6 +62,9 @@ class Categorical:
     def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         action: np.ndarray = outputs["logits"].argmax(axis=-1)
         return action
+
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        return Shown("probability", _softmax(outputs["logits"]), (0.0, 1.0))
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         return _evaluate_categorical(outputs["logits"], action)
@@ -82,6 +89,11 @@ class MultiCategorical:
     def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         parts = np.split(outputs["logits"], self._starts, axis=-1)
         return np.stack([part.argmax(axis=-1) for part in parts], axis=-1)
+
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        parts = np.split(outputs["logits"], self._starts, axis=-1)
+        each = [_softmax(part) for part in parts]
+        return Shown("probability", np.concatenate(each, axis=-1), (0.0, 1.0))
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         parts = outputs["logits"].split(self._nvec, dim=-1)  # type: ignore[no-untyped-call]
@@ -116,6 +128,10 @@ class DiagonalGaussian:
         mean = outputs["mean"]
         return mean.reshape(len(mean), *self._shape).copy()
 
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        # A bounded action is stored between -1 and 1, and the environment's own is clipped.
+        return Shown("mean", outputs["mean"], (-1.0, 1.0))
+
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = outputs["mean"], outputs["log_std"]
         noise = (action.flatten(1) - mean) * (-log_std).exp()
@@ -134,6 +150,12 @@ def distribution_for(space: Space) -> Distribution:
             return MultiCategorical(space.nvec)
         case BoxSpace():
             return DiagonalGaussian(space.shape)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: np.ndarray = weights / weights.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def _sample_categorical(

@@ -27,6 +27,7 @@ from rljob.algorithms.base import (
     Rate,
     Replay,
     Share,
+    Shown,
     Update,
     select,
     with_prefix,
@@ -167,6 +168,9 @@ class DQN:
             explore = rng.random(len(action)) < epsilon
             action = np.where(explore, rng.integers(self._actions, size=len(action)), action)
         return Acted(action)
+
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        return Shown("advantage" if self._config.dueling else "value", outputs["advantage"])
 
     def finish(self, segment: Arrays) -> None:
         found = n_step(

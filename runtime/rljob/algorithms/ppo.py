@@ -27,6 +27,7 @@ from rljob.algorithms.base import (
     Positive,
     Rate,
     Share,
+    Shown,
     Update,
     select,
     with_prefix,
@@ -162,6 +163,9 @@ class PPO:
             return Acted(self._distribution.mode(outputs))
         action, log_prob = self._distribution.sample(outputs, rng)
         return Acted(action, {"log_prob": log_prob})
+
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+        return self._distribution.shown(outputs)
 
     def finish(self, segment: Arrays) -> None:
         """Nothing: advantages need the learner's values."""

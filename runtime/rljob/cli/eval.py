@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--episodes", type=_positive, default=20, metavar="N", help="how many to play; default 20"
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="repeats the same episodes")
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE", help="record one more episode: FILE.mp4 or FILE.gif"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(handle=handle)
 
@@ -32,8 +35,18 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.local.view import shown_path
     from rljob.view.figures import score, some, span_text
 
+    if arguments.video is not None:
+        from rljob.evaluator import check_video, check_video_path
+
+        check_video_path(arguments.video)
+        check_video("--video")
     job, policy = find(arguments.run)
     try:
+        recorded = None
+        if arguments.video is not None:
+            from rljob.evaluator.recording import record_policy
+
+            recorded = record_policy(job, policy, arguments.video, arguments.seed)
         played = evaluate(job, policy, arguments.episodes, arguments.seed)
     except KeyboardInterrupt:
         return 130
@@ -50,6 +63,8 @@ def handle(arguments: argparse.Namespace) -> int:
             "policyVersion": policy.version,
             "path": str(policy.path),
         }
+        if recorded is not None:
+            numbers["video"] = str(recorded.path)
         print(json.dumps(numbers))
         return 0
     environment = job.spec.environment.id or job.spec.environment.entry_point
@@ -65,6 +80,10 @@ def handle(arguments: argparse.Namespace) -> int:
     ):
         print(f"  {name:<18}  {score(value, played.mean):>10}")
     print(f"  {'mean length':<18}  {played.lengths.mean():>10,.1f} steps")
+    if recorded is not None:
+        cut = "" if recorded.whole else ", cut off"
+        steps = some(recorded.steps, "step")
+        print(f"{recorded.path}: {steps}, return {score(recorded.returned)}{cut}")
     return 0
 
 

@@ -1,11 +1,16 @@
 """The evaluator: greedy episodes of the newest policy, beside the training or after it.
 
-play   episodes and what they returned
-loop   the process
+play       episodes and what they returned
+recording  one episode as a video
+overlay    what stands below each of its pictures
+film       the file
+loop       the process
 """
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rljob.errors import InputError
@@ -13,12 +18,28 @@ from rljob.errors import InputError
 if TYPE_CHECKING:
     from rljob.spec.sections import EvaluationSpec
 
+NEEDED = {"av": "av", "PIL": "pillow"}
+"""What videos are made with: modules and their packages."""
+
 
 def check(evaluation: EvaluationSpec) -> None:
     """Raise InputError for what an evaluator cannot do; nothing needs to be started to know it."""
     if evaluation.video:
-        raise InputError(
-            "true is not supported yet; only false is. Evaluations record the returns of their "
-            "episodes in evaluations.jsonl",
-            path="evaluation.video",
-        )
+        check_video("evaluation.video")
+
+
+def check_video(path: str) -> None:
+    """Raise InputError, with that path, unless what videos are made with is installed."""
+    for module, package in NEEDED.items():
+        if importlib.util.find_spec(module) is None:
+            raise InputError(
+                f"needs {package}, which is not installed: pip install 'rljob[video]'", path=path
+            )
+
+
+def check_video_path(path: Path) -> None:
+    """Raise InputError unless a video can become that file."""
+    if path.suffix not in (".mp4", ".gif"):
+        raise InputError(f"--video {path}: a video is a file that ends in .mp4 or .gif")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--video {path}: there is no folder {path.parent}")

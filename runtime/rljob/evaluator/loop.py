@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from rljob.wire.endpoints import weights_endpoint
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from rljob.wire.weights import Stamp
+
+if TYPE_CHECKING:
+    from rljob.evaluator.videos import Videos
 
 EVALUATIONS = "evaluations.jsonl"
 NICENESS = 10
@@ -59,15 +63,22 @@ def main(context: RoleContext) -> None:
             environments = environments_for(context.job, evaluation.episodes)
             stack.callback(environments.close)
             algorithm, engine = actor(context.job, environments)
+            videos: Videos | None = None
+            if evaluation.video:
+                from rljob.evaluator.videos import Videos
+
+                videos = Videos(context.job, context.folder)
+                stack.callback(videos.close)
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
         weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
         metrics.links.add("weights", weights.traffic)
         subscription = Subscription(weights)
         context.announce(server)
-        Evaluator(
-            context, environments, engine, algorithm, subscription, wire, metrics, health
-        ).run(evaluation.interval.seconds, evaluation.episodes)
+        evaluator = Evaluator(
+            context, environments, engine, algorithm, subscription, wire, metrics, health, videos
+        )
+        evaluator.run(evaluation.interval.seconds, evaluation.episodes)
 
 
 class Evaluator:
@@ -83,6 +94,7 @@ class Evaluator:
         wire: Wire,
         metrics: EvaluatorMetrics,
         health: Health,
+        videos: Videos | None,
     ) -> None:
         self._context = context
         self._environments = environments
@@ -92,6 +104,7 @@ class Evaluator:
         self._wire = wire
         self._metrics = metrics
         self._health = health
+        self._videos = videos
 
     def run(self, interval: float, episodes: int) -> None:
         """Every `interval` seconds play `episodes` episodes, if there is a policy not yet played."""
@@ -140,6 +153,8 @@ class Evaluator:
             self._stopping,
         )
         append(self._context.folder, stamp, played)
+        if self._videos is not None:
+            self._videos.add(stamp[1], weights, self._context.seed, self._stopping)
         metrics = self._metrics
         metrics.evaluations.inc()
         metrics.return_mean.set(played.mean)

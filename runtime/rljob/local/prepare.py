@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from rljob import spec as specs
 from rljob.errors import InputError, RunError
+from rljob.evaluator import check as check_evaluation
 from rljob.learner.cores import usable_cores
 from rljob.learner.progress import WINDOW_EPISODES, reached
 from rljob.local.folder import CODE, JOB, RESULT, RunFolder
@@ -131,6 +132,8 @@ def _checked(job: RLJob) -> RLJob:
     check_settings(job)
     try:
         check_sinks(job.spec.sinks)
+        if job.spec.evaluation is not None:
+            check_evaluation(job.spec.evaluation)
     except InputError as error:
         raise specs.locate(job, error) from None
     if job.spec.seed is None:

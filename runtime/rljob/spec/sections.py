@@ -317,7 +317,11 @@ class EvaluationSpec(Section):
     episodes: Integer = Field(
         default=10, ge=1, le=100_000, description="Episodes in each evaluation."
     )
-    video: bool = Field(default=False, description="Record the first episode of each evaluation.")
+    video: bool = Field(
+        default=False,
+        description="Record one more episode after each evaluation, in `videos` of the evaluator's "
+        "folder; the newest 20 are kept. Needs `rljob[video]` there.",
+    )
     template: FreeForm | None = _pod_template("evaluator")
 
 

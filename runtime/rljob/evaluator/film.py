@@ -1,0 +1,98 @@
+"""Videos as files, MP4 or GIF; a file is there whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from PIL import Image
+
+GIF_LEAST_DELAY = 0.02
+"""Seconds; many programs show what is meant to be faster ten times slower."""
+GIF_MOST_PICTURES = 600
+_QUALITY = {"crf": "23", "preset": "veryfast"}
+
+
+class Film(Protocol):
+    def add(self, picture: np.ndarray) -> None:
+        """Take the next picture: uint8 `[height, width, 3]`, each of the same size."""
+        ...
+
+
+@contextmanager
+def writing(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
+    """A film that becomes the file `path` when the `with` ends well.
+
+    Args:
+        path: ends in `.mp4` or `.gif`.
+        size: width and height in pixels, even.
+        rate: pictures per second.
+    """
+    temporary = path.with_name(f".{path.name}")
+    kind = _gif if path.suffix == ".gif" else _mp4
+    try:
+        with kind(temporary, size, rate) as film:
+            yield film
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _mp4(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
+    # Players begin before they have all of it.
+    options = {"movflags": "+faststart"}
+    with av.open(path, "w", format="mp4", options=options) as container:
+        stream = container.add_stream(
+            "libx264", rate=Fraction(rate).limit_denominator(1000), options=_QUALITY
+        )
+        stream.width, stream.height = size
+        # What every browser and phone can show.
+        stream.pix_fmt = "yuv420p"
+        # Beside others, it takes no more than its share.
+        stream.codec_context.thread_count = 1
+        yield _Mp4(container, stream)
+        container.mux(stream.encode())
+
+
+class _Mp4:
+    def __init__(self, container: av.container.OutputContainer, stream: av.VideoStream) -> None:
+        self._container, self._stream = container, stream
+
+    def add(self, picture: np.ndarray) -> None:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+
+@contextmanager
+def _gif(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
+    film = _Gif(rate)
+    yield film
+    film.save(path)
+
+
+class _Gif:
+    """Keeps every k-th picture, k growing, so that a long film stays a file that can be sent."""
+
+    def __init__(self, rate: float) -> None:
+        self._pictures: list[Image.Image] = []
+        self._each = max(1, round(GIF_LEAST_DELAY * rate))
+        self._rate, self._seen = rate, 0
+
+    def add(self, picture: np.ndarray) -> None:
+        if self._seen % self._each == 0:
+            self._pictures.append(Image.fromarray(picture).quantize(64, Image.Quantize.FASTOCTREE))
+        self._seen += 1
+        if len(self._pictures) > GIF_MOST_PICTURES:
+            self._pictures, self._each = self._pictures[::2], 2 * self._each
+
+    def save(self, path: Path) -> None:
+        first, *rest = self._pictures
+        # In hundredths of a second, by the format.
+        delay = 10 * max(2, round(100 * self._each / self._rate))
+        first.save(path, "GIF", save_all=True, append_images=rest, duration=delay, loop=0)
