@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from charts import values_table
 from tests.helm import CHART, helm, succeed
 
 WRONG = {
@@ -81,6 +82,18 @@ def test_the_same_label_twice() -> None:
         if found["kind"] == "Deployment":
             assert found["metadata"]["labels"]["a"] == "far"
             assert found["spec"]["template"]["metadata"]["labels"]["a"] == "near"
+
+
+def test_what_may_be_empty_may_be_null() -> None:
+    """As helm lets a default be taken away."""
+    monitors = ("podMonitor", "serviceMonitor", "prometheusRule", "dashboards")
+    given = [f"{name}.enabled=true" for name in monitors]
+    rows = values_table.values((CHART / "values.yaml").read_text())
+    # All that are empty by default, and these.
+    empty = ("{}", "[]", '""')
+    more = ("resources", "podSecurityContext", "securityContext", "dashboards.folderAnnotation")
+    given += [f"{row.path}=null" for row in rows if row.default in empty or row.path in more]
+    succeed("template", "rljob", str(CHART), "--set", ",".join(given))
 
 
 def test_as_part_of_another_chart() -> None:

@@ -25,7 +25,7 @@ app.kubernetes.io/part-of: rljob
 
 {{/* The same and more, which win: list of the context and the others. */}}
 {{- define "rljob.labelsWith" -}}
-{{- toYaml (merge (deepCopy (index . 1)) (include "rljob.labels" (index . 0) | fromYaml)) -}}
+{{- toYaml (merge (deepCopy (index . 1 | default dict)) (include "rljob.labels" (index . 0) | fromYaml)) -}}
 {{- end -}}
 
 {{- define "rljob.serviceAccount" -}}
