@@ -14,6 +14,7 @@ from grafana_foundation_sdk.builders.dashboard import (
 )
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
+    VariableOption,
     VariableRefresh,
     VariableSort,
 )
@@ -47,6 +48,7 @@ def of_all(name: str, title: str, text: str, sections: Sequence[Section]) -> Das
     """A dashboard of the jobs in some namespaces, at first in all."""
     namespace = _query("namespace", "Namespace", f"label_values({_EVERY_JOB}, namespace)")
     namespace = namespace.multi(True).include_all(True).all_value(".*")
+    namespace = namespace.current(VariableOption(selected=True, text="All", value="$__all"))
     return _filled(_empty(name, title, text).with_variable(namespace), sections)
 
 

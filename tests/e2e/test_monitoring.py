@@ -37,22 +37,21 @@ def monitoring(operator: str) -> Iterator[Namespace]:
     """The Prometheus Operator and a Prometheus that takes all monitors and rules, in a namespace of their own;
     the chart's monitors and rules beside the rljob operator."""
     script([str(CLUSTER / "monitoring.sh")])
+    source = Path(script([str(CLUSTER / "programs.sh"), "--source", MODULE]))
+    definitions = str(source / "example" / "prometheus-operator-crd")
     made = Namespace(f"monitoring-{uuid.uuid4().hex[:6]}")
-    kubectl("create", "namespace", made.name)
-    objects = [*bundle(made.name), *prometheus(made.name)]
-    definitions = [one for one in objects if one["kind"] == "CustomResourceDefinition"]
-    others = [one for one in objects if one["kind"] != "CustomResourceDefinition"]
+    objects = [*bundle(source, made.name), *prometheus(made.name)]
     try:
-        apply(definitions)
-        kubectl("wait", "--for=condition=Established", *names(definitions), "--timeout=60s")
-        apply(others)
-        apply(rendered())
+        kubectl("create", "namespace", made.name)
+        kubectl("apply", "--server-side", "-f", definitions)
+        kubectl("wait", "--for=condition=Established", "-f", definitions, "--timeout=60s")
+        apply([*objects, *rendered()])
         yield made
     finally:
-        # With their definitions go monitors, rules and the Prometheus.
-        for some in (definitions, others):
-            kubectl("delete", "--ignore-not-found", "-f", "-", given=yaml.safe_dump_all(some))
-        kubectl("delete", "namespace", made.name, "--wait=false")
+        kubectl("delete", "--ignore-not-found", "-f", "-", given=yaml.safe_dump_all(objects))
+        # With their definitions go the monitors and rules.
+        kubectl("delete", "--ignore-not-found", "-f", definitions)
+        kubectl("delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
 
 
 def script(arguments: list[str]) -> str:
@@ -63,10 +62,11 @@ def script(arguments: list[str]) -> str:
     return done.stdout.strip()
 
 
-def bundle(namespace: str) -> list[Object]:
-    """The Prometheus Operator as its release says, with the images that are here."""
-    source = Path(script([str(CLUSTER / "programs.sh"), "--source", MODULE]))
-    objects = list(yaml.safe_load_all((source / "bundle.yaml").read_text()))
+def bundle(source: Path, namespace: str) -> list[Object]:
+    """The Prometheus Operator as its release says, but for its definitions, with the images that are here."""
+    documents = re.split(r"^---$", (source / "bundle.yaml").read_text(), flags=re.MULTILINE)
+    kept = [text for text in documents if "kind: CustomResourceDefinition" not in text]
+    objects: list[Object] = [found for text in kept if (found := yaml.safe_load(text))]
     for one in objects:
         if one["metadata"].get("namespace") is not None:
             one["metadata"]["namespace"] = namespace
@@ -77,8 +77,8 @@ def bundle(namespace: str) -> list[Object]:
             container["image"] = "ghcr.io/rljob/test-prometheus-operator:1"
             reloader = "--prometheus-config-reloader"
             image = "ghcr.io/rljob/test-prometheus-config-reloader:1"
-            kept = [text for text in container["args"] if not text.startswith(reloader)]
-            container["args"] = [*kept, f"{reloader}={image}"]
+            others = [text for text in container["args"] if not text.startswith(reloader)]
+            container["args"] = [*others, f"{reloader}={image}"]
     return objects
 
 
@@ -144,10 +144,6 @@ def rendered() -> list[Object]:
 
 def apply(objects: list[Object]) -> None:
     kubectl("apply", "--server-side", "-f", "-", given=yaml.safe_dump_all(objects))
-
-
-def names(definitions: list[Object]) -> list[str]:
-    return [f"crd/{one['metadata']['name']}" for one in definitions]
 
 
 @contextlib.contextmanager
