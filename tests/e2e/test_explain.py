@@ -62,12 +62,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "raises": (
         {"environment": {"entryPoint": "raises:make"}, "code": {"raises.py": RAISES}},
-        r"the rollout is not ready: CrashLoopBackOff: .*the simulator is not licensed",
-        "rljob logs",
+        r"x has failed: InvalidSpec: rollout: .*the simulator is not licensed",
+        "correct the field",
     ),
     "hangs": (
         {"environment": {"entryPoint": "hangs:make"}, "code": {"hangs.py": HANGS}},
-        r"x is not training: x-rollout-\S+ has done nothing for \d+ s, in job/hangs.py:15 step",
+        r"x is not training: x-rollout-\S+ has done nothing for \d+ s, in code/hangs.py:15 step",
         "stall.policy: Restart",
     ),
     "slow": (
