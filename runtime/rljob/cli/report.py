@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rljob.cli import clusters
-from rljob.errors import RunError
+from rljob.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from rljob.report.files import Run
@@ -75,7 +75,12 @@ def _read(run: str, arguments: argparse.Namespace) -> Run:
         return read(folder)
     from rljob.cluster.records import fetch
 
-    jobs = clusters.connect(arguments)
+    try:
+        jobs = clusters.connect(arguments)
+    except InputError as error:
+        raise InputError(
+            f"{run}: there is no such folder, and no cluster with a job of that name: {error}"
+        ) from None
     job = jobs.get(run)
     with tempfile.TemporaryDirectory() as temporary:
         fetch(jobs, job, Path(temporary), clusters.note, arguments.image)
