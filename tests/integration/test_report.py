@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,6 +14,17 @@ from PIL import Image
 from rljob import spec
 from rljob.cli.main import main as command
 from tests.unit.specs import job
+
+
+class Without(MetaPathFinder):
+    """Makes a package one that is not installed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname == self._name:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 @pytest.fixture
@@ -55,9 +68,10 @@ def test_single_plots_are_pictures(run: Path, tmp_path: Path) -> None:
 def test_the_page_needs_none_of_what_pictures_need(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "rljob.report.png", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Without("matplotlib"), *sys.meta_path])
     assert command(["report", str(run)]) == 0
     assert command(["report", str(run), "--png", str(run / "plots")]) == 2
     assert "pip install 'rljob[report]'" in capsys.readouterr().err
