@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -150,9 +151,6 @@ def browser(profile: Path) -> Iterator[Page]:
     finally:
         os.close(writer)
         os.close(reader)
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # All of its processes; the profile is nobody's then.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

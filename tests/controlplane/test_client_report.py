@@ -88,7 +88,7 @@ def test_an_evaluator_that_does_not_answer_is_done_without(
         code, _, err = rljob("report", "test", "--out", str(out))
     assert code == 0
     assert err.startswith("without evaluations: ")
-    assert "evaluations.jsonl has no evaluation yet" in out.read_text()
+    assert "evaluations.jsonl has no evaluation: " in out.read_text()
 
 
 def test_without_a_learner_a_pod_reads_the_records(

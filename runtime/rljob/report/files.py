@@ -82,7 +82,8 @@ def read(folder: Path, name: str = "", place: str = "") -> Run:
     if not (folder / RESULT).exists():
         missing.append(f"{RESULT} is not there: the run goes on, or was killed")
     if job is not None and job.spec.evaluation is not None and not happened.evaluations:
-        missing.append(f"{EVALUATIONS} has no evaluation yet")
+        why = "none has ended yet, or they went with the evaluator's pod"
+        missing.append(f"{EVALUATIONS} has no evaluation: {why}")
     return Run(
         name or folder.resolve().name,
         place or str(folder),
