@@ -10,7 +10,7 @@ from typing import Any
 from rljob.errors import InputError, RLJobError, RunError
 from rljob.spec.invalid import Invalid
 
-INSTALL = "kubectl apply --server-side -f crds/ -f operator/manifests/"
+INSTALL = "helm install rljob charts/rljob-operator -n rljob-system --create-namespace"
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
 
