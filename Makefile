@@ -79,6 +79,11 @@ test-controlplane: $(READY) ## Test against a real API server (needs what cluste
 test-browser: $(READY) ## Look at reports in a headless Chromium (cluster-tools installs it)
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
+.PHONY: test-monitoring
+test-monitoring: $(READY) ## Prove dashboards and alerts with a real Prometheus (needs what cluster-tools gets)
+	@tests/cluster/programs.sh kube-apiserver etcd kubectl
+	$(BIN)/python -m pytest tests/monitoring --timeout=600 $(ARGS)
+
 .PHONY: bench
 bench: $(BENCH_READY) ## Measure against a peer, in its own .venv-bench
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
