@@ -29,6 +29,7 @@ package_of() {
         local-path-provisioner) echo github.com/rancher/local-path-provisioner ;;
         helm) echo helm.sh/helm/v3/cmd/helm ;;
         prometheus-operator) echo github.com/prometheus-operator/prometheus-operator/cmd/operator ;;
+        prometheus-server) echo github.com/prometheus/prometheus/cmd/prometheus ;;
         prometheus-config-reloader) echo "github.com/prometheus-operator/prometheus-operator/cmd/$1" ;;
         *) fail "No such program: $1" ;;
     esac
@@ -38,6 +39,7 @@ package_of() {
 home_of() {
     case $1 in
         helm | helm.sh/*) echo helm ;;
+        prometheus-server) echo prometheus ;;
         prometheus-* | github.com/prometheus-operator/*) echo prometheus-operator ;;
         *) echo . ;;
     esac
