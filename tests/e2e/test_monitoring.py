@@ -202,8 +202,9 @@ def test_a_job_fills_every_panel_and_agrees_with_its_own_records(
             "learner": 1,
             "evaluator": 1,
         }
-        phase = prometheus.query(f"rljob:phase:info{{{mine}}}")
-        assert [one.labels["phase"] for one in phase] == ["Training"]
+        training = f'rljob:phase:info{{{mine},phase="Training"}}'
+        until(lambda: prometheus.query(training), "the operator's word that it trains")
+        assert prometheus.value(f"count(rljob:phase:info{{{mine}}})") == 1
         agrees(prometheus, lambda: records(job), mine, RATE_SECONDS)
         groups = prometheus.get("/api/v1/rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
