@@ -66,7 +66,7 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
         # Not all at once: what a learner took before it was stopped counts for two minutes.
         until(
             lambda: prometheus.firing() == EXPECTED,
-            lambda: f"{prometheus.firing() ^ EXPECTED} is one too many or too few",
+            lambda: f"{prometheus.firing() ^ EXPECTED} too many or too few; {evidence(prometheus)}",
             FIRE_SECONDS,
         )
 
@@ -75,6 +75,24 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
         runs["starved"].signal("rollout-0", signal.SIGCONT)
         over = {("RLJobLearnerStalled", "stalled"), ("RLJobRolloutsStarved", "starved")}
         until(lambda: not over & prometheus.firing(), "what is over fires no more", 60)
+
+
+def evidence(prometheus: Prometheus) -> dict[str, list[tuple[str, float]]]:
+    """What the alerts of a job that stands still are made from."""
+    expressions = (
+        "rljob:transitions_sampled:rate2m",
+        "rljob:learner_asking:ratio2m",
+        "rljob:steps_inserted:rate2m",
+        "max by (rljob) (rljob_buffer_rollouts_connected)",
+        "min by (rljob) (up)",
+    )
+    return {
+        expression: [
+            (sample.labels.get("rljob", ""), sample.value)
+            for sample in prometheus.query(expression)
+        ]
+        for expression in expressions
+    }
 
 
 def hang_checkpoints(run: Run) -> None:
