@@ -54,6 +54,8 @@ FREE: list[tuple[str, Any]] = [
     ("checkpoint.keep", 7),
     ("checkpoint.onSuspend", False),
     ("checkpoint.replay", True),
+    ("sinks", {"tensorboard": {}}),
+    ("stall", {"timeout": "10m", "policy": "Restart"}),
     ("requirements", ["a"]),
     ("image", "example.com/a"),
     ("suspend", True),
