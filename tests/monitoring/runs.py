@@ -75,9 +75,10 @@ class Run:
         (folder / "job.yaml").write_text(yaml.safe_dump(content))
         # Short: the path of a socket has to fit.
         self._temporary = Path(tempfile.mkdtemp(prefix="rm-"))
-        self._mark = f"RLJOB_MONITORED={folder}"
-        key, _, value = self._mark.partition("=")
-        self.environment = {**os.environ, key: value, "TMPDIR": str(self._temporary)}
+        name, value = "RLJOB_MONITORED", str(folder)
+        # To its end: another run's folder may begin like this one.
+        self._mark = f"{name}={value}\0".encode()
+        self.environment = {**os.environ, name: value, "TMPDIR": str(self._temporary)}
         self._output = (folder / "output").open("wb")
         self.process = self.start("run", "job.yaml", "--plain", "--dir", "run")
 
@@ -111,7 +112,7 @@ class Run:
         found = {}
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and self._mark.encode() in (entry / "environ").read_bytes():
+                if entry.name.isdigit() and self._mark in (entry / "environ").read_bytes():
                     found[(entry / "comm").read_text().strip()] = int(entry.name)
         return found
 
