@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.jobs import endless
-from tests.e2e.kube import Job, Namespace, command, until
+from tests.e2e.kube import Job, KubectlError, Namespace, command, until
 
 PVC = {"volumeClaimTemplate": {"size": "200Mi"}}
 
@@ -79,8 +79,11 @@ def test_learner_killed_goes_on_from_its_checkpoint(namespace: Namespace) -> Non
 
     def resumed() -> bool:
         # Its steps are those of the one before until it has begun.
-        log = namespace.run("logs", job.pod("learner")["metadata"]["name"])
-        return "resum" in log.lower() or "going on" in log.lower()
+        try:
+            log = namespace.run("logs", job.pod("learner")["metadata"]["name"])
+        except KubectlError:
+            return False  # Its container is not there yet.
+        return "resuming from" in log
 
     until(resumed, "the new learner says that it goes on")
     job.until_trains(saved)
