@@ -13,7 +13,7 @@ if is_up; then
 fi
 need_engine
 mkdir -p "$STATE"
-"$HERE/programs.sh" kind kubectl crane
+"$HERE/programs.sh" kind kubectl crane helm
 if kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
     kind export kubeconfig --name "$CLUSTER" --kubeconfig "$KUBECONFIG" >/dev/null 2>&1 || true
     if is_up; then
