@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from rljob.rolestate import STARTING, RoleState
 from rljob.spec.status import RoleName
@@ -12,9 +12,9 @@ from rljob.spec.status import RoleName
 StallReason = Literal[
     "LearnerStalled", "RolloutStarved", "BufferFull", "Disconnected", "EnvironmentHung"
 ]
+STALL_REASONS: tuple[StallReason, ...] = get_args(StallReason)
 START_SECONDS = 60.0
 """What a process may take to start, however short the timeout is."""
-_OWN_CODE = ("rljob/", "threading.py", "selectors.py")
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,6 @@ def _stack(one: Asked) -> tuple[str, ...]:
 
 
 def _where(one: Asked) -> str:
-    """The innermost frame, and where other people's code was entered if that is further out."""
+    """The innermost frame."""
     stack = _stack(one)
-    if not stack:
-        return ""
-    innermost, foreign = stack[-1], [f for f in stack if not f.startswith(_OWN_CODE)]
-    where = f", in {innermost}"
-    return where if not foreign or foreign[-1] == innermost else f"{where} below {foreign[-1]}"
+    return f", in {stack[-1]}" if stack else ""

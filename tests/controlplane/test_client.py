@@ -20,11 +20,6 @@ from tests.unit.specs import GOOD, job
 
 
 @pytest.fixture
-def rljob(apiserver: ApiServer, namespace: str, capsys: pytest.CaptureFixture[str]) -> Client:
-    return Client(apiserver, namespace, capsys, apiserver.admin)
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "job.yaml"
     path.write_text(FILE)

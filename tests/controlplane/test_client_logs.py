@@ -7,28 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.apiserver import ApiServer
 from tests.controlplane import node
 from tests.controlplane.client import COMPLETE, PATIENCE, Client, ended, lines_of, rest_of, until
 from tests.controlplane.node import Node
-
-
-@pytest.fixture
-def rljob(apiserver: ApiServer, namespace: str, capsys: pytest.CaptureFixture[str]) -> Client:
-    return Client(apiserver, namespace, capsys, apiserver.admin)
-
-
-@pytest.fixture
-def machine(rljob: Client, tmp_path: Path) -> Iterator[Node]:
-    """A node; the commands reach its pods."""
-    rljob.create()
-    with node.running(rljob.server, rljob.namespace, tmp_path) as found:
-        rljob.kubeconfig = found.kubeconfig
-        yield found
 
 
 def said(*lines: str) -> node.Log:

@@ -24,20 +24,6 @@ from tests.unit.specs import job
 
 
 @pytest.fixture
-def rljob(apiserver: ApiServer, namespace: str, capsys: pytest.CaptureFixture[str]) -> Client:
-    return Client(apiserver, namespace, capsys, apiserver.admin)
-
-
-@pytest.fixture
-def machine(rljob: Client, tmp_path: Path) -> Iterator[Node]:
-    """A node; the commands reach its pods."""
-    rljob.create()
-    with node.running(rljob.server, rljob.namespace, tmp_path) as found:
-        rljob.kubeconfig = found.kubeconfig
-        yield found
-
-
-@pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A learner's folder with one checkpoint."""
     folder = tmp_path / "learner"

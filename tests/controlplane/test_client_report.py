@@ -11,25 +11,10 @@ import pytest
 
 from rljob import records, spec
 from rljob.pages import serve_pages
-from tests.apiserver import ApiServer
-from tests.controlplane import node
 from tests.controlplane.client import Client
 from tests.controlplane.node import Node
 from tests.controlplane.test_client_policy import save, started
 from tests.unit.specs import job
-
-
-@pytest.fixture
-def rljob(apiserver: ApiServer, namespace: str, capsys: pytest.CaptureFixture[str]) -> Client:
-    return Client(apiserver, namespace, capsys, apiserver.admin)
-
-
-@pytest.fixture
-def machine(rljob: Client, tmp_path: Path) -> Iterator[Node]:
-    rljob.create()
-    with node.running(rljob.server, rljob.namespace, tmp_path) as found:
-        rljob.kubeconfig = found.kubeconfig
-        yield found
 
 
 @contextlib.contextmanager

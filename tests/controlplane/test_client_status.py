@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from rljob import spec
-from tests.apiserver import ApiServer
 from tests.controlplane import node
 from tests.controlplane.client import (
     COMPLETE,
@@ -25,11 +24,6 @@ from tests.controlplane.client import (
     rest_of,
 )
 from tests.unit.clusterjobs import TRAINING
-
-
-@pytest.fixture
-def rljob(apiserver: ApiServer, namespace: str, capsys: pytest.CaptureFixture[str]) -> Client:
-    return Client(apiserver, namespace, capsys, apiserver.admin)
 
 
 @pytest.fixture

@@ -16,17 +16,14 @@ from rljob.explain.situation import OVER, Process, RoleCount, Situation, stall_o
 from rljob.spec import RLJobSpec
 from rljob.spec.stall import StallSpec
 from rljob.spec.status import RLJobStatus, RoleName
-from rljob.stalls import Stall
+from rljob.stalls import STALL_REASONS, Stall
 from rljob_operator import names
 
 SILENT_SECONDS = 20.0
 """Without progress after which pods are asked why; the operator looks every few seconds."""
 PAGE_SECONDS = 5.0
-_LATEST = 4 * 1024 * 1024
+LARGEST_BYTES = 4 * 1024 * 1024
 _NORMAL = ("Pending", "Starting", "Training", "Complete", "Failed", "Suspended", "Suspending")
-_STALLS = frozenset(
-    ("LearnerStalled", "RolloutStarved", "BufferFull", "Disconnected", "EnvironmentHung")
-)
 
 
 def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
@@ -38,8 +35,8 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
     spec = _spec(job)
     timeout = (spec.stall if spec is not None else StallSpec()).timeout.seconds
     stall = stall_of(processes, silent, SILENT_SECONDS, timeout)
-    if reason in _STALLS and stall is None:
-        stall = Stall(reason, message)  # type: ignore[arg-type]
+    if stall is None:
+        stall = next((Stall(each, message) for each in STALL_REASONS if each == reason), None)
     saved = status.last_checkpoint
     lag = status.policy.lag if status.policy is not None else None
     return Situation(
@@ -105,14 +102,16 @@ def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[Process], str]:
     """What its pods say, and why they could not be asked, if so."""
     try:
         pods = [pod for role in get_args(RoleName) for pod in jobs.pods(job, role)]
-        running = [pod for pod in pods if pod.state == "running" and not pod.deleting]
-        if running:
-            _page(jobs, running[0], "state")
+    except ClusterError as error:
+        return [], str(error)
+    running = [pod for pod in pods if pod.state == "running" and not pod.deleting]
+    try:
+        for pod in running[:1]:
+            _page(jobs, pod, "state")
     except Forbidden as error:
         return [], str(error)
     except ClusterError:
-        # This pod does not answer; the others may.
-        pass
+        pass  # This pod does not answer; the others may.
     return ask(_source(jobs, pod) for pod in running), ""
 
 
@@ -135,6 +134,6 @@ def _page(jobs: Jobs, pod: Pod, page: str) -> bytes:
         body = b""
         for chunk in chunks:
             body += chunk
-            if len(body) > _LATEST:
+            if len(body) > LARGEST_BYTES:
                 break
         return body

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,10 +16,10 @@ from rljob.explain.asking import Source, ask
 from rljob.explain.situation import Process, RoleCount, Situation, stall_of
 from rljob.local.folder import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.local.result import read_records
+from rljob.local.stalled import fetch
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
 
-ANSWER_SECONDS = 2.0
 SILENT_SECONDS = 10.0
 """Without progress after which it is asked why: the learner tells of each step within a few seconds."""
 
@@ -86,7 +85,7 @@ def _phase(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
     except (OSError, ValueError):
         return "Stopped", "", ""
     message = str(result.get("message") or "")
-    last = str(result.get("last_lines") or result.get("lastLines") or "").splitlines()
+    last = str(result.get("lastLines") or "").splitlines()
     return (
         result["outcome"],
         result["reason"],
@@ -112,16 +111,7 @@ def _sources(folder: Path) -> Iterator[Source]:
         return
     for entry in entries:
         role: RoleName = entry["labels"]["role"]
-        yield Source(role, entry["labels"]["pod"], partial(_fetch, entry["targets"][0]))
-
-
-def _fetch(address: str, page: str) -> bytes | None:
-    try:
-        with urllib.request.urlopen(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
-            body: bytes = answer.read()
-    except OSError:
-        return None
-    return body
+        yield Source(role, entry["labels"]["pod"], partial(fetch, entry["targets"][0]))
 
 
 def _roles(

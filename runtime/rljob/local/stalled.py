@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -60,11 +59,19 @@ def ask(roles: Iterable[Role]) -> list[Asked]:
 
 
 def _ask(role: Role) -> Asked:
-    url = f"http://127.0.0.1:{role.port}/state"
-    if role.port is None:
-        return Asked(role.kind, role.name, None)
+    body = fetch(f"127.0.0.1:{role.port}", "state") if role.port is not None else None
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
-            return Asked(role.kind, role.name, RoleState.model_validate_json(answer.read()))
-    except (OSError, ValidationError):
-        return Asked(role.kind, role.name, None)
+        state = RoleState.model_validate_json(body) if body is not None else None
+    except ValidationError:
+        state = None
+    return Asked(role.kind, role.name, state)
+
+
+def fetch(address: str, page: str) -> bytes | None:
+    """A page of the role that serves at this address; None when there is no answer in time."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
+            body: bytes = answer.read()
+    except OSError:
+        return None
+    return body
