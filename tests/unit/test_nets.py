@@ -62,10 +62,12 @@ def randomise(module: nn.Module, seed: int = 1) -> None:
     with torch.no_grad():
         for p in module.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
-        encoder = module.encoder
-        encoder.mean.copy_(torch.randn(encoder.mean.shape, generator=generator))  # type: ignore[union-attr, operator, arg-type]
-        encoder.std.copy_(torch.rand(encoder.std.shape, generator=generator) + 0.5)  # type: ignore[union-attr, operator, arg-type]
-        encoder.limit.fill_(1.5)  # type: ignore[union-attr, operator]
+    encoder: Any = module.encoder
+    mean, std = (
+        torch.randn(encoder.mean.shape, generator=generator),
+        torch.rand(encoder.std.shape, generator=generator),
+    )
+    encoder.normalise(mean.numpy(), (std + 0.5).numpy(), 1.5)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -175,7 +177,7 @@ def test_an_engine_does_not_keep_the_memory_that_weights_came_in() -> None:
 
 
 def test_gradients_of_the_fast_tanh_are_those_of_torch() -> None:
-    from rljob.nets.torch_nets import _tanh
+    from rljob.nets.torch_mlp import _tanh
 
     x = torch.linspace(-4, 4, 33)
     fast, plain = x.clone().requires_grad_(), x.clone().requires_grad_()

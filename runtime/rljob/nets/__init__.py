@@ -5,13 +5,15 @@ Nothing here imports torch until a torch network is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rljob.entrypoint import load_entry_point
 from rljob.errors import InputError
-from rljob.nets.mlp import Arrays, MLPConfig, NumpyEngine
+from rljob.nets.cnn import CNNConfig, CNNEngine
+from rljob.nets.mlp import MLPConfig, MLPEngine
+from rljob.nets.parts import Arrays, NetworkConfig
 from rljob.spaces import Spaces
 from rljob.spec.invalid import checked, nearest
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from rljob.algorithms.base import Head
     from rljob.nets.torch_nets import Network
     from rljob.spec.sections import NetworkSpec
-
-BUILT_IN = {"mlp": MLPConfig}
 
 
 class Engine(Protocol):
@@ -37,6 +37,14 @@ class Engine(Protocol):
         ...
 
     def __call__(self, observation: np.ndarray) -> Arrays: ...
+
+
+BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig}
+"""Settings by name. What acts by them stands in `_ENGINES`, what learns in `torch_nets`."""
+_ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
+    MLPConfig: MLPEngine,
+    CNNConfig: CNNEngine,
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class ImportedNetwork:
             ) from error
 
 
-def resolve_network(spec: NetworkSpec) -> MLPConfig | ImportedNetwork:
+def resolve_network(spec: NetworkSpec) -> NetworkConfig | ImportedNetwork:
     """The network that a job names, its settings checked.
 
     Raises:
@@ -86,11 +94,12 @@ def build_engine(
     """For acting: numpy for a built-in network, torch on one thread for an imported one.
 
     Raises:
-        InputError: as `resolve_network`, or because the user's network fails.
+        InputError: as `resolve_network`, or because the user's network fails, or because the built-in
+            one cannot use these observations.
     """
     network = resolve_network(spec)
-    if isinstance(network, MLPConfig):
-        return NumpyEngine(network, spaces, heads, acting_heads)
+    if isinstance(network, NetworkConfig):
+        return _ENGINES[type(network)](network, spaces, heads, acting_heads)
     from rljob.nets import torch_nets
 
     return torch_nets.TorchEngine(torch_nets.build(network, spaces, heads, seed=0), acting_heads)
@@ -102,7 +111,7 @@ def build_module(
     """For learning: a torch module from raw observations `[B, ...]` to `{head: [B, size]}`.
 
     Raises:
-        InputError: as `resolve_network`, or because the user's network fails.
+        InputError: as `build_engine`.
     """
     from rljob.nets import torch_nets
 

@@ -1,14 +1,13 @@
 """The networks that the learner trains, and acting with a network that only torch can run.
 
 `Network` is encoder, body and free heads: raw observations `[B, ...]` to `{head: float32 [B, size]}`.
-The body is rljob's own MLP or what the user's `network.entryPoint` made; it sees encoded float32
+The body is one of rljob's own or what the user's `network.entryPoint` made; it sees encoded float32
 observations `[B, *encoded_shape]`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,115 +15,73 @@ import torch
 from torch import Tensor, nn
 
 from rljob.errors import InputError, RunError
-from rljob.nets.mlp import Arrays, MLPConfig, group_by_trunk
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces, encoded_shape, encoded_size
+from rljob.nets.cnn import CNNConfig, channels_first
+from rljob.nets.mlp import MLPConfig
+from rljob.nets.parts import Arrays, NetworkConfig
+from rljob.nets.torch_cnn import CNN
+from rljob.nets.torch_mlp import MLP
+from rljob.spaces import BoxSpace, DiscreteSpace, Spaces, encoded_shape
 
 if TYPE_CHECKING:
     from rljob.algorithms.base import Head
     from rljob.nets import ImportedNetwork
 
+_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN]] = {MLPConfig: MLP, CNNConfig: CNN}
+
 
 class Encoder(nn.Module):
-    """`spaces.encode`, then `(x - mean) / std` within `±limit`; changes nothing until told."""
+    """`spaces.encode`, then `(x - mean) / std` within `±limit`; changes nothing until told.
+
+    Args:
+        spaces: whose observations are encoded.
+        pixels_together: `[B, channels, height, width]` lies in memory as convolutions of a CPU like it:
+            the channels of a pixel side by side.
+    """
 
     mean: Tensor
     std: Tensor
     limit: Tensor
 
-    def __init__(self, spaces: Spaces) -> None:
+    def __init__(self, spaces: Spaces, pixels_together: bool = False) -> None:
         super().__init__()
         self._space = spaces.observation
+        self._format = torch.channels_last if pixels_together else torch.contiguous_format
         shape = encoded_shape(self._space)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
         self.register_buffer("limit", torch.tensor(torch.inf))
+        self._normalises = False
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda module, _: module._look()
+        )
 
     def normalise(self, mean: np.ndarray, std: np.ndarray, limit: float) -> None:
         """Subtract `mean`, divide by `std` (both `[*encoded_shape]`), keep within `±limit`."""
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
         self.limit.fill_(limit)
+        self._look()
+
+    def _look(self) -> None:
+        # Three passes over every pixel are worth asking, but not at every call: a GPU would be waited for.
+        self._normalises = bool(torch.isfinite(self.limit))
 
     def forward(self, observation: Tensor) -> Tensor:
-        x = (_encode(self._space, observation) - self.mean) / self.std
-        return x.clamp(-self.limit, self.limit)
+        x = _encode(self._space, observation.contiguous(memory_format=self._format))
+        if not self._normalises:
+            return x
+        return ((x - self.mean) / self.std).clamp(-self.limit, self.limit)
 
 
 def _encode(space: Any, observation: Tensor) -> Tensor:
     if isinstance(space, BoxSpace):
         x = observation.float()
-        return x / 255 if space.image else x
+        return x.div_(255) if space.image else x
     if isinstance(space, DiscreteSpace):
         return nn.functional.one_hot(observation.long(), space.n).float()
     parts = observation.long().unbind(-1)
     one_hot = [nn.functional.one_hot(p, n) for p, n in zip(parts, space.nvec, strict=True)]
     return torch.cat(one_hot, dim=-1).float()
-
-
-class _Tanh(torch.autograd.Function):
-    """tanh computed by numpy, which needs a tenth of the time of torch's on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.from_numpy(np.tanh(x.numpy()))
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.tanh_backward(gradients[0], y)  # type: ignore[no-any-return]
-
-
-def _tanh(x: Tensor) -> Tensor:
-    if x.device.type == "cpu" and x.dtype == torch.float32:
-        return _Tanh.apply(x)  # type: ignore[no-any-return]
-    return torch.tanh(x)
-
-
-class MLP(nn.Module):
-    """Trunks of hidden layers with heads on them; orthogonal weights, zero biases."""
-
-    def __init__(self, config: MLPConfig, inputs: int, heads: Mapping[str, Head]) -> None:
-        super().__init__()
-        self.groups = group_by_trunk(heads, config.shared)
-        self._activate = _tanh if config.activation == "tanh" else torch.relu
-        widths = (inputs, *config.hidden)
-        self.trunks = nn.ModuleDict(
-            {
-                trunk: nn.ModuleList(
-                    _linear(fan_in, out, 2**0.5) for fan_in, out in itertools.pairwise(widths)
-                )
-                for trunk in self.groups
-            }
-        )
-        # Plain lists: indexing a ModuleDict costs more than a small layer.
-        self._layers = {trunk: list(layers.children()) for trunk, layers in self.trunks.items()}
-        self.heads = nn.ModuleDict(
-            {
-                name: _linear(widths[-1], heads[name].size, heads[name].gain)
-                for names in self.groups.values()
-                for name in names
-            }
-        )
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = x.reshape(len(x), -1)
-        outputs = {}
-        for trunk, names in self.groups.items():
-            h = x
-            for layer in self._layers[trunk]:
-                h = self._activate(layer(h))
-            for name in names:
-                outputs[name] = self.heads[name](h)
-        return outputs
-
-
-def _linear(fan_in: int, out: int, gain: float) -> nn.Linear:
-    layer = nn.Linear(fan_in, out)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class Network(nn.Module):
@@ -144,21 +101,24 @@ class Network(nn.Module):
 
 
 def build(
-    network: MLPConfig | ImportedNetwork, spaces: Spaces, heads: Mapping[str, Head], seed: int
+    network: NetworkConfig | ImportedNetwork,
+    spaces: Spaces,
+    heads: Mapping[str, Head],
+    seed: int,
 ) -> Network:
     """A network with weights drawn from `seed`; see `nets.build_module`."""
+    space = spaces.observation
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(network, MLPConfig):
-            body: Any = MLP(network, encoded_size(spaces.observation), heads)
+        if isinstance(network, NetworkConfig):
+            body: Any = _BODIES[type(network)](network, space, heads)
         else:
-            body = network.make(
-                encoded_shape(spaces.observation),
-                {name: head.size for name, head in heads.items() if not head.free},
-            )
-            _check(body, network.entry_point, encoded_shape(spaces.observation), heads)
+            sizes = {name: head.size for name, head in heads.items() if not head.free}
+            body = network.make(encoded_shape(space), sizes)
+            _check(body, network.entry_point, encoded_shape(space), heads)
         free = {name: head.size for name, head in heads.items() if head.free}
-        return Network(Encoder(spaces), body, free)
+        pixels_together = isinstance(body, CNN) and channels_first(space)
+        return Network(Encoder(spaces, pixels_together), body, free)
 
 
 def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[str, Head]) -> None:
@@ -190,22 +150,18 @@ def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[s
 
 def export(module: nn.Module, acting_heads: Sequence[str]) -> Arrays:
     """Copies of the tensors that an engine with these acting heads loads."""
-    unused: tuple[str, ...] = ()
     body = getattr(module, "body", None)
-    if isinstance(body, MLP):
-        for trunk, names in body.groups.items():
-            if not set(names) & set(acting_heads):
-                unused += (f"body.trunks.{trunk}.",)
-            unused += tuple(f"body.heads.{name}." for name in names if name not in acting_heads)
+    unused = body.unused(acting_heads) if isinstance(body, MLP | CNN) else ()
+    skipped = tuple(f"body.{name}" for name in unused)
     return {
         name: tensor.detach().cpu().numpy().copy()
         for name, tensor in module.state_dict().items()
-        if not name.startswith(unused)
+        if not name.startswith(skipped)
     }
 
 
 class TorchEngine:
-    """Acts with any torch network on one CPU thread; the counterpart of `NumpyEngine`."""
+    """Acts with any torch network on one CPU thread; the counterpart of the numpy engines."""
 
     def __init__(self, module: Network, acting_heads: Sequence[str]) -> None:
         torch.set_num_threads(1)

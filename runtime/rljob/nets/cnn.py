@@ -1,0 +1,262 @@
+"""The convolutional network of Mnih et al. 2015: its settings, its shape, and its numpy engine.
+
+Convolutions, then hidden layers, with a ReLU after each; all heads stand on the last one. Features are
+flattened by row, column and channel. `nets.torch_cnn` trains the same network, and its tensors are:
+
+    encoder.{mean,std}            [*encoded_shape]
+    encoder.limit                 []
+    body.convolutions.<i>.weight  [out, in, kernel, kernel]
+    body.convolutions.<i>.bias    [out]
+    body.hidden.<i>.{weight,bias}    [out, in], [out]
+    body.heads.<head>.{weight,bias}  [out, in], [out]
+    free.<head>                   [size]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Self
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from pydantic import Field, Strict, model_validator
+
+from rljob.errors import InputError, RunError
+from rljob.nets.parts import (
+    Arrays,
+    Layer,
+    NetworkConfig,
+    Normalisation,
+    Width,
+    relu,
+    take,
+    take_free,
+)
+from rljob.spaces import BoxSpace, Space, Spaces, encode, encoded_shape
+from rljob.spec.schema import AS_INTEGER
+
+if TYPE_CHECKING:
+    from rljob.algorithms.base import Head
+
+BLOCK = 4
+"""Images whose patches are laid out at a time: 2 MB of Atari's stay in a core's cache, which saves a
+fifth of the time."""
+
+Edge = Annotated[int, Field(ge=1, le=1024), AS_INTEGER]
+
+
+class CNNConfig(NetworkConfig):
+    """Settings of the network `cnn` (`network.config`); as published by default."""
+
+    channels: Annotated[tuple[Width, ...], Strict(False), Field(min_length=1)] = (32, 64, 64)
+    """Filters of each convolution."""
+    kernels: Annotated[tuple[Edge, ...], Strict(False)] = (8, 4, 3)
+    """Edge of each convolution's filters, in pixels; one for each of `channels`."""
+    strides: Annotated[tuple[Edge, ...], Strict(False)] = (4, 2, 1)
+    """Pixels from one patch to the next; one for each of `channels`."""
+    hidden: Annotated[tuple[Width, ...], Strict(False)] = (512,)
+    """Units of each layer between the convolutions and the heads; may be empty."""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if not len(self.channels) == len(self.kernels) == len(self.strides):
+            raise ValueError("channels, kernels and strides must be equally many")
+        return self
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One layer's shape: `[height, width, channels]` in, `[rows, columns, out]` out."""
+
+    height: int
+    width: int
+    channels: int
+    out: int
+    kernel: int
+    stride: int
+
+    @property
+    def rows(self) -> int:
+        return (self.height - self.kernel) // self.stride + 1
+
+    @property
+    def columns(self) -> int:
+        return (self.width - self.kernel) // self.stride + 1
+
+    @property
+    def features(self) -> int:
+        """Numbers that come out for one image."""
+        return self.rows * self.columns * self.out
+
+
+def channels_first(space: Space) -> bool:
+    """Whether images are `[channels, height, width]`, else `[height, width, channels]`: channels are
+    fewer than rows or columns of pixels, and come first where the numbers do not tell.
+
+    Raises:
+        InputError: with path `network.name`, when the observations are no images.
+    """
+    if not isinstance(space, BoxSpace) or len(space.shape) != 3:
+        raise InputError(
+            f"cnn sees images, a Box of three dimensions, and the observations are {space}; mlp takes any",
+            path="network.name",
+        )
+    return space.shape[0] <= space.shape[2]
+
+
+def convolutions(config: CNNConfig, space: Space) -> list[Convolution]:
+    """The layers for such images.
+
+    Raises:
+        InputError: when the observations are no images, or too small for so many layers.
+    """
+    first = channels_first(space)
+    shape = encoded_shape(space)
+    channels, height, width = shape if first else (shape[2], shape[0], shape[1])
+    layers: list[Convolution] = []
+    for index, (out, kernel, stride) in enumerate(
+        zip(config.channels, config.kernels, config.strides, strict=True)
+    ):
+        if kernel > min(height, width):
+            raise InputError(
+                f"images of {list(shape)} are too small: {height} x {width} of them reach convolution "
+                f"{index}, whose kernel is {kernel}; lower strides and kernels, or take fewer",
+                path="network.config",
+            )
+        layer = Convolution(height, width, channels, out, kernel, stride)
+        layers.append(layer)
+        channels, height, width = out, layer.rows, layer.columns
+    return layers
+
+
+class _Patches:
+    """One convolution as one product of matrices: `[images, height, width, channels]` to `[images, …]`."""
+
+    def __init__(self, shape: Convolution, weight: np.ndarray, bias: np.ndarray) -> None:
+        self._shape = shape
+        self._layer = Layer(weight, bias)
+        self._patches = np.empty((0, 0, 0, 0, 0), np.float32)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        shape, count = self._shape, len(x)
+        rows, columns, run = shape.rows, shape.columns, shape.kernel * shape.channels
+        if len(self._patches) < count:
+            self._patches = np.empty((count, rows, columns, shape.kernel, run), np.float32)
+        patches = self._patches[:count]
+        image, row, pixel, number = x.strides
+        # A row of a patch lies in one piece, as pixels hold their channels side by side.
+        steps = (image, shape.stride * row, shape.stride * pixel, row, number)
+        np.copyto(patches, as_strided(x, patches.shape, steps))
+        y = self._layer(patches.reshape(count * rows * columns, shape.kernel * run))
+        relu(y, out=y)
+        return y.reshape(count, rows, columns, shape.out)
+
+
+@dataclass
+class _Weights:
+    """Everything that one policy version computes with; replaced as a whole, never changed."""
+
+    normalise: Normalisation | None
+    convolutions: list[_Patches]
+    hidden: list[Layer]
+    heads: dict[str, Layer]
+    free: Arrays
+
+
+class CNNEngine:
+    """Acts with a CNN: images `[N, ...] -> {head: float32 [N, size]}`, without torch.
+
+    Computes the acting heads only, into buffers that it keeps: a result is valid until the next call.
+    Not for use by several threads at once.
+
+    Raises:
+        InputError: as `convolutions`.
+    """
+
+    def __init__(
+        self,
+        config: CNNConfig,
+        spaces: Spaces,
+        heads: Mapping[str, Head],
+        acting_heads: Sequence[str],
+    ) -> None:
+        self._config = config
+        self._space = spaces.observation
+        self._shapes = convolutions(config, self._space)
+        self._first = channels_first(self._space)
+        self._bytes = isinstance(self._space, BoxSpace) and self._space.image
+        self._heads, self._acting = heads, tuple(acting_heads)
+        image = self._shapes[0]
+        self._buffer = np.empty((BLOCK, image.height, image.width, image.channels), np.float32)
+        self._features = np.empty((0, self._shapes[-1].features), np.float32)
+        self._weights: _Weights | None = None
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Use these weights from the next call on; unchanged where it raises.
+
+        Raises:
+            RunError: naming a tensor that is missing or has the wrong shape.
+        """
+        normalise = Normalisation.take(tensors, encoded_shape(self._space))
+        layers = []
+        for i, shape in enumerate(self._shapes):
+            name, edge = f"body.convolutions.{i}", shape.kernel
+            weight = take(tensors, f"{name}.weight", (shape.out, shape.channels, edge, edge))
+            weight = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, shape.out))
+            if i == 0 and self._bytes and normalise is None:
+                # Here it costs nothing to divide bytes by 255, as `encode` does.
+                weight /= 255
+            layers.append(_Patches(shape, weight, take(tensors, f"{name}.bias", (shape.out,))))
+        hidden, size = [], self._shapes[-1].features
+        for i, width in enumerate(self._config.hidden):
+            hidden.append(Layer.dense(tensors, f"body.hidden.{i}", size, width))
+            size = width
+        heads = {
+            name: Layer.dense(tensors, f"body.heads.{name}", size, self._heads[name].size)
+            for name in self._acting
+            if not self._heads[name].free
+        }
+        free = take_free(tensors, self._heads, self._acting)
+        self._weights = _Weights(normalise, layers, hidden, heads, free)
+
+    def __call__(self, observation: np.ndarray) -> Arrays:
+        weights = self._weights
+        if weights is None:
+            raise RunError("the engine has no weights yet")
+        h = self._convolve(weights, observation)
+        for layer in weights.hidden:
+            h = layer(h)
+            relu(h, out=h)
+        outputs = {name: layer(h) for name, layer in weights.heads.items()}
+        for name, values in weights.free.items():
+            outputs[name] = np.broadcast_to(values, (len(observation), len(values)))
+        return outputs
+
+    def _convolve(self, weights: _Weights, observation: np.ndarray) -> np.ndarray:
+        """Flat features `[N, features]`."""
+        rows = len(observation)
+        if len(self._features) != rows:
+            self._features = np.empty((rows, self._features.shape[1]), np.float32)
+        for start in range(0, rows, BLOCK):
+            end = min(start + BLOCK, rows)
+            x = self._pixels(weights, observation[start:end])
+            for layer in weights.convolutions:
+                x = layer(x)
+            self._features[start:end] = x.reshape(end - start, -1)
+        return self._features
+
+    def _pixels(self, weights: _Weights, observation: np.ndarray) -> np.ndarray:
+        """Float32 `[N, height, width, channels]`; bytes stay bytes if the first layer divides."""
+        if weights.normalise is not None:
+            observation = weights.normalise(encode(self._space, observation))
+        elif not self._bytes:
+            observation = encode(self._space, observation)
+        shape, pixels = self._shapes[0], self._buffer[: len(observation)]
+        if not self._first:
+            np.copyto(pixels, observation)
+            return pixels
+        # A third of the time of copying the transposed array.
+        for channel in range(shape.channels):
+            pixels[..., channel] = observation[:, channel]
+        return pixels

@@ -1,0 +1,105 @@
+"""What the built-in networks have in common: their settings' base, and numpy layers for acting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from rljob.errors import RunError
+from rljob.spec.schema import AS_INTEGER
+
+if TYPE_CHECKING:
+    from rljob.algorithms.base import Head
+
+Arrays = dict[str, np.ndarray]
+Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]
+
+
+class NetworkConfig(BaseModel):
+    """Base of every built-in network's settings (`network.config`)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        strict=True,
+        use_attribute_docstrings=True,
+    )
+
+
+@dataclass
+class Layer:
+    """`y = x @ weight + bias` with the weight as `[in, out]`, and a buffer for `y`."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    out: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @classmethod
+    def dense(cls, tensors: Mapping[str, np.ndarray], name: str, fan_in: int, out: int) -> Layer:
+        """Of torch's `nn.Linear`; RunError as `take`."""
+        weight = take(tensors, f"{name}.weight", (out, fan_in))
+        return cls(np.ascontiguousarray(weight.T), take(tensors, f"{name}.bias", (out,)))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """`[rows, in]` to `[rows, out]`, valid until the next call."""
+        if len(self.out) < len(x):
+            self.out = np.empty((len(x), len(self.bias)), np.float32)
+        y = self.out[: len(x)]
+        np.dot(x, self.weight, out=y)
+        y += self.bias
+        return y
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """`(x - mean) / std` within `±limit` (`torch_nets.Encoder`)."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    limit: np.ndarray
+
+    @classmethod
+    def take(
+        cls, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...]
+    ) -> Normalisation | None:
+        """None where it changes nothing; RunError as `take`."""
+        mean = take(tensors, "encoder.mean", shape)
+        std = take(tensors, "encoder.std", shape)
+        limit = take(tensors, "encoder.limit", ())
+        identity = not mean.any() and bool((std == 1).all()) and np.isposinf(limit)
+        return None if identity else cls(mean, std, limit)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        normalised: np.ndarray = np.clip((x - self.mean) / self.std, -self.limit, self.limit)
+        return normalised
+
+
+def take_free(
+    tensors: Mapping[str, np.ndarray], heads: Mapping[str, Head], acting: tuple[str, ...]
+) -> Arrays:
+    """The values of the free heads among those that act; RunError as `take`."""
+    free = {name: heads[name].size for name in acting if heads[name].free}
+    return {name: take(tensors, f"free.{name}", (size,)) for name, size in free.items()}
+
+
+def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A copy of one tensor as float32; RunError when it is missing or has another shape."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.shape != shape:
+        found = "is missing" if tensor is None else f"has the shape {list(tensor.shape)}"
+        raise RunError(f"weights do not fit the network: {name} {found}, expected {list(shape)}")
+    # A copy: the weights may lie in a receive buffer that is used again.
+    return np.array(tensor, np.float32)
+
+
+def relu(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """`max(x, 0)`, written to `out`."""
+    result: np.ndarray = np.maximum(x, 0.0, out=out)
+    return result

@@ -1,0 +1,59 @@
+"""The convolutional network that the learner trains; `nets.cnn` describes it and acts with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rljob.nets.cnn import CNNConfig, Convolution, channels_first, convolutions
+from rljob.nets.torch_mlp import linear
+from rljob.spaces import Space
+
+if TYPE_CHECKING:
+    from rljob.algorithms.base import Head
+
+
+class CNN(nn.Module):
+    """Convolutions, hidden layers and heads on one trunk; orthogonal weights, zero biases.
+
+    Raises:
+        InputError: as `nets.cnn.convolutions`.
+    """
+
+    def __init__(self, config: CNNConfig, space: Space, heads: Mapping[str, Head]) -> None:
+        super().__init__()
+        self._first = channels_first(space)
+        shapes = convolutions(config, space)
+        self.convolutions = nn.ModuleList(_convolution(shape) for shape in shapes)
+        self.hidden, size = nn.ModuleList(), shapes[-1].features
+        for width in config.hidden:
+            self.hidden.append(linear(size, width, 2**0.5))
+            size = width
+        self.heads = nn.ModuleDict(
+            {name: linear(size, h.size, h.gain) for name, h in heads.items() if not h.free}
+        )
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if not self._first:
+            x = x.permute(0, 3, 1, 2)
+        for layer in self.convolutions:
+            x = torch.relu(layer(x))
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return {name: head(x) for name, head in self.heads.items()}
+
+    def unused(self, acting_heads: Sequence[str]) -> tuple[str, ...]:
+        """How the names of tensors begin that these heads do without."""
+        return tuple(f"heads.{name}." for name in self.heads if name not in acting_heads)
+
+
+def _convolution(shape: Convolution) -> nn.Conv2d:
+    layer = nn.Conv2d(shape.channels, shape.out, shape.kernel, shape.stride)
+    nn.init.orthogonal_(layer.weight, 2**0.5)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
