@@ -1,0 +1,328 @@
+"""A job, played in simulated time from what its parts cost. Pure.
+
+Rollouts, buffer and learner do what the real ones do, one thing at a time each; credit is given by the
+limiters that the buffer itself uses, so their rules need not be told twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+
+from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
+from rljob.costs.machine import Machine, Then
+from rljob.costs.measured import Costs, OnPolicyUse, ReplayUse, Work
+from rljob.rollout.ship import WORTH_WAITING
+
+PIECES = 8
+"""Parts of a segment between which environments that wait take turns with other processes."""
+
+
+@dataclass
+class Server:
+    """Does one thing after the other.
+
+    Attributes:
+        busy: seconds with something to do, so far.
+    """
+
+    machine: Machine
+    busy: float = 0.0
+    _waiting: deque[tuple[Work, Then]] = field(default_factory=deque)
+    _since: float | None = None
+
+    def do(self, work: Work, then: Then) -> None:
+        """Begin when all before is done."""
+        self._waiting.append((work, then))
+        if self._since is None:
+            self._since = self.machine.now
+            self._next()
+
+    def busy_until(self, now: float) -> float:
+        """Seconds with something to do, up to now."""
+        return self.busy + (now - self._since if self._since is not None else 0.0)
+
+    def _next(self) -> None:
+        work, then = self._waiting.popleft()
+
+        def done() -> None:
+            then()
+            if self._waiting:
+                self._next()
+            else:
+                assert self._since is not None
+                self.busy += self.machine.now - self._since
+                self._since = None
+
+        self.machine.work(work, done)
+
+
+@dataclass
+class Rollout:
+    """What one rollout knows, and what the buffer knows of it.
+
+    Attributes:
+        granted, begun, arrived: segments, absolute; `allowed` is what it has heard of `granted`.
+        stamp: version that it acts with; `newest` is what it has heard of, at `heard`.
+        turn: when it was last granted something.
+    """
+
+    process: Server
+    granted: int = 0
+    allowed: int = 0
+    begun: int = 0
+    arrived: int = 0
+    stamp: int = 0
+    newest: int = 0
+    heard: float = 0.0
+    turn: int = 0
+    working: bool = False
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What has happened up to a moment; the difference of two is what happened between them."""
+
+    seconds: float
+    core_seconds: float
+    steps: float
+    updates: int
+    versions: int
+    segments: int
+    learner_busy: float
+    rollout_busy: float
+    buffer_busy: float
+
+
+class Job:
+    """One job at work.
+
+    Args:
+        cores: of the machine that all processes share; None where each has its own.
+        buffers: shards; each serves its part of the rollouts. More than one exists in simulation only.
+
+    Attributes:
+        version: of the policy, so far.
+        lags: versions that each segment was behind when it was trained on, in order.
+    """
+
+    def __init__(self, costs: Costs, rollouts: int, cores: float | None, buffers: int = 1) -> None:
+        self._costs = costs
+        self.machine = Machine(cores)
+        self._rollouts = [Rollout(Server(self.machine)) for _ in range(rollouts)]
+        self._buffers = [Server(self.machine) for _ in range(buffers)]
+        self._learner = Server(self.machine)
+        self._batch = costs.segments_per_batch(rollouts)
+        self._segment = _segment_work(costs)
+        self._pace: OnPolicyPace | ReplayPace = (
+            OnPolicyPace(costs.use, self._batch, costs.strict)
+            if isinstance(costs.use, OnPolicyUse)
+            else ReplayPace(costs.use, costs.steps, costs.strict)
+        )
+        self._turns = self._outstanding = 0
+        self.version = self._known = self._available = 0
+        self._stored: deque[int] = deque()
+        self._position, self._limit = 0, self._pulled(0)
+        self._held: list[int] = []
+        self._training = False
+        self.lags: list[int] = []
+        self._steps = 0.0
+        self._updates = self._segments = 0
+        self._grant()
+
+    def counts(self) -> Counts:
+        now = self.machine.now
+        return Counts(
+            now,
+            self.machine.used,
+            self._steps,
+            self._updates,
+            self.version,
+            self._segments,
+            self._learner.busy_until(now),
+            sum(one.process.busy_until(now) for one in self._rollouts),
+            sum(one.busy_until(now) for one in self._buffers),
+        )
+
+    def _pulled(self, done: int) -> int:
+        """Position up to which the learner asks, when it is done with what is below `done`."""
+        return done + (1 if self._costs.strict else 2) * self._batch
+
+    # -- rollouts ------------------------------------------------------------------------------
+
+    def _go_on(self, index: int) -> None:
+        """Whatever a rollout may do next that does nothing: load a newer policy, or collect a segment."""
+        one, now = self._rollouts[index], self.machine.now
+        if one.working:
+            return
+        if one.stamp < self._available:
+            one.stamp, one.working = self._available, True
+            one.process.do(self._costs.applying, lambda: self._rest(index))
+            return
+        late = one.heard + WORTH_WAITING - now
+        if one.begun < one.allowed and one.stamp < one.newest and late > 1e-9:
+            self.machine.after(late, lambda: self._go_on(index))
+        elif one.begun < one.allowed:
+            one.begun, one.working = one.begun + 1, True
+            for piece in self._segment:
+                one.process.do(piece, _nothing)
+            one.process.do(self._costs.shipping, lambda: self._ship(index))
+
+    def _rest(self, index: int) -> None:
+        self._rollouts[index].working = False
+        self._go_on(index)
+
+    def _ship(self, index: int) -> None:
+        one, costs = self._rollouts[index], self._costs
+        version = one.stamp
+
+        def at_buffer() -> None:
+            self._buffer(index).do(costs.storing, lambda: self._store(index, version))
+
+        carry = Work(cpu=costs.carrying.cpu, wait=costs.carrying.wait + costs.hop)
+        self.machine.work(carry, at_buffer)
+        self._rest(index)
+
+    # -- buffer --------------------------------------------------------------------------------
+
+    def _buffer(self, index: int) -> Server:
+        return self._buffers[index % len(self._buffers)]
+
+    def _store(self, index: int, version: int) -> None:
+        self._rollouts[index].arrived += 1
+        self._outstanding -= 1
+        self._segments += 1
+        self._pace.inserted(self._costs.steps * self._costs.valid)
+        if not self._costs.on_policy:
+            self._steps += self._costs.steps * self._costs.valid
+        self._stored.append(version)
+        self._deliver()
+        self._grant()
+        self._tell(index)
+
+    def _deliver(self) -> None:
+        while self._position < self._limit and self._pace.may_deliver(len(self._stored)):
+            self._pace.delivered()
+            version = self._stored.popleft() if self._costs.on_policy else self._known
+            shard = self._buffer(self._position)
+            self._position += 1
+            shard.do(self._costs.delivering, self._later(partial(self._take, version)))
+
+    def _grant(self) -> None:
+        stored = len(self._stored) if self._costs.on_policy else 0
+        room = self._pace.room(self._position, stored, self._outstanding, self._known)
+        if room <= 0:
+            return
+        waiting = sorted(range(len(self._rollouts)), key=lambda i: self._rollouts[i].turn)
+        has = {i: self._rollouts[i].granted - self._rollouts[i].arrived for i in waiting}
+        for index, more in distribute(room, has).items():
+            one = self._rollouts[index]
+            self._turns += 1
+            self._outstanding += more
+            one.granted, one.turn = one.granted + more, self._turns
+            self._tell(index)
+
+    def _tell(self, index: int) -> None:
+        one, version = self._rollouts[index], self._known
+        granted = one.granted
+
+        def heard() -> None:
+            one.allowed = max(one.allowed, granted)
+            if version > one.newest:
+                one.newest, one.heard = version, self.machine.now
+            self._go_on(index)
+
+        self.machine.after(self._costs.hop, heard)
+
+    # -- learner -------------------------------------------------------------------------------
+
+    def _take(self, version: int) -> None:
+        self._held.append(version)
+        self._train()
+
+    def _train(self) -> None:
+        if self._training or len(self._held) < self._batch:
+            return
+        self._training = True
+        costs, batch = self._costs, self._batch
+        versions, self._held = self._held[:batch], self._held[batch:]
+        self.lags.extend(self.version - version for version in versions)
+        updates = 1 if isinstance(costs.use, OnPolicyUse) else costs.use.updates_per_publish
+        self._learner.do(costs.receiving.times(batch), _nothing)
+        self._learner.do(costs.updating.of(batch).times(updates), _nothing)
+        self._learner.do(
+            costs.publishing.of(len(self._rollouts)), lambda: self._trained(updates, batch)
+        )
+
+    def _trained(self, updates: int, batch: int) -> None:
+        self._training = False
+        self.version += 1
+        self._updates += updates
+        if self._costs.on_policy:
+            self._steps += batch * self._costs.steps * self._costs.valid
+        version = self.version
+        self.machine.after(self._costs.hop, lambda: self._published(version))
+        self._train()
+
+    def _published(self, version: int) -> None:
+        """The new version has come to the rollouts, and the learner's request to the buffer."""
+        self._available = self._known = version
+        self._limit = max(self._limit, self._pulled(version * self._batch))
+        self._deliver()
+        self._grant()
+        for index in range(len(self._rollouts)):
+            self._go_on(index)
+
+    def _later(self, then: Then) -> Then:
+        return lambda: self.machine.after(self._costs.hop, then)
+
+
+class OnPolicyPace:
+    """Credit and delivery of on-policy experience."""
+
+    def __init__(self, use: OnPolicyUse, batch: int, strict: bool) -> None:
+        self._limiter = OnPolicyLimiter(batch, 0 if strict else use.max_policy_lag)
+
+    def inserted(self, steps: float) -> None: ...
+
+    def may_deliver(self, stored: int) -> bool:
+        return stored > 0
+
+    def delivered(self) -> None: ...
+
+    def room(self, position: int, stored: int, granted: int, version: int) -> int:
+        return self._limiter.room(position, stored, granted, version)
+
+
+class ReplayPace:
+    """Credit and delivery of replay, its store long filled."""
+
+    def __init__(self, use: ReplayUse, segment: int, strict: bool) -> None:
+        self._chunk = use.updates_per_publish * use.batch_size
+        self._limiter = ReplayLimiter(use.samples_per_insert, 0, self._chunk, segment, strict)
+        self._inserted, self._sampled = 0.0, 0
+
+    def inserted(self, steps: float) -> None:
+        self._inserted += steps
+
+    def may_deliver(self, stored: int) -> bool:
+        return self._inserted > 0 and self._limiter.may_sample(int(self._inserted), self._sampled)
+
+    def delivered(self) -> None:
+        self._sampled += self._chunk
+
+    def room(self, position: int, stored: int, granted: int, version: int) -> int:
+        return self._limiter.room(int(self._inserted), granted, self._sampled)
+
+
+def _segment_work(costs: Costs) -> list[Work]:
+    """What collecting a segment takes, in pieces."""
+    step = costs.stepping.times(costs.length)
+    cpu = step.cpu + costs.acting.cpu * costs.length + costs.packing.cpu
+    if step.wait == 0:
+        return [Work(cpu=cpu)]
+    return [Work(cpu=cpu / PIECES, wait=step.wait / PIECES)] * PIECES
+
+
+def _nothing() -> None: ...
