@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rljob.entrypoint import load_entry_point
@@ -29,7 +30,7 @@ RENDER_MODE = "rgb_array"
 # What to install for a module whose package has another name, or that an extra brings.
 _PACKAGES = {
     "Box2D": "gymnasium[box2d]",
-    "ale_py": "ale-py",
+    "ale_py": "rljob[atari]",
     "jax": "gymnasium[jax]",
     "mujoco": "gymnasium[mujoco]",
     "pygame": "gymnasium[classic-control]",
@@ -61,6 +62,23 @@ def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] |
     if spec.id is not None:
         return _from_id(spec.id, spec.kwargs, count, single)
     return _from_factory(str(spec.entry_point), spec.kwargs, count)
+
+
+def group_sizes(spec: EnvironmentSpec, count: int) -> tuple[int, ...]:
+    """`count` environments as groups that are acted for in turn: two halves where they step by themselves,
+    so that one steps while the other is acted for, else one.
+
+    Raises:
+        InputError: with path `environment.id`, when there is no such id.
+    """
+    # The class tells: to make such environments takes seconds.
+    made = None if spec.id is None else _vector_class(_registered(spec.id))
+    return (count // 2, count // 2) if made and is_pool(made) and count % 2 == 0 else (count,)
+
+
+def is_pool(vector: object) -> bool:
+    """Whether a vector environment, or a class of them, has `send` and `recv`, as ale-py's and EnvPool's."""
+    return all(callable(getattr(vector, name, None)) for name in ("send", "recv"))
 
 
 def make_rendered(spec: EnvironmentSpec) -> Env:
@@ -128,10 +146,14 @@ def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> 
 
 
 def _registered(name: str) -> EnvSpec:
-    """The registry's entry of an id, `module:id` importing the module first."""
+    """The registry's entry of an id, `module:id` importing the module first; so are those in `_NAMESPACES`."""
     import gymnasium
 
     module, _, plain = name.rpartition(":")
+    home = _NAMESPACES.get(plain.partition("/")[0])
+    if home is not None and not module:
+        with suppress(ImportError):
+            importlib.import_module(home)
     if module:
         try:
             importlib.import_module(module)
@@ -143,11 +165,10 @@ def _registered(name: str) -> EnvSpec:
         return entry
     ids = {each.lower(): each for each in gymnasium.registry}
     near = [ids[each] for each in difflib.get_close_matches(plain.lower(), ids, n=3, cutoff=0.75)]
-    home = _NAMESPACES.get(plain.partition("/")[0])
-    if home is not None and not module:
-        hint = f"pip install {home.replace('_', '-')} and write {home}:{plain}"
-    elif near:
+    if near:
         hint = f"did you mean {' or '.join(near)}?"
+    elif home is not None and not module:
+        hint = f"is it installed? Try: pip install {home.replace('_', '-')}"
     else:
         hint = "an id that another package registers is written module:id"
     raise InputError(f"{name!r} is not registered with Gymnasium; {hint}", path="environment.id")
@@ -159,11 +180,17 @@ def _from_vector_entry_point(
     """The environment's own vector form, or None where it has none that does the same."""
     import gymnasium
 
-    if registered.vector_entry_point is None:
+    made = _vector_class(registered)
+    if made is None:
         return None
+    # ale-py would take every core of the machine, those of others included.
+    threads = {"num_threads": 1} if "num_threads" in inspect.signature(made).parameters else {}
     try:
         vector: Vector = gymnasium.make_vec(
-            registered, num_envs=count, vectorization_mode="vector_entry_point", **kwargs
+            registered,
+            num_envs=count,
+            vectorization_mode="vector_entry_point",
+            **{**threads, **kwargs},
         )
     except Exception:
         # It may lack a dependency, take fewer settings or refuse wrappers. Single environments do
@@ -173,6 +200,20 @@ def _from_vector_entry_point(
         return vector
     vector.close()
     return None
+
+
+def _vector_class(registered: EnvSpec) -> Callable[..., Any] | None:
+    """What makes an id's vector form; None where there is none, or it cannot be imported."""
+    from gymnasium.envs.registration import load_env_creator
+
+    made = registered.vector_entry_point
+    if not isinstance(made, str):
+        return made
+    try:
+        loaded: Callable[..., Any] = load_env_creator(made)
+    except Exception:
+        return None
+    return loaded
 
 
 def _from_factory(entry_point: str, kwargs: Mapping[str, Any], count: int) -> list[Env] | Vector:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rljob import envfactory
-from rljob.envfactory import explain
+from rljob.envfactory import explain, is_pool
 from rljob.errors import InputError, RunError
 from rljob.spaces import MultiDiscreteSpace, Space, Spaces
 
@@ -73,7 +73,7 @@ class Environments:
         self.count = count
         self.vectorised = not isinstance(made, list)
         self.valid = np.ones(count, np.bool_)
-        self._stepper: _Vectorised | _InTurn
+        self._stepper: _Vectorised | _Pool | _InTurn
         try:
             if isinstance(made, list):
                 self.spaces = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
@@ -82,7 +82,8 @@ class Environments:
                 self.spaces = Spaces.from_gymnasium(
                     made.single_observation_space, made.single_action_space
                 )
-                self._stepper = _Vectorised(made, self.spaces.observation)
+                kind = _Pool if is_pool(made) else _Vectorised
+                self._stepper = kind(made, self.spaces.observation)
         except BaseException:
             for env in made if isinstance(made, list) else [made]:
                 env.close()
@@ -106,17 +107,28 @@ class Environments:
         return self.spaces.observation.from_environment(observation)
 
     def step(self, action: np.ndarray) -> Step:
-        """One step of each environment; those that are not `valid` reset instead.
+        """One step of each environment: `send` and `receive` in one."""
+        self.send(action)
+        return self.receive()
+
+    def send(self, action: np.ndarray) -> None:
+        """Begin one step of each environment; those that are not `valid` reset instead.
 
         Args:
             action: `[N, ...]`, as stored (see `Spaces.to_environment`).
 
         Raises:
+            RunError: an environment raised.
+        """
+        self._stepper.send(self.spaces.to_environment(action))
+
+    def receive(self) -> Step:
+        """What the step gave that was begun.
+
+        Raises:
             RunError: an environment raised, or returned something else than its spaces say.
         """
-        observation, reward, terminated, truncated = self._stepper.step(
-            self.spaces.to_environment(action)
-        )
+        observation, reward, terminated, truncated = self._stepper.receive()
         ended = terminated | truncated
         self.valid = ~ended
         observation = self.spaces.observation.from_environment(observation)
@@ -156,7 +168,7 @@ class _Vectorised:
     """A vector environment that resets on the next step, checked at every step."""
 
     def __init__(self, env: Vector, space: Space) -> None:
-        self._env = env
+        self._env: Any = env
         self._shape = (env.num_envs, *_environment_shape(space))
         self._dtype = space.dtype
         self._steps = 0
@@ -168,12 +180,18 @@ class _Vectorised:
             raise RunError(f"the environments raised at reset: {explain(error)}") from error
         return self._conform("observation", observation, self._shape, self._dtype)
 
-    def step(self, action: np.ndarray) -> Arrays4:
+    def send(self, action: np.ndarray) -> None:
+        self._action = action
+
+    def _answer(self) -> tuple[Any, ...]:
+        answer: tuple[Any, ...] = self._env.step(self._action)
+        return answer
+
+    def receive(self) -> Arrays4:
         try:
-            observation, reward, terminated, truncated, _ = self._env.step(action)
+            observation, reward, terminated, truncated, _ = self._answer()
         except Exception as error:
-            message = f"the environments raised at step {self._steps}: {explain(error)}"
-            raise RunError(message) from error
+            raise self._broke(error) from error
         self._steps += 1
         flat = self._shape[:1]
         return (
@@ -187,6 +205,9 @@ class _Vectorised:
         with suppress(Exception):
             self._env.close()
 
+    def _broke(self, error: Exception) -> RunError:
+        return RunError(f"the environments raised at step {self._steps}: {explain(error)}")
+
     def _conform(
         self, field: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> np.ndarray:
@@ -194,6 +215,24 @@ class _Vectorised:
         if array.shape != shape or array.dtype != dtype:
             _check(array, shape, dtype, f"the environments returned {field}s")
         return array
+
+
+class _Pool(_Vectorised):
+    """A vector environment that steps in threads of its own, from `send` on."""
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        # Such pools are written in C++, take seeds of 31 bits, and count on from the first one.
+        return super().reset(None if seed is None else seed % (2**31 - self._env.num_envs))
+
+    def send(self, action: np.ndarray) -> None:
+        try:
+            self._env.send(action)
+        except Exception as error:
+            raise self._broke(error) from error
+
+    def _answer(self) -> tuple[Any, ...]:
+        answer: tuple[Any, ...] = self._env.recv()
+        return answer
 
 
 class _InTurn:
@@ -228,11 +267,14 @@ class _InTurn:
             self._over[index] = False
         return self._observation
 
-    def step(self, action: np.ndarray) -> Arrays4:
+    def send(self, action: np.ndarray) -> None:
+        self._action = action
+
+    def receive(self) -> Arrays4:
         rewards: list[Any] = []
         ends: list[Any] = []
         cuts: list[Any] = []
-        over = self._over
+        over, action = self._over, self._action
         for index, env in enumerate(self._envs):
             try:
                 if over[index]:

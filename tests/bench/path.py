@@ -89,7 +89,7 @@ def _collect(seed: int, envs: int) -> Values:
     spaces, heads, acting = environments.spaces, made.heads, made.acting_heads
     engine = build_engine(parsed.network, spaces, heads, acting)
     engine.load(export(build_module(parsed.network, spaces, heads, seed), acting))
-    collector = Collector(environments, engine, made, LENGTH, envs)
+    collector = Collector([environments], engine, made, LENGTH)
     collector.reset((seed,))
     _, segment = make_plan(parsed, spaces, made).layout.allocate()
     started, steps = time.monotonic(), 0

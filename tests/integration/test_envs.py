@@ -329,7 +329,8 @@ def test_gymnasium_advice_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (EnvironmentSpec(id="Cartpole-v1"), "id", "did you mean CartPole-v1"),
         (EnvironmentSpec(id="Qwerty-v1"), "id", "is written module:id"),
-        (EnvironmentSpec(id="ALE/Nothing-v5"), "id", "write ale_py:ALE/Nothing-v5"),
+        (EnvironmentSpec(id="MiniGrid/Nothing-v0"), "id", "Try: pip install minigrid"),
+        (EnvironmentSpec(id="ALE/Pnog-v5"), "id", "did you mean ALE/Pong-v5"),
         (EnvironmentSpec(id="no_such_module_here:X-v0"), "id", "cannot import no_such_module_here"),
         (EnvironmentSpec(id="CartPole-v1", kwargs={"gravty": 1}), "kwargs", "'gravty'"),
         (EnvironmentSpec(id="CartPole-v1", kwargs={"num_envs": 1}), "kwargs.num_envs", "envsPer"),

@@ -18,35 +18,44 @@ ENVS = 3
 
 
 class Counting:
-    """Environments whose episodes have 3, 4 and 5 steps; the first two terminate, the last is cut off.
+    """Those of environments 0, 1, 2 whose numbers are given. Their episodes have 3, 4 and 5 steps; the
+    first two terminate, the last is cut off.
 
     An observation is (environment, episode, step); the reward of a step is its number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *numbers: int) -> None:
+        self.count, self._numbers = len(numbers), np.array(numbers)
         self.actions: list[np.ndarray] = []
         self.seeds: list[int | None] = []
         self.broken_at = -1
-        self._observation = np.zeros((ENVS, 3), np.float32)
+        self.sent = False
+        self._observation = np.zeros((self.count, 3), np.float32)
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         self.seeds.append(seed)
-        self.valid = np.ones(ENVS, np.bool_)
-        self._observation[:, 0] = np.arange(ENVS)
+        self.valid = np.ones(self.count, np.bool_)
+        self._observation[:, 0] = self._numbers
         self._observation[:, 1:] = 0
         return self._observation
 
-    def step(self, action: np.ndarray) -> Step:
+    def send(self, action: np.ndarray) -> None:
+        assert not self.sent, "one step after the other"
         self.actions.append(action.copy())
+        self.sent = True
+
+    def receive(self) -> Step:
+        assert self.sent
+        self.sent = False
         self._observation[~self.valid, 1] += 1
         self._observation[~self.valid, 2] = 0
         self._observation[self.valid, 2] += 1
         reward = np.where(self.valid, self._observation[:, 2], 0).astype(np.float32)
         if len(self.actions) == self.broken_at:
             reward[1] = np.nan
-        ended = self.valid & (self._observation[:, 2] == np.arange(3, 3 + ENVS))
+        ended = self.valid & (self._observation[:, 2] == 3 + self._numbers)
         self.valid = ~ended
-        cut = np.arange(ENVS) == 2
+        cut = self._numbers == 2
         # As the real ones may, this one overwrites its observation with the next step.
         return Step(self._observation, reward, ended & ~cut, ended & cut, ended)
 
@@ -61,7 +70,7 @@ class Drawing:
         scalars: Mapping[str, float],
         greedy: bool = False,
     ) -> Acted:
-        action = rng.integers(0, 1000, ENVS)
+        action = rng.integers(0, 1000, len(outputs["x"]))
         return Acted(action, {"extra": outputs["x"][:, 2] * scalars["scale"]})
 
     def finish(self, segment: Arrays) -> None:
@@ -84,14 +93,17 @@ def empty(length: int) -> Arrays:
 
 
 def make(length: int) -> tuple[Collector, Counting]:
-    environments = Counting()
+    collector, (environments,) = make_groups(length, (0, 1, 2))
+    return collector, environments
+
+
+def make_groups(length: int, *groups: tuple[int, ...]) -> tuple[Collector, list[Counting]]:
+    environments = [Counting(*numbers) for numbers in groups]
 
     def engine(observation: np.ndarray) -> dict[str, np.ndarray]:
         return {"x": observation.copy()}
 
-    collector = Collector(
-        cast(Any, environments), cast(Any, engine), cast(Any, Drawing()), length, ENVS
-    )
+    collector = Collector(cast(Any, environments), cast(Any, engine), cast(Any, Drawing()), length)
     collector.reset((0,))
     return collector, environments
 
@@ -103,9 +115,10 @@ def collect(collector: Collector, length: int) -> tuple[Arrays, np.ndarray, int]
     return segment, episodes, len(calls)
 
 
+@pytest.mark.parametrize("groups", [[(0, 1, 2)], [(0,), (1, 2)]], ids=["one", "two"])
 @pytest.mark.parametrize("length", [1, 2, 5, 11])
-def test_segments_join_up_to_what_happened(length: int) -> None:
-    collector, environments = make(length)
+def test_segments_join_up_to_what_happened(length: int, groups: list[tuple[int, ...]]) -> None:
+    collector, made = make_groups(length, *groups)
     count = -(-22 // length)
     segments = [collect(collector, length) for _ in range(count)]
     for (before, _, _), (after, _, _) in itertools.pairwise(segments):
@@ -114,7 +127,8 @@ def test_segments_join_up_to_what_happened(length: int) -> None:
         name: np.concatenate([s[name][:length] for s, _, _ in segments]) for name in empty(length)
     }
     following = np.concatenate([s["observation"][1:] for s, _, _ in segments])
-    np.testing.assert_array_equal(joined["action"], environments.actions)
+    taken = np.concatenate([np.array(group.actions) for group in made], axis=1)
+    np.testing.assert_array_equal(joined["action"], taken)
     for env in range(ENVS):
         steps = 3 + env
         for t in range(count * length):
@@ -156,6 +170,30 @@ def test_a_seed_decides_all_that_follows() -> None:
     collector.reset((7, 2))
     assert collect(collector, 6)[0]["action"].tolist() != runs[0][0]
     assert environments.seeds[-1] not in runs[0][2]
+
+
+def test_groups_have_seeds_of_their_own() -> None:
+    collector, made = make_groups(6, (0,), (1, 2))
+    first, second = (group.seeds for group in made)
+    assert first != second
+    collector.reset((7,))
+    again, (other, _) = make_groups(6, (0,), (1, 2))
+    again.reset((7,))
+    assert other.seeds[-1] == first[-1]
+
+
+def test_a_group_steps_while_the_other_is_acted_for() -> None:
+    seen: list[list[int]] = []
+    collector, made = make_groups(3, (0, 1), (2,))
+    act = cast(Any, collector)._algorithm.act
+
+    def looking(*arguments: Any) -> Acted:
+        seen.append([group for group, each in enumerate(made) if each.sent])
+        return cast(Acted, act(*arguments))
+
+    cast(Any, collector)._algorithm.act = looking
+    collect(collector, 3)
+    assert seen == [[], [0], [1], [0], [1], [0]]
 
 
 def test_without_a_seed_runs_differ() -> None:

@@ -51,7 +51,7 @@ class Layer:
         """`[rows, in]` to `[rows, out]`, valid until the next call."""
         if len(self.out) < len(x):
             self.out = np.empty((len(x), len(self.bias)), np.float32)
-        y = self.out[: len(x)]
+        y = self.out if len(self.out) == len(x) else self.out[: len(x)]
         np.dot(x, self.weight, out=y)
         y += self.bias
         return y

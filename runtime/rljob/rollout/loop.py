@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, OnPolicy
+from rljob.envfactory import group_sizes
 from rljob.envs import Environments
 from rljob.errors import InputError, RunError
 from rljob.health import Health
@@ -49,16 +50,17 @@ def main(context: RoleContext) -> None:
         health, server = context.observe(metrics)
         stack.callback(server.close)
         with context.stop.at_once():
-            environments = Environments(spec.environment, spec.rollout.envs_per_replica)
-            stack.callback(environments.close)
+            groups = []
+            for size in group_sizes(spec.environment, spec.rollout.envs_per_replica):
+                groups.append(Environments(spec.environment, size))
+                stack.callback(groups[-1].close)
+            spaces = groups[0].spaces
             algorithm_class = resolve_algorithm(spec.algorithm)
-            algorithm = algorithm_class(load_config(spec.algorithm), environments.spaces)
-            engine = build_engine(
-                spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
-            )
+            algorithm = algorithm_class(load_config(spec.algorithm), spaces)
+            engine = build_engine(spec.network, spaces, algorithm.heads, algorithm.acting_heads)
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
-        plan = make_plan(spec, environments.spaces, algorithm)
+        plan = make_plan(spec, spaces, algorithm)
         experience = wire.connect(
             buffer_endpoints(context.buffer).experience, context.name, "buffer"
         )
@@ -74,9 +76,7 @@ def main(context: RoleContext) -> None:
             context.tracer(),
         )
         subscription = Subscription(weights)
-        collector = Collector(
-            environments, engine, algorithm, plan.length, spec.rollout.envs_per_replica
-        )
+        collector = Collector(groups, engine, algorithm, plan.length)
         context.announce(server)
         Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
 
