@@ -160,7 +160,7 @@ verify: generate ## Check that the generated files are the committed ones
 
 UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
-ALL_EXTRAS := $(addprefix --extra ,learner operator dev report video tensorboard mlflow wandb)
+ALL_EXTRAS := $(addprefix --extra ,learner atari operator dev report video tensorboard mlflow wandb)
 # The releases of .venv, in the images too.
 AS_HERE := --constraint requirements.lock --constraint requirements-bootstrap.lock
 
@@ -172,8 +172,8 @@ lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer release
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner tests/bench/requirements.in \
 		--constraint requirements.lock --output-file tests/bench/requirements.lock
 	$(UV_COMPILE) $(UPGRADE) images/build.in $(AS_HERE) --output-file images/build.lock
-	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra runtime images/runtime/pip.in $(AS_HERE) --output-file images/runtime/worker.lock
-	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner images/runtime/pip.in $(AS_HERE) --output-file images/runtime/learner.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra runtime --extra atari images/runtime/pip.in $(AS_HERE) --output-file images/runtime/worker.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra atari images/runtime/pip.in $(AS_HERE) --output-file images/runtime/learner.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra operator $(AS_HERE) --output-file images/operator/requirements.lock
 
 .PHONY: clean
