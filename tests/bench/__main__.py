@@ -1,95 +1,68 @@
-"""`make bench`: measure, print the table, save it.
+"""`make bench`: measure, print every aim beside its figure, keep what was measured.
 
-python -m tests.bench [--quick] [--seeds N] [--only WORD]     measure
-python -m tests.bench --table FILE                            the table of earlier measurements
+python -m tests.bench [--full] [--seeds N] [--only GROUP ...]   measure
+python -m tests.bench list                                      the groups and what they measure
+python -m tests.bench check                                     the newest results against the baseline
+python -m tests.bench keep                                      make the newest results the baseline
+python -m tests.bench document                                  docs and plots from the baseline
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tests.bench import cartpole, path, process, table
-from tests.bench.machine import NOISY, Load, describe
-from tests.bench.roles import ROOT
-
-RESULTS = Path(__file__).parent / "results"
-DOCUMENT = ROOT / "docs" / "performance.md"
-SEEDS, QUICK_SEEDS = 5, 2
-
-Measure = Callable[[int], path.Values]
-
-
-def _path(envs: int, transport: str, encrypted: bool = False) -> Measure:
-    return lambda seed: path.measure(
-        path.COUNTING, seed, envs=envs, transport=transport, encrypted=encrypted
-    )
-
-
-def _train(algorithm: dict[str, Any], transport: str = "ipc") -> Measure:
-    return lambda seed: path.measure(algorithm, seed, envs=64, transport=transport)
-
-
-MEASUREMENTS: dict[str, Measure] = {
-    "ours": cartpole.ours,
-    "peer": cartpole.peer,
-    "single": lambda seed: cartpole.ours(seed, scalar=True),
-    "rollout alone 64": lambda seed: path.rollout_alone(seed, 64),
-    "path ipc 64": _path(64, "ipc"),
-    "path tcp 64": _path(64, "tcp"),
-    "path tcp+curve 64": _path(64, "tcp", encrypted=True),
-    "rollout alone 256": lambda seed: path.rollout_alone(seed, 256),
-    "path ipc 256": _path(256, "ipc"),
-    "path tcp 256": _path(256, "tcp"),
-    "path tcp+curve 256": _path(256, "tcp", encrypted=True),
-    "replay ipc": _train(path.counting_replay()),
-    "replay tcp": _train(path.counting_replay(), "tcp"),
-    "dqn 8": _train(path.dqn(8)),
-    "dqn 1": _train(path.dqn(1)),
-    "start": process.rollout_start,
-    "buffer": process.full_buffer,
-    "help": process.command_help,
-    "stages": cartpole.stages,
-}
+from tests.bench import check, document, record
+from tests.bench.group import Group, Measure
+from tests.bench.groups import GROUPS
+from tests.bench.machine import NOISY, Load
 
 
 def main() -> int:
-    """Measure what was asked for; returns the exit code."""
+    """Do what was asked for; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument(
-        "--quick", action="store_true", help=f"{QUICK_SEEDS} seeds, nothing is saved"
+        "what", nargs="?", default="run", choices=("run", "list", "check", "keep", "document")
     )
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument(
-        "--only", default="", help="measurements whose name has this; nothing is saved"
-    )
-    parser.add_argument("--table", type=Path, help="of earlier measurements; nothing is measured")
-    arguments = parser.parse_args()
-    if arguments.table is not None:
-        record = json.loads(arguments.table.read_text())
-        print(table.text(record["results"]))
-        DOCUMENT.write_text(table.markdown(record))
-        return 0
-    chosen = {name: one for name, one in MEASUREMENTS.items() if arguments.only in name}
-    if not chosen:
-        parser.error(f"no measurement has {arguments.only!r}; there are {', '.join(MEASUREMENTS)}")
-    seeds = QUICK_SEEDS if arguments.quick else arguments.seeds
-    results = _measure(chosen, seeds)
-    print(table.text(results))
-    if not arguments.quick and not arguments.only:
-        _save({"date": time.strftime("%Y-%m-%d"), "machine": describe(), "results": results})
+    parser.add_argument("--full", action="store_true", help="all measurements, all seeds")
+    parser.add_argument("--seeds", type=int, help="instead of each group's own number")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=sorted(GROUPS))
+    told = parser.parse_args()
+    if told.what == "list":
+        print(document.listing(GROUPS.values()))
+    elif told.what == "check":
+        return check.main()
+    elif told.what == "keep":
+        record.keep()
+        document.write(record.baseline())
+    elif told.what == "document":
+        document.write(record.baseline())
+    else:
+        _run([GROUPS[name] for name in told.only or GROUPS], told.full, told.seeds)
     return 0
 
 
-def _measure(chosen: dict[str, Measure], seeds: int) -> dict[str, list[dict[str, Any]]]:
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
-    # The first start of everything compiles modules and fills the disk's cache.
-    for name in chosen.keys() & {"ours", "peer"}:
+def _run(groups: list[Group], full: bool, seeds: int | None) -> None:
+    for group in groups:
+        count = (group.seeds if full else group.quick) if seeds is None else seeds
+        if not count:
+            continue
+        chosen = {
+            name: measure
+            for name, measure in group.measurements.items()
+            if full or seeds is not None or name not in group.slow
+        }
+        record.add(group.name, _measure(group, chosen, count))
+        print(document.table([group], record.newest()), flush=True)
+    print(document.table(GROUPS.values(), record.together()))
+
+
+def _measure(group: Group, chosen: dict[str, Measure], seeds: int) -> dict[str, list[Any]]:
+    results: dict[str, list[Any]] = {name: [] for name in chosen}
+    for name in group.warm:
+        # The first start of everything compiles modules and fills the disk's cache.
         chosen[name](seeds)
     for seed in range(seeds):
         for name, measure in chosen.items():
@@ -98,22 +71,20 @@ def _measure(chosen: dict[str, Measure], seeds: int) -> dict[str, list[dict[str,
                 taken = min(taken, _take(measure, seed), key=lambda one: float(one["others"]))
             results[name].append(taken)
             shown = ", ".join(f"{key} {value:.4g}" for key, value in taken["values"].items())
-            print(f"seed {seed}  {name}  (others {taken['others']})  {shown}", file=sys.stderr)
+            others = f"others {taken['others']}, {taken['took']:.0f} s"
+            print(f"{group.name}: seed {seed}  {name}  ({others})  {shown}", file=sys.stderr)
     return results
 
 
 def _take(measure: Measure, seed: int) -> dict[str, Any]:
-    load = Load()
+    load, started = Load(), time.monotonic()
     values = measure(seed)
-    return {"seed": seed, "others": round(load.others(), 3), "values": values}
-
-
-def _save(record: dict[str, Any]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{record['date']}.json"
-    file.write_text(json.dumps(record, indent=1) + "\n")
-    DOCUMENT.write_text(table.markdown(record))
-    print(f"saved in {file.relative_to(ROOT)} and {DOCUMENT.relative_to(ROOT)}")
+    return {
+        "seed": seed,
+        "others": round(load.others(), 3),
+        "took": round(time.monotonic() - started, 1),
+        "values": values,
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 TICKS = os.sysconf("SC_CLK_TCK")
 NOISY = 0.15
 """Cores used by others from which on a figure is marked as noisy."""
-PACKAGES = ("rljob", "torch", "numpy", "gymnasium", "pyzmq", "stable-baselines3")
+PACKAGES = ("rljob", "torch", "numpy", "gymnasium", "pyzmq")
 
 
 def _busy_seconds() -> float:
@@ -49,6 +49,32 @@ def resident_mib(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
+
+
+def tree_mib(pid: int) -> float:
+    """Memory of a process and of those below it now, what they share counted once (PSS)."""
+    below: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            below.setdefault(int(after_name[1]), []).append(int(folder.name))
+    total, left = 0.0, [pid]
+    while left:
+        one = left.pop()
+        left += below.get(one, [])
+        total += _pss_mib(one)
+    return total
+
+
+def _pss_mib(pid: int) -> float:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,80 +1,111 @@
-"""Stable-Baselines3's PPO on CartPole-v1 until the mean of 100 training episodes is 475; prints JSON.
-
-The settings are those that RL Baselines3 Zoo publishes as tuned: hyperparams/ppo.yml, CartPole-v1,
-https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/hyperparams/ppo.yml
-"""
+"""Runs a peer's script in the peer's own environment, and what such a process costs."""
 
 from __future__ import annotations
 
 import json
-import statistics
-import sys
+import os
+import resource
+import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from pathlib import Path
 
-SOLVED = 475.0
-WINDOW = 100
-CAP_SECONDS = 60.0
-STEPS = 100_000
+from tests.bench.group import Values
+from tests.bench.machine import tree_mib
+from tests.bench.roles import ENVIRONMENT, ROOT
+
+ENVIRONMENTS = ROOT / ".venv-bench"
+"""One folder for each peer, made by `make` from tests/bench/peers/*.lock."""
+GRACE = 120.0
+"""Seconds beyond its cap in which a peer has to be ready and to end."""
 
 
-def linear(start: float) -> Callable[[float], float]:
-    """The zoo's `lin_…`: falls to 0 with the share of steps that is left."""
-    return lambda left: left * start
+def run(peer: str, task: str, seed: int, cap: float) -> Values:
+    """One run of `tests/bench/peers/PEER.py`; a run that did not solve counts as the cap."""
+    command = [str(ENVIRONMENTS / peer / "bin" / "python"), "-m", f"tests.bench.peers.{peer}"]
+    command += [task, "--seed", str(seed), "--cap", str(cap)]
+    started = time.time()
+    output, costs = watched(command, cap + GRACE)
+    ended = time.time()
+    said = json.loads(output.strip().splitlines()[-1])
+    return costs | {
+        **solving(said["solved"], said["seconds"], said["reached"] - started, ended - started, cap),
+        "steps": said["steps"],
+        "steps/s": said["steps/s"],
+        "updates/s": said["updates/s"],
+        "steps/core-s": said["steps"] / costs["cpu"],
+    }
 
 
-def main(seed: int) -> None:
-    """Train one seed."""
-    import torch
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.callbacks import BaseCallback
-    from stable_baselines3.common.env_util import make_vec_env
+def solving(solved: bool, seconds: float, reached: float, ended: float, cap: float) -> Values:
+    """Times of one run: from the first step, from the command, until the command had ended."""
+    if not solved:
+        seconds = reached = ended = cap
+    return {"solved": float(solved), "seconds": seconds, "reached": reached, "ended": ended}
 
-    torch.set_num_threads(1)
 
-    class UntilSolved(BaseCallback):
-        started = ended = 0.0
-        solved = False
+def watched(command: list[str], patience: float) -> tuple[str, Values]:
+    """Standard output of a command; its CPU seconds, wall seconds and most memory (MiB), all its
+    processes together.
 
-        def _on_training_start(self) -> None:
-            self.started = time.time()
-
-        def _on_step(self) -> bool:
-            if self.locals["dones"].any():
-                # Filled by Monitor, which `make_vec_env` puts around each environment.
-                episodes = self.model.ep_info_buffer
-                mean = statistics.fmean(episode["r"] for episode in episodes) if episodes else 0.0
-                self.solved = len(episodes) == WINDOW and mean >= SOLVED
-            self.ended = time.time()
-            return not self.solved and self.ended - self.started < CAP_SECONDS
-
-    model = PPO(
-        "MlpPolicy",
-        make_vec_env("CartPole-v1", n_envs=8, seed=seed),
-        n_steps=32,
-        batch_size=256,
-        gae_lambda=0.8,
-        gamma=0.98,
-        n_epochs=20,
-        ent_coef=0.0,
-        learning_rate=linear(0.001),
-        clip_range=linear(0.2),
-        seed=seed,
-        device="cpu",
-    )
-    watch = UntilSolved()
-    model.learn(STEPS, callback=watch)
-    print(
-        json.dumps(
-            {
-                "solved": watch.solved,
-                "seconds": watch.ended - watch.started,
-                "reached": watch.ended,
-                "steps": model.num_timesteps,
-            }
+    Raises:
+        RuntimeError: it failed or hung; with the end of what it said.
+    """
+    before, started = _children_seconds(), time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        (Path(folder) / "errors").open("w+b") as errors,
+    ):
+        process = subprocess.Popen(
+            command,
+            env=ENVIRONMENT,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
         )
-    )
+        memory = _Memory(process.pid)
+        try:
+            output, _ = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, 9)
+            process.wait()
+            raise RuntimeError(f"hung: {' '.join(command)}") from error
+        finally:
+            memory.end()
+        if process.returncode:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"{' '.join(command)} failed: {said}")
+    wall = time.monotonic() - started
+    return output, {
+        "cpu": _children_seconds() - before,
+        "wall": wall,
+        "memory MiB": memory.most,
+    }
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class _Memory(threading.Thread):
+    """Looks twice a second at what a process and those below it hold."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._over = pid, threading.Event()
+        self.most = 0.0
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.wait(0.5):
+            self.most = max(self.most, tree_mib(self._pid))
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()

@@ -1,0 +1,46 @@
+"""`make bench-check`: what moved between the baseline and the newest results.
+
+Figures that are ratios of one run compare across machines; the others only where the machine is the same.
+"""
+
+from __future__ import annotations
+
+from tests.bench import record
+from tests.bench.group import Line, line
+from tests.bench.groups import GROUPS
+
+MOVED = 1.1
+"""Times by which a figure has to differ, beyond the spreads of both, to count as moved."""
+
+
+def main() -> int:
+    """Print what moved; 1 where something got worse or an aim is missed that was met."""
+    old, new = record.baseline(), record.newest()
+    if not new:
+        print("nothing measured yet on this machine: make bench")
+        return 2
+    worse = 0
+    for name in (name for name in GROUPS if name in old and name in new):
+        same = old[name]["machine"]["cpu"] == new[name]["machine"]["cpu"]
+        for figure in GROUPS[name].figures:
+            before, after = (line(figure, each[name]["results"]) for each in (old, new))
+            if before is None or after is None or not (same or not figure.unit):
+                continue
+            word = verdict(before, after)
+            worse += word in ("worse", "misses its aim")
+            if word:
+                print(f"{word:15} {figure.name}: {before.value:.4g} → {after.value:.4g}")
+    print(f"{worse} worse, against the baseline in {record.BASELINE.name}")
+    return 1 if worse else 0
+
+
+def verdict(before: Line, after: Line) -> str:
+    """`better`, `worse`, `misses its aim`, or nothing."""
+    figure = before.figure
+    if figure.met(before.value) and not figure.met(after.value):
+        return "misses its aim"
+    up = after.low > before.high and after.value > MOVED * before.value
+    down = after.high < before.low and after.value * MOVED < before.value
+    if not up and not down:
+        return ""
+    return "better" if up == figure.least else "worse"

@@ -1,0 +1,158 @@
+"""docs/benchmarks.md and docs/performance.md from results, and the table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.bench import plots
+from tests.bench.group import Group, Line, line
+from tests.bench.machine import NOISY
+from tests.bench.record import Record
+from tests.bench.roles import ROOT
+
+DOCS = ROOT / "docs"
+MADE = "<!-- Made by `python -m tests.bench document`; change tests/bench. -->"
+HEAD = ("Figure", "Measured", "Spread", "Aim", "Met", "From", "Others")
+
+INTRODUCTION = """\
+How fast rljob is, against its peers on the same machine and against what the machine allows. Run it
+yourself:
+
+```bash
+make bench        # every aim, about 20 minutes on two cores
+make bench-full   # all seeds and all peers, hours
+make bench-check  # what moved since the figures on this page
+```
+
+Every peer is installed from PyPI in an environment of its own, `.venv-bench/PEER`, at the versions of
+`tests/bench/peers/PEER.lock`. What a group compares is measured in one run: all measurements of one seed
+in turn, then the next seed. A figure is made from medians over seeds; its spread is the least and the most
+that one seed gave. `Others` is the CPU time that processes outside the measurement used, in cores; above
+0.15 a measurement is taken a second time and the quieter one counts. A run that does not solve counts as
+the time at which it was stopped. `Met` says whether the aim holds; why one does not is told in
+[performance.md](performance.md)."""
+
+PEERS = """\
+## The peers and their settings
+
+No peer is held back: each runs with settings that its own authors published, on as many cores and threads
+as it wants, but that PyTorch gets one thread in Stable-Baselines3, Tianshou and CleanRL, whose networks are
+so small that a second one makes them slower.
+
+| Peer | Settings | Published in |
+| --- | --- | --- |
+| Stable-Baselines3 | tuned for each environment | [RL Baselines3 Zoo, ppo.yml and dqn.yml](https://github.com/DLR-RM/rl-baselines3-zoo/tree/master/hyperparams) |
+| RLlib PPO, IMPALA, APPO, DQN | its tuned examples; runners with 8 or 16 environments where they have 1, which is faster | [rllib/tuned_examples](https://github.com/ray-project/ray/tree/master/rllib/tuned_examples) |
+| Sample Factory | its example; for throughput the compared network, batch and epochs | [sf_examples/train_gym_env.py](https://github.com/alex-petrenko/sample-factory/blob/master/sf_examples/train_gym_env.py) |
+| Tianshou | its own test of PPO | [test/discrete/test_ppo_discrete.py](https://github.com/thu-ml/tianshou/blob/master/test/discrete/test_ppo_discrete.py) |
+| CleanRL | the script of its package, unchanged, with its defaults | [ppo.py](https://docs.cleanrl.dev/rl-algorithms/ppo/#ppopy) |
+| Reverb | its Python client; the chunk length that was fastest | [google-deepmind/reverb](https://github.com/google-deepmind/reverb) |
+
+The scripts are in [tests/bench/peers](../tests/bench/peers)."""
+
+PERFORMANCE = """\
+Where the time goes, what bounds it, and what remains between the two. The figures are those of
+[benchmarks.md](benchmarks.md), from the same runs; how it is measured is told there."""
+
+
+def write(record: Record) -> None:
+    """Both pages and their plots."""
+    groups = _groups(record)
+    pictures = plots.write(record, DOCS / "plots")
+    (DOCS / "benchmarks.md").write_text(_benchmarks(groups, record, pictures))
+    (DOCS / "performance.md").write_text(_performance(groups, record))
+    for name in ("benchmarks.md", "performance.md"):
+        print(f"wrote docs/{name}")
+
+
+def _groups(record: Record) -> list[Group]:
+    from tests.bench.groups import GROUPS
+
+    return [group for group in GROUPS.values() if group.name in record]
+
+
+def table(groups: Iterable[Group], record: Record) -> str:
+    """For a terminal."""
+    rows = [HEAD]
+    for group in groups:
+        if group.name in record:
+            rows += [(group.title, *[""] * (len(HEAD) - 1)), *_rows(group, record)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def listing(groups: Iterable[Group]) -> str:
+    """What is measured, a line each."""
+    return "\n".join(
+        f"{group.name:14} {group.title} (seeds: {group.quick} / {group.seeds}): "
+        + ", ".join(f"{name}{'*' if name in group.slow else ''}" for name in group.measurements)
+        for group in groups
+    )
+
+
+def _rows(group: Group, record: Record) -> list[tuple[str, ...]]:
+    made = (line(figure, record[group.name]["results"]) for figure in group.figures)
+    return [_row(one) for one in made if one is not None]
+
+
+def _row(one: Line) -> tuple[str, ...]:
+    figure, unit = one.figure, one.figure.unit
+    met = {True: "yes", False: "**no**", None: ""}[figure.met(one.value)]
+    aim = "" if figure.aim is None else f"{'≥' if figure.least else '≤'} {figure.aim:,g}{unit}"
+    parts = " / ".join(
+        f"{number(value)}{part[2]}" for value, part in zip(one.parts, figure.parts, strict=True)
+    )
+    others = f"{one.others:.2f}{' noisy' if one.others > NOISY else ''}"
+    spread = f"{number(one.low)} to {number(one.high)}"
+    return (figure.name, f"{number(one.value)}{unit}", spread, aim, met, parts, others)
+
+
+def number(value: float) -> str:
+    """Three digits that matter."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def _benchmarks(groups: list[Group], record: Record, pictures: dict[str, Path]) -> str:
+    parts = ["# Benchmarks", MADE, INTRODUCTION]
+    for group in groups:
+        parts += [f"## {group.title}", _measured(group, record)]
+        parts += [markdown_table(HEAD, _rows(group, record))]
+        if group.name in pictures:
+            parts.append(f"![{group.title}](plots/{pictures[group.name].name})")
+        parts += [group.note]
+    return "\n\n".join(part for part in [*parts, PEERS] if part) + "\n"
+
+
+def _measured(group: Group, record: Record) -> str:
+    entry = record[group.name]
+    machine = ", ".join(f"{name} {value}" for name, value in entry["machine"].items())
+    seeds = entry["seeds"]
+    return (
+        f"`make bench ARGS=\"--only {group.name}\"`, {entry['date']}, {seeds} "
+        f"seed{'s' * (seeds != 1)}. {machine}."
+    )
+
+
+def _performance(groups: list[Group], record: Record) -> str:
+    parts = ["# Performance", MADE, PERFORMANCE]
+    for group in groups:
+        made = [line(figure, record[group.name]["results"]) for figure in group.figures]
+        missed = [one for one in made if one and one.figure.met(one.value) is False]
+        stages = group.stages(record[group.name]["results"]) if group.stages else ""
+        if group.limit or stages or missed:
+            parts += [f"## {group.title}", stages, group.limit]
+        if missed:
+            shown = ", ".join(f"*{one.figure.name}* ({number(one.value)})" for one in missed)
+            parts.append(f"Missed: {shown}.")
+    return "\n\n".join(part for part in parts if part) + "\n"

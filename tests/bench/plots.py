@@ -1,0 +1,66 @@
+"""Plots of the benchmarks: bars with spreads, one picture for each group that has something to compare."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from tests.bench.record import Record
+
+OURS, PEERS = "#2563eb", "#9ca3af"
+PICTURES: dict[str, tuple[str, str, bool]] = {
+    "cartpole": ("seconds", "seconds from the first environment step until solved", False),
+    "lunarlander": ("seconds", "seconds from the first environment step until solved", False),
+    "pendulum": ("seconds", "seconds from the first environment step until solved", False),
+    "throughput": ("steps/s", "environment steps each second", True),
+}
+"""For each group with a picture: the value, what the axis says, and whether more is better."""
+OWN = ("vector", "scalar", "rljob")
+"""Measurements of ours, by the beginning of their names."""
+
+
+def write(record: Record, folder: Path) -> dict[str, Path]:
+    """Draw what the record has; returns the picture of each group."""
+    mpl.use("agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {}
+    for group, (value, label, more) in PICTURES.items():
+        if group in record:
+            made[group] = folder / f"{group}.png"
+            _bars(record[group]["results"], value, label, more, made[group])
+    return made
+
+
+def _bars(results: Any, value: str, label: str, more: bool, file: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    measured = {
+        name: [float(run["values"][value]) for run in runs if value in run["values"]]
+        for name, runs in results.items()
+    }
+    measured = {name: values for name, values in measured.items() if values}
+    names = sorted(measured, key=lambda name: statistics.median(measured[name]), reverse=more)
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.36 * len(names)), layout="constrained")
+    try:
+        for place, name in enumerate(names):
+            _bar(axes, place, name, measured[name])
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{label} ({'more' if more else 'less'} is better)")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(file, dpi=120)
+    finally:
+        plt.close(figure)
+
+
+def _bar(axes: Any, place: int, name: str, values: Sequence[float]) -> None:
+    middle = statistics.median(values)
+    spread = [[middle - min(values)], [max(values) - middle]]
+    axes.barh(place, middle, color=OURS if name.startswith(OWN) else PEERS, height=0.7)
+    axes.errorbar(middle, place, xerr=spread, color="#111827", capsize=3, linewidth=1)
+    shown = f"{middle:,.0f}" if middle >= 100 else f"{middle:.2g}"
+    axes.annotate(shown, (max(values), place), xytext=(6, 0), textcoords="offset points", va="center")

@@ -1,0 +1,131 @@
+"""Asynchronous training at the same network, batch and epochs: environment steps each second, and what
+they cost in core-seconds; PPO against Sample Factory, DQN against Stable-Baselines3 and RLlib."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.bench import peer
+from tests.bench.group import Figure, Group, Lookup, Measure, Values, plain, ratio
+from tests.bench.path import rates
+from tests.bench.roles import roles
+
+SECONDS = 20.0
+"""Of a peer's run, of which its first five do not count."""
+
+
+def _job(algorithm: dict[str, Any], hidden: list[int], **rollout: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "bench"},
+        "spec": {
+            "environment": {"id": "CartPole-v1"},
+            "algorithm": algorithm,
+            "network": {"name": "mlp", "config": {"hidden": hidden}},
+            "stop": {"duration": "1h"},
+            "rollout": rollout,
+            "buffer": {"capacity": 1_000_000},
+        },
+    }
+
+
+def _ppo(**environment: Any) -> Measure:
+    """Segments of 64 environments by 32 steps, each used once in gradient steps of 512."""
+    config = {"rolloutLength": 32, "epochs": 1, "minibatches": 4, "segmentsPerBatch": 1}
+    job = _job({"name": "PPO", "config": config}, [64, 64], replicas=1, envsPerReplica=64)
+    if environment:
+        job["spec"]["environment"] = environment
+
+    return lambda seed: _measure(job, seed)
+
+
+def _dqn(hidden: list[int], replicas: int = 1) -> Measure:
+    """Updates of 64, eight samples for each step."""
+    config = {"batchSize": 64, "samplesPerInsert": 8}
+    job = _job({"name": "DQN", "config": config}, hidden, replicas=replicas, envsPerReplica=16)
+    return lambda seed: _measure(job, seed)
+
+
+def _measure(content: dict[str, Any], seed: int) -> Values:
+    content["spec"]["seed"] = seed
+    with roles(content) as running:
+        for role in ("learner", "buffer"):
+            running.start(role)
+        for index in range(content["spec"]["rollout"]["replicas"]):
+            running.start("rollout", index)
+        values = rates(running)
+    return values | {"steps/core-s": values["steps/s"] / values["cores"]}
+
+
+def _peer(name: str, task: str) -> Measure:
+    return lambda seed: peer.run(name, task, seed, SECONDS)
+
+
+def _while_ingesting(name: str, against: str) -> Figure:
+    def figure(value: Lookup) -> float:
+        return value(name, "steps/s") / value(against, "steps/s")
+
+    parts = ((name, "steps/s", " steps/s"), (against, "steps/s", " steps/s"))
+    label = f"DQN, environment steps meanwhile / Stable-Baselines3's, {name.partition(' ')[2]}"
+    return Figure(label, (name, against), figure, parts, 5.0)
+
+
+def _updates(name: str, against: str, aim: float | None = 3.0, label: str = "") -> Figure:
+    label = label or f"Stable-Baselines3's, {name.partition(' ')[2]}"
+    return ratio(f"DQN, updates of 64 / {label}", (name, "updates/s"), (against, "updates/s"), aim)
+
+
+GROUP = Group(
+    "throughput",
+    "Throughput at the same network and batch",
+    {
+        "rljob scalar": _ppo(entryPoint="tests.bench.solving:single"),
+        "rljob vector": _ppo(),
+        "sample factory": _peer("sample_factory", "matched"),
+        "dqn 64x64": _dqn([64, 64]),
+        "dqn 64x64, two rollouts": _dqn([64, 64], replicas=2),
+        "dqn 256x256": _dqn([256, 256]),
+        "sb3 dqn 64x64": _peer("sb3", "dqn-64"),
+        "sb3 dqn 256x256": _peer("sb3", "dqn-256"),
+        "rllib dqn": _peer("rllib", "dqn"),
+    },
+    [
+        *(
+            ratio(
+                f"Steps/s / Sample Factory's, environment {how}",
+                (f"rljob {form}", "steps/s"),
+                ("sample factory", "steps/s"),
+                aim,
+                " steps/s",
+            )
+            for form, how, aim in (("scalar", "in Python", 4.0), ("vector", "vectorised", 10.0))
+        ),
+        *(
+            ratio(
+                f"Steps per core-second / Sample Factory's, environment {how}",
+                (f"rljob {form}", "steps/core-s"),
+                ("sample factory", "steps/core-s"),
+                aim,
+            )
+            for form, how, aim in (("scalar", "in Python", 3.0), ("vector", "vectorised", 8.0))
+        ),
+        _updates("dqn 64x64", "sb3 dqn 64x64"),
+        _while_ingesting("dqn 64x64", "sb3 dqn 64x64"),
+        _updates("dqn 256x256", "sb3 dqn 256x256"),
+        _while_ingesting("dqn 256x256", "sb3 dqn 256x256"),
+        _updates("dqn 64x64", "rllib dqn", None, "RLlib's (its own network and batch)"),
+        ratio(
+            "DQN, updates with two rollouts / with one",
+            ("dqn 64x64, two rollouts", "updates/s"),
+            ("dqn 64x64", "updates/s"),
+            0.9,
+        ),
+        plain("DQN 256x256, updates", ("dqn 256x256", "updates/s"), unit=" /s"),
+    ],
+    slow=frozenset({"rllib dqn"}),
+    note=(
+        "PPO: two hidden layers of 64, gradient steps of 512 rows, one epoch, 32 steps from each "
+        "environment, no limit to how far rollouts and learner may overlap but each one's own. Sample "
+        "Factory has its APPO with 32 environments, ours 64. DQN: batches of 64; Stable-Baselines3 with "
+        "the zoo's settings (one update for two steps), ours with eight samples for each step."
+    ),
+)
