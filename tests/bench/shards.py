@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-
 from rljob.buffer.core import Buffer, Outgoing
 from rljob.buffer.store import Observer, Settings
 from rljob.plan import OnPolicyData, Plan
@@ -118,9 +117,7 @@ class Fleet:
         seq = rollout.sender.send(self._size, self._now)
         self._say(rollout, Kind.SEGMENT, self._payload, seq)
 
-    def _say(
-        self, rollout: Rollout, kind: Kind, payload: bytes | memoryview, seq: int = 0
-    ) -> None:
+    def _say(self, rollout: Rollout, kind: Kind, payload: bytes | memoryview, seq: int = 0) -> None:
         header = self._header(kind, len(payload))
         header.actor, header.epoch, header.seq = 1 + rollout.number, 1, seq
         header.lineage, header.version = 1, self._version
@@ -156,9 +153,7 @@ class Fleet:
         self.segments += 1
         self._held[shard] += 1
         if all(map(int.__ge__, self._held, self._each)):
-            self._held = [
-                held - each for held, each in zip(self._held, self._each, strict=True)
-            ]
+            self._held = [held - each for held, each in zip(self._held, self._each, strict=True)]
             self._later(UPDATE_SECONDS, "publish")
 
     def _publish(self) -> None:
@@ -173,7 +168,9 @@ class Fleet:
             header.ack = self._version * each
             header.seq = header.ack + self._held[shard]
             header.limit = header.ack + 2 * each
-            self._turn(shard, buffer.samples(Message(b"learner-0", header, memoryview(b"")), self._now))
+            self._turn(
+                shard, buffer.samples(Message(b"learner-0", header, memoryview(b"")), self._now)
+            )
 
 
 def segment_cost(rollouts: int, buffers: int, segments: int, seed: int) -> float:

@@ -96,8 +96,7 @@ class Buffer:
         if actor is None:
             yield Outgoing("experience", client, self._header(Kind.WHO))
             return
-        actor.last_seen = now
-        actor.owed = True
+        self.rollouts.heard(header.actor, actor, now)
         if header.kind is Kind.SEGMENT:
             # Before the first learner there is no place for it: it is offered again.
             if self._store is not None:
@@ -107,9 +106,10 @@ class Buffer:
             actor.waiting = status.waiting
             actor.granted_before(header.limit // self._segment_bytes)
             if status.leaving:
-                del self.rollouts.actors[header.actor]
+                self.rollouts.leave(header.actor)
         else:
             raise Rejected("unexpected", header.kind.name)
+        self.rollouts.changed(header.actor)
         self._fence.clear(client)
 
     def rejected(self, client: bytes, reason: str) -> None:
@@ -145,7 +145,7 @@ class Buffer:
         self._fence.clear(client)
         actor = Actor(client, receiver, now, receiver.count)
         actor.granted_before(header.limit // self._segment_bytes)
-        self.rollouts.actors[header.actor] = actor
+        self.rollouts.welcome(header.actor, actor)
         yield Outgoing("experience", client, self._header(Kind.WELCOME))
 
     def _receiver(self, number: int) -> Receiver:
@@ -301,7 +301,6 @@ class Buffer:
     def turn(self, now: float) -> Iterator[Outgoing]:
         """After messages were taken: what can be delivered, and what can be granted."""
         link, store = self._link, self._store
-        self.rollouts.forget(now)
         minimum = -1
         if link is not None and store is not None:
             for lent, freshness in store.mode.deliver(link, now):
@@ -311,26 +310,24 @@ class Buffer:
                 yield self._carry(link, lent.header, lent.payload)
             granted = self.rollouts.share(partial(store.mode.room, link), now)
             minimum = store.mode.minimum(link, granted)
-        for number, actor in self.rollouts.actors.items():
-            if actor.owed:
-                actor.owed = False
-                header = self._header(Kind.GRANT, number)
-                header.epoch = actor.receiver.epoch
-                header.limit = actor.granted * self._segment_bytes
-                header.ack, header.bits = actor.receiver.ack, actor.receiver.bits
-                header.version = minimum
-                if link is not None:
-                    header.lineage = link.lineage
-                    header.seq = link.version + 1
-                yield Outgoing("experience", actor.client, header)
+        for number in list(self.rollouts.owed):
+            del self.rollouts.owed[number]
+            actor = self.rollouts.actors[number]
+            header = self._header(Kind.GRANT, number)
+            header.epoch = actor.receiver.epoch
+            header.limit = actor.granted * self._segment_bytes
+            header.ack, header.bits = actor.receiver.ack, actor.receiver.bits
+            header.version = minimum
+            if link is not None:
+                header.lineage = link.lineage
+                header.seq = link.version + 1
+            yield Outgoing("experience", actor.client, header)
 
     def _stats(self, link: LearnerLink, store: Store, now: float) -> Outgoing:
-        live = self.rollouts.live(now)
-        waiting = [actor.waiting for actor in live.values()]
         numbers = {
             **store.numbers(),
-            "rollouts": len(live),
-            "rollouts_waiting": sum(waiting) / len(waiting) if waiting else 0.0,
+            "rollouts": len(self.rollouts.live(now)),
+            "rollouts_waiting": self.rollouts.waiting(now),
         }
         header = self._header(Kind.STATS)
         header.epoch = store.arena.id
@@ -359,8 +356,7 @@ class Buffer:
         """Credit of rollouts that are there, not used yet."""
         if self._plan is None:
             return 0
-        live = self.rollouts.live(now).values()
-        return sum(actor.outstanding for actor in live) * self._segment_bytes
+        return self.rollouts.outstanding(now) * self._segment_bytes
 
     def _header(self, kind: Kind, actor: int = 0) -> Header:
         return Header(kind, actor=actor, ack=self._incarnation)

@@ -116,11 +116,12 @@ def distribute(room: int, granted: Mapping[int, int]) -> dict[int, int]:
     Returns:
         The additional segments for each rollout that gets any.
     """
-    if room <= 0:
-        return {}
-    # One entry for each segment that a rollout could get, by how many it would have before.
-    free = [(count, actor) for actor, has in granted.items() for count in range(has, ACTOR_WINDOW)]
     more: dict[int, int] = {}
-    for _, actor in sorted(free, key=lambda entry: entry[0])[:room]:
-        more[actor] = more.get(actor, 0) + 1
+    for fewest in range(ACTOR_WINDOW):
+        for actor, has in granted.items():
+            if room <= 0:
+                return more
+            if has <= fewest:
+                more[actor] = more.get(actor, 0) + 1
+                room -= 1
     return more

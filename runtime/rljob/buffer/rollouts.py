@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rljob.buffer.limiter import distribute
@@ -27,18 +29,18 @@ class Actor:
 
     Attributes:
         granted: segments of this epoch that it may send, absolute.
-        owed: whether it waits for an answer.
         waiting: share of its time that it last said to wait for credit.
         turn: when it was last granted something, among all grants.
+        counted: its part in the sums over all that are live, see `Rollouts`.
     """
 
     client: bytes
     receiver: Receiver
     last_seen: float
     granted: int = 0
-    owed: bool = True
     waiting: float = 0.0
     turn: int = 0
+    counted: tuple[int, int] = (0, 0)
 
     @property
     def outstanding(self) -> int:
@@ -49,12 +51,24 @@ class Actor:
         self.granted = max(self.granted, min(segments, self.receiver.count + ACTOR_WINDOW))
 
 
-@dataclass
 class Rollouts:
-    """Those that have said HELLO, by number."""
+    """Those that have said HELLO.
 
-    actors: dict[int, Actor] = field(default_factory=dict)
-    _turns: int = 0
+    Sums over them are kept up to date with every message, so that a turn of the buffer takes as long
+    with many as with few.
+
+    Attributes:
+        actors: by number.
+        owed: numbers of those that wait for an answer, in the order in which they have come to.
+    """
+
+    def __init__(self) -> None:
+        self.actors: dict[int, Actor] = {}
+        self.owed: dict[int, None] = {}
+        # The longest silent first.
+        self._live: OrderedDict[int, Actor] = OrderedDict()
+        self._silent: OrderedDict[int, Actor] = OrderedDict()
+        self._outstanding = self._millionths = self._turns = 0
 
     def known(self, number: int, client: bytes, epoch: int) -> Actor | None:
         """The rollout, if it has said HELLO under this number and name and in this epoch."""
@@ -63,19 +77,54 @@ class Rollouts:
             return None
         return actor
 
-    def live(self, now: float) -> dict[int, Actor]:
-        """Rollouts that said something lately."""
-        return {
-            number: actor
-            for number, actor in self.actors.items()
-            if now - actor.last_seen < SILENT_AFTER
-        }
+    def welcome(self, number: int, actor: Actor) -> None:
+        """Take in one that says HELLO; it replaces what had its number."""
+        self.leave(number)
+        self.actors[number] = actor
+        self.heard(number, actor, actor.last_seen)
 
-    def forget(self, now: float) -> None:
-        """Drop those that have long been silent."""
-        gone = [n for n, actor in self.actors.items() if now - actor.last_seen > FORGET_AFTER]
-        for number in gone:
+    def leave(self, number: int) -> None:
+        """Forget one, if it is known."""
+        actor = self.actors.pop(number, None)
+        if actor is not None:
+            self._count(actor, (0, 0))
+            for those in (self._live, self._silent, self.owed):
+                those.pop(number, None)
+
+    def heard(self, number: int, actor: Actor, now: float) -> None:
+        """One has said something and is to be answered."""
+        actor.last_seen = now
+        self._silent.pop(number, None)
+        self._live[number] = actor
+        self._live.move_to_end(number)
+        self.owed[number] = None
+        self.changed(number)
+
+    def changed(self, number: int) -> None:
+        """What is known of one may have changed."""
+        actor = self._live.get(number)
+        if actor is not None:
+            # Whole numbers, so that no error grows in the sum.
+            self._count(actor, (actor.outstanding, round(1e6 * actor.waiting)))
+
+    def live(self, now: float) -> OrderedDict[int, Actor]:
+        """Rollouts that said something lately; others are no longer waited for, and in the end forgotten."""
+        for number, actor in _older(self._live, now - SILENT_AFTER):
+            self._silent[number] = actor
+            self._count(actor, (0, 0))
+        for number, _ in _older(self._silent, math.nextafter(now - FORGET_AFTER, -math.inf)):
             del self.actors[number]
+            self.owed.pop(number, None)
+        return self._live
+
+    def outstanding(self, now: float) -> int:
+        """Segments that are granted to live ones and have not arrived."""
+        self.live(now)
+        return self._outstanding
+
+    def waiting(self, now: float) -> float:
+        """Share of their time that live ones say to wait for credit, the mean; 0 without any."""
+        return self._millionths / 1e6 / max(1, len(self.live(now)))
 
     def share(self, room: Callable[[int], int], now: float) -> int:
         """Grant what there is room for; returns the segments that are granted and have not arrived.
@@ -83,18 +132,33 @@ class Rollouts:
         Args:
             room: how many may be granted beyond so many.
         """
-        live = {number: actor.outstanding for number, actor in self.live(now).items()}
-        outstanding = sum(live.values())
-        free = room(outstanding)
+        free = room(self.outstanding(now))
         if free > 0:
             # Whoever has waited longest comes first; else, with little room, it would always be the same.
-            live = dict(sorted(live.items(), key=lambda item: self.actors[item[0]].turn))
-        for number, more in distribute(free, live).items():
-            actor = self.actors[number]
-            self._turns += 1
-            actor.granted, actor.owed, actor.turn = actor.granted + more, True, self._turns
-            outstanding += more
-        return outstanding
+            fair = sorted(self._live.items(), key=lambda item: item[1].turn)
+            live = {number: actor.counted[0] for number, actor in fair}
+            for number, more in distribute(free, live).items():
+                actor = self.actors[number]
+                self._turns += 1
+                actor.granted, actor.turn = actor.granted + more, self._turns
+                self.owed[number] = None
+                self.changed(number)
+        return self._outstanding
+
+    def _count(self, actor: Actor, part: tuple[int, int]) -> None:
+        self._outstanding += part[0] - actor.counted[0]
+        self._millionths += part[1] - actor.counted[1]
+        actor.counted = part
+
+
+def _older(actors: OrderedDict[int, Actor], than: float) -> Iterator[tuple[int, Actor]]:
+    """Take those out that were heard at `than` or before, the longest silent first."""
+    while actors:
+        number, actor = next(iter(actors.items()))
+        if actor.last_seen > than:
+            return
+        del actors[number]
+        yield number, actor
 
 
 @dataclass
