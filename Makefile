@@ -18,14 +18,14 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH_READY := $(BENCH_VENV)/.ready
+PEERS := sb3 rllib sample_factory tianshou cleanrl reverb
+BENCH_READY := $(READY) $(PEERS:%=$(BENCH_VENV)/%/.ready)
 GENERATED := docs/metrics.md docs/operator-metrics.md crds/rljobs.rljob.dev.yaml \
 	$(addprefix charts/rljob-operator/dashboards/,fleet.json job.json data-path.json) \
 	charts/rljob-operator/README.md charts/rljob-operator/definitions/rljobs.rljob.dev.yaml
 
-# Every version and its hash come from a lock file; the project itself is built by the locked hatchling.
-# $(call install,VENV,LOCK)
-define install
+# Every version and its hash come from a lock file. $(call environment,VENV,LOCK)
+define environment
 	@"$(PYTHON)" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "rljob needs Python 3.11 or newer with venv and pip; found: '$(PYTHON)'." >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -33,6 +33,11 @@ define install
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 		-r requirements-bootstrap.lock
 	$(1)/bin/python -m uv pip sync --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
+endef
+
+# With the project itself in it, built by the locked hatchling. $(call install,VENV,LOCK)
+define install
+	$(call environment,$(1),$(2))
 	$(1)/bin/python -m uv pip install --python $(1)/bin/python --quiet --offline --no-deps \
 		--no-build-isolation --editable .
 endef
@@ -85,11 +90,19 @@ test-monitoring: $(READY) ## Prove dashboards and alerts with a real Prometheus 
 	$(BIN)/python -m pytest tests/monitoring --timeout=600 $(ARGS)
 
 .PHONY: bench
-bench: $(BENCH_READY) ## Measure against a peer, in its own .venv-bench
-	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
+bench: $(BENCH_READY) ## Measure every aim, peers beside us (20 minutes; peers' environments in .venv-bench)
+	$(BIN)/python -m tests.bench $(ARGS)
 
-$(BENCH_READY): tests/bench/requirements.lock requirements-bootstrap.lock pyproject.toml
-	$(call install,$(BENCH_VENV),tests/bench/requirements.lock)
+.PHONY: bench-full
+bench-full: $(BENCH_READY) ## Measure with all seeds and all peers (hours)
+	$(BIN)/python -m tests.bench --full $(ARGS)
+
+.PHONY: bench-check
+bench-check: $(READY) ## Say what moved since the figures in docs/benchmarks.md
+	$(BIN)/python -m tests.bench check
+
+$(BENCH_VENV)/%/.ready: tests/bench/peers/%.lock requirements-bootstrap.lock
+	$(call environment,$(BENCH_VENV)/$*,$<)
 	@touch $@
 
 ##@ Cluster
@@ -160,7 +173,7 @@ verify: generate ## Check that the generated files are the committed ones
 
 UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
-ALL_EXTRAS := $(addprefix --extra ,learner atari operator dev report video tensorboard mlflow wandb)
+ALL_EXTRAS := $(addprefix --extra ,box2d learner atari operator dev report video tensorboard mlflow wandb)
 # The releases of .venv, in the images too.
 AS_HERE := --constraint requirements.lock --constraint requirements-bootstrap.lock
 
@@ -169,8 +182,10 @@ lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer release
 	test -x $(BIN)/uv || $(MAKE) --no-print-directory install
 	$(UV_COMPILE) $(UPGRADE) requirements-bootstrap.in --output-file requirements-bootstrap.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml $(ALL_EXTRAS) --output-file requirements.lock
-	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner tests/bench/requirements.in \
-		--constraint requirements.lock --output-file tests/bench/requirements.lock
+	for peer in $(PEERS); do \
+		in=tests/bench/peers/$$peer.in; override=$${in%.in}.override; \
+		$(UV_COMPILE) $(UPGRADE) $$in $$(test ! -f $$override || echo --override $$override) \
+			--output-file $${in%.in}.lock; done
 	$(UV_COMPILE) $(UPGRADE) images/build.in $(AS_HERE) --output-file images/build.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra runtime --extra atari images/runtime/pip.in $(AS_HERE) --output-file images/runtime/worker.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra atari images/runtime/pip.in $(AS_HERE) --output-file images/runtime/learner.lock
