@@ -214,6 +214,7 @@ _ALL = {"rollout", "buffer", "learner", "evaluator"}
         ({"rollout": {"envsPerReplica": 3}}, _ALL),
         ({"stop": {"steps": 2000}}, {"learner"}),
         ({"learner": {"device": "cpu"}}, {"learner"}),
+        ({"learner": {"precision": "bfloat16"}}, {"learner"}),
         ({"checkpoint": {"interval": "1s"}}, {"learner"}),
         ({"evaluation": {"episodes": 1}}, {"evaluator"}),
         ({"sinks": {"wandb": {"mode": "offline"}}}, {"learner"}),

@@ -126,6 +126,22 @@ def test_bad_weights_are_refused_and_the_old_ones_stay() -> None:
     np.testing.assert_array_equal(engine(draw(space, 3))["logits"], before)
 
 
+def test_half_precision_is_near_and_its_gradients_are_float32() -> None:
+    space, config = CASES["first"]
+    spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
+    half = nets.build_module(spec, spaces, HEADS, 3, "bfloat16")
+    full = nets.build_module(spec, spaces, HEADS, 3)
+    observation = torch.from_numpy(draw(space, 5))
+    exact, outputs = full(observation), half(observation)
+    for name, output in outputs.items():
+        assert output.dtype == torch.float32
+        torch.testing.assert_close(output, exact[name], rtol=0.05, atol=0.01)
+    assert (outputs["value"] != exact["value"]).any()
+    outputs["value"].sum().backward()
+    kernel = half.body.convolutions[0].weight  # type: ignore[union-attr, index]
+    assert kernel.grad.dtype == torch.float32  # type: ignore[union-attr]
+
+
 def test_a_module_that_was_loaded_normalises_as_the_one_that_was_saved() -> None:
     space, config = CASES["first"]
     saved, _ = make(space, config)

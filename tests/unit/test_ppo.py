@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rljob import algorithms
+from rljob.algorithms import ppo
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
 from rljob.errors import InputError
@@ -155,6 +156,18 @@ def test_rows_that_only_reset_are_not_trained_on() -> None:
     learners[0].update(batch, 0.0)
     learners[1].update(spoiled, 0.0)
     assert same_tensors(*learners)
+
+
+def test_observations_are_valued_in_parts_as_if_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = make_algorithm("PPO")
+    segment = random_segment(algorithm, 16, 3)
+    learned = []
+    for most in (ppo.VALUED_BYTES, 100):
+        monkeypatch.setattr(ppo, "VALUED_BYTES", most)
+        learner, network = make_learner(algorithm)
+        learner.update(segment, 0.0)
+        learned.append(torch.cat([p.detach().reshape(-1) for p in network.parameters()]))
+    torch.testing.assert_close(*learned)
 
 
 def test_a_batch_without_a_valid_row_changes_nothing() -> None:

@@ -15,7 +15,7 @@ from rljob_operator.settings import Settings
 
 _TOLD: dict[str, tuple[str, ...]] = {
     "buffer": ("capacity", "maxPolicyLag", "samplesPerInsert"),
-    "learner": ("device",),
+    "learner": ("device", "precision"),
     "evaluation": ("interval", "episodes", "video"),
     "checkpoint": ("interval", "keep", "onSuspend", "replay"),
 }

@@ -35,7 +35,7 @@ from rljob.algorithms.base import (
 from rljob.algorithms.distributions import Distribution, distribution_for
 from rljob.algorithms.gae import gae
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.spaces import Spaces, encode, encoded_shape
+from rljob.spaces import Spaces, encode, encoded_shape, encoded_size
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from rljob.nets.torch_nets import Network
 
 Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
+VALUED_BYTES = 32 << 20
+"""Encoded observations that are valued at a time: images take many times that on their way."""
 
 
 class PPOConfig(AlgorithmConfig):
@@ -230,8 +232,6 @@ class PPOLearner:
         self, batch: Arrays, rows: np.ndarray
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Flat tensors `[T * N, ...]` of the batch, of which only `rows` may be used."""
-        import torch
-
         config, returns = self._config, self._returns
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
         if config.normalise_observations:
@@ -239,9 +239,7 @@ class PPOLearner:
             std = np.sqrt(self._observations.variance + 1e-8)
             self._network.encoder.normalise(self._observations.mean, std, limit=10.0)
         observation = self._tensor(flat["observation"])
-        with torch.no_grad():
-            estimate = self._network(observation)["value"]
-        value = estimate.cpu().numpy().reshape(len(batch["observation"]), -1)
+        value: np.ndarray = self._value(observation).reshape(len(batch["observation"]), -1)
         value = value * returns.std + returns.mean
         ends = batch["terminated"], batch["truncated"], batch["valid"]
         advantage = gae(
@@ -269,6 +267,17 @@ class PPOLearner:
         }
         tensors = {name: self._tensor(array) for name, array in data.items()}
         return {"observation": observation, **tensors}, metrics
+
+    def _value(self, observation: Tensor) -> np.ndarray:
+        """What the network says now, `[rows]`."""
+        import torch
+
+        rows = max(1, VALUED_BYTES // (4 * encoded_size(self._space)))
+        starts = range(0, len(observation), rows)
+        with torch.no_grad():
+            values = [self._network(observation[start : start + rows])["value"] for start in starts]
+            together: np.ndarray = torch.cat(values).cpu().numpy()
+        return together
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         import torch

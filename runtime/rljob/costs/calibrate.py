@@ -98,7 +98,8 @@ def _parts(job: RLJob, threads: int) -> Iterator[_Parts]:
             load_config(spec.algorithm), spaces
         )
         engine = build_engine(spec.network, spaces, algorithm.heads, algorithm.acting_heads)
-        module = build_module(spec.network, spaces, algorithm.heads, spec.seed or 0)
+        seed, precision = spec.seed or 0, spec.learner.precision
+        module = build_module(spec.network, spaces, algorithm.heads, seed, precision)
         engine.load(export(module, algorithm.acting_heads))
         module = module.to(device_of(spec.learner.device))
         learner = algorithm.learner(module, spec.seed or 0)

@@ -68,7 +68,8 @@ class Training:
         spaces = Spaces.from_json(opened.plan.spaces)
         algorithm_class = resolve_algorithm(spec.algorithm)
         self._algorithm: Algorithm = algorithm_class(load_config(spec.algorithm), spaces)
-        module = build_module(spec.network, spaces, self._algorithm.heads, context.seed)
+        heads, precision = self._algorithm.heads, spec.learner.precision
+        module = build_module(spec.network, spaces, heads, context.seed, precision)
         self._module = module.to(device_of(spec.learner.device))
         self._learner: Learner = self._algorithm.learner(self._module, context.seed)
         self._progress = Progress()

@@ -106,16 +106,26 @@ def build_engine(
 
 
 def build_module(
-    spec: NetworkSpec, spaces: Spaces, heads: Mapping[str, Head], seed: int
+    spec: NetworkSpec,
+    spaces: Spaces,
+    heads: Mapping[str, Head],
+    seed: int,
+    precision: str = "float32",
 ) -> Network:
-    """For learning: a torch module from raw observations `[B, ...]` to `{head: [B, size]}`.
+    """For learning: a torch module from raw observations `[B, ...]` to `{head: float32 [B, size]}`.
+
+    Args:
+        seed: of the weights.
+        precision: what it computes in, `learner.precision`.
 
     Raises:
         InputError: as `build_engine`.
     """
     from rljob.nets import torch_nets
 
-    return torch_nets.build(resolve_network(spec), spaces, heads, seed)
+    module = torch_nets.build(resolve_network(spec), spaces, heads, seed)
+    module.half_precision = precision == "bfloat16"
+    return module
 
 
 def export(module: torch.nn.Module, acting_heads: Sequence[str]) -> Arrays:

@@ -85,16 +85,27 @@ def _encode(space: Any, observation: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    """Raw observations `[B, ...]` to `{head: float32 [B, size]}`; free heads are its own."""
+    """Raw observations `[B, ...]` to `{head: float32 [B, size]}`; free heads are its own.
+
+    Attributes:
+        half_precision: whether the body computes in bfloat16, with weights that stay float32.
+    """
 
     def __init__(self, encoder: Encoder, body: nn.Module, free: Mapping[str, int]) -> None:
         super().__init__()
+        self.half_precision = False
         self.encoder = encoder
         self.body = body
         self.free = nn.ParameterDict({name: torch.zeros(n) for name, n in free.items()})
 
     def forward(self, observation: Tensor) -> dict[str, Tensor]:
-        outputs: dict[str, Tensor] = self.body(self.encoder(observation))
+        x = self.encoder(observation)
+        outputs: dict[str, Tensor]
+        if self.half_precision:
+            with torch.autocast(x.device.type, torch.bfloat16):
+                outputs = {name: output.float() for name, output in self.body(x).items()}
+        else:
+            outputs = self.body(x)
         for name, values in self.free.items():
             outputs[name] = values.expand(len(observation), -1)
         return outputs
