@@ -115,7 +115,7 @@ def test_examples_are_taken(apiserver: ApiServer, namespace: str, file: Path) ->
 
 UNKNOWN = {
     "algorithm": job(algorithm={"name": "PPOO"}),
-    "network": job(network={"name": "cnn"}),
+    "network": job(network={"name": "rnn"}),
     "snake-case": job(algorithm={"name": "PPO", "config": {"learning_rate": 1e-3}}),
     "of-another-algorithm": job(algorithm={"name": "DQN", "config": {"clip": None}}),
     "of-the-default-network": job(network={"config": {"Hidden": [64]}}),
