@@ -5,6 +5,7 @@ They act at random, so that a rollout's own work is as small as it can be.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,10 +30,17 @@ class CountingConfig(AlgorithmConfig):
     rollout_length: int = Field(default=32, ge=1)
     batch_size: int = Field(default=256, ge=1)
     samples_per_insert: float = Field(default=8.0, gt=0)
+    update_seconds: float = Field(default=0.0, ge=0)
+    """Slept in each update, as a learner that is slow."""
 
 
 class CountingLearner:
+    def __init__(self, update_seconds: float) -> None:
+        self._update_seconds = update_seconds
+
     def update(self, batch: Arrays, progress: float) -> Update:
+        if self._update_seconds:
+            time.sleep(self._update_seconds)
         return Update({"rows": float(batch["reward"].size)})
 
     def scalars(self, progress: float, steps: int) -> dict[str, float]:
@@ -55,6 +63,7 @@ class Counting:
     def __init__(self, config: CountingConfig, spaces: Spaces) -> None:
         assert isinstance(spaces.action, DiscreteSpace)
         self.heads = {"logits": Head(spaces.action.n)}
+        self._update_seconds = config.update_seconds
         self.data: OnPolicy | Replay = OnPolicy(config.rollout_length)
 
     def act(
@@ -71,7 +80,7 @@ class Counting:
         pass
 
     def learner(self, network: Any, seed: int) -> CountingLearner:
-        return CountingLearner()
+        return CountingLearner(self._update_seconds)
 
 
 class CountingReplay(Counting):

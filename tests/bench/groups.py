@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import solving, throughput
+from tests.bench import lag, path, process, resilience, solving, throughput, wire
 from tests.bench.group import Group
 
 GROUPS: dict[str, Group] = {
@@ -10,5 +10,10 @@ GROUPS: dict[str, Group] = {
     for group in (
         *solving.GROUPS,
         throughput.GROUP,
+        path.GROUP,
+        lag.GROUP,
+        resilience.GROUP,
+        process.GROUP,
+        wire.GROUP,
     )
 }

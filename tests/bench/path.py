@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
 from typing import Any
 
+from tests.bench.group import Figure, Group, Measure, Results, Values, plain, ratio
 from tests.bench.roles import ENVIRONMENT, Roles, job, roles
 
 LENGTH = 32
@@ -16,8 +18,6 @@ LENGTH = 32
 WARM = 1.0
 SECONDS = 4.0
 """Training before measuring, and while measuring."""
-
-Values = dict[str, float]
 
 COUNTING = {"entryPoint": "tests.bench.counting:Counting", "config": {"rolloutLength": LENGTH}}
 
@@ -28,12 +28,6 @@ def counting_replay(samples_per_insert: float = 8.0) -> dict[str, Any]:
         "entryPoint": "tests.bench.counting:CountingReplay",
         "config": {"batchSize": 256, "samplesPerInsert": samples_per_insert},
     }
-
-
-def dqn(samples_per_insert: float) -> dict[str, Any]:
-    """DQN with the defaults and batches of 64."""
-    config = {"batchSize": 64, "samplesPerInsert": samples_per_insert}
-    return {"name": "DQN", "config": config}
 
 
 def measure(
@@ -103,6 +97,86 @@ def _collect(seed: int, envs: int) -> Values:
         "steps/s": steps / (time.monotonic() - begun),
         "rollout us/step": 1e6 * (time.process_time() - cpu) / steps,
     }
+
+
+def _path(envs: int, transport: str, encrypted: bool = False) -> Measure:
+    return lambda seed: measure(COUNTING, seed, envs=envs, transport=transport, encrypted=encrypted)
+
+
+def _trained(algorithm: dict[str, Any], transport: str = "ipc") -> Measure:
+    return lambda seed: measure(algorithm, seed, envs=64, transport=transport)
+
+
+def _rate(label: str, name: str, aim: float) -> Figure:
+    return plain(label, (name, "steps/s"), aim, " steps/s")
+
+
+def _stages(results: Results) -> str:
+    """CPU time of each role for one environment step."""
+    rows = []
+    for name in ("alone 64", "ipc 64", "tcp 64", "alone 256", "ipc 256", "tcp 256"):
+        values = [one["values"] for one in results.get(name, ())]
+        if values:
+            cells = [
+                f"{1e3 * statistics.median(one.get(f'{role} us/step', 0.0) for one in values):,.0f}"
+                for role in ("rollout", "buffer", "learner")
+            ]
+            rows.append(f"| {name} | {' | '.join(cells)} |")
+    head = "| CPU nanoseconds for a step | rollout | buffer | learner |\n| --- | --- | --- | --- |"
+    return "\n".join([head, *rows])
+
+
+GROUP = Group(
+    "path",
+    "The way of the experience",
+    {
+        "alone 64": lambda seed: rollout_alone(seed, 64),
+        "ipc 64": _path(64, "ipc"),
+        "tcp 64": _path(64, "tcp"),
+        "tcp+curve 64": _path(64, "tcp", encrypted=True),
+        "alone 256": lambda seed: rollout_alone(seed, 256),
+        "ipc 256": _path(256, "ipc"),
+        "tcp 256": _path(256, "tcp"),
+        "replay ipc": _trained(counting_replay()),
+        "replay tcp": _trained(counting_replay(), "tcp"),
+    },
+    [
+        *(
+            ratio(
+                f"Rollout and shipping / the same loop without sending, N={envs} T=32",
+                (f"ipc {envs}", "steps/s"),
+                (f"alone {envs}", "steps/s"),
+                0.9,
+                " steps/s",
+            )
+            for envs in (64, 256)
+        ),
+        *(
+            _rate(f"To a counting learner, {transport}, N={envs} T=32", f"{transport} {envs}", 8e5)
+            for transport in ("ipc", "tcp")
+            for envs in (64, 256)
+        ),
+        plain(
+            "Replay, batches of 256 at the learner, ipc", ("replay ipc", "updates/s"), 5000, " /s"
+        ),
+        plain(
+            "Replay, batches of 256 at the learner, tcp", ("replay tcp", "updates/s"), 5000, " /s"
+        ),
+        ratio(
+            "Rate with CURVE over tcp / without",
+            ("tcp+curve 64", "steps/s"),
+            ("tcp 64", "steps/s"),
+            0.85,
+            " steps/s",
+        ),
+        plain("Rollout at work, resident", ("ipc 64", "rollout MiB"), 150, " MiB", least=False),
+    ],
+    stages=_stages,
+    note=(
+        "One rollout of N environments of CartPole-v1 in their vector form, one buffer, and one learner "
+        "that counts what it gets and publishes a policy version for every segment of 32 steps."
+    ),
+)
 
 
 if __name__ == "__main__":

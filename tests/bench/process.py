@@ -17,8 +17,9 @@ from rljob.rollout.loop import make_plan
 from rljob.wire.endpoints import buffer_endpoints
 from rljob.wire.messages import Kind
 from rljob.wire.sockets import Endpoint, Wire
+from tests.bench.group import Figure, Group, Lookup, Values, plain
 from tests.bench.machine import resident_mib
-from tests.bench.path import COUNTING, Values, counting_replay
+from tests.bench.path import COUNTING, counting_replay
 from tests.bench.roles import ENVIRONMENT, PATIENCE, ROOT, job, roles
 
 CAPACITY = 2_000_000
@@ -104,3 +105,33 @@ def command_help(seed: int) -> Values:
         )
         seconds.append(time.monotonic() - started)
     return {"seconds": sorted(seconds)[HELPS // 2]}
+
+
+def _within(value: Lookup) -> float:
+    return value("buffer", "resident") / (1.1 * value("buffer", "capacity") + 64)
+
+
+GROUP = Group(
+    "process",
+    "Starting, and what is held",
+    {"start": rollout_start, "buffer": full_buffer, "help": command_help},
+    [
+        *(
+            plain(f"Rollout ready, {how}", ("start", value), 1.2, " s", least=False)
+            for how, value in (
+                ("started by hand", "by hand"),
+                ("new fork server", "forked first"),
+                ("fork server there", "forked"),
+            )
+        ),
+        Figure(
+            "Full buffer, resident / (capacity + 10 % + 64 MiB)",
+            ("buffer",),
+            _within,
+            (("buffer", "resident", " MiB"), ("buffer", "capacity", " MiB")),
+            1.0,
+            least=False,
+        ),
+        plain("rljob --help", ("help", "seconds"), 0.3, " s", least=False),
+    ],
+)

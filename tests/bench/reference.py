@@ -12,12 +12,12 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import gymnasium  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import gymnasium
+import numpy as np
+import torch
+from torch import nn
 
-from tests.bench.peers.watch import SOLVED, Watch, arguments  # noqa: E402
+from tests.bench.peers.watch import SOLVED, Watch, arguments
 
 ENVIRONMENT = "CartPole-v1"
 LENGTH, ENVS, EPOCHS, MINIBATCHES = 32, 64, 2, 4

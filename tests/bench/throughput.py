@@ -40,7 +40,7 @@ def _ppo(**environment: Any) -> Measure:
 
 def _dqn(hidden: list[int], replicas: int = 1) -> Measure:
     """Updates of 64, eight samples for each step."""
-    config = {"batchSize": 64, "samplesPerInsert": 8}
+    config = {"batchSize": 64, "samplesPerInsert": 8, "double": False, "dueling": False}
     job = _job({"name": "DQN", "config": config}, hidden, replicas=replicas, envsPerReplica=16)
     return lambda seed: _measure(job, seed)
 

@@ -6,6 +6,7 @@ counts its episodes tells the watch of them, and ends the run when it is over.
 
 from __future__ import annotations
 
+import contextlib
 import runpy
 import sys
 from typing import Any
@@ -44,10 +45,8 @@ def main() -> None:
 
     gym.wrappers.RecordEpisodeStatistics = Follow
     sys.argv = ["ppo.py", f"--env-id={ENVIRONMENT}", f"--seed={told.seed}", "--cuda=False"]
-    try:
+    with contextlib.suppress(Over):
         runpy.run_module("cleanrl.ppo", run_name="__main__")
-    except Over:
-        pass
     watch.print(steps)
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-from sample_factory.envs.env_utils import register_env
 from sample_factory.algo.runners.runner import AlgoObserver, Runner
 from sample_factory.cfg.arguments import parse_full_cfg, parse_sf_args
+from sample_factory.envs.env_utils import register_env
 from sample_factory.train import make_runner
 
 from tests.bench.peers.watch import SOLVED, Watch, arguments

@@ -61,7 +61,7 @@ def main() -> None:
     """Run one task."""
     told = arguments("ppo")
     torch.set_num_threads(1)
-    np.random.seed(told.seed)  # noqa: NPY002 - the generator that Tianshou draws from
+    np.random.seed(told.seed)
     torch.manual_seed(told.seed)
     ppo = algorithm(gymnasium.make(ENVIRONMENT))
     envs = DummyVectorEnv([lambda: gymnasium.make(ENVIRONMENT) for _ in range(ENVS)])
