@@ -1,52 +1,97 @@
-"""What the cluster adds: `python -m tests.bench.cluster [--rounds 3]`, on the cluster of `make cluster`.
+"""What the cluster adds and how it scales, on the cluster of `make cluster` with the operator in it.
 
 From `kubectl apply` to the first environment step; from a rollout pod's deletion to the first step of its
-replacement; training on the cluster against `rljob run` on the same machine, in turn. The operator must
-be there.
+replacement; training on the cluster against `rljob run` on the same machine, in turn; and the rate with
+one, two, four and eight rollout pods whose environment sleeps, so that two cores are enough for them.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import statistics
 import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.bench import sleeping
+from tests.bench.group import Figure, Group, Values, plain, ratio
 from tests.e2e.jobs import example
 from tests.e2e.kube import Job, KubectlError, Namespace, environment, kubectl, until
 
 STEPS_COUNTER = "rljob_rollout_environment_steps_total"
 STEPS = 1_500_000
 """Environment steps of one training run: long against its start."""
-AIMS = {"apply to first step, s": 15.0, "rollout replaced, s": 10.0, "cluster / local": 0.7}
+PODS = (1, 2, 4, 8)
+SLEEP_MILLISECONDS, ENVS = 8.0, 16
+"""Of a rollout that mostly waits: 2,000 steps each second."""
+SETTLED, SECONDS = 3.0, 8.0
+"""Of training before the rate counts, and while it is taken."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.cluster", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    found: dict[str, list[float]] = {name: [] for name in AIMS}
-    for number in range(rounds):
-        namespace = Namespace(f"bench-{number}-{uuid.uuid4().hex[:6]}")
-        kubectl("create", "namespace", namespace.name)
-        try:
-            first, replaced = starts(namespace)
-            found["apply to first step, s"].append(first)
-            found["rollout replaced, s"].append(replaced)
-            found["cluster / local"].append(on_cluster(namespace) / locally())
-        finally:
-            kubectl("delete", "namespace", namespace.name)
-    for name, values in found.items():
-        spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name:26} {statistics.median(values):6.2f} ({spread}); aim {AIMS[name]:g}")
+@contextmanager
+def _namespace() -> Iterator[Namespace]:
+    namespace = Namespace(f"bench-{uuid.uuid4().hex[:6]}")
+    kubectl("create", "namespace", namespace.name)
+    try:
+        yield namespace
+    finally:
+        kubectl("delete", "namespace", namespace.name)
+
+
+def begins(seed: int) -> Values:
+    """Seconds until a job, and a replaced rollout, take their first step."""
+    with _namespace() as namespace:
+        first, replaced = starts(namespace)
+    return {"first step": first, "replaced": replaced}
+
+
+def against_local(seed: int) -> Values:
+    """The same training in pods and as processes on the machine."""
+    with _namespace() as namespace:
+        return {"cluster": on_cluster(namespace), "local": locally()}
+
+
+def scaling(seed: int) -> Values:
+    """Environment steps each second with so many rollout pods."""
+    values = {}
+    with _namespace() as namespace:
+        for count in PODS:
+            values[f"pods {count}"] = _rate(namespace, count)
+    return values
+
+
+def _rate(namespace: Namespace, count: int) -> float:
+    job = training(f"pods-{count}", {"duration": "1h"})
+    job["spec"] |= {
+        "environment": {
+            "entryPoint": "sleeping:Sleeping",
+            "kwargs": {"milliseconds": SLEEP_MILLISECONDS},
+        },
+        "code": {"sleeping.py": Path(sleeping.__file__).read_text()},
+        "rollout": {"replicas": count, "envsPerReplica": ENVS},
+    }
+    namespace.apply(job)
+    made = namespace.job(f"pods-{count}")
+    until(lambda: made.ready("rollout") == count, f"{count} rollouts are ready")
+    began = until(lambda: _trained(made), "training")["seconds"]
+    first = until(lambda: _trained(made, began + SETTLED), "training goes on")
+    last = until(lambda: _trained(made, first["seconds"] + SECONDS), "training goes on")
+    namespace.run("delete", "rljob", made.name)
+    until(lambda: not made.pods(), "its pods are gone")
+    return float((last["steps"] - first["steps"]) / (last["seconds"] - first["seconds"]))
+
+
+def _trained(job: Job, least: float = 0.0) -> dict[str, Any]:
+    """The job's progress once it has trained for so many seconds; empty before."""
+    progress: dict[str, Any] = job.status().get("progress", {})
+    return progress if progress.get("seconds", 0.0) > least else {}
 
 
 def starts(namespace: Namespace) -> tuple[float, float]:
@@ -121,5 +166,39 @@ def training(name: str, stop: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
-if __name__ == "__main__":
-    main()
+GROUP = Group(
+    "cluster",
+    "On a cluster",
+    {"begins": begins, "against local": against_local, "scaling": scaling},
+    [
+        plain("kubectl apply to first step", ("begins", "first step"), 15.0, " s", least=False),
+        plain("Rollout pod replaced", ("begins", "replaced"), 10.0, " s", least=False),
+        ratio(
+            "Steps/s in pods / as processes",
+            ("against local", "cluster"),
+            ("against local", "local"),
+            0.7,
+            " steps/s",
+        ),
+        *(
+            Figure(
+                f"Rate of {count} rollout pods / {count} times that of one",
+                ("scaling",),
+                lambda value, count=count: (
+                    value("scaling", f"pods {count}") / (count * value("scaling", "pods 1"))
+                ),
+                (("scaling", f"pods {count}", " steps/s"), ("scaling", "pods 1", " steps/s")),
+                0.9,
+            )
+            for count in PODS[1:]
+        ),
+    ],
+    seeds=3,
+    quick=0,
+    note=(
+        "kind with two nodes in containers on the same two cores; `make cluster images`, then the operator "
+        "as in the README. Pods scale with an environment that sleeps 8 ms before each step of its 16 "
+        "environments, so that rollouts need no processor: what is measured is whether buffer and learner "
+        "keep up."
+    ),
+)

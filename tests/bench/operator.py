@@ -1,4 +1,4 @@
-"""What an operator costs: `python -m tests.bench.operator [--jobs 200]`. Needs the API server of the tests.
+"""What an operator costs with many jobs, on the API server of the tests.
 
 Half of the jobs are asked to train and half are suspended; no pod runs. Measured on a process that made
 all children, and on one that was started when they were there.
@@ -6,7 +6,6 @@ all children, and on one that was started when they were there.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,14 +14,13 @@ from pathlib import Path
 
 from rljob_operator.metrics import RECONCILE_BUCKETS
 from tests.apiserver import ApiServer, start
-from tests.bench.machine import Load
+from tests.bench.group import Figure, Group, Measure, Values, plain
 from tests.controlplane.operators import ROOT, Operator, install, running
 from tests.controlplane.proxy import proxied
 from tests.controlplane.rljobs import Job
 
 PATIENCE = 900.0
 LOOKS = 10
-MEMORY_AIM_MIB, P99_AIM_SECONDS = 120, 1.0
 
 
 @dataclass(frozen=True)
@@ -43,32 +41,25 @@ class Figures:
     quiet_writes: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.operator", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=200, help="RLJobs (default: 200)")
-    count = parser.parse_args().jobs
-    load = Load()
-    with start() as server, tempfile.TemporaryDirectory() as folder:
-        for crd in sorted((ROOT / "crds").glob("*.yaml")):
-            server.install(crd)
-        namespace = server.namespace()
-        empty = measure(server, namespace, Path(folder), 0)
-        for number in range(count):
-            Job(server, namespace, f"j{number}").create(suspend=bool(number % 2))
-        made = measure(server, namespace, Path(folder), count)
-        found = measure(server, namespace, Path(folder), count)
-    rows = {"no job": empty, f"{count} jobs made": made, f"{count} jobs found": found}
-    print(f"{load.others():.1f} cores were used by others")
-    print(
-        f"| operator | seconds | peak MiB | MiB (aim ≤ {MEMORY_AIM_MIB}) | p99 s (aim ≤ "
-        f"{P99_AIM_SECONDS:g}) | writes when quiet (aim 0) |"
-    )
-    print("|---|---|---|---|---|---|")
-    for name, row in rows.items():
-        print(
-            f"| {name} | {row.seconds:.1f} | {row.peak_mib:.0f} | {row.mib:.0f} "
-            f"| ≤ {row.p99_seconds:g} | {row.quiet_writes} |"
-        )
+def jobs(count: int) -> Measure:
+    """An operator that makes the children of so many jobs, and one that is started beside them."""
+
+    def run(seed: int) -> Values:
+        with start() as server, tempfile.TemporaryDirectory() as folder:
+            for crd in sorted((ROOT / "crds").glob("*.yaml")):
+                server.install(crd)
+            namespace = server.namespace()
+            for number in range(count):
+                Job(server, namespace, f"j{number}").create(suspend=bool(number % 2))
+            made = measure(server, namespace, Path(folder), count)
+            found = measure(server, namespace, Path(folder), count)
+        return {
+            f"{name}{when}": value
+            for when, figures in (("", made), (" when started beside them", found))
+            for name, value in vars(figures).items()
+        }
+
+    return run
 
 
 def measure(server: ApiServer, namespace: str, folder: Path, count: int) -> Figures:
@@ -125,5 +116,38 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-if __name__ == "__main__":
-    main()
+def _figures(count: int, memory_aim: float) -> list[Figure]:
+    name = f"{count} jobs"
+    return [
+        plain(f"Resident, {name}", (name, "mib"), memory_aim, " MiB", least=False),
+        plain(
+            f"Resident, started beside {name}",
+            (name, "mib when started beside them"),
+            memory_aim,
+            " MiB",
+            least=False,
+        ),
+        plain(
+            f"Reconcile p99 while {name} are made at once",
+            (name, "p99_seconds"),
+            1.0,
+            " s",
+            least=False,
+        ),
+        plain(f"Writes while {name} are quiet", (name, "quiet_writes"), 0.0, least=False),
+        plain(f"All children of {name} made", (name, "seconds"), unit=" s"),
+    ]
+
+
+GROUP = Group(
+    "operator",
+    "The operator",
+    {"200 jobs": jobs(200), "500 jobs": jobs(500)},
+    [*_figures(200, 120.0), *_figures(500, 150.0)],
+    seeds=1,
+    quick=0,
+    note=(
+        "Half of the jobs are asked to train and half are suspended; no pod runs. p99 is the upper bound of "
+        "the histogram's bucket. Quiet: ten further looks at every job. Needs what `make cluster-tools` gets."
+    ),
+)
