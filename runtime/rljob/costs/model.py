@@ -15,8 +15,8 @@ FULL = 0.95
 """Share of a machine's cores from which they are called full."""
 MOST_ROLLOUTS = 1024
 WARM, LONG = 4, 12
-"""Segments of each rollout, and at least `LEAST` times as many versions, that are played before counting,
-and while counting."""
+"""Segments of each rollout that has credit, and at least `LEAST` times as many versions, that are played
+before counting, and while counting."""
 LEAST = 3
 MOST_EVENTS = 1_000_000
 PROFIT = 1.02
@@ -83,9 +83,9 @@ class Prediction:
 def predict(costs: Costs, rollouts: int, place: Place) -> Prediction:
     """Play the job long enough for its rates to be steady."""
     job = Job(costs, rollouts, None if place.pods else place.cores, place.buffers)
-    before = _play(job, rollouts, WARM)
+    before = _play(job, WARM)
     known = len(job.lags)
-    after = _play(job, rollouts, LONG)
+    after = _play(job, LONG)
     seconds = after.seconds - before.seconds
     learner = (after.learner_busy - before.learner_busy) / seconds
     rollout = (after.rollout_busy - before.rollout_busy) / seconds / rollouts
@@ -138,21 +138,17 @@ def shares(costs: Costs) -> dict[str, float]:
     return dict(sorted(((k, v / total) for k, v in parts.items()), key=lambda entry: -entry[1]))
 
 
-def _play(job: Job, rollouts: int, segments: int) -> Counts:
-    """Go on until there were so many segments of each rollout, and some versions; up to a moment at which
-    a version is made, so that whole ones are counted."""
+def _play(job: Job, segments: int) -> Counts:
+    """Go on until there were so many segments of each rollout that has credit, and some versions; up to a
+    moment at which a version is made, so that whole ones are counted."""
     start, version = job.counts(), job.version
+    enough = start.segments + segments * job.active
     for _ in range(MOST_EVENTS):
         if not job.machine.step():
             raise AssertionError("the simulated job stands still")
-        if job.version == version:
-            continue
-        version, now = job.version, job.counts()
-        if (
-            now.segments - start.segments >= segments * rollouts
-            and now.versions - start.versions >= LEAST * segments
-        ):
-            return now
+        made, version = job.version > version, job.version
+        if made and job.segments >= enough and version >= start.versions + LEAST * segments:
+            break
     return job.counts()
 
 

@@ -7,16 +7,20 @@ limiters that the buffer itself uses, so their rules need not be told twice.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
+from rljob.buffer.limiter import distribute
 from rljob.costs.machine import Machine, Then
-from rljob.costs.measured import Costs, OnPolicyUse, ReplayUse, Work
+from rljob.costs.measured import Costs, OnPolicyUse, Work
+from rljob.costs.pace import OnPolicyPace, ReplayPace
 from rljob.rollout.ship import WORTH_WAITING
 
-PIECES = 8
-"""Parts of a segment between which environments that wait take turns with other processes."""
+PIECES = 32
+"""Parts of a segment, at most, between which environments that wait leave the cores to others."""
+GOLDEN = 0.618034
+"""Its multiples fall evenly into every interval, whatever their number."""
 
 
 @dataclass
@@ -103,7 +107,8 @@ class Job:
         buffers: shards; each serves its part of the rollouts. More than one exists in simulation only.
 
     Attributes:
-        version: of the policy, so far.
+        version: of the policy, so far; `segments` stored.
+        active: rollouts that have credit at a time, at most.
         lags: versions that each segment was behind when it was trained on, in order.
     """
 
@@ -114,12 +119,14 @@ class Job:
         self._buffers = [Server(self.machine) for _ in range(buffers)]
         self._learner = Server(self.machine)
         self._batch = costs.segments_per_batch(rollouts)
-        self._segment = _segment_work(costs)
+        self._pieces = 1 if cores is None or costs.stepping.wait == 0 else min(PIECES, costs.length)
+        self._begun = 0
         self._pace: OnPolicyPace | ReplayPace = (
             OnPolicyPace(costs.use, self._batch, costs.strict)
             if isinstance(costs.use, OnPolicyUse)
             else ReplayPace(costs.use, costs.steps, costs.strict)
         )
+        self.active = min(rollouts, self._pace.in_flight)
         self._turns = self._outstanding = 0
         self.version = self._known = self._available = 0
         self._stored: deque[int] = deque()
@@ -128,7 +135,7 @@ class Job:
         self._training = False
         self.lags: list[int] = []
         self._steps = 0.0
-        self._updates = self._segments = 0
+        self._updates = self.segments = 0
         self._grant()
 
     def counts(self) -> Counts:
@@ -139,7 +146,7 @@ class Job:
             self._steps,
             self._updates,
             self.version,
-            self._segments,
+            self.segments,
             self._learner.busy_until(now),
             sum(one.process.busy_until(now) for one in self._rollouts),
             sum(one.busy_until(now) for one in self._buffers),
@@ -165,9 +172,25 @@ class Job:
             self.machine.after(late, lambda: self._go_on(index))
         elif one.begun < one.allowed:
             one.begun, one.working = one.begun + 1, True
-            for piece in self._segment:
+            for piece in self._segment():
                 one.process.do(piece, _nothing)
             one.process.do(self._costs.shipping, lambda: self._ship(index))
+
+    def _segment(self) -> Iterator[Work]:
+        """Collecting one, in pieces of waiting and computing.
+
+        Rollouts that begin together fall out of step soon, for each has to wait for the cores a little
+        longer than the one before: so here each begins at a moment of its own in its first piece.
+        """
+        costs, pieces = self._costs, self._pieces
+        cpu = (costs.stepping.cpu + costs.acting.cpu) * costs.length + costs.packing.cpu
+        wait = costs.stepping.wait * costs.length / pieces
+        self._begun += 1
+        begin = self._begun * GOLDEN % 1.0 if pieces > 1 else 1.0
+        yield Work(cpu=cpu / pieces, wait=wait * begin)
+        for _ in range(pieces - 1):
+            yield Work(cpu=cpu / pieces, wait=wait)
+        yield Work(cpu=0.0, wait=wait * (1 - begin))
 
     def _rest(self, index: int) -> None:
         self._rollouts[index].working = False
@@ -192,7 +215,7 @@ class Job:
     def _store(self, index: int, version: int) -> None:
         self._rollouts[index].arrived += 1
         self._outstanding -= 1
-        self._segments += 1
+        self.segments += 1
         self._pace.inserted(self._costs.steps * self._costs.valid)
         if not self._costs.on_policy:
             self._steps += self._costs.steps * self._costs.valid
@@ -276,53 +299,6 @@ class Job:
 
     def _later(self, then: Then) -> Then:
         return lambda: self.machine.after(self._costs.hop, then)
-
-
-class OnPolicyPace:
-    """Credit and delivery of on-policy experience."""
-
-    def __init__(self, use: OnPolicyUse, batch: int, strict: bool) -> None:
-        self._limiter = OnPolicyLimiter(batch, 0 if strict else use.max_policy_lag)
-
-    def inserted(self, steps: float) -> None: ...
-
-    def may_deliver(self, stored: int) -> bool:
-        return stored > 0
-
-    def delivered(self) -> None: ...
-
-    def room(self, position: int, stored: int, granted: int, version: int) -> int:
-        return self._limiter.room(position, stored, granted, version)
-
-
-class ReplayPace:
-    """Credit and delivery of replay, its store long filled."""
-
-    def __init__(self, use: ReplayUse, segment: int, strict: bool) -> None:
-        self._chunk = use.updates_per_publish * use.batch_size
-        self._limiter = ReplayLimiter(use.samples_per_insert, 0, self._chunk, segment, strict)
-        self._inserted, self._sampled = 0.0, 0
-
-    def inserted(self, steps: float) -> None:
-        self._inserted += steps
-
-    def may_deliver(self, stored: int) -> bool:
-        return self._inserted > 0 and self._limiter.may_sample(int(self._inserted), self._sampled)
-
-    def delivered(self) -> None:
-        self._sampled += self._chunk
-
-    def room(self, position: int, stored: int, granted: int, version: int) -> int:
-        return self._limiter.room(int(self._inserted), granted, self._sampled)
-
-
-def _segment_work(costs: Costs) -> list[Work]:
-    """What collecting a segment takes, in pieces."""
-    step = costs.stepping.times(costs.length)
-    cpu = step.cpu + costs.acting.cpu * costs.length + costs.packing.cpu
-    if step.wait == 0:
-        return [Work(cpu=cpu)]
-    return [Work(cpu=cpu / PIECES, wait=step.wait / PIECES)] * PIECES
 
 
 def _nothing() -> None: ...
