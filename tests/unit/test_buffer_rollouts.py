@@ -51,3 +51,12 @@ def test_those_that_were_granted_longest_ago_come_first() -> None:
         rollouts.share(lambda granted: 1, 0.0)
         turns.extend(rollouts.owed)
     assert turns == [0, 1, 2, 3] * 2
+
+
+def test_one_that_is_forgotten_is_owed_nothing() -> None:
+    rollouts = Rollouts()
+    rollouts.welcome(1, Actor(b"", Receiver(), 0.0, 2))
+    rollouts.live(FORGET_AFTER + 1)
+    assert not rollouts.actors
+    assert not rollouts.owed
+    assert rollouts.outstanding(FORGET_AFTER + 1) == 0
