@@ -139,7 +139,7 @@ def _measured(group: Group, record: Record) -> str:
     machine = ", ".join(f"{name} {value}" for name, value in entry["machine"].items())
     seeds = entry["seeds"]
     return (
-        f"`make bench ARGS=\"--only {group.name}\"`, {entry['date']}, {seeds} "
+        f'`make bench ARGS="--only {group.name}"`, {entry["date"]}, {seeds} '
         f"seed{'s' * (seeds != 1)}. {machine}."
     )
 

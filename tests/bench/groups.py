@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import lag, path, process, resilience, solving, throughput, wire
+from tests.bench import cluster, lag, operator, path, process, resilience, solving, throughput, wire
 from tests.bench.group import Group
 
 GROUPS: dict[str, Group] = {
@@ -14,6 +14,8 @@ GROUPS: dict[str, Group] = {
         lag.GROUP,
         resilience.GROUP,
         process.GROUP,
+        cluster.GROUP,
+        operator.GROUP,
         wire.GROUP,
     )
 }

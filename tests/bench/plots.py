@@ -63,4 +63,6 @@ def _bar(axes: Any, place: int, name: str, values: Sequence[float]) -> None:
     axes.barh(place, middle, color=OURS if name.startswith(OWN) else PEERS, height=0.7)
     axes.errorbar(middle, place, xerr=spread, color="#111827", capsize=3, linewidth=1)
     shown = f"{middle:,.0f}" if middle >= 100 else f"{middle:.2g}"
-    axes.annotate(shown, (max(values), place), xytext=(6, 0), textcoords="offset points", va="center")
+    axes.annotate(
+        shown, (max(values), place), xytext=(6, 0), textcoords="offset points", va="center"
+    )
