@@ -21,9 +21,17 @@ GRACE = 120.0
 """Seconds beyond its cap in which a peer has to be ready and to end."""
 
 
+class Missing(Exception):
+    """A peer's environment is not there: it could not be installed, or nobody asked for it."""
+
+
 def run(peer: str, task: str, seed: int, cap: float) -> Values:
-    """One run of `tests/bench/peers/PEER.py`; a run that did not solve counts as the cap."""
-    command = [str(ENVIRONMENTS / peer / "bin" / "python"), "-m", f"tests.bench.peers.{peer}"]
+    """One run of `tests/bench/peers/PEER.py`; a run that did not solve counts as the cap.
+
+    Raises:
+        Missing: the peer is not installed.
+    """
+    command = [python(peer), "-m", f"tests.bench.peers.{peer}"]
     command += [task, "--seed", str(seed), "--cap", str(cap)]
     started = time.time()
     output, costs = watched(command, cap + GRACE)
@@ -36,6 +44,18 @@ def run(peer: str, task: str, seed: int, cap: float) -> Values:
         "updates/s": said["updates/s"],
         "steps/core-s": said["steps"] / costs["cpu"],
     }
+
+
+def python(peer: str) -> str:
+    """The interpreter of a peer's environment.
+
+    Raises:
+        Missing: the peer is not installed.
+    """
+    folder = ENVIRONMENTS / peer
+    if not (folder / ".ready").exists():
+        raise Missing(f"{peer} is not installed in {folder.relative_to(ROOT)}")
+    return str(folder / "bin" / "python")
 
 
 def solving(solved: bool, seconds: float, reached: float, ended: float, cap: float) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import gymnasium
 
 from tests.bench import ours, peer
-from tests.bench.group import Figure, Group, Lookup, Measure, Values, plain, ratio
+from tests.bench.group import Figure, Group, Lookup, Measure, Results, Values, plain, ratio
+from tests.bench.roles import Roles, roles
 
 CAP = 60.0
 """Seconds after which a run on CartPole counts as not solved."""
@@ -30,6 +32,41 @@ def _ours(name: str, cap: float, **environment: Any) -> Measure:
 
 def _peer(name: str, task: str, cap: float) -> Measure:
     return lambda seed: peer.run(name, task, seed, cap)
+
+
+def stages(seed: int) -> Values:
+    """Where learner and one of two rollouts spend their time while the example trains on, in shares of 1."""
+    content = ours.example("cartpole-ppo.yaml")
+    content["spec"] |= {"stop": {"duration": "1h"}, "seed": seed, "evaluation": None}
+    with roles(content) as running:
+        for role in ("learner", "buffer", "rollout"):
+            running.start(role)
+        running.start("rollout", index=1)
+        running.until(1.0)
+        first, before = _spent(running), time.monotonic()
+        running.until(running.records()[-1]["seconds"] + 4.0)
+        last, seconds = _spent(running), time.monotonic() - before
+    return {name: (last[name] - first[name]) / seconds for name in last}
+
+
+def _spent(running: Roles) -> Values:
+    return {
+        f"{role} {stage}": seconds
+        for role in ("learner", "rollout")
+        for stage, seconds in running.stages(role).items()
+    }
+
+
+def _shares(results: Results) -> str:
+    taken = [one["values"] for one in results.get("stages", ())]
+    if not taken:
+        return ""
+    rows = [
+        f"| {name.replace('_', ' ')} | {statistics.median(one[name] for one in taken):.0%} |"
+        for name in taken[0]
+    ]
+    head = "| While `examples/cartpole-ppo.yaml` trains | share of time |\n| --- | --- |"
+    return "\n".join([head, *rows])
 
 
 def _reference(task: str) -> Measure:
@@ -129,6 +166,7 @@ CARTPOLE = Group(
         "scalar": _ours("cartpole-ppo.yaml", CAP, entryPoint="tests.bench.solving:single"),
         "reference vector": _reference("vector"),
         "reference scalar": _reference("scalar"),
+        "stages": stages,
         "sb3": _peer("sb3", "CartPole-v1", CAP),
         "rllib ppo": _peer("rllib", "ppo", CAP),
         "sample factory": _peer("sample_factory", "example", CAP),
@@ -147,6 +185,7 @@ CARTPOLE = Group(
     ],
     quick=1,
     slow=frozenset({"rllib impala", "rllib appo"}),
+    stages=_shares,
     warm=("vector", "sb3"),
     note=(
         "Until the mean return of the last 100 training episodes is 475. Ours is "
