@@ -33,7 +33,7 @@ def _raw(transport: str) -> Measure:
             pull.setsockopt(zmq.RCVTIMEO, int(1000 * PATIENCE))
             pushing = pool.submit(_push, running.buffer, size)
             count, first = 0, 0.0
-            while len(frame := pull.recv(copy=False)) == size:
+            while len(pull.recv(copy=False)) == size:
                 now = time.monotonic()
                 first = first or now
                 if now - first < WARM:
