@@ -88,6 +88,12 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
         InputError: with path `environment`, where it cannot be made like that.
     """
     name = spec.id or str(spec.entry_point)
+    if len(group_sizes(spec, 2)) > 1:
+        message = (
+            f"{name} cannot be recorded: it is trained on in its vector form, which gives no pictures, and "
+            "its other form observes something else"
+        )
+        raise InputError(message, path="environment")
     asked = spec.model_copy(update={"kwargs": {**spec.kwargs, "render_mode": RENDER_MODE}})
     # Pictures need no display, and pygame would greet on standard output.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

@@ -70,6 +70,11 @@ def test_its_own_settings_are_taken() -> None:
     assert environments.spaces.observation.shape == (2, 42, 44)
 
 
+def test_it_is_told_that_there_are_no_videos() -> None:
+    with pytest.raises(InputError, match="ALE/Pong-v5 cannot be recorded: .* vector form"):
+        Environments(EnvironmentSpec(id="ALE/Pong-v5"), 1, pictures=True)
+
+
 def test_halves_are_stepped_in_turn() -> None:
     spec = EnvironmentSpec(id="ALE/Pong-v5")
     assert [group_sizes(spec, count) for count in (8, 7)] == [(4, 4), (7,)]
