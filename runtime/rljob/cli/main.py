@@ -13,7 +13,7 @@ from rljob.errors import InputError, RLJobError
 
 COMMANDS = {
     "run": "train an RLJob on this machine",
-    "plan": "predict how fast a job would be, what would bound it and what it would cost",
+    "plan": "predict a job's rate, what bounds it and what it costs",
     "eval": "play greedy episodes of a trained policy",
     "report": "show what runs have done, as one page of HTML",
     "role": "run one role of a job: rollout, buffer, learner or evaluator",

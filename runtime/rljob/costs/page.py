@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from rljob.costs.measured import Costs
+from rljob.costs.measured import Costs, OnPolicyUse
 from rljob.costs.model import MOST_ROLLOUTS, Bound, Place, Prediction, shares
 from rljob.explain.bottleneck import WORDS
 from rljob.view.columns import columns
@@ -41,7 +41,7 @@ def lines(
             [*row, f"{one.cost(price):.3g}"] for row, one in zip(rows, predictions, strict=True)
         ]
     table, _ = columns([head, *rows])
-    sentences = [_enough(place, fewest), _where(costs)]
+    sentences = [_enough(place, fewest), *_grows(costs), _where(costs)]
     if price is not None:
         held = "the pods'" if place.pods else "all of the machine's"
         sentences.append(f"The cost is of {held} cores, busy or not.")
@@ -106,6 +106,12 @@ def _enough(place: Place, fewest: Prediction | None) -> str:
         return f"Not even {count(MOST_ROLLOUTS)} rollouts keep the learner busy."
     cores = some(int(place.cores), "core") if place.cores == int(place.cores) else "cores"
     return f"No number of rollouts keeps the learner busy: this machine's {cores} are full before."
+
+
+def _grows(costs: Costs) -> list[str]:
+    if isinstance(costs.use, OnPolicyUse) and not costs.use.segments_per_batch:
+        return ["Each rollout adds a segment to the batch of an update."]
+    return []
 
 
 def _where(costs: Costs) -> str:
