@@ -20,7 +20,7 @@ import numpy as np
 
 from rljob import spec as specs
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Learner, OnPolicy
+from rljob.algorithms.base import Algorithm, Arrays, Learner, OnPolicy
 from rljob.costs.exchange import Exchange
 from rljob.costs.measured import Costs, Line, OnPolicyUse, ReplayUse, Work
 from rljob.costs.meter import Meter
@@ -162,17 +162,22 @@ def _train(parts: _Parts, batch: Batch, updates: dict[int, list[Work]]) -> None:
     size = SIZES[0]
     if isinstance(parts.algorithm.data, OnPolicy):
         size = min(SIZES, key=lambda size: len(updates[size]))
-    for arrays in batch.updates:
-        if size > 1:
-            arrays = {k: np.concatenate([array] * size, axis=1) for k, array in arrays.items()}
-        with Meter() as meter:
+    batches = batch.updates
+    if size > 1:
+        batches = [_side_by_side(arrays, size) for arrays in batches]
+    with Meter() as meter:
+        for arrays in batches:
             parts.learner.update(arrays, 0.5)
-        updates[size].append(meter.wide_work())
+    updates[size].append(meter.wide_work(len(batches)))
+
+
+def _side_by_side(arrays: Arrays, size: int) -> Arrays:
+    return {name: np.concatenate([array] * size, axis=1) for name, array in arrays.items()}
 
 
 def _line(updates: dict[int, list[Work]]) -> Line:
-    """From the medians of two sizes."""
-    found = {size: _median(each) for size, each in updates.items() if each}
+    """From what two sizes take."""
+    found = {size: _undisturbed(each) for size, each in updates.items() if each}
     small = found[SIZES[0]]
     large, more = found.get(SIZES[1], small), SIZES[1] - SIZES[0]
     each = Work(
@@ -186,8 +191,9 @@ def _line(updates: dict[int, list[Work]]) -> Line:
     return Line(fixed=fixed, each=each)
 
 
-def _median(works: list[Work]) -> Work:
-    return sorted(works, key=lambda work: work.seconds)[len(works) // 2]
+def _undisturbed(works: list[Work]) -> Work:
+    """The lower quartile: other programs on the machine make work longer, never shorter."""
+    return sorted(works, key=lambda work: work.seconds)[len(works) // 4]
 
 
 class Collecting:
