@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tests.bench.path import Values, rates
+from tests.bench.group import Figure, Group, Values, ratio
+from tests.bench.path import rates
 from tests.bench.roles import ENVIRONMENT, ROOT, roles
 from tests.bench.shards import segment_cost
 
@@ -56,15 +57,11 @@ def compare(spec: dict[str, Any], counts: tuple[int, ...]) -> Values:
     """Environment steps each second with each number of rollouts, predicted and measured.
 
     Returns:
-        `predicted N`, `measured N` and `error N`, a share of what was measured; `error`, the largest.
+        `predicted N` and `measured N`.
     """
-    predicted = _predicted(spec, counts)
     values: Values = {}
-    for count, steps in predicted.items():
-        measured = _measured(spec, count)
-        values[f"predicted {count}"], values[f"measured {count}"] = steps, measured
-        values[f"error {count}"] = abs(steps / measured - 1)
-    values["error"] = max(values[f"error {count}"] for count in counts)
+    for count, steps in _predicted(spec, counts).items():
+        values[f"predicted {count}"], values[f"measured {count}"] = steps, _measured(spec, count)
     return values
 
 
@@ -95,13 +92,58 @@ def simulate(seed: int) -> Values:
     """What a segment costs the buffers: one of 1 rollout, one of 8, and eight of 125 each.
 
     Returns:
-        microseconds of processor time, and `growth`: the cost of the largest over that of each smaller.
+        microseconds of processor time by number of rollouts.
     """
-    one, eight = segment_cost(1, 1, SEGMENTS, seed), segment_cost(8, 1, SEGMENTS, seed)
-    thousand = segment_cost(1000, 8, SEGMENTS, seed)
+    fleets = ((1, 1), (8, 1), (1000, 8))
     return {
-        "1 rollout us": 1e6 * one,
-        "8 rollouts us": 1e6 * eight,
-        "1000 rollouts us": 1e6 * thousand,
-        "growth": max(thousand / one, thousand / eight),
+        f"{rollouts} us": 1e6 * segment_cost(rollouts, buffers, SEGMENTS, seed)
+        for rollouts, buffers in fleets
     }
+
+
+def _error(name: str, label: str, count: int) -> Figure:
+    predicted, measured = f"predicted {count}", f"measured {count}"
+    return Figure(
+        f"rljob plan, error of steps/s, {label}, {count} rollout{'s' if count > 1 else ''}",
+        (name,),
+        lambda value: abs(value(name, predicted) / value(name, measured) - 1),
+        ((name, predicted, " steps/s"), (name, measured, " steps/s")),
+        0.15,
+        least=False,
+    )
+
+
+GROUP = Group(
+    "planning",
+    "What `rljob plan` predicts",
+    {"sleeping": sleeping, "example": cartpole, "replay": replay, "simulated": simulate},
+    [
+        *(_error("sleeping", "environment that sleeps", count) for count in SLEEPS),
+        *(_error("example", "CartPole with PPO", count) for count in TRAINS),
+        *(_error("replay", "CartPole with DQN", count) for count in TRAINS),
+        *(
+            ratio(
+                f"Cost of a segment to the buffers: 1,000 rollouts at 8 / {small} at 1, simulated",
+                ("simulated", "1000 us"),
+                ("simulated", f"{small} us"),
+                1.2,
+                " µs",
+                least=False,
+            )
+            for small in (8, 1)
+        ),
+    ],
+    seeds=3,
+    quick=1,
+    note=(
+        "Each job is measured in its parts for five seconds by the command, and then run. Processes of the "
+        f"environment that sleeps do so for {SLEEP_MILLISECONDS:g} ms before each step of their 32 "
+        "environments, so that two cores suffice for eight of them; the other jobs keep two cores busy. In "
+        "simulated time, buffers are the real ones without sockets, and take a turn for every message."
+    ),
+    limit=(
+        "A prediction is as good as the machine is steady: processor time itself grows by a quarter when "
+        "others use caches and memory. With one rollout, a buffer also answers one request of the learner "
+        "for every segment; with more, one for a batch."
+    ),
+)
