@@ -1,0 +1,198 @@
+"""The buffer as a service against Reverb, and against numpy in one process: transitions in and out."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from rljob.spaces import BoxSpace
+from rljob.wire.arrays import unpack
+from tests.bench import peer
+from tests.bench.feeding import (
+    ALWAYS,
+    BATCH,
+    NEVER,
+    Feeder,
+    Taker,
+    buffer_job,
+    processes,
+    replay_plan,
+)
+from tests.bench.group import Group, Measure, Values, ratio
+from tests.bench.roles import PATIENCE, roles
+
+ENVS = 8
+SECONDS = 3.0
+WARM = 1.0
+CARTPOLE, PONG = "CartPole-v1", "Pong"
+CAPACITY = {CARTPOLE: 65_536, PONG: 8_192}
+"""Transitions in a full buffer; 230 MB of frames."""
+SHAPE = {CARTPOLE: (256, ENVS), PONG: (16, ENVS)}
+"""Steps and environments of a segment: 64 KB and 3.8 MB."""
+RECORDED = {CARTPOLE: 2048, PONG: 256}
+"""Steps of each environment in the file that both sides read."""
+SPACES = {
+    CARTPOLE: BoxSpace((4,)),
+    PONG: BoxSpace((4, 84, 84), np.dtype(np.uint8), 0, 255),
+}
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="rljob-bench-")
+
+
+@functools.cache
+def recorded(name: str) -> Path:
+    """Observations of environments in which actions are random: `[steps + 1, ENVS, ...]` in a file."""
+    path = Path(_folder().name) / f"{name}.npy"
+    if name == PONG:
+        from ale_py.vector_env import AtariVectorEnv
+
+        env: gymnasium.vector.VectorEnv = AtariVectorEnv("pong", num_envs=ENVS)
+    else:
+        env = gymnasium.make_vec(name, ENVS, vectorization_mode="vector_entry_point")
+    rng = np.random.default_rng(0)
+    observations = [env.reset(seed=0)[0].copy()]
+    for _ in range(RECORDED[name]):
+        actions = rng.integers(env.single_action_space.n, size=ENVS)
+        observations.append(env.step(actions)[0].copy())
+    env.close()
+    np.save(path, np.stack(observations).astype(SPACES[name].dtype))
+    return path
+
+
+class Recording:
+    """Fills segments with what was recorded, one after the other, from the beginning again at its end."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self._observations = np.load(path)
+        self._length, self._at = length, 0
+
+    def __call__(self, arrays: dict[str, np.ndarray]) -> None:
+        if self._at + self._length >= len(self._observations):
+            self._at = 0
+        arrays["observation"][...] = self._observations[self._at : self._at + self._length + 1]
+        arrays["valid"][...] = True
+        self._at += self._length
+
+
+def _insert(name: str) -> Measure:
+    """Transitions acknowledged by the buffer, each copied into its segment first."""
+
+    def measure(seed: int) -> Values:
+        path = recorded(name)
+        with roles(buffer_job(CAPACITY[name])) as running, processes(1) as pool:
+            running.start("buffer")
+            inserting = pool.submit(_inserted, running.buffer, name, path)
+            taker = Taker(running.buffer)
+            taker.opened()
+            value = inserting.result(PATIENCE)
+            taker.close()
+        return {"transitions/s": value, "MB/s": value * SPACES_BYTES[name] / 1e6}
+
+    return measure
+
+
+SPACES_BYTES = {
+    name: int(np.prod(space.shape)) * space.dtype.itemsize for name, space in SPACES.items()
+}
+
+
+def _inserted(address: str, name: str, path: Path) -> float:
+    length, envs = SHAPE[name]
+    feeder = Feeder(address, replay_plan(SPACES[name], SHAPE[name], NEVER))
+    fill = Recording(path, length)
+    # The arena's pages are touched for the first time while it fills.
+    feeder.run(fill, lambda: feeder.stored * length * envs >= CAPACITY[name])
+    before, begun = feeder.stored, time.monotonic()
+    feeder.run(fill, lambda: time.monotonic() - begun >= SECONDS)
+    value = (feeder.stored - before) * length * envs / (time.monotonic() - begun)
+    feeder.close()
+    return value
+
+
+def _sample(name: str) -> Measure:
+    """Batches of `BATCH` received by a learner and read as arrays, from a full buffer."""
+
+    def measure(seed: int) -> Values:
+        path = recorded(name)
+        with roles(buffer_job(CAPACITY[name])) as running, processes(1) as pool:
+            running.start("buffer")
+            filling = pool.submit(_filled, running.buffer, name, path)
+            taker = Taker(running.buffer, ahead=2)
+            taker.opened()
+            begun = time.monotonic()
+            count, first = 0, 0.0
+            while not first or time.monotonic() - first < SECONDS:
+                arrays = unpack(taker.batch().payload)
+                assert arrays["next_observation"].shape[1] == BATCH
+                count += 1
+                if not first and filling.done() and time.monotonic() - begun > WARM:
+                    count, first = 0, time.monotonic()
+            value = count / (time.monotonic() - first)
+            taker.close()
+            filling.result(PATIENCE)
+        size = 2 * BATCH * SPACES_BYTES[name]
+        return {"batches/s": value, "MB/s": value * size / 1e6}
+
+    return measure
+
+
+def _filled(address: str, name: str, path: Path) -> None:
+    length, envs = SHAPE[name]
+    steps = CAPACITY[name] - 2 * length * envs
+    feeder = Feeder(address, replay_plan(SPACES[name], SHAPE[name], ALWAYS, least=steps))
+    feeder.run(Recording(path, length), lambda: feeder.stored * length * envs >= steps)
+    feeder.close()
+
+
+def _numpy(name: str) -> Measure:
+    """The same batches taken in this process: `np.take` with `out`, observations and those that follow."""
+
+    def measure(seed: int) -> Values:
+        some = np.load(recorded(name)).reshape(-1, *SPACES[name].shape)
+        stored = np.concatenate([some] * (-(-CAPACITY[name] // len(some))))[: CAPACITY[name]]
+        rng = np.random.default_rng(seed)
+        one, two = (np.empty((BATCH, *stored.shape[1:]), stored.dtype) for _ in range(2))
+        count, begun = 0, time.monotonic()
+        while time.monotonic() - begun < SECONDS:
+            rows = rng.integers(0, len(stored) - ENVS, BATCH)
+            np.take(stored, rows, axis=0, out=one, mode="clip")
+            np.take(stored, rows + ENVS, axis=0, out=two, mode="clip")
+            count += 1
+        return {"batches/s": count / (time.monotonic() - begun)}
+
+    return measure
+
+
+def _reverb(task: str, name: str, unit: str) -> Measure:
+    def measure(seed: int) -> Values:
+        command = [str(peer.ENVIRONMENTS / "reverb" / "bin" / "python")]
+        command += ["-m", "tests.bench.peers.reverb", task, str(recorded(name))]
+        command += ["--capacity", str(CAPACITY[name]), "--seconds", str(SECONDS)]
+        output, _ = peer.watched(command, peer.GRACE)
+        return {unit: json.loads(output.strip().splitlines()[-1])["rate"]}
+
+    return measure
+
+
+MEASUREMENTS: dict[str, Measure] = {
+    f"{task} {name} {who}": make
+    for name in (CARTPOLE, PONG)
+    for task, who, make in (
+        ("insert", "rljob", _insert(name)),
+        ("insert", "reverb", _reverb("insert", name, "transitions/s")),
+        ("sample", "rljob", _sample(name)),
+        ("sample", "reverb", _reverb("sample", name, "batches/s")),
+        ("sample", "numpy", _numpy(name)),
+    )
+}
+GROUP = Group("replay", "Buffer service against Reverb", MEASUREMENTS, [])
