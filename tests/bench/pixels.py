@@ -1,0 +1,260 @@
+"""Pong from pixels: rollouts against their environment, updates against a bare loop, acting by itself.
+
+python -m tests.bench.pixels environment|act|ppo|dqn SEED [THREADS|PRECISION]
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from tests.bench.group import Group, Measure, Results, Values, plain, ratio
+from tests.bench.path import WARM, rates
+from tests.bench.roles import ENVIRONMENT, roles
+
+ENVS, LENGTH = 32, 32
+SECONDS = 6.0
+ROUNDS = 5
+"""Updates of each kind, taken in turn."""
+CNN = {"name": "cnn"}
+IMAGE = (4, 84, 84)
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _alone(*arguments: object) -> Values:
+    """A measurement of this module in a process of its own, whose libraries use one thread."""
+    command = [sys.executable, "-m", "tests.bench.pixels", *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    values: Values = json.loads(done.stdout.splitlines()[-1])
+    return values
+
+
+def environment_rate(threads: int) -> Measure:
+    """Steps that ale-py makes with random actions when nobody looks at them."""
+    return lambda seed: _alone("environment", seed, threads)
+
+
+def rollout(seed: int) -> Values:
+    """Rollout, buffer and a learner that counts; the rollout acts with NatureCNN."""
+    algorithm = {"entryPoint": "tests.bench.counting:Counting", "config": {"rolloutLength": LENGTH}}
+    content = {
+        "metadata": {"name": "bench"},
+        "spec": {
+            "environment": {"id": "ALE/Pong-v5"},
+            "algorithm": algorithm,
+            "network": CNN,
+            "stop": {"duration": "1h"},
+            "seed": seed,
+            "rollout": {"replicas": 1, "envsPerReplica": ENVS},
+        },
+    }
+    with roles(content) as running:
+        for role in ("learner", "buffer", "rollout"):
+            running.start(role)
+        running.until(WARM)
+        before, steps = running.stages("rollout"), running.records()[-1]["steps"]
+        values = rates(running)
+        after, made = running.stages("rollout"), running.records()[-1]["steps"] - steps
+    spent = {f"{name} us": 1e6 * (after[name] - before[name]) / max(1, made) for name in after}
+    return values | spent
+
+
+def act(seed: int) -> Values:
+    """Milliseconds of one decision for `ENVS` environments, in numpy and in torch."""
+    return _alone("act", seed)
+
+
+def updates(algorithm: str, precision: str) -> Measure:
+    """Gradient steps of 256 each second: our learner's and the bare loop's, in turn."""
+    return lambda seed: _alone(algorithm, seed, precision)
+
+
+def _environment(seed: int, threads: int) -> Values:
+    import gymnasium
+
+    from rljob.envs import Environments
+    from rljob.spec import EnvironmentSpec
+
+    Environments(EnvironmentSpec(id="ALE/Pong-v5"), 1).close()  # Registers the ids.
+    env = gymnasium.make_vec(
+        "ALE/Pong-v5", ENVS, vectorization_mode="vector_entry_point", num_threads=threads
+    )
+    env.reset(seed=seed)
+    actions = np.random.default_rng(seed).integers(6, size=(1024, ENVS))
+    began, cpu, steps = time.monotonic(), time.process_time(), 0
+    counted = False
+    while (now := time.monotonic()) - began < WARM + SECONDS:
+        if not counted and now - began >= WARM:
+            counted, first, cpu, steps = True, now, time.process_time(), 0
+        env.step(actions[steps % 1024])
+        steps += 1
+    seconds = time.monotonic() - first
+    return {
+        "steps/s": steps * ENVS / seconds,
+        "cores": (time.process_time() - cpu) / seconds,
+    }
+
+
+def _spaces() -> Any:
+    from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+
+    return Spaces(BoxSpace(IMAGE, np.dtype(np.uint8), 0, 255), DiscreteSpace(6))
+
+
+def _act(seed: int) -> Values:
+    import torch
+
+    from rljob import nets
+    from rljob.algorithms.base import Head
+    from rljob.nets.torch_nets import TorchEngine
+    from rljob.spec.sections import NetworkSpec
+
+    heads, spec = {"logits": Head(6), "value": Head(1)}, NetworkSpec.model_validate(CNN)
+    module = nets.build_module(spec, _spaces(), heads, seed)
+    engine = nets.build_engine(spec, _spaces(), heads, ("logits",))
+    engine.load(nets.export(module, ("logits",)))
+    torch.set_num_threads(1)
+    images = np.random.default_rng(seed).integers(0, 256, (ENVS, *IMAGE), np.uint8)
+    engines = {"numpy ms": engine, "torch ms": TorchEngine(module, ("logits",))}
+    return _in_turn({name: lambda e=e: e(images) for name, e in engines.items()}, rounds=40)
+
+
+def _in_turn(calls: dict[str, Any], rounds: int = ROUNDS) -> Values:
+    """Median milliseconds of each call, the first of each aside."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            spent[name].append(1e3 * (time.perf_counter() - began))
+    return {name: float(np.median(each[1:])) for name, each in spent.items()}
+
+
+def _learner(name: str, config: dict[str, Any], seed: int, precision: str) -> Any:
+    from rljob import nets
+    from rljob.algorithms import load_config, resolve_algorithm
+    from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+
+    spec = AlgorithmSpec(name=name, config=config)
+    made = resolve_algorithm(spec)(load_config(spec), _spaces())
+    network = NetworkSpec.model_validate(CNN)
+    return made.learner(nets.build_module(network, _spaces(), made.heads, seed, precision), seed)
+
+
+def _ppo(seed: int, precision: str) -> Values:
+    from tests.bench.barecnn import BarePPO
+
+    steps, envs, parts = 128, 8, 4
+    rng, shape = np.random.default_rng(seed), (steps, envs)
+    batch = {
+        "observation": rng.integers(0, 256, (steps + 1, envs, *IMAGE), np.uint8),
+        "action": rng.integers(6, size=shape),
+        "reward": rng.standard_normal(shape, np.float32),
+        "terminated": rng.random(shape) < 0.01,
+        "truncated": np.zeros(shape, np.bool_),
+        "valid": np.ones(shape, np.bool_),
+        "log_prob": np.full(shape, -np.log(6), np.float32),
+    }
+    config = {"epochs": 1, "minibatches": parts, "entropyCoefficient": 0.01}
+    ours = _learner("PPO", config, seed, precision)
+    bare = BarePPO(precision == "bfloat16", parts)
+    return _rates(lambda: ours.update(batch, 0.0), lambda: bare.update(batch), parts)
+
+
+def _dqn(seed: int, precision: str) -> Values:
+    from tests.bench.barecnn import BareDQN
+
+    rng, rows = np.random.default_rng(seed), 256
+    batch = {
+        "observation": rng.integers(0, 256, (rows, *IMAGE), np.uint8),
+        "next_observation": rng.integers(0, 256, (rows, *IMAGE), np.uint8),
+        "action": rng.integers(6, size=rows),
+        "reward": rng.standard_normal(rows, np.float32),
+        "n_step_return": rng.standard_normal(rows, np.float32),
+        "n_step_discount": np.full(rows, 0.99, np.float32),
+    }
+    ours = _learner("DQN", {"double": False, "dueling": False}, seed, precision)
+    bare = BareDQN(precision == "bfloat16")
+    return _rates(lambda: ours.update(batch, 0.0), lambda: bare.update(batch), 1)
+
+
+def _rates(ours: Any, bare: Any, parts: int) -> Values:
+    spent = _in_turn({"ours": ours, "bare": bare})
+    return {f"{name}/s": 1e3 * parts / milliseconds for name, milliseconds in spent.items()}
+
+
+def _stages(results: Results) -> str:
+    spent = results["rollout"][-1]["values"]
+    rows = "\n".join(
+        f"| {name.removesuffix(' us')} | {spent[name]:.0f} |"
+        for name in sorted(spent, key=lambda name: -spent[name])
+        if name.endswith(" us")
+    )
+    return f"| A step of Pong, in the rollout | µs |\n| --- | --- |\n{rows}"
+
+
+GROUP = Group(
+    "pixels",
+    "Pong from pixels",
+    {
+        "environment": environment_rate(1),
+        "environment, 2 threads": environment_rate(2),
+        "rollout": rollout,
+        "act": act,
+        **{
+            f"{name} {precision}": updates(name, precision)
+            for name in ("ppo", "dqn")
+            for precision in PRECISIONS
+        },
+    },
+    [
+        ratio(
+            "Rollout of NatureCNN / its environment alone, one thread steps",
+            ("rollout", "steps/s"),
+            ("environment", "steps/s"),
+            0.9,
+            " steps/s",
+        ),
+        plain("Environment alone, two threads", ("environment, 2 threads", "steps/s"), unit="/s"),
+        ratio(
+            f"Acting for {ENVS}: torch's time / numpy's, one thread",
+            ("act", "torch ms"),
+            ("act", "numpy ms"),
+            unit=" ms",
+        ),
+        *(
+            ratio(
+                f"{name.upper()}, updates of 256 / a bare loop's, {precision}",
+                (f"{name} {precision}", "ours/s"),
+                (f"{name} {precision}", "bare/s"),
+                0.9,
+                "/s",
+            )
+            for name in ("ppo", "dqn")
+            for precision in PRECISIONS
+        ),
+    ],
+    seeds=3,
+    quick=1,
+    note=(
+        "Pong is `ALE/Pong-v5` with ale-py's defaults, 32 environments. A rollout steps one half of them in "
+        "ale-py's thread while it acts for the other, so it uses a second core; the environment alone has as "
+        "many threads as step at a time in the rollout."
+    ),
+    stages=_stages,
+)
+
+
+if __name__ == "__main__":
+    what, number = sys.argv[1], int(sys.argv[2])
+    if what == "environment":
+        print(json.dumps(_environment(number, int(sys.argv[3]))))
+    elif what == "act":
+        print(json.dumps(_act(number)))
+    else:
+        print(json.dumps({"ppo": _ppo, "dqn": _dqn}[what](number, sys.argv[3])))
