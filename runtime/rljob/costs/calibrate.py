@@ -26,7 +26,7 @@ from rljob.costs.measured import Costs, Line, OnPolicyUse, ReplayUse, Work
 from rljob.costs.meter import Meter
 from rljob.costs.versions import Versions
 from rljob.envs import Environments
-from rljob.errors import InputError
+from rljob.errors import InputError, RunError
 from rljob.learner.batches import Batch
 from rljob.learner.cores import usable_cores
 from rljob.learner.training import device_of
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 """How long is measured; what takes longer by itself is measured once."""
+PATIENCE = 60.0
+"""Seconds more after which it has failed."""
 SIZES = (1, 4)
 """Segments in the batches whose updates are measured."""
 
@@ -121,16 +123,17 @@ def _measure(parts: _Parts) -> Costs:
     with exchange, versions:
         collecting.collect()
         exchange.open()
-        begun = time.monotonic()
-        while time.monotonic() - begun < SECONDS or not versions.count:
+        until, meters = time.monotonic() + SECONDS, exchange.meters
+        while time.monotonic() < until or not (meters.segments and versions.count):
             if exchange.credited():
                 collecting.collect()
                 exchange.send()
             batch = exchange.take()
             if batch is not None:
-                _train(parts, batch, updates)
+                _train(parts, batch, updates, until)
                 versions.publish()
-    meters = exchange.meters
+            if time.monotonic() > until + PATIENCE:
+                raise RunError("measuring failed: experience came to no learner")
     return Costs(
         job=digest(parts.job),
         cores=usable_cores(),
@@ -150,36 +153,45 @@ def _measure(parts: _Parts) -> Costs:
         storing=meters.storing.work(meters.segments),
         delivering=meters.delivering.work(meters.deliveries),
         receiving=meters.receiving.work(meters.deliveries),
-        updating=_line(updates),
+        updating=_line(updates, isinstance(parts.algorithm.data, OnPolicy)),
         publishing=versions.publishing,
         hop=statistics.median(meters.hops) if meters.hops else 0.0,
     )
 
 
-def _train(parts: _Parts, batch: Batch, updates: dict[int, list[Work]]) -> None:
+def _train(parts: _Parts, batch: Batch, updates: dict[int, list[Work]], until: float) -> None:
     """Train on what came; on-policy, every other time on several of it side by side, as more rollouts
-    would send."""
-    size = SIZES[0]
-    if isinstance(parts.algorithm.data, OnPolicy):
+    would send. When the time is over, only what has not been measured at all."""
+    size, taken = SIZES[0], updates[SIZES[0]]
+    if taken and time.monotonic() > until:
+        return
+    quick = bool(taken) and taken[-1].seconds * SIZES[1] < SECONDS / 4
+    if isinstance(parts.algorithm.data, OnPolicy) and quick:
         size = min(SIZES, key=lambda size: len(updates[size]))
     batches = batch.updates
     if size > 1:
         batches = [_side_by_side(arrays, size) for arrays in batches]
+    done = 0
     with Meter() as meter:
-        for arrays in batches:
-            parts.learner.update(arrays, 0.5)
-    updates[size].append(meter.wide_work(len(batches)))
+        while done < len(batches) and (not done or time.monotonic() < until):
+            parts.learner.update(batches[done], 0.5)
+            done += 1
+    updates[size].append(meter.wide_work(done))
 
 
 def _side_by_side(arrays: Arrays, size: int) -> Arrays:
     return {name: np.concatenate([array] * size, axis=1) for name, array in arrays.items()}
 
 
-def _line(updates: dict[int, list[Work]]) -> Line:
-    """From what two sizes take."""
-    found = {size: _undisturbed(each) for size, each in updates.items() if each}
-    small = found[SIZES[0]]
-    large, more = found.get(SIZES[1], small), SIZES[1] - SIZES[0]
+def _line(updates: dict[int, list[Work]], on_policy: bool) -> Line:
+    """From what two sizes take. Of one that takes long, nearly all grows with the batch."""
+    found = {size: _undisturbed(works) for size, works in updates.items() if works}
+    small, nothing = found[SIZES[0]], Work(cpu=0.0)
+    if not on_policy:
+        return Line(fixed=small, each=nothing)
+    if SIZES[1] not in found:
+        return Line(fixed=Work(cpu=0.0, width=small.width), each=small)
+    large, more = found[SIZES[1]], SIZES[1] - SIZES[0]
     each = Work(
         cpu=max(0.0, large.cpu - small.cpu) / more, wait=max(0.0, large.wait - small.wait) / more
     )
@@ -241,21 +253,23 @@ class Collecting:
     def work(self) -> dict[str, Work]:
         """Of a step's parts, and of what else a segment takes.
 
-        Waiting is the environment's; processor time is shared out as wall time was.
+        Waiting is the environment's, and so are threads that help; this thread's processor time is shared
+        out as wall time was.
         """
         meter, collector = self._meter, self._collected_by
-        stepping = max(0.0, collector.environment_seconds - meter.wait)
+        idle = max(0.0, meter.wall - meter.cpu)
+        stepping = max(0.0, collector.environment_seconds - idle)
         # Seconds in which others had the processor may be anywhere.
-        all_of_it = max(meter.wall - meter.wait, stepping + collector.acting_seconds, 1e-9)
-        cpu = {
-            "stepping": meter.cpu * stepping / all_of_it,
-            "acting": meter.cpu * collector.acting_seconds / all_of_it,
-        }
-        rest = max(0.0, meter.cpu - sum(cpu.values()))
+        all_of_it = max(meter.wall - idle, stepping + collector.acting_seconds, 1e-9)
+        own = meter.cpu * stepping / all_of_it
+        acting = meter.cpu * collector.acting_seconds / all_of_it
+        helped = own + max(0.0, meter.threads - meter.cpu)
+        computing = max(1e-9, own + idle - meter.wait)
+        step = Work(cpu=helped, wait=meter.wait, width=max(1.0, helped / computing))
         return {
-            "stepping": Work(cpu=cpu["stepping"] / self._steps, wait=meter.wait / self._steps),
-            "acting": Work(cpu=cpu["acting"] / self._steps),
-            "packing": Work(cpu=rest / self._count),
+            "stepping": step.times(1 / self._steps),
+            "acting": Work(cpu=acting / self._steps),
+            "packing": Work(cpu=max(0.0, meter.cpu - own - acting) / self._count),
         }
 
 

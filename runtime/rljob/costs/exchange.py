@@ -34,8 +34,8 @@ PATIENCE = 10.0
 """Seconds without any experience at the learner after which measuring has failed."""
 SOON = 0.02
 """Seconds that a message is waited for."""
-SLOTS = 64
-"""Segments in the buffer that is measured with; a full one is never needed."""
+SLOTS, SPACE = 64, 256 * 2**20
+"""Segments in the buffer that is measured with, and bytes, if that is less; four fit in any case."""
 JOB = 1
 
 
@@ -63,7 +63,7 @@ class Exchange:
 
     Args:
         segment: arrays to send again and again.
-        strict, lag: of the job, see `Settings`.
+        ratio, lag: samples per insert and bound on policy lag of the job, see `Settings`.
     """
 
     def __init__(self, plan: Plan, segment: Arrays, ratio: float | None, lag: int) -> None:
@@ -74,7 +74,8 @@ class Exchange:
             plan = replace(plan, data=replace(plan.data, min_size=1))
         self._stack = ExitStack()
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rljob-plan-")))
-        settings = Settings(SLOTS * plan.steps, max(1, lag), ratio, False, 0)
+        slots = min(SLOTS, max(4, SPACE // plan.layout.size))
+        settings = Settings(slots * plan.steps, max(1, lag), ratio, False, 0)
         self._buffer = Buffer(
             settings, folder / "arena", 1, Reporter(BufferMetrics(), Trace(None, ""))
         )
@@ -141,6 +142,8 @@ class Exchange:
     def take(self) -> Batch | None:
         """What the learner has been sent, if that is enough for a batch; it is confirmed at once."""
         if not self._wait(self._pulling, SOON):
+            # What the buffer was last waited for may have come since.
+            self._serve(0.0)
             return None
         with self.meters.receiving, self.meters.carrying:
             self._source.poll(time.monotonic())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from rljob.costs.measured import Work
 
@@ -87,3 +89,42 @@ class Machine:
             self._progress += speed * passed
             self.used += self._wanted * speed * passed
         self.now = max(self.now, to)
+
+
+@dataclass
+class Server:
+    """A process: does one thing after the other.
+
+    Attributes:
+        busy: seconds with something to do, so far.
+    """
+
+    machine: Machine
+    busy: float = 0.0
+    _waiting: deque[tuple[Work, Then]] = field(default_factory=deque)
+    _since: float | None = None
+
+    def do(self, work: Work, then: Then) -> None:
+        """Begin when all before is done."""
+        self._waiting.append((work, then))
+        if self._since is None:
+            self._since = self.machine.now
+            self._next()
+
+    def busy_until(self, now: float) -> float:
+        """Seconds with something to do, up to now."""
+        return self.busy + (now - self._since if self._since is not None else 0.0)
+
+    def _next(self) -> None:
+        work, then = self._waiting.popleft()
+
+        def done() -> None:
+            then()
+            if self._waiting:
+                self._next()
+            else:
+                assert self._since is not None
+                self.busy += self.machine.now - self._since
+                self._since = None
+
+        self.machine.work(work, done)

@@ -127,6 +127,15 @@ class Costs(_Part):
         """Environment steps in a segment, those that only reset included."""
         return self.length * self.envs
 
+    @property
+    def collecting(self) -> Work:
+        """Of a segment, until it is sent."""
+        step, rest = self.stepping, self.acting.cpu * self.length + self.packing.cpu
+        cpu = step.cpu * self.length + rest
+        computing = step.cpu * self.length / step.width + rest
+        width = max(1.0, cpu / computing) if computing else 1.0
+        return Work(cpu=cpu, wait=step.wait * self.length, width=width)
+
     def segments_per_batch(self, rollouts: int) -> int:
         """Deliveries that one policy version is made of."""
         if isinstance(self.use, OnPolicyUse):

@@ -53,8 +53,8 @@ class Meter:
 
     @property
     def wait(self) -> float:
-        """Seconds without a processor that nobody else had either."""
-        waited = max(0.0, self.wall - self.cpu)
+        """Seconds in which nothing of this process computed, and nobody else kept it from that."""
+        waited = max(0.0, self.wall - self.threads)
         return waited if waited > _LITTLE * self.wall else 0.0
 
     def work(self, count: float) -> Work:
@@ -66,6 +66,6 @@ class Meter:
         computing = max(1e-9, self.wall - self.wait)
         return Work(
             cpu=self.threads / count,
-            wait=self.wait / count if self.threads < 1.5 * self.cpu else 0.0,
+            wait=self.wait / count,
             width=max(1.0, self.threads / computing),
         )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from rljob.buffer.limiter import distribute
-from rljob.costs.machine import Machine, Then
+from rljob.costs.machine import Machine, Server, Then
 from rljob.costs.measured import Costs, OnPolicyUse, Work
 from rljob.costs.pace import OnPolicyPace, ReplayPace
 from rljob.rollout.ship import WORTH_WAITING
@@ -21,45 +21,6 @@ PIECES = 32
 """Parts of a segment, at most, between which environments that wait leave the cores to others."""
 GOLDEN = 0.618034
 """Its multiples fall evenly into every interval, whatever their number."""
-
-
-@dataclass
-class Server:
-    """Does one thing after the other.
-
-    Attributes:
-        busy: seconds with something to do, so far.
-    """
-
-    machine: Machine
-    busy: float = 0.0
-    _waiting: deque[tuple[Work, Then]] = field(default_factory=deque)
-    _since: float | None = None
-
-    def do(self, work: Work, then: Then) -> None:
-        """Begin when all before is done."""
-        self._waiting.append((work, then))
-        if self._since is None:
-            self._since = self.machine.now
-            self._next()
-
-    def busy_until(self, now: float) -> float:
-        """Seconds with something to do, up to now."""
-        return self.busy + (now - self._since if self._since is not None else 0.0)
-
-    def _next(self) -> None:
-        work, then = self._waiting.popleft()
-
-        def done() -> None:
-            then()
-            if self._waiting:
-                self._next()
-            else:
-                assert self._since is not None
-                self.busy += self.machine.now - self._since
-                self._since = None
-
-        self.machine.work(work, done)
 
 
 @dataclass
@@ -183,13 +144,13 @@ class Job:
         longer than the one before: so here each begins at a moment of its own in its first piece.
         """
         costs, pieces = self._costs, self._pieces
-        cpu = (costs.stepping.cpu + costs.acting.cpu) * costs.length + costs.packing.cpu
-        wait = costs.stepping.wait * costs.length / pieces
+        cpu, width = costs.collecting.cpu / pieces, costs.collecting.width
+        wait = costs.collecting.wait / pieces
         self._begun += 1
         begin = self._begun * GOLDEN % 1.0 if pieces > 1 else 1.0
-        yield Work(cpu=cpu / pieces, wait=wait * begin)
+        yield Work(cpu=cpu, wait=wait * begin, width=width)
         for _ in range(pieces - 1):
-            yield Work(cpu=cpu / pieces, wait=wait)
+            yield Work(cpu=cpu, wait=wait, width=width)
         yield Work(cpu=0.0, wait=wait * (1 - begin))
 
     def _rest(self, index: int) -> None:
