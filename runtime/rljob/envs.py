@@ -7,22 +7,19 @@ So the observation after any other step is the true successor, the final one of 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rljob import envfactory
-from rljob.envfactory import explain, is_pool
+from rljob.envfactory import explain
 from rljob.errors import InputError, RunError
-from rljob.spaces import MultiDiscreteSpace, Space, Spaces
+from rljob.spaces import Spaces
+from rljob.stepping import stepper
 
 if TYPE_CHECKING:
-    from rljob.envfactory import Env, Vector
     from rljob.spec import EnvironmentSpec
-
-Arrays4 = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(slots=True)
@@ -73,17 +70,14 @@ class Environments:
         self.count = count
         self.vectorised = not isinstance(made, list)
         self.valid = np.ones(count, np.bool_)
-        self._stepper: _Vectorised | _Pool | _InTurn
         try:
             if isinstance(made, list):
                 self.spaces = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
-                self._stepper = _InTurn(made, self.spaces.observation)
             else:
                 self.spaces = Spaces.from_gymnasium(
                     made.single_observation_space, made.single_action_space
                 )
-                kind = _Pool if is_pool(made) else _Vectorised
-                self._stepper = kind(made, self.spaces.observation)
+            self._stepper = stepper(made, self.spaces.observation)
         except BaseException:
             for env in made if isinstance(made, list) else [made]:
                 env.close()
@@ -164,153 +158,6 @@ class Environments:
         self._stepper.close()
 
 
-class _Vectorised:
-    """A vector environment that resets on the next step, checked at every step."""
-
-    def __init__(self, env: Vector, space: Space) -> None:
-        self._env: Any = env
-        self._shape = (env.num_envs, *_environment_shape(space))
-        self._dtype = space.dtype
-        self._steps = 0
-
-    def reset(self, seed: int | None) -> np.ndarray:
-        try:
-            observation, _ = self._env.reset(seed=seed)
-        except Exception as error:
-            raise RunError(f"the environments raised at reset: {explain(error)}") from error
-        return self._conform("observation", observation, self._shape, self._dtype)
-
-    def send(self, action: np.ndarray) -> None:
-        self._action = action
-
-    def _answer(self) -> tuple[Any, ...]:
-        answer: tuple[Any, ...] = self._env.step(self._action)
-        return answer
-
-    def receive(self) -> Arrays4:
-        try:
-            observation, reward, terminated, truncated, _ = self._answer()
-        except Exception as error:
-            raise self._broke(error) from error
-        self._steps += 1
-        flat = self._shape[:1]
-        return (
-            self._conform("observation", observation, self._shape, self._dtype),
-            self._conform("reward", reward, flat, _FLOAT32).astype(np.float32, copy=False),
-            self._conform("terminated", terminated, flat, _BOOL),
-            self._conform("truncated", truncated, flat, _BOOL),
-        )
-
-    def close(self) -> None:
-        with suppress(Exception):
-            self._env.close()
-
-    def _broke(self, error: Exception) -> RunError:
-        return RunError(f"the environments raised at step {self._steps}: {explain(error)}")
-
-    def _conform(
-        self, field: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> np.ndarray:
-        array = np.asarray(value)
-        if array.shape != shape or array.dtype != dtype:
-            _check(array, shape, dtype, f"the environments returned {field}s")
-        return array
-
-
-class _Pool(_Vectorised):
-    """A vector environment that steps in threads of its own, from `send` on."""
-
-    def reset(self, seed: int | None) -> np.ndarray:
-        # Such pools are written in C++, take seeds of 31 bits, and count on from the first one.
-        return super().reset(None if seed is None else seed % (2**31 - self._env.num_envs))
-
-    def send(self, action: np.ndarray) -> None:
-        try:
-            self._env.send(action)
-        except Exception as error:
-            raise self._broke(error) from error
-
-    def _answer(self) -> tuple[Any, ...]:
-        answer: tuple[Any, ...] = self._env.recv()
-        return answer
-
-
-class _InTurn:
-    """Single environments, stepped one after the other and reset on the step after an end.
-
-    Rows go straight into one array, and what an environment tells in `info` is not gathered; that is
-    what makes it faster than `gymnasium.vector.SyncVectorEnv`.
-    """
-
-    def __init__(self, envs: list[Env], space: Space) -> None:
-        self._envs = envs
-        self._shape = _environment_shape(space)
-        self._environment_dtype = space.environment_dtype
-        self._observation = np.zeros((len(envs), *self._shape), space.dtype)
-        self._over = [False] * len(envs)
-        self._steps = 0
-
-    def reset(self, seed: int | None) -> np.ndarray:
-        seeds: list[int | None] = [None] * len(self._envs)
-        if seed is not None:
-            seeds = cast(
-                "list[int | None]",
-                np.random.SeedSequence(seed).generate_state(len(self._envs)).tolist(),
-            )
-        for index, env in enumerate(self._envs):
-            try:
-                observation, _ = env.reset(seed=seeds[index])
-            except Exception as error:
-                message = f"environment {index} raised at reset: {explain(error)}"
-                raise RunError(message) from error
-            self._put(index, observation)
-            self._over[index] = False
-        return self._observation
-
-    def send(self, action: np.ndarray) -> None:
-        self._action = action
-
-    def receive(self) -> Arrays4:
-        rewards: list[Any] = []
-        ends: list[Any] = []
-        cuts: list[Any] = []
-        over, action = self._over, self._action
-        for index, env in enumerate(self._envs):
-            try:
-                if over[index]:
-                    observation, _ = env.reset()
-                    reward, end, cut = 0.0, False, False
-                else:
-                    observation, reward, end, cut, _ = env.step(action[index])  # type: ignore[assignment]
-            except Exception as error:
-                message = f"environment {index} raised at step {self._steps}: {explain(error)}"
-                raise RunError(message) from error
-            self._put(index, observation)
-            rewards.append(reward)
-            ends.append(end)
-            cuts.append(cut)
-            over[index] = bool(end or cut)
-        self._steps += 1
-        flags = np.array(ends, np.bool_), np.array(cuts, np.bool_)
-        return self._observation, _numbers(rewards), *flags
-
-    def close(self) -> None:
-        for env in self._envs:
-            with suppress(Exception):
-                env.close()
-
-    def _put(self, index: int, observation: Any) -> None:
-        if (
-            type(observation) is not np.ndarray
-            or observation.shape != self._shape
-            or observation.dtype != self._environment_dtype
-        ):
-            what = f"environment {index} returned an observation"
-            observation = np.asarray(observation)
-            _check(observation, self._shape, self._observation.dtype, what)
-        self._observation[index] = observation
-
-
 class EpisodeStatistics:
     """Exact return and length of every episode, summed in float64.
 
@@ -372,31 +219,3 @@ def check_finite(observation: np.ndarray, reward: np.ndarray, first_step: int = 
         kind = "NaN" if np.isnan(array[row, index]).any() else "infinity"
         step = first_step + int(row)
         raise RunError(f"{name} contains {kind} at step {step} of environment {int(index)}")
-
-
-_FLOAT32 = np.dtype(np.float32)
-_BOOL = np.dtype(np.bool_)
-
-
-def _environment_shape(space: Space) -> tuple[int, ...]:
-    return space.environment_shape if isinstance(space, MultiDiscreteSpace) else space.shape
-
-
-def _check(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
-    if array.shape != shape:
-        raise RunError(f"{what} of shape {array.shape}, expected {shape}")
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise RunError(f"{what} of {array.dtype}, expected {dtype}")
-
-
-def _numbers(rewards: list[Any]) -> np.ndarray:
-    try:
-        row = np.array(rewards, np.float32)
-    except (TypeError, ValueError):
-        row = np.empty(0, np.float32)
-    if row.shape != (len(rewards),):
-        odd = [not isinstance(each, (int, float, np.number)) for each in rewards]
-        index = odd.index(True) if True in odd else 0
-        message = f"environment {index} returned the reward {rewards[index]!r}, expected one number"
-        raise RunError(message)
-    return row
