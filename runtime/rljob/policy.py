@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -15,6 +16,26 @@ import safetensors.numpy
 from rljob.errors import RunError
 
 _LENGTH_BYTES = 8
+
+
+_NAMES = {
+    np.dtype(name): code
+    for name, code in (
+        ("bool", "BOOL"),
+        ("uint8", "U8"),
+        ("int8", "I8"),
+        ("uint16", "U16"),
+        ("int16", "I16"),
+        ("float16", "F16"),
+        ("uint32", "U32"),
+        ("int32", "I32"),
+        ("float32", "F32"),
+        ("uint64", "U64"),
+        ("int64", "I64"),
+        ("float64", "F64"),
+    )
+}
+"""What safetensors calls the dtypes."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +51,21 @@ class PolicyWeights:
     scalars: dict[str, float]
 
     def encode(self) -> bytes:
-        """The safetensors file."""
-        return safetensors.numpy.save(self.tensors, metadata=self.metadata())
+        """The safetensors file; written here, for the library copies every tensor twice."""
+        header: dict[str, Any] = {"__metadata__": self.metadata()}
+        parts, at = [], 0
+        for name, array in sorted(self.tensors.items(), key=_place):
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            header[name] = {
+                "dtype": _NAMES[array.dtype],
+                "shape": array.shape,
+                "data_offsets": (at, at + len(data)),
+            }
+            parts.append(data.data)
+            at += len(data)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % _LENGTH_BYTES)
+        return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *parts))
 
     def metadata(self) -> dict[str, str]:
         """The acting scalars as safetensors metadata."""
@@ -57,3 +91,9 @@ class PolicyWeights:
         """From tensors and the metadata that `metadata` made."""
         scalars = json.loads(metadata.get("scalars", "{}"))
         return cls(tensors, {name: float(value) for name, value in scalars.items()})
+
+
+def _place(named: tuple[str, np.ndarray]) -> tuple[int, str]:
+    """The larger its numbers, the further in front, so that all are aligned."""
+    name, array = named
+    return -array.itemsize, name

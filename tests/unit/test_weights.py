@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -105,8 +105,8 @@ def test_a_newer_lineage_counts_more_than_a_higher_version() -> None:
 
 def test_a_wrong_digest_is_counted_and_asked_for_again_after_a_while() -> None:
     client, good = WeightClient(), published((1, 1))
-    bad = Published((1, 1), good.payload[:-1] + b"\1", good.digest)
-    assert feed(client, ask(client, WeightServer(bad), 0.0)) == []
+    (chunk,) = ask(client, WeightServer(good), 0.0)
+    assert feed(client, [replace(chunk, payload=bytes(chunk.payload[:-1]) + b"\1")]) == []
     assert (client.rejected, client.have) == (1, NOTHING)
     assert client.due(0.5) is None
     assert feed(client, ask(client, WeightServer(good), 1.0)) == [good.payload]

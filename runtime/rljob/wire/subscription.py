@@ -62,4 +62,4 @@ def chunk_header(chunk: Chunk) -> Header:
 
 
 def _chunk(header: Header, payload: memoryview) -> Chunk:
-    return Chunk((header.lineage, header.version), header.seq, header.limit, bytes(payload))
+    return Chunk((header.lineage, header.version), header.seq, header.limit, payload)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 CHUNK_BYTES = 1024 * 1024
 DIGEST_BYTES = 32
@@ -32,11 +33,27 @@ class Published:
 
     stamp: Stamp
     payload: bytes
-    digest: bytes
+    _chunks: dict[int, Chunk] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, stamp: Stamp, payload: bytes) -> Published:
-        return cls(stamp, payload, hashlib.sha256(payload).digest())
+        return cls(stamp, payload)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of the payload; not worked out for a version that nobody ever asks for."""
+        return hashlib.sha256(self.payload).digest()
+
+    def chunk(self, offset: int) -> Chunk:
+        """The chunk from there on; made once for all clients, who ask for the same ones."""
+        chunk = self._chunks.get(offset)
+        if chunk is None:
+            data = memoryview(self.payload)[offset : offset + CHUNK_BYTES]
+            total = len(self.payload)
+            chunk = Chunk(self.stamp, offset, total, b"".join((self.digest, data)))
+            if offset % CHUNK_BYTES == 0:
+                self._chunks[offset] = chunk
+        return chunk
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,7 @@ class Chunk:
     stamp: Stamp
     offset: int
     total: int
-    payload: bytes
+    payload: bytes | memoryview
 
 
 @dataclass
@@ -129,15 +146,7 @@ class WeightServer:
         if end == total:
             del self._transfers[client]
             del self._asked[client]
-        return [
-            Chunk(
-                published.stamp,
-                at,
-                total,
-                published.digest + published.payload[at : min(at + CHUNK_BYTES, end)],
-            )
-            for at in range(offset, end, CHUNK_BYTES)
-        ]
+        return [published.chunk(at) for at in range(offset, end, CHUNK_BYTES)]
 
 
 @dataclass
@@ -153,7 +162,8 @@ class WeightClient:
     rejected: int = 0
     _receiving: Stamp = NOTHING
     _digest: bytes = b""
-    _buffer: bytearray = field(default_factory=bytearray)
+    _parts: list[memoryview] = field(default_factory=list)
+    _held: int = 0
     _total: int = 0
     _asked_at: float | None = None
 
@@ -162,7 +172,7 @@ class WeightClient:
         if self._asked_at is not None and now - self._asked_at < self.repeat_after:
             return None
         self._asked_at = now
-        return Want(self.have, self._receiving, len(self._buffer))
+        return Want(self.have, self._receiving, self._held)
 
     def arrived(self, chunk: Chunk, now: float) -> bytes | None:
         """Take a chunk; returns the whole payload when it is complete and its digest is right.
@@ -176,19 +186,20 @@ class WeightClient:
             self._asked_at = now
         if chunk.stamp <= self.have or len(chunk.payload) <= DIGEST_BYTES:
             return None
-        digest, data = chunk.payload[:DIGEST_BYTES], memoryview(chunk.payload)[DIGEST_BYTES:]
+        digest, data = bytes(chunk.payload[:DIGEST_BYTES]), memoryview(chunk.payload)[DIGEST_BYTES:]
         if not chunk.offset + len(data) <= chunk.total <= MAX_WEIGHTS_BYTES:
             return None
         if (chunk.stamp, digest, chunk.total) != (self._receiving, self._digest, self._total):
             if chunk.offset:
                 return None
             self._receiving, self._digest, self._total = chunk.stamp, digest, chunk.total
-            self._buffer = bytearray()
-        if chunk.offset != len(self._buffer):
+            self._parts, self._held = [], 0
+        if chunk.offset != self._held:
             return None
-        self._buffer += data
-        if len(self._buffer) < self._total:
-            if len(self._buffer) % (WINDOW * CHUNK_BYTES) == 0:
+        self._parts.append(data)
+        self._held += len(data)
+        if self._held < self._total:
+            if self._held % (WINDOW * CHUNK_BYTES) == 0:
                 self._asked_at = None
             return None
         return self._finish()
@@ -198,8 +209,8 @@ class WeightClient:
         self._asked_at = None
 
     def _finish(self) -> bytes | None:
-        payload, stamp = bytes(self._buffer), self._receiving
-        self._receiving, self._buffer = NOTHING, bytearray()
+        payload, stamp = b"".join(self._parts), self._receiving
+        self._receiving, self._parts, self._held = NOTHING, [], 0
         if hashlib.sha256(payload).digest() != self._digest:
             # Asked for again only after `repeat_after`: it may be wrong at its source.
             self.rejected += 1
