@@ -113,6 +113,13 @@ class Layout:
         return self._placed[1]
 
     @cached_property
+    def _arrays(self) -> tuple[tuple[str, tuple[int, ...], np.dtype[Any], int], ...]:
+        return tuple(
+            (item.name, item.shape, np.dtype(item.dtype), offset)
+            for item, offset in zip(self.fields, self.offsets, strict=True)
+        )
+
+    @cached_property
     def table(self) -> bytes:
         """The payload's first bytes, padded to where the first array starts."""
         entries = [
@@ -134,10 +141,8 @@ class Layout:
     def views(self, buffer: Any) -> dict[str, np.ndarray]:
         """Arrays that share memory with `buffer`, a payload of this layout (longer is allowed)."""
         return {
-            item.name: np.frombuffer(
-                buffer, np.dtype(item.dtype), math.prod(item.shape), offset
-            ).reshape(item.shape)
-            for item, offset in zip(self.fields, self.offsets, strict=True)
+            name: np.ndarray(shape, dtype, buffer, offset)
+            for name, shape, dtype, offset in self._arrays
         }
 
     def allocate(self, extra: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:

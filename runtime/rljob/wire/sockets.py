@@ -19,12 +19,15 @@ import zmq.auth.thread
 from rljob.errors import InputError, RunError
 from rljob.wire.endpoints import is_private
 from rljob.wire.keys import Keys
-from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected, decode
+from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
 from rljob.wire.traffic import Traffic
 
 ZERO_COPY_BYTES = 1024 * 1024
 """Payloads of at least this size are sent without a copy. Below, it costs more to be told when zmq is
 done with the memory: that comes from a thread of pyzmq's, which competes for the interpreter."""
+_LAST = int(zmq.DONTWAIT)
+_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+"""Flags as plain numbers: putting enumerations together costs as much as sending a header."""
 LINGER_MS = 500
 IO_THREADS = 2
 """Of which one looks up a name while the other goes on: a name service that does not answer holds up its
@@ -227,24 +230,19 @@ class Endpoint:
         A large payload must stay as it is until it has left: until an acknowledgement, or for ever.
         """
         header.job = self._job
-        header.size = len(payload)
-        copy = len(payload) < ZERO_COPY_BYTES
-        frames: list[bytes | memoryview] = [header.encode(), payload]
-        size = len(frames[0]) + len(payload)
-        if self._is_router:
-            frames.insert(0, client)
+        size = header.size = len(payload)
         try:
-            last = len(frames) - 1
-            for index, frame in enumerate(frames):
-                flags = zmq.DONTWAIT | (zmq.SNDMORE if index < last else 0)
-                self.socket.send(frame, flags, copy=copy or index < last)
+            if self._is_router:
+                self.socket.send(client, _MORE)
+            self.socket.send(header.encode(), _MORE)
+            self.socket.send(payload, _LAST, copy=size < ZERO_COPY_BYTES)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
             if error.errno == zmq.EHOSTUNREACH:
                 return False
             raise
-        self.traffic.sent(size)
+        self.traffic.sent(HEADER_BYTES + size)
         return True
 
     def receive(self, most: int = 256) -> Iterator[Message]:
@@ -252,10 +250,10 @@ class Endpoint:
         expected = 3 if self._is_router else 2
         for _ in range(most):
             try:
-                frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = self._frames()
             except zmq.Again:
                 return
-            client = frames[0].bytes if self._is_router and frames else b""
+            client = frames[0].bytes if self._is_router else b""
             self.traffic.received(sum(len(frame) for frame in frames[self._is_router :]))
             try:
                 if len(frames) != expected:
@@ -266,3 +264,12 @@ class Endpoint:
                 self._rejected(client, rejected.reason)
                 continue
             yield Message(client, header, payload)
+
+    def _frames(self) -> list[zmq.Frame]:
+        """All frames of one message; zmq.Again when none is there whole."""
+        frame = self.socket.recv(_LAST, copy=False)
+        frames = [frame]
+        while frame.more:
+            frame = self.socket.recv(_LAST, copy=False)
+            frames.append(frame)
+        return frames
