@@ -34,7 +34,7 @@ FLUSH_EVERY = 500
 CHUNK = 20
 IN_FLIGHT = 1000
 """Of `Writer`, in items."""
-WORKERS, STREAMS, AHEAD = 1, 2, 4
+WORKERS, STREAMS, AHEAD = 1, 8, 4
 """Of sampling: threads of each dataset, datasets side by side, batches prefetched."""
 
 Step = dict[str, np.ndarray]
