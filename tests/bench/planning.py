@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from tests.bench.group import Figure, Group, Values, ratio
+from tests.bench.machine import Load
 from tests.bench.path import rates
 from tests.bench.roles import ENVIRONMENT, ROOT, roles
 from tests.bench.shards import segment_cost
@@ -23,6 +25,7 @@ SLEEP_MILLISECONDS = 4.0
 """Before each step of all environments of a rollout: eight of them leave the cores free."""
 TRAINS = (1, 2)
 """Rollouts of the example, which keeps two cores busy."""
+LEAST_CORES = 0.1
 SEGMENTS = 4000
 """Over which the cost of one is the mean."""
 
@@ -54,26 +57,29 @@ def _example(seed: int) -> dict[str, Any]:
 
 
 def compare(spec: dict[str, Any], counts: tuple[int, ...]) -> Values:
-    """Environment steps each second with each number of rollouts, predicted and measured.
+    """Environment steps each second with each number of rollouts, measured and predicted.
 
     Returns:
-        `predicted N` and `measured N`.
+        `measured N` and `predicted N`, the latter for the cores that other programs left to the run.
     """
     values: Values = {}
-    for count, steps in _predicted(spec, counts).items():
-        values[f"predicted {count}"], values[f"measured {count}"] = steps, _measured(spec, count)
+    cores = len(os.sched_getaffinity(0))
+    with TemporaryDirectory(prefix="rljob-bench-") as name:
+        file, kept = Path(name) / "job.yaml", Path(name) / "costs.json"
+        file.write_text(yaml.safe_dump({"metadata": {"name": "bench"}, "spec": spec}))
+        for count in counts:
+            load = Load()
+            values[f"measured {count}"] = _measured(spec, count)
+            left = max(LEAST_CORES, cores - load.others())
+            words = [str(file), "--costs", str(kept), "--cores", f"{left:.2f}"]
+            values[f"predicted {count}"] = _predicted(*words, "--rollouts", str(count))
     return values
 
 
-def _predicted(spec: dict[str, Any], counts: tuple[int, ...]) -> dict[int, float]:
-    with TemporaryDirectory(prefix="rljob-bench-") as name:
-        file = Path(name) / "job.yaml"
-        file.write_text(yaml.safe_dump({"metadata": {"name": "bench"}, "spec": spec}))
-        command = [sys.executable, "-m", "rljob", "plan", str(file), "--json"]
-        command += ["--rollouts", ",".join(map(str, counts))]
-        done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout)["predictions"]
-    return {one["rollouts"]: one["stepsPerSecond"] for one in found}
+def _predicted(*words: str) -> float:
+    command = [sys.executable, "-m", "rljob", "plan", *words, "--json"]
+    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout)["predictions"][0]["stepsPerSecond"])
 
 
 def _measured(spec: dict[str, Any], count: int) -> float:
@@ -138,7 +144,8 @@ GROUP = Group(
     note=(
         "Each job is measured in its parts for five seconds by the command, and then run. Processes of the "
         f"environment that sleeps do so for {SLEEP_MILLISECONDS:g} ms before each step of their 32 "
-        "environments, so that two cores suffice for eight of them; the other jobs keep two cores busy. In "
+        "environments, so that two cores suffice for eight of them; the other jobs keep two cores busy. "
+        "What other programs used of the cores during a run is told to the prediction. In "
         "simulated time, buffers are the real ones without sockets, and take a turn for every message."
     ),
     limit=(
