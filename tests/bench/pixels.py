@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tests.bench.group import Group, Measure, Results, Values, plain, ratio
-from tests.bench.path import WARM, rates
-from tests.bench.roles import ENVIRONMENT, roles
+from tests.bench.path import WARM
+from tests.bench.roles import ENVIRONMENT, Roles, roles
 
 ENVS, LENGTH = 32, 32
 SECONDS = 6.0
@@ -57,11 +57,22 @@ def rollout(seed: int) -> Values:
         for role in ("learner", "buffer", "rollout"):
             running.start(role)
         running.until(WARM)
-        before, steps = running.stages("rollout"), running.records()[-1]["steps"]
-        values = rates(running)
-        after, made = running.stages("rollout"), running.records()[-1]["steps"] - steps
-    spent = {f"{name} us": 1e6 * (after[name] - before[name]) / max(1, made) for name in after}
-    return values | spent
+        first, cpu, spent = _arrival(running), running.cpu(), running.stages("rollout")
+        running.until(first["seconds"] + 2 * SECONDS)
+        last, used, after = _arrival(running), running.cpu(), running.stages("rollout")
+    steps = last["steps"] - first["steps"]
+    return {
+        "steps/s": steps / (last["time"] - first["time"]),
+        **{f"{name} CPU us": 1e6 * (used[name] - cpu[name]) / steps for name in cpu},
+        **{f"{name} us": 1e6 * (after[name] - spent[name]) / steps for name in after},
+    }
+
+
+def _arrival(running: Roles) -> dict[str, Any]:
+    """The next record with steps that the one before it did not have: segments come in one piece."""
+    before = running.records()[-1]["steps"]
+    running.until(before + 1, "steps")
+    return next(record for record in running.records() if record["steps"] > before)
 
 
 def act(seed: int) -> Values:
@@ -193,9 +204,9 @@ def _stages(results: Results) -> str:
     rows = "\n".join(
         f"| {name.removesuffix(' us')} | {spent[name]:.0f} |"
         for name in sorted(spent, key=lambda name: -spent[name])
-        if name.endswith(" us")
+        if name.endswith(" us") and "CPU" not in name
     )
-    return f"| A step of Pong, in the rollout | µs |\n| --- | --- |\n{rows}"
+    return f"| A step of Pong, in the rollout's first thread | µs |\n| --- | --- |\n{rows}"
 
 
 GROUP = Group(
