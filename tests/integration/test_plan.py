@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from rljob.costs.exchange import Exchange
+from rljob.plan import Plan, ReplayData
+from tests.unit.experience import on_policy_plan, replay_plan
 
 RLJOB = [sys.executable, "-P", "-m", "rljob"]
 SLEEPY = """
@@ -62,7 +67,7 @@ def write(folder: Path, **sections: Any) -> Path:
     return file
 
 
-def plan(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_plan(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [*RLJOB, "plan", *map(str, words)]
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     return subprocess.run(
@@ -71,7 +76,7 @@ def plan(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedPro
 
 
 def planned(*words: str | Path) -> dict[str, Any]:
-    done = plan(*words, "--json")
+    done = run_plan(*words, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -79,7 +84,7 @@ def planned(*words: str | Path) -> dict[str, Any]:
 
 def test_ppo_is_measured_once_and_planned_again(tmp_path: Path) -> None:
     job, kept = write(tmp_path), tmp_path / "costs.json"
-    done = plan(job, "--costs", kept, "--price", "0.05", cwd=tmp_path)
+    done = run_plan(job, "--costs", kept, "--price", "0.05", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Measuring small" in done.stderr
     lines = done.stdout.splitlines()
@@ -108,7 +113,7 @@ def test_ppo_is_measured_once_and_planned_again(tmp_path: Path) -> None:
     pods = planned(job, "--costs", kept, "--rollouts", "8", "--cores-per-pod", "1")
     assert pods["predictions"][0]["coresHeld"] == 10
 
-    other = plan(job, "--costs", kept, "--set", "rollout.envsPerReplica=16")
+    other = run_plan(job, "--costs", kept, "--set", "rollout.envsPerReplica=16")
     assert other.returncode == 2
     assert "measured of another job" in other.stderr
 
@@ -153,7 +158,7 @@ def test_an_environment_of_ones_own_that_sleeps(tmp_path: Path) -> None:
 )
 def test_bad_input_is_said(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     write(tmp_path)
-    done = plan("job.yaml", *words, cwd=tmp_path)
+    done = run_plan("job.yaml", *words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -162,13 +167,40 @@ def test_bad_input_is_said(tmp_path: Path, words: tuple[str, ...], message: str)
 def test_an_environment_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "sleepy.py").write_text(SLEEPY)
     broken = {"entryPoint": "sleepy:Sleepy", "kwargs": {"seconds": -1}}
-    done = plan(write(tmp_path, environment=broken))
+    done = run_plan(write(tmp_path, environment=broken))
     assert done.returncode == 1
     assert "the environments raised" in done.stderr or "raised at step" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "plan", [on_policy_plan(segments_per_batch=3), replay_plan(min_size=10**6)]
+)
+def test_what_is_measured_goes_all_the_way(plan: Plan) -> None:
+    _, segment = plan.layout.allocate()
+    segment["valid"][...] = True
+    deadline, batches = time.monotonic() + 30, []
+    with Exchange(plan, segment, None, 4) as exchange:
+        exchange.open()
+        while len(batches) < 20 and time.monotonic() < deadline:
+            if exchange.credited():
+                exchange.send()
+            batch = exchange.take()
+            if batch is not None:
+                batches.append(batch)
+        meters = exchange.meters
+    assert len(batches) == meters.deliveries == 20
+    assert meters.segments > 0
+    if isinstance(plan.data, ReplayData):
+        assert {len(batch.updates) for batch in batches} == {plan.data.updates_per_publish}
+    else:
+        shapes = {batch.updates[0]["reward"].shape for batch in batches}
+        assert shapes == {(plan.length, plan.envs)}, "one segment, whatever the algorithm takes"
+    for meter in (meters.shipping, meters.storing, meters.delivering, meters.receiving):
+        assert meter.cpu > 0
+
+
 def test_without_a_job() -> None:
-    done = plan()
+    done = run_plan()
     assert done.returncode == 2
     assert "name a job" in done.stderr

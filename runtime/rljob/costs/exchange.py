@@ -69,9 +69,11 @@ class Exchange:
     def __init__(self, plan: Plan, segment: Arrays, ratio: float | None, lag: int) -> None:
         self.meters = Meters()
         self._segment = segment
-        # A store of any size hands out as soon as it has a segment.
+        # The learner is to be handed something for every segment.
         if isinstance(plan.data, ReplayData):
             plan = replace(plan, data=replace(plan.data, min_size=1))
+        else:
+            plan = replace(plan, data=replace(plan.data, segments_per_batch=1))
         self._stack = ExitStack()
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rljob-plan-")))
         slots = min(SLOTS, max(4, SPACE // plan.layout.size))
