@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from rljob.buffer.rollouts import FENCE_AFTER, Actor, Fence, Rollouts, Status
 from rljob.buffer.store import Observer, Settings, Store
 from rljob.errors import RunError
 from rljob.plan import Plan
-from rljob.wire.arrays import pack, unpack
+from rljob.wire.arrays import ArrayField, Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Message
@@ -333,8 +333,10 @@ class Buffer:
         header.epoch = store.arena.id
         # Episodes are said again until the learner has them; `seq` is the number of the first.
         header.seq = store.first_episode
-        arrays = {name: np.array([value], np.float64) for name, value in numbers.items()}
-        payload = pack({"episode": store.episodes, **arrays})
+        payload, arrays = _stats_layout(len(store.episodes), *numbers).allocate()
+        arrays["episode"][...] = store.episodes
+        for name, value in numbers.items():
+            arrays[name][0] = value
         return Outgoing("samples", link.client, header, payload.data)
 
     @property
@@ -360,3 +362,9 @@ class Buffer:
 
     def _header(self, kind: Kind, actor: int = 0) -> Header:
         return Header(kind, actor=actor, ack=self._incarnation)
+
+
+@lru_cache(maxsize=16)
+def _stats_layout(episodes: int, *names: str) -> Layout:
+    numbers = (ArrayField(name, "float64", (1,)) for name in names)
+    return Layout((ArrayField("episode", "float64", (episodes, 2)), *numbers))

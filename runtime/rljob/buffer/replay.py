@@ -145,7 +145,7 @@ class ReplayStore:
         rows = self._draw(count * batch, rng)
         if self._batch is None or self._batch[0] != (count, batch):
             self._batch = (count, batch), Layout(self._batch_fields(count, batch))
-        payload, out = self._batch[1].allocate()
+        payload, out = self._batch[1].allocate_empty()
         slots = rows // self._rows
         observation_rows = rows + slots * self._envs
         if "next_row" in self._flat:

@@ -151,6 +151,15 @@ class Layout:
         payload[: len(self.table)] = np.frombuffer(self.table, np.uint8)
         return payload, self.views(payload)
 
+    def allocate_empty(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A new payload whose arrays hold anything: to be written whole by who asks for it."""
+        payload = np.empty(self.size, np.uint8)
+        payload[: len(self.table)] = np.frombuffer(self.table, np.uint8)
+        for item, offset in zip(self.fields, self.offsets, strict=True):
+            end = offset + item.nbytes
+            payload[end : _aligned(end)] = 0
+        return payload, self.views(payload)
+
     def matches(self, payload: memoryview) -> bool:
         """Whether a payload starts with exactly this layout's table and has room for its arrays."""
         return len(payload) >= self.size and payload[: len(self.table)] == self.table
