@@ -19,6 +19,7 @@ from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
 Arrays = dict[str, np.ndarray]
 _ORIGIN = ("actor", "epoch", "seq")
+_NO_EPISODES = np.zeros((0, 2))
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ class Store:
             return
         self.arena.count("segments")
         self.arena.count("steps", steps)
-        self.arena.count("episodes", len(episodes))
         if len(episodes):
+            self.arena.count("episodes", len(episodes))
             self.episodes = np.concatenate([self.episodes, episodes])
 
     def _read(self, payload: memoryview) -> tuple[Arrays, np.ndarray]:
@@ -162,15 +163,20 @@ class Store:
         layout = self.plan.layout
         if not layout.matches(payload):
             raise Rejected("layout", "differs from what HELLO said")
-        tail = payload[layout.size :]
+        episodes = self._episodes_in(payload[layout.size :])
+        arrays = layout.views(payload)
+        _check_finite(arrays["reward"])
+        return arrays, episodes
+
+    def _episodes_in(self, tail: memoryview) -> np.ndarray:
+        if not tail:
+            return _NO_EPISODES
         if len(tail) % EPISODE_BYTES or len(tail) > self.plan.steps * EPISODE_BYTES:
             raise Rejected("episodes", f"{len(tail)} bytes")
         episodes = np.frombuffer(tail, np.float64).reshape(-1, 2)
         if not np.isfinite(episodes).all():
             raise Rejected("episodes", "not finite")
-        arrays = layout.views(payload)
-        _check_finite(arrays["reward"])
-        return arrays, episodes
+        return episodes
 
     def heard(self, episodes: int) -> None:
         """Forget the episodes that the learner knows: so many of all that ever ended."""

@@ -104,9 +104,9 @@ class Shipper:
     def ship(self, frame: Frame, episodes: np.ndarray, stamp: Stamp, now: float) -> None:
         """Send a collected segment with the episodes `[E, 2]` that ended in it."""
         size = self._plan.layout.size
-        tail = episodes.reshape(-1).view(np.uint8)
-        frame.payload[size : size + len(tail)] = tail
-        frame.size = size + len(tail)
+        frame.size = size + episodes.nbytes
+        if len(episodes):
+            frame.payload[size : frame.size] = episodes.reshape(-1).view(np.uint8)
         seq = self._sender.send(size, now)
         frame.header = Header(
             Kind.SEGMENT,
