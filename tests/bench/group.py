@@ -130,9 +130,17 @@ class Line:
 
 
 def line(figure: Figure, results: Results) -> Line | None:
-    """The figure of these results; None where a measurement is missing."""
+    """The figure of these results; None where a measurement, or a value of it, is missing."""
     if not all(results.get(name) for name in figure.about):
         return None
+    try:
+        return _line(figure, results)
+    except KeyError:
+        # Results that were kept before the measurement took this value.
+        return None
+
+
+def _line(figure: Figure, results: Results) -> Line:
     count = min(len(results[name]) for name in figure.about)
 
     def of_seed(index: int) -> Lookup:

@@ -49,6 +49,7 @@ def test_a_figure_of_every_seed_is_its_worst() -> None:
 def test_a_figure_needs_all_its_measurements() -> None:
     figure = ratio("faster", ("ours", "rate"), ("theirs", "rate"))
     assert line(figure, {"ours": runs(1)}) is None
+    assert line(figure, {"ours": runs(1), "theirs": runs(1, name="other")}) is None
 
 
 @pytest.mark.parametrize(
