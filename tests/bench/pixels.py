@@ -39,8 +39,12 @@ def environment_rate(threads: int) -> Measure:
     return lambda seed: _alone("environment", seed, threads)
 
 
-def rollout(seed: int) -> Values:
+def rollout(precision: str) -> Measure:
     """Rollout, buffer and a learner that counts; the rollout acts with NatureCNN."""
+    return lambda seed: _rollout(seed, precision)
+
+
+def _rollout(seed: int, precision: str) -> Values:
     algorithm = {"entryPoint": "tests.bench.counting:Counting", "config": {"rolloutLength": LENGTH}}
     content = {
         "metadata": {"name": "bench"},
@@ -50,7 +54,7 @@ def rollout(seed: int) -> Values:
             "network": CNN,
             "stop": {"duration": "1h"},
             "seed": seed,
-            "rollout": {"replicas": 1, "envsPerReplica": ENVS},
+            "rollout": {"replicas": 1, "envsPerReplica": ENVS, "precision": precision},
         },
     }
     with roles(content) as running:
@@ -118,21 +122,23 @@ def _spaces() -> Any:
 
 
 def _act(seed: int) -> Values:
-    import torch
-
     from rljob import nets
     from rljob.algorithms.base import Head
     from rljob.nets.torch_nets import TorchEngine
     from rljob.spec.sections import NetworkSpec
 
     heads, spec = {"logits": Head(6), "value": Head(1)}, NetworkSpec.model_validate(CNN)
-    module = nets.build_module(spec, _spaces(), heads, seed)
-    engine = nets.build_engine(spec, _spaces(), heads, ("logits",))
-    engine.load(nets.export(module, ("logits",)))
-    torch.set_num_threads(1)
+    tensors = nets.export(nets.build_module(spec, _spaces(), heads, seed), ("logits",))
+    acting = {"logits": heads["logits"]}
+    engines: dict[str, Any] = {
+        "numpy": nets.build_engine(spec, _spaces(), heads, ("logits",)),
+        "torch float32": TorchEngine(nets.build_module(spec, _spaces(), acting, seed), ("logits",)),
+        "torch bfloat16": nets.build_engine(spec, _spaces(), heads, ("logits",), "bfloat16"),
+    }
+    for engine in engines.values():
+        engine.load(tensors)
     images = np.random.default_rng(seed).integers(0, 256, (ENVS, *IMAGE), np.uint8)
-    engines = {"numpy ms": engine, "torch ms": TorchEngine(module, ("logits",))}
-    return _in_turn({name: lambda e=e: e(images) for name, e in engines.items()}, rounds=40)
+    return _in_turn({f"{name} ms": lambda e=e: e(images) for name, e in engines.items()}, rounds=40)
 
 
 def _in_turn(calls: dict[str, Any], rounds: int = ROUNDS) -> Values:
@@ -200,13 +206,14 @@ def _rates(ours: Any, bare: Any, parts: int) -> Values:
 
 
 def _stages(results: Results) -> str:
-    spent = results["rollout"][-1]["values"]
+    spent = [results[f"rollout {precision}"][-1]["values"] for precision in PRECISIONS]
     rows = "\n".join(
-        f"| {name.removesuffix(' us')} | {spent[name]:.0f} |"
-        for name in sorted(spent, key=lambda name: -spent[name])
-        if name.endswith(" us") and "CPU" not in name
+        f"| {name.removesuffix(' us')} | {' | '.join(f'{each[name]:.0f}' for each in spent)} |"
+        for name in sorted(spent[0], key=lambda name: -spent[0][name])
+        if name.endswith(" us")
     )
-    return f"| A step of Pong, in the rollout's first thread | µs |\n| --- | --- |\n{rows}"
+    head = f"| µs for each step of Pong | {' | '.join(PRECISIONS)} |\n| --- | --- | --- |"
+    return f"{head}\n{rows}"
 
 
 GROUP = Group(
@@ -215,7 +222,7 @@ GROUP = Group(
     {
         "environment": environment_rate(1),
         "environment, 2 threads": environment_rate(2),
-        "rollout": rollout,
+        **{f"rollout {precision}": rollout(precision) for precision in PRECISIONS},
         "act": act,
         **{
             f"{name} {precision}": updates(name, precision)
@@ -224,19 +231,25 @@ GROUP = Group(
         },
     },
     [
-        ratio(
-            "Rollout of NatureCNN / its environment alone, one thread steps",
-            ("rollout", "steps/s"),
-            ("environment", "steps/s"),
-            0.9,
-            " steps/s",
+        *(
+            ratio(
+                f"Rollout of NatureCNN in {precision} / its environment alone, one thread steps",
+                (f"rollout {precision}", "steps/s"),
+                ("environment", "steps/s"),
+                aim,
+                " steps/s",
+            )
+            for precision, aim in zip(PRECISIONS, (None, 0.9), strict=True)
         ),
         plain("Environment alone, two threads", ("environment, 2 threads", "steps/s"), unit="/s"),
-        ratio(
-            f"Acting for {ENVS}: torch's time / numpy's, one thread",
-            ("act", "torch ms"),
-            ("act", "numpy ms"),
-            unit=" ms",
+        *(
+            ratio(
+                f"Acting for {ENVS}: numpy's time / torch's in {precision}, one thread",
+                ("act", "numpy ms"),
+                ("act", f"torch {precision} ms"),
+                unit=" ms",
+            )
+            for precision in PRECISIONS
         ),
         *(
             ratio(

@@ -54,7 +54,7 @@ def test_good_jobs_are_taken_and_mean_the_same(apiserver: ApiServer, name: str) 
 def test_what_is_stored_tells_the_defaults(apiserver: ApiServer) -> None:
     stored = try_to_create(apiserver, job()).body["spec"]
     assert stored["network"] == {"name": "mlp", "config": {}}
-    assert stored["rollout"] == {"replicas": 2, "envsPerReplica": 16}
+    assert stored["rollout"] == {"replicas": 2, "envsPerReplica": 16, "precision": "float32"}
     assert stored["checkpoint"]["interval"] == "60s"
     assert "seed" not in stored
     assert "evaluation" not in stored

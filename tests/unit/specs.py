@@ -62,7 +62,7 @@ GOOD: dict[str, Job] = {
     "template": job(learner={"template": {"spec": {"containers": [{"name": "learner"}]}}}),
     "no-lag": job(buffer={"maxPolicyLag": 0, "capacity": 1, "samplesPerInsert": 0.25}),
     "on-a-gpu": job(learner={"device": "cuda:1"}),
-    "in-half-precision": job(learner={"precision": "bfloat16"}),
+    "in-half-precision": job(learner={"precision": "bfloat16"}, rollout={"precision": "bfloat16"}),
     "evaluation": job(evaluation={"interval": "1h30m", "episodes": 1, "video": True}),
     "evaluation-defaults": job(evaluation={}),
     "checkpoint-in-folder": job(checkpoint={"storage": {"path": "/data"}}),

@@ -285,6 +285,7 @@ def test_keys_are_owned_and_never_change() -> None:
         ({"environment": {"entryPoint": "a:b"}}, set()),
         ({"network": {"entryPoint": "a:b"}}, {"rollout", "evaluator"}),
         ({"algorithm": {"entryPoint": "a:b"}}, {"rollout", "evaluator"}),
+        ({"rollout": {"precision": "bfloat16"}}, {"rollout"}),
     ],
 )
 def test_image_with_torch_where_it_is_needed(change: dict[str, Any], torch: set[str]) -> None:

@@ -144,6 +144,36 @@ def test_half_precision_is_near_and_its_gradients_are_float32() -> None:
     assert kernel.grad.dtype == torch.float32  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("case", ["first", "last"])
+def test_acting_in_half_precision_is_near(case: str) -> None:
+    space, config = CASES[case]
+    spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
+    module, exact = make(space, config, ("logits", "log_std"))
+    engine = nets.build_engine(spec, spaces, HEADS, ("logits", "log_std"), "bfloat16")
+    randomise(module)
+    tensors = nets.export(module, ("logits", "log_std"))
+    observation = draw(space, 5)
+    for each in (engine, exact):
+        each.load(tensors)
+    outputs, expected = engine(observation), exact(observation)
+    assert set(outputs) == {"logits", "log_std"}
+    for name, output in outputs.items():
+        assert output.dtype == np.float32
+        np.testing.assert_allclose(output, expected[name], rtol=0.1, atol=0.05)
+    assert (outputs["logits"] != expected["logits"]).any()
+
+
+def test_acting_in_half_precision_without_torch_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nets, "find_spec", lambda name: None)
+    space, config = CASES["first"]
+    spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
+    with pytest.raises(InputError, match=r"acts through torch.*rljob\[learner\]") as caught:
+        nets.build_engine(spec, spaces, HEADS, ("logits",), "bfloat16")
+    assert caught.value.path == "rollout.precision"
+
+
 def test_a_module_that_was_loaded_normalises_as_the_one_that_was_saved() -> None:
     space, config = CASES["first"]
     saved, _ = make(space, config)

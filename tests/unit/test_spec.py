@@ -127,7 +127,7 @@ def test_line_of_the_key() -> None:
     message = refusal(TEXT.replace("replicas: 2", "replica: 2"))
     assert message == (
         "job.yaml:15: rollout.replica: unknown field. Did you mean replicas?\n"
-        "  rollout knows: replicas, envsPerReplica, minReplicas, maxReplicas, template"
+        "  rollout knows: replicas, envsPerReplica, precision, minReplicas, maxReplicas, template"
     )
 
 

@@ -85,6 +85,7 @@ def told(scope: Scope) -> dict[str, Any]:
             "rollout": {
                 "replicas": scope.replicas,
                 "envsPerReplica": spec["rollout"]["envsPerReplica"],
+                "precision": spec["rollout"]["precision"],
             },
             **sections,
         },

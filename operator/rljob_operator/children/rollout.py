@@ -16,7 +16,7 @@ def rollout(scope: Scope) -> Manifest:
         spec.rollout.template,
         "rollout.template",
         own_folder(),
-        torch=acts_with_torch(scope),
+        torch=acts_with_torch(scope) or scope.job.spec.rollout.precision != "float32",
     )
     return sealed(
         {

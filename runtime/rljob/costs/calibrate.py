@@ -99,7 +99,13 @@ def _parts(job: RLJob, threads: int) -> Iterator[_Parts]:
         algorithm: Algorithm = resolve_algorithm(spec.algorithm)(
             load_config(spec.algorithm), spaces
         )
-        engine = build_engine(spec.network, spaces, algorithm.heads, algorithm.acting_heads)
+        engine = build_engine(
+            spec.network,
+            spaces,
+            algorithm.heads,
+            algorithm.acting_heads,
+            spec.rollout.precision,
+        )
         seed, precision = spec.seed or 0, spec.learner.precision
         module = build_module(spec.network, spaces, algorithm.heads, seed, precision)
         engine.load(export(module, algorithm.acting_heads))

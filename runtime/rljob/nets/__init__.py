@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rljob.entrypoint import load_entry_point
@@ -89,20 +90,37 @@ def resolve_network(spec: NetworkSpec) -> NetworkConfig | ImportedNetwork:
 
 
 def build_engine(
-    spec: NetworkSpec, spaces: Spaces, heads: Mapping[str, Head], acting_heads: Sequence[str]
+    spec: NetworkSpec,
+    spaces: Spaces,
+    heads: Mapping[str, Head],
+    acting_heads: Sequence[str],
+    precision: str = "float32",
 ) -> Engine:
-    """For acting: numpy for a built-in network, torch on one thread for an imported one.
+    """For acting: numpy for a built-in network in float32, else torch on one thread.
+
+    Args:
+        precision: what it computes in, `rollout.precision`.
 
     Raises:
         InputError: as `resolve_network`, or because the user's network fails, or because the built-in
-            one cannot use these observations.
+            one cannot use these observations, or torch is needed and not there.
     """
     network = resolve_network(spec)
     if isinstance(network, NetworkConfig):
-        return _ENGINES[type(network)](network, spaces, heads, acting_heads)
+        if precision == "float32":
+            return _ENGINES[type(network)](network, spaces, heads, acting_heads)
+        if find_spec("torch") is None:
+            raise InputError(
+                f'{precision} acts through torch, which is not here; pip install "rljob[learner]"',
+                path="rollout.precision",
+            )
+        # Of a built-in network, nothing else travels.
+        heads = {name: heads[name] for name in acting_heads}
     from rljob.nets import torch_nets
 
-    return torch_nets.TorchEngine(torch_nets.build(network, spaces, heads, seed=0), acting_heads)
+    module = torch_nets.build(network, spaces, heads, seed=0)
+    module.half_precision = precision == "bfloat16"
+    return torch_nets.TorchEngine(module, acting_heads)
 
 
 def build_module(

@@ -172,11 +172,14 @@ def export(module: nn.Module, acting_heads: Sequence[str]) -> Arrays:
 
 
 class TorchEngine:
-    """Acts with any torch network on one CPU thread; the counterpart of the numpy engines."""
+    """Acts with any torch network on one CPU thread, in its precision; the counterpart of the numpy engines."""
 
     def __init__(self, module: Network, acting_heads: Sequence[str]) -> None:
         torch.set_num_threads(1)
         self._module = module.eval().requires_grad_(False)
+        if module.half_precision:
+            # Else its weights would be converted at every call.
+            module.body.to(torch.bfloat16)
         self._heads = tuple(acting_heads)
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:

@@ -57,7 +57,13 @@ def main(context: RoleContext) -> None:
             spaces = groups[0].spaces
             algorithm_class = resolve_algorithm(spec.algorithm)
             algorithm = algorithm_class(load_config(spec.algorithm), spaces)
-            engine = build_engine(spec.network, spaces, algorithm.heads, algorithm.acting_heads)
+            engine = build_engine(
+                spec.network,
+                spaces,
+                algorithm.heads,
+                algorithm.acting_heads,
+                spec.rollout.precision,
+            )
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
         plan = make_plan(spec, spaces, algorithm)

@@ -204,6 +204,9 @@ class StopSpec(Section):
         return self
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
 class RolloutSpec(Section):
     """The workers that step environments with the newest policy. They may die at any time."""
 
@@ -231,6 +234,11 @@ class RolloutSpec(Section):
         le=65_536,
         description="Environments that each worker steps as one batch.",
         json_schema_extra=IMMUTABLE,
+    )
+    precision: Precision = Field(
+        default="float32",
+        description="What the policy acts in. `bfloat16` acts through torch, which a worker then needs: it is "
+        "faster for images, where the CPU has AVX-512 BF16 or AMX.",
     )
     min_replicas: Replicas | None = Field(
         default=None,
@@ -307,7 +315,7 @@ class LearnerSpec(Section):
         pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
         description="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`. With `auto`, a GPU when there is one.",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="float32",
         description="What the network computes in while it is trained. `bfloat16` (weights and losses stay "
         "float32) is faster for images, where the CPU has AVX-512 BF16 or AMX, or on a GPU.",
