@@ -6,12 +6,13 @@ https://github.com/huggingface/safetensors describes the format: no code in it, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from rljob.errors import RunError
 
@@ -36,6 +37,7 @@ _NAMES = {
     )
 }
 """What safetensors calls the dtypes."""
+_DTYPES = {code: dtype for dtype, code in _NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,11 @@ class PolicyWeights:
 
     def encode(self) -> bytes:
         """The safetensors file; written here, for the library copies every tensor twice."""
-        header: dict[str, Any] = {"__metadata__": self.metadata()}
-        parts, at = [], 0
-        for name, array in sorted(self.tensors.items(), key=_place):
-            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            header[name] = {
-                "dtype": _NAMES[array.dtype],
-                "shape": array.shape,
-                "data_offsets": (at, at + len(data)),
-            }
-            parts.append(data.data)
-            at += len(data)
-        text = json.dumps(header, separators=(",", ":")).encode()
+        order, entries = _entries(tuple((n, a.dtype, a.shape) for n, a in self.tensors.items()))
+        text = f'{{"__metadata__":{_compact(self.metadata())}{entries}}}'.encode()
         text += b" " * (-len(text) % _LENGTH_BYTES)
-        return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *parts))
+        arrays = [np.ascontiguousarray(self.tensors[name]).data for name in order]
+        return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, *arrays))
 
     def metadata(self) -> dict[str, str]:
         """The acting scalars as safetensors metadata."""
@@ -73,17 +66,18 @@ class PolicyWeights:
 
     @classmethod
     def decode(cls, payload: bytes) -> PolicyWeights:
-        """Read what `encode` wrote.
+        """Read what `encode` wrote; the tensors share memory with the payload.
 
         Raises:
             RunError: when the bytes are no such file.
         """
         try:
-            tensors = safetensors.numpy.load(payload)
-            length = int.from_bytes(payload[:_LENGTH_BYTES], "little")
-            header = json.loads(payload[_LENGTH_BYTES : _LENGTH_BYTES + length])
-            return cls.of(tensors, header.get("__metadata__", {}))
-        except (ValueError, safetensors.SafetensorError) as error:
+            start = _LENGTH_BYTES + int.from_bytes(payload[:_LENGTH_BYTES], "little")
+            header = json.loads(payload[_LENGTH_BYTES:start])
+            metadata = header.pop("__metadata__", {})
+            tensors = {name: _tensor(entry, payload, start) for name, entry in header.items()}
+            return cls.of(tensors, metadata)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(f"a policy that cannot be read: {error}") from error
 
     @classmethod
@@ -93,7 +87,30 @@ class PolicyWeights:
         return cls(tensors, {name: float(value) for name, value in scalars.items()})
 
 
-def _place(named: tuple[str, np.ndarray]) -> tuple[int, str]:
-    """The larger its numbers, the further in front, so that all are aligned."""
-    name, array = named
-    return -array.itemsize, name
+_Described = tuple[str, np.dtype[Any], tuple[int, ...]]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+@lru_cache(maxsize=16)
+def _entries(tensors: tuple[_Described, ...]) -> tuple[list[str], str]:
+    """The order of such tensors in the file, and their part of its header: every version has the same."""
+    # The larger its numbers, the further in front, so that all are aligned.
+    placed = sorted(tensors, key=lambda tensor: (-tensor[1].itemsize, tensor[0]))
+    text, at = "", 0
+    for name, dtype, shape in placed:
+        end = at + math.prod(shape) * dtype.itemsize
+        entry = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": (at, end)}
+        text += f",{_compact(name)}:{_compact(entry)}"
+        at = end
+    return [name for name, _, _ in placed], text
+
+
+def _tensor(entry: dict[str, Any], payload: bytes, start: int) -> np.ndarray:
+    dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    tensor: np.ndarray = np.ndarray(shape, dtype, payload, start + begin)
+    if begin < 0 or tensor.nbytes != end - begin:
+        raise ValueError(f"{shape} of {dtype} in bytes {begin} to {end}")
+    return tensor

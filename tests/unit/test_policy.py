@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -35,6 +37,19 @@ def test_what_is_written_can_be_read() -> None:
         np.testing.assert_array_equal(read.tensors[name], array)
 
 
-def test_what_is_cut_off_cannot_be_read() -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda payload: b"",
+        lambda payload: payload[:-1],
+        lambda payload: payload[:50],
+        lambda payload: payload.replace(b'"F32"', b'"F33"'),
+        lambda payload: payload.replace(b'"F32"', b'"I64"'),
+        lambda payload: payload.replace(b"[2]", b"[3]").replace(b"[4]", b"[9]"),
+        lambda payload: payload.replace(b"data_offsets", b"data-offsets"),
+        lambda payload: (2).to_bytes(8, "little") + b"[]",
+    ],
+)
+def test_what_is_damaged_cannot_be_read(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(RunError, match="cannot be read"):
-        PolicyWeights.decode(PolicyWeights(TENSORS, {}).encode()[:-1])
+        PolicyWeights.decode(change(PolicyWeights(TENSORS, {}).encode()))

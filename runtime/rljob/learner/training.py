@@ -189,8 +189,8 @@ class Training:
             self._saved_at = now
             self._saver.save(self._snapshot())
 
-    def _weights(self) -> PolicyWeights:
-        tensors = export(self._module, self._algorithm.acting_heads)
+    def _weights(self, copy: bool) -> PolicyWeights:
+        tensors = export(self._module, self._algorithm.acting_heads, copy)
         share = self._progress.share(self._spec.stop)
         scalars = self._learner.scalars(share, self._progress.steps)
         if self._spec.strict:
@@ -198,11 +198,12 @@ class Training:
         return PolicyWeights(tensors, scalars)
 
     def _publish(self) -> None:
-        self._publisher.publish((self._lineage, self._version), self._weights().encode())
+        payload = self._weights(copy=False).encode()
+        self._publisher.publish((self._lineage, self._version), payload)
 
     def _snapshot(self) -> Snapshot:
         started = time.monotonic()
-        weights, state = self._weights(), self._learner.state()
+        weights, state = self._weights(copy=True), self._learner.state()
         values = {
             "learner": state.values,
             "progress": self._progress.to_json(),

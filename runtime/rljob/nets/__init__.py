@@ -146,8 +146,12 @@ def build_module(
     return module
 
 
-def export(module: torch.nn.Module, acting_heads: Sequence[str]) -> Arrays:
-    """Copies of the tensors that `Engine.load` takes."""
+def export(module: torch.nn.Module, acting_heads: Sequence[str], copy: bool = True) -> Arrays:
+    """The tensors that `Engine.load` takes.
+
+    Args:
+        copy: whether they stay as they are; else they may change with the next update.
+    """
     from rljob.nets import torch_nets
 
-    return torch_nets.export(module, acting_heads)
+    return torch_nets.export(module, acting_heads, copy)

@@ -159,16 +159,17 @@ def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[s
             raise wrong(f"must return a dict with {name!r} of shape [B, {head.size}], gave {got}")
 
 
-def export(module: nn.Module, acting_heads: Sequence[str]) -> Arrays:
-    """Copies of the tensors that an engine with these acting heads loads."""
+def export(module: nn.Module, acting_heads: Sequence[str], copy: bool = True) -> Arrays:
+    """The tensors that an engine with these acting heads loads; see `nets.export`."""
     body = getattr(module, "body", None)
     unused = body.unused(acting_heads) if isinstance(body, MLP | CNN) else ()
     skipped = tuple(f"body.{name}" for name in unused)
-    return {
-        name: tensor.detach().cpu().numpy().copy()
+    arrays = {
+        name: tensor.cpu().numpy()
         for name, tensor in module.state_dict().items()
         if not name.startswith(skipped)
     }
+    return {name: array.copy() for name, array in arrays.items()} if copy else arrays
 
 
 class TorchEngine:
