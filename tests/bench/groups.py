@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.bench import cluster, lag, operator, path, process, resilience, solving, throughput, wire
+from tests.bench import (
+    cluster,
+    lag,
+    operator,
+    path,
+    process,
+    replaying,
+    resilience,
+    solving,
+    throughput,
+    weights,
+    wire,
+)
 from tests.bench.group import Group
 
 GROUPS: dict[str, Group] = {
@@ -17,5 +29,7 @@ GROUPS: dict[str, Group] = {
         cluster.GROUP,
         operator.GROUP,
         wire.GROUP,
+        weights.GROUP,
+        replaying.GROUP,
     )
 }
