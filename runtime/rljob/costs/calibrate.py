@@ -65,7 +65,8 @@ def digest(job: RLJob) -> str:
     spec = job.spec
     parts = [spec.environment, spec.algorithm, spec.network, spec.learner]
     values = [part.model_dump(mode="json") for part in parts]
-    more = [spec.rollout.envs_per_replica, spec.buffer.max_policy_lag, spec.strict]
+    rollout = spec.rollout
+    more = [rollout.envs_per_replica, rollout.precision, spec.buffer.max_policy_lag, spec.strict]
     text = json.dumps([*values, *more, spec.buffer.samples_per_insert], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
