@@ -71,7 +71,7 @@ def test_its_own_settings_are_taken() -> None:
 
 
 def test_it_is_told_that_there_are_no_videos() -> None:
-    with pytest.raises(InputError, match="ALE/Pong-v5 cannot be recorded: .* vector form"):
+    with pytest.raises(InputError, match=r"ALE/Pong-v5 cannot be recorded: .* vector form"):
         Environments(EnvironmentSpec(id="ALE/Pong-v5"), 1, pictures=True)
 
 
