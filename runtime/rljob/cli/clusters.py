@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -67,8 +66,3 @@ def interrupt_on_termination() -> None:
 def interrupted(error: KeyboardInterrupt) -> int:
     """The exit code of a command that a signal has ended."""
     return 128 + (error.args[0] if error.args else signal.SIGINT)
-
-
-def close_output() -> None:
-    """After the reader of a pipe has gone: nothing is left to be flushed at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

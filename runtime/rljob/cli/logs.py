@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from rljob.cli import clusters
 from rljob.errors import InputError
@@ -35,9 +34,6 @@ def handle(arguments: argparse.Namespace) -> int:
     show = follow if arguments.follow else print_logs
     try:
         show(jobs, jobs.get(arguments.name), wanted, _write, clusters.note)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        clusters.close_output()
     except KeyboardInterrupt as error:
         return clusters.interrupted(error)
     return 0

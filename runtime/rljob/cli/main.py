@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(module).configure(sub)
     parsed = parser.parse_args(arguments)
     try:
-        return int(parsed.handle(parsed))
+        code = int(parsed.handle(parsed))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader, as in `| head`, has seen enough; nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except RLJobError as error:
         if parsed.debug:
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,12 +37,7 @@ def handle(arguments: argparse.Namespace) -> int:
         overrides.append(f"metadata.namespace={json.dumps(arguments.namespace)}")
     job = spec.load(arguments.file, overrides)
     text = "".join(f"---\n{document}" for document in documents(job))
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, as in `| head`, has seen enough; nothing is left to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(text)
     return 0
 
 
