@@ -145,12 +145,13 @@ GROUP = Group(
     ),
     limit=(
         "A PULL only receives: 25 µs of CPU on each side for 64 KB, most of it the kernel's copies. Ours "
-        "takes 35 to 40 µs more at the rollout (account for it, header and two frames, credit, "
+        "takes 30 µs more at the rollout (account for it, header and two frames, credit, "
         "acknowledgements, counters; zmq copies the payload, as being told that it was sent costs more) "
-        "and 70 µs more at the buffer (two or three frames, strict checks, a view of every array, copies "
+        "and 65 µs more at the buffer (two or three frames, strict checks, a view of every array, copies "
         "into the arena's fields, the record of its arrival, credit for the next). Both are Python for "
-        "each segment, not for each byte: with segments of 1 MB they are a tenth. And a rollout has four "
-        "segments on their way, while a PUSH has a thousand. Against a rollout that makes the segment "
-        "(see the path of the experience) it is a few percent."
+        "each segment, not for each byte: larger segments come closer. And a rollout has four segments "
+        "on their way, while a PUSH has a thousand: with 16, a third more comes through, but on-policy a "
+        "slow rollout would hold back so much more of what the others could make. Against a rollout that "
+        "makes its segments (see the path of the experience) all this is a few percent."
     ),
 )
