@@ -87,7 +87,7 @@ def _take(measure: Measure, seed: int) -> dict[str, Any]:
     values = measure(seed)
     return {
         "seed": seed,
-        "others": round(load.others(), 3),
+        "others": round(load.others(values.get("cpu", 0.0)), 3),
         "took": round(time.monotonic() - started, 1),
         "values": values,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -91,17 +92,18 @@ def _figure(results: Results) -> str:
     def seconds(value: str) -> tuple[str, str]:
         ours, theirs = (
             statistics.median(float(run["values"][value]) for run in results[name])
-            for name in ("vector", "sb3")
+            for name in ("rljob vector", "sb3")
         )
         return number(ours), number(theirs / ours)
 
     (first, first_times), (command, command_times) = seconds("seconds"), seconds("reached")
-    return (
+    text = (
         "CartPole-v1 to a mean return of 475 over 100 training episodes, all processes on two cores: "
         f"**{first} s from the first step, {command} s with start-up; {first_times} and {command_times} times "
-        "as fast as Stable-Baselines3's tuned PPO** in the same run of\n"
-        "[the benchmarks](docs/benchmarks.md), where RLlib, Sample Factory, CleanRL, Tianshou and Reverb are too."
+        "as fast as Stable-Baselines3's tuned PPO** in the same run of [the benchmarks](docs/benchmarks.md), "
+        "where RLlib, Sample Factory, CleanRL, Tianshou and Reverb are too."
     )
+    return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
 def _groups(record: Record) -> list[Group]:

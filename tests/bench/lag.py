@@ -132,7 +132,13 @@ GROUP = Group(
     note=(
         "The bound is `buffer.maxPolicyLag`. Steps at a lag: PPO on CartPole-v1, a version for every 512 "
         "steps, rollout and learner in turn in one process, so that every segment is exactly so old; the "
-        "correction is PPO's own, its ratio to the policy that acted."
+        "correction is PPO's own, its ratio to the policy that acted. With these settings older experience "
+        "needs fewer steps: an update may then move the policy away from the one that acted by as much as "
+        "the clip allows, which two passes over fresh experience do not."
+    ),
+    limit=(
+        "Rollouts are paced by delivery: they begin a segment only if it will be trained on within the bound, "
+        "so a slow learner makes them wait and not their experience old."
     ),
 )
 

@@ -37,9 +37,14 @@ class Load:
     _busy: float = field(default_factory=_busy_seconds)
     _own: float = field(default_factory=_own_seconds)
 
-    def others(self) -> float:
-        """CPU time of processes that are not below this one, over wall time."""
-        busy, own = _busy_seconds() - self._busy, _own_seconds() - self._own
+    def others(self, known: float = 0.0) -> float:
+        """CPU time of processes that are not below this one, over wall time.
+
+        Args:
+            known: CPU seconds of what was measured, where it is known to be more than its parents were told.
+        """
+        busy = _busy_seconds() - self._busy
+        own = max(known, _own_seconds() - self._own)
         return max(0.0, busy - own) / max(1e-3, time.monotonic() - self._started)
 
 
@@ -51,8 +56,8 @@ def resident_mib(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
-def tree_mib(pid: int) -> float:
-    """Memory of a process and of those below it now, what they share counted once (PSS)."""
+def tree(pid: int) -> list[int]:
+    """A process and those below it now."""
     below: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -61,15 +66,14 @@ def tree_mib(pid: int) -> float:
             except OSError:
                 continue
             below.setdefault(int(after_name[1]), []).append(int(folder.name))
-    total, left = 0.0, [pid]
-    while left:
-        one = left.pop()
-        left += below.get(one, [])
-        total += _pss_mib(one)
-    return total
+    found = [pid]
+    for one in found:
+        found += below.get(one, [])
+    return found
 
 
-def _pss_mib(pid: int) -> float:
+def shared_mib(pid: int) -> float:
+    """Memory of a process now, its part of what it shares with others (PSS); 0 when it is gone."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

@@ -271,6 +271,12 @@ GROUP = Group(
         "many threads as step at a time in the rollout."
     ),
     stages=_stages,
+    limit=(
+        "Two cores: one steps Pong all the time (305 µs for a step), the other has to act (300 µs in float32, "
+        "160 in bfloat16), to copy frames of 28 KB into the segment and out of it, and to run buffer and "
+        "learner. In float32 that is more than it has. In bfloat16 it would fit, but the halves take turns: "
+        "when one is late, the other core waits for it."
+    ),
 )
 
 

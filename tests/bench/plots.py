@@ -19,8 +19,10 @@ PICTURES: dict[str, tuple[str, str, bool]] = {
     "throughput": ("steps/s", "environment steps each second", True),
 }
 """For each group with a picture: the value, what the axis says, and whether more is better."""
-OWN = ("vector", "scalar", "rljob")
-"""Measurements of ours, by the beginning of their names."""
+OWN = "rljob"
+"""How the names of our measurements begin."""
+LEFT_OUT = ("dqn", "sb3 dqn", "rllib dqn")
+"""Measurements of another kind than those they share a group with."""
 
 
 def write(record: Record, folder: Path) -> dict[str, Path]:
@@ -42,7 +44,11 @@ def _bars(results: Any, value: str, label: str, more: bool, file: Path) -> None:
         name: [float(run["values"][value]) for run in runs if value in run["values"]]
         for name, runs in results.items()
     }
-    measured = {name: values for name, values in measured.items() if values}
+    measured = {
+        name: values
+        for name, values in measured.items()
+        if values and not name.startswith(LEFT_OUT)
+    }
     names = sorted(measured, key=lambda name: statistics.median(measured[name]), reverse=more)
     figure, axes = plt.subplots(figsize=(8, 0.6 + 0.36 * len(names)), layout="constrained")
     try:

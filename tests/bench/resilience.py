@@ -132,4 +132,8 @@ GROUP = Group(
         "`rljob run` with PPO on CartPole-v1 and two rollouts, checkpoints every second. The rate is that "
         "of the learner's own record, over windows of half a second."
     ),
+    limit=(
+        "Half a second is the window in which the rate is seen to be back. A rollout is forked from a process "
+        "that has imported everything (0.14 s); a learner imports PyTorch again and reads its checkpoint."
+    ),
 )
