@@ -73,7 +73,9 @@ def _measure(group: Group, chosen: dict[str, Measure], seeds: int) -> dict[str, 
                 print(f"{group.name}: {name} is left out: {missing}", file=sys.stderr)
                 del chosen[name], results[name]
                 continue
-            if taken["others"] > NOISY:
+            if group.elsewhere:
+                taken["others"] = 0.0
+            elif taken["others"] > NOISY:
                 taken = min(taken, _take(measure, seed), key=lambda one: float(one["others"]))
             results[name].append(taken)
             shown = ", ".join(f"{key} {value:.4g}" for key, value in taken["values"].items())

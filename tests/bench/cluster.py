@@ -195,10 +195,11 @@ GROUP = Group(
     ],
     seeds=3,
     quick=0,
+    elsewhere=True,
     note=(
         "kind with two nodes in containers on the same two cores; `make cluster images`, then the operator "
         "as in the README. Pods scale with an environment that sleeps 8 ms before each step of its 16 "
         "environments, so that rollouts need no processor: what is measured is whether buffer and learner "
-        "keep up."
+        "keep up. Others are not told: pods are no processes of who measures."
     ),
 )

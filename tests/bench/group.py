@@ -63,6 +63,8 @@ class Group:
         stages: from results to where the time goes, for docs/performance.md.
         limit: what bounds the figures, and what remains between, for docs/performance.md.
         warm: measurements that are taken once before anything counts.
+        elsewhere: processes that are not below the measuring one do the work, so that nobody can tell how
+            busy others were.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Group:
     stages: Callable[[Results], str] | None = None
     limit: str = ""
     warm: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 def ratio(
