@@ -14,7 +14,7 @@ def check(rollouts: Rollouts, now: float) -> None:
     assert rollouts.outstanding(now) == sum(actor.outstanding for actor in live.values())
     mean = sum(actor.waiting for actor in live.values()) / max(1, len(live))
     assert abs(rollouts.waiting(now) - mean) < 1e-6
-    assert all(now - actor.last_seen <= FORGET_AFTER for actor in rollouts.actors.values())
+    assert all(now - actor.last_seen < FORGET_AFTER for actor in rollouts.actors.values())
     assert rollouts.owed.keys() <= rollouts.actors.keys()
 
 

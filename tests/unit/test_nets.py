@@ -70,6 +70,14 @@ def randomise(module: nn.Module, seed: int = 1) -> None:
     encoder.normalise(mean.numpy(), (std + 0.5).numpy(), 1.5)
 
 
+def test_normalisation_without_a_limit_is_not_skipped() -> None:
+    spec, spaces = NetworkSpec(name="mlp", config={}), spaces_of(OBSERVATIONS["box"])
+    module = nets.build_module(spec, spaces, TOGETHER, seed=3)
+    mean, std = np.full(4, 2.0, np.float32), np.full(4, 0.5, np.float32)
+    module.encoder.normalise(mean, std, np.inf)
+    np.testing.assert_allclose(module.encoder(torch.full((1, 4), 3.0)), np.full((1, 4), 2.0))
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 @pytest.mark.parametrize("kind", OBSERVATIONS)
 @pytest.mark.parametrize("heads", [SEPARATE, TOGETHER], ids=["separate", "together"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -112,7 +111,7 @@ class Rollouts:
         for number, actor in _older(self._live, now - SILENT_AFTER):
             self._silent[number] = actor
             self._count(actor, (0, 0))
-        for number, _ in _older(self._silent, math.nextafter(now - FORGET_AFTER, -math.inf)):
+        for number, _ in _older(self._silent, now - FORGET_AFTER):
             del self.actors[number]
             self.owed.pop(number, None)
         return self._live

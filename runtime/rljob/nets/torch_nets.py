@@ -64,7 +64,8 @@ class Encoder(nn.Module):
 
     def _look(self) -> None:
         # Three passes over every pixel are worth asking, but not at every call: a GPU would be waited for.
-        self._normalises = bool(torch.isfinite(self.limit))
+        changes = self.mean.any() | (self.std != 1).any() | torch.isfinite(self.limit)
+        self._normalises = bool(changes)
 
     def forward(self, observation: Tensor) -> Tensor:
         x = _encode(self._space, observation.contiguous(memory_format=self._format))
