@@ -38,12 +38,8 @@ from rljob.spaces import DiscreteSpace, Spaces
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from rljob.nets.torch_nets import Network
-
-_TRAINED_ON = ("observation", "action", "next_observation", "n_step_return", "n_step_discount")
-
 
 class DQNConfig(AlgorithmConfig):
     """Settings of DQN (`algorithm.config`)."""
@@ -103,22 +99,27 @@ def learning_rate(config: DQNConfig, progress: float) -> float:
     return config.learning_rate * max(0.0, 1 - progress)
 
 
-class DQNLoss(NamedTuple):
-    """Scalar to descend, and the temporal-difference error `[B]`, detached."""
+class HuberLoss(NamedTuple):
+    """The loss, and its derivative by each of the values, float32 `[B]`."""
 
-    total: Tensor
-    error: Tensor
+    total: float
+    by_value: np.ndarray
 
 
-def dqn_loss(q: Tensor, target: Tensor, weight: Tensor | None) -> DQNLoss:
-    """Huber loss with threshold 1 of `q - target`, weighted; all arguments `[B]`."""
-    import torch.nn.functional as F
+def huber_loss(error: np.ndarray, weight: np.ndarray | None) -> HuberLoss:
+    """Mean Huber loss with threshold 1: `error² / 2` where it is small, else `|error| - 1/2`.
 
-    error = (q - target).detach()
-    if weight is None:
-        return DQNLoss(F.smooth_l1_loss(q, target), error)
-    each = F.smooth_l1_loss(q, target, reduction="none")
-    return DQNLoss((weight * each).mean(), error)
+    Its derivative is the error clipped to ±1, as Mnih et al. have it.
+
+    Args:
+        error: values minus their targets, float32 `[B]`.
+        weight: of each, float32 `[B]`; None is 1.
+    """
+    clipped = np.maximum(np.minimum(error, 1), -1)
+    each, slope = clipped * (error - 0.5 * clipped), clipped / np.float32(len(error))
+    if weight is not None:
+        each, slope = each * weight, slope * weight
+    return HuberLoss(float(each.mean()), slope)
 
 
 class DQN:
@@ -195,6 +196,7 @@ class DQNLearner:
     def __init__(self, config: DQNConfig, network: Any) -> None:
         import copy
 
+        from rljob.nets.torch_gradients import differentiable
         from rljob.nets.torch_optimizer import FlatAdam, flatten
 
         self._config = config
@@ -206,55 +208,56 @@ class DQNLearner:
             learning_rate=config.learning_rate,
             max_gradient_norm=config.max_gradient_norm,
         )
+        self._learning, self._following = differentiable(network), differentiable(self._target)
         self._updates = 0
 
     def update(self, batch: Arrays, progress: float) -> Update:
-        import torch
-
         config = self._config
-        device = self._target_vector.device
-        data = {
-            name: torch.from_numpy(array).to(device)
-            for name, array in batch.items()
-            if name in _TRAINED_ON
-        }
-        with torch.no_grad():
-            following = self._q(self._target, data["next_observation"])
-            if config.double:
-                best = self._q(self._network, data["next_observation"]).argmax(-1, keepdim=True)
-                bootstrap = following.gather(-1, best).squeeze(-1)
-            else:
-                bootstrap = following.amax(-1)
-            target = data["n_step_return"] + data["n_step_discount"] * bootstrap
-        values = self._q(self._network, data["observation"])
-        q = values.gather(-1, data["action"].unsqueeze(-1)).squeeze(-1)
-        weight = self._importance(batch, progress)
-        loss = dqn_loss(q, target, None if weight is None else torch.from_numpy(weight).to(device))
+        rows = np.arange(len(batch["action"]))
+        following = self._values(self._following(batch["next_observation"]))
+        if config.double:
+            best = self._values(self._learning(batch["next_observation"])).argmax(axis=-1)
+            bootstrap = following[rows, best]
+        else:
+            bootstrap = following.max(axis=-1)
+        target = batch["n_step_return"] + batch["n_step_discount"] * bootstrap
+
+        outputs, backward = self._learning.with_backward(batch["observation"])
+        values = self._values(outputs)
+        error = values[rows, batch["action"]] - target
+        loss = huber_loss(error, self._importance(batch, progress))
+        by_value = np.zeros_like(values)
+        by_value[rows, batch["action"]] = loss.by_value
+        backward(self._by_output(by_value))
         rate = learning_rate(config, progress)
-        norm = self._optimizer.step(loss.total, rate)
+        norm = self._optimizer.descend(rate)
+
         self._updates += 1
         if self._updates % config.target_update_interval == 0:
             self._target_vector.lerp_(self._optimizer.vector.detach(), config.tau)
         metrics = {
-            "loss": float(loss.total.detach()),
-            "mean_q": float(values.detach().mean()),
+            "loss": loss.total,
+            "mean_q": float(values.mean()),
             "gradient_norm": float(norm),
             "learning_rate": rate,
         }
-        priorities = None
-        if config.replay == "prioritised":
-            priorities = loss.error.abs().add_(1e-6).cpu().numpy()
-        return Update(metrics, priorities)
+        prioritised = config.replay == "prioritised"
+        return Update(metrics, np.abs(error) + np.float32(1e-6) if prioritised else None)
 
-    def _q(self, network: Network, observation: Tensor) -> Tensor:
-        """Values of all actions `[B, n]`."""
-        outputs = network(observation)
-        advantage: Tensor = outputs["advantage"]
+    def _values(self, outputs: Arrays) -> np.ndarray:
+        """Of all actions, `[B, n]`: the state's value and the advantages, whose mean is taken to be 0."""
+        advantage = outputs["advantage"]
         if not self._config.dueling:
             return advantage
-        centred: Tensor = advantage - advantage.mean(-1, keepdim=True)
-        values: Tensor = centred + outputs["value"]
-        return values
+        centred: np.ndarray = advantage - advantage.mean(axis=-1, keepdims=True)
+        return centred + outputs["value"]
+
+    def _by_output(self, by_value: np.ndarray) -> Arrays:
+        """The derivative by each output, where that by the values is `by_value`."""
+        if not self._config.dueling:
+            return {"advantage": by_value}
+        centred = by_value - by_value.mean(axis=-1, keepdims=True)
+        return {"advantage": centred, "value": by_value.sum(axis=-1, keepdims=True)}
 
     def _importance(self, batch: Arrays, progress: float) -> np.ndarray | None:
         """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""

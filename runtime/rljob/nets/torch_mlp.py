@@ -44,7 +44,8 @@ class MLP(nn.Module):
     def __init__(self, config: MLPConfig, space: Space, heads: Mapping[str, Head]) -> None:
         super().__init__()
         self.groups = group_by_trunk(heads, config.shared)
-        self._activate = _tanh if config.activation == "tanh" else torch.relu
+        self.tanh = config.activation == "tanh"
+        self._activate = _tanh if self.tanh else torch.relu
         widths = (encoded_size(space), *config.hidden)
         self.trunks = nn.ModuleDict(
             {
@@ -55,7 +56,7 @@ class MLP(nn.Module):
             }
         )
         # Plain lists: indexing a ModuleDict costs more than a small layer.
-        self._layers = {trunk: list(layers.children()) for trunk, layers in self.trunks.items()}
+        self.layers = {trunk: list(layers.children()) for trunk, layers in self.trunks.items()}
         self.heads = nn.ModuleDict(
             {
                 name: linear(widths[-1], heads[name].size, heads[name].gain)
@@ -69,7 +70,7 @@ class MLP(nn.Module):
         outputs = {}
         for trunk, names in self.groups.items():
             h = x
-            for layer in self._layers[trunk]:
+            for layer in self.layers[trunk]:
                 h = self._activate(layer(h))
             for name in names:
                 outputs[name] = self.heads[name](h)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import CNNConfig, channels_first
 from rljob.nets.mlp import MLPConfig
-from rljob.nets.parts import Arrays, NetworkConfig
+from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
 from rljob.nets.torch_cnn import CNN
 from rljob.nets.torch_mlp import MLP
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces, encoded_shape
+from rljob.spaces import BoxSpace, DiscreteSpace, Spaces, encode, encoded_shape
 
 if TYPE_CHECKING:
     from rljob.algorithms.base import Head
@@ -72,6 +72,13 @@ class Encoder(nn.Module):
         if not self._normalises:
             return x
         return ((x - self.mean) / self.std).clamp(-self.limit, self.limit)
+
+    def encode(self, observation: np.ndarray) -> np.ndarray:
+        """The same by numpy, flat: float32 `[B, encoded_size]`; for an encoder in a CPU's memory."""
+        x = encode(self._space, observation)
+        if self._normalises:
+            x = Normalisation(self.mean.numpy(), self.std.numpy(), self.limit.numpy())(x)
+        return x.reshape(len(x), -1)
 
 
 def _encode(space: Any, observation: Tensor) -> Tensor:

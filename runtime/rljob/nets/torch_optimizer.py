@@ -65,9 +65,13 @@ class FlatAdam:
 
     def step(self, loss: Tensor, learning_rate: float | None = None) -> Tensor:
         """Descend `loss` once; returns the gradient's norm before clipping, a scalar tensor."""
-        gradient = self._gradient
-        gradient.zero_()
+        self._gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
+        return self.descend(learning_rate)
+
+    def descend(self, learning_rate: float | None = None) -> Tensor:
+        """The same where the parameters' gradients are there already."""
+        gradient = self._gradient
         norm: Tensor = torch.linalg.vector_norm(gradient)
         if self._max_norm is not None:
             gradient.mul_((self._max_norm / (norm + 1e-6)).clamp_(max=1.0))

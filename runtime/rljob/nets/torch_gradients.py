@@ -1,0 +1,150 @@
+"""A network's outputs and its gradient in arrays, for losses whose own gradient is one line.
+
+Small networks on a CPU are bound by the number of torch's operations, each of which costs more than the
+arithmetic that it starts. So an MLP is differentiated here by numpy, on the memory of the torch module's
+parameters: the module stays the one owner of the weights. Any other network, device or precision goes
+through torch's autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from rljob.nets.parts import Arrays
+from rljob.nets.torch_mlp import MLP
+from rljob.nets.torch_nets import Network
+
+Backward = Callable[[Mapping[str, np.ndarray]], None]
+"""Takes the loss' gradient by every output, `{head: float32 [B, size]}`, and writes its gradient by every
+parameter where `Parameter.grad` is."""
+
+
+class Differentiable(Protocol):
+    """A network as a function of raw observations `[B, ...]`, on the weights that it has at the time."""
+
+    def __call__(self, observation: np.ndarray) -> Arrays:
+        """`{head: float32 [B, size]}`."""
+        ...
+
+    def with_backward(self, observation: np.ndarray) -> tuple[Arrays, Backward]:
+        """The same, and how to differentiate it; the parameters must have gradients by then."""
+        ...
+
+
+def differentiable(network: Network) -> Differentiable:
+    """By numpy where that is faster and the same to rounding, else by autograd."""
+    by_numpy = (
+        isinstance(network.body, MLP)
+        and not network.free
+        and not network.half_precision
+        and network.encoder.mean.device.type == "cpu"
+    )
+    return _ByNumpy(network) if by_numpy else _ByTorch(network)
+
+
+class _ByTorch:
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._device = network.encoder.mean.device
+
+    def __call__(self, observation: np.ndarray) -> Arrays:
+        with torch.no_grad():
+            outputs = self._network(torch.from_numpy(observation).to(self._device))
+        return {name: output.cpu().numpy() for name, output in outputs.items()}
+
+    def with_backward(self, observation: np.ndarray) -> tuple[Arrays, Backward]:
+        outputs = self._network(torch.from_numpy(observation).to(self._device))
+
+        def backward(gradients: Mapping[str, np.ndarray]) -> None:
+            for parameter in self._network.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
+            torch.autograd.backward(
+                [outputs[name] for name in gradients],
+                [torch.from_numpy(gradient).to(self._device) for gradient in gradients.values()],
+            )
+
+        return {name: output.detach().cpu().numpy() for name, output in outputs.items()}, backward
+
+
+class _Dense:
+    """`y = x @ weight.T + bias` on the memory of an `nn.Linear`, and its gradient."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self._weight, self._bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        self._by_weight, self._by_bias = _gradient(layer.weight), _gradient(layer.bias)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        y: np.ndarray = np.dot(x, self._weight.T)
+        y += self._bias
+        return y
+
+    def write_gradient(self, x: np.ndarray, dy: np.ndarray) -> None:
+        """By weight and bias, where the outputs for `x` `[B, in]` have the gradient `dy` `[B, out]`."""
+        np.dot(dy.T, x, out=self._by_weight)
+        np.add.reduce(dy, axis=0, out=self._by_bias)
+
+    def by_input(self, dy: np.ndarray) -> np.ndarray:
+        """`[B, in]`."""
+        dx: np.ndarray = np.dot(dy, self._weight)
+        return dx
+
+
+def _gradient(parameter: nn.Parameter) -> np.ndarray | None:
+    return None if parameter.grad is None else parameter.grad.numpy()
+
+
+class _ByNumpy:
+    """Forward and backward of an `MLP`, like Rumelhart, Hinton & Williams 1986."""
+
+    def __init__(self, network: Network) -> None:
+        body = network.body
+        assert isinstance(body, MLP)
+        self._encoder = network.encoder
+        self._tanh = body.tanh
+        self._trunks = [
+            ([_Dense(layer) for layer in body.layers[trunk]], [(n, _Dense(body.heads[n])) for n in names])
+            for trunk, names in body.groups.items()
+        ]
+
+    def __call__(self, observation: np.ndarray) -> Arrays:
+        return self._forward(observation)[0]
+
+    def with_backward(self, observation: np.ndarray) -> tuple[Arrays, Backward]:
+        outputs, inputs = self._forward(observation)
+
+        def backward(gradients: Mapping[str, np.ndarray]) -> None:
+            for (hidden, heads), xs in zip(self._trunks, inputs, strict=True):
+                for name, head in heads:
+                    head.write_gradient(xs[-1], gradients[name])
+                dy, *others = [head.by_input(gradients[name]) for name, head in heads]
+                for other in others:
+                    dy += other
+                for i in reversed(range(len(hidden))):
+                    # Both activations know their slope by what they returned.
+                    dy *= 1 - np.square(xs[i + 1]) if self._tanh else xs[i + 1] > 0
+                    hidden[i].write_gradient(xs[i], dy)
+                    if i > 0:
+                        dy = hidden[i].by_input(dy)
+
+        return outputs, backward
+
+    def _forward(self, observation: np.ndarray) -> tuple[Arrays, list[list[np.ndarray]]]:
+        """Outputs, and for each trunk what went into each of its layers, the heads' last."""
+        encoded = self._encoder.encode(observation)
+        outputs: Arrays = {}
+        inputs = []
+        for hidden, heads in self._trunks:
+            xs = [encoded]
+            for layer in hidden:
+                y = layer(xs[-1])
+                xs.append(np.tanh(y, out=y) if self._tanh else np.maximum(y, 0, out=y))
+            for name, head in heads:
+                outputs[name] = head(xs[-1])
+            inputs.append(xs)
+        return outputs, inputs
