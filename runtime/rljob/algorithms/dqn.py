@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from rljob.nets.torch_nets import Network
 
+
 class DQNConfig(AlgorithmConfig):
     """Settings of DQN (`algorithm.config`)."""
 
@@ -238,7 +239,7 @@ class DQNLearner:
         metrics = {
             "loss": loss.total,
             "mean_q": float(values.mean()),
-            "gradient_norm": float(norm),
+            "gradient_norm": norm,
             "learning_rate": rate,
         }
         prioritised = config.replay == "prioritised"

@@ -309,7 +309,7 @@ class PPOLearner:
         self._rng.bit_generator.state = state.values["rng"]
 
 
-def _diagnose(loss: PPOLoss, norm: Tensor, clip: float) -> dict[str, float]:
+def _diagnose(loss: PPOLoss, norm: float, clip: float) -> dict[str, float]:
     """Metrics of one minibatch, measured before its gradient step."""
     _, policy, value, entropy, log_ratio = (each.detach() for each in loss)
     ratio = log_ratio.exp()
@@ -320,5 +320,5 @@ def _diagnose(loss: PPOLoss, norm: Tensor, clip: float) -> dict[str, float]:
         # Low-variance and never negative: http://joschu.net/blog/kl-approx.html
         "approx_kl": float((ratio - 1 - log_ratio).mean()),
         "clip_fraction": float(((ratio - 1).abs() > clip).float().mean()),
-        "gradient_norm": float(norm),
+        "gradient_norm": norm,
     }

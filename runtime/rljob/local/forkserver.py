@@ -42,7 +42,7 @@ SHARED = (
     "safetensors.numpy",
 )
 """Imported before anything is forked. Each may fail: the role that needs it then says so itself."""
-LEARNER = ("torch", "rljob.nets.torch_nets", "rljob.nets.torch_optimizer")
+LEARNER = ("torch", "rljob.nets.torch_gradients", "rljob.nets.torch_optimizer")
 """Imported by the process that becomes the first learner, while the job is still being read."""
 GRACE_SECONDS = 5.0
 """From SIGTERM to SIGKILL when the supervisor is gone; a learner saves a checkpoint meanwhile."""

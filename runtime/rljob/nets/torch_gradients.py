@@ -75,7 +75,8 @@ class _ByTorch:
 class _Dense:
     """`y = x @ weight.T + bias` on the memory of an `nn.Linear`, and its gradient."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Module) -> None:
+        assert isinstance(layer, nn.Linear)
         self._weight, self._bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
         self._by_weight, self._by_bias = _gradient(layer.weight), _gradient(layer.bias)
 
@@ -95,7 +96,7 @@ class _Dense:
         return dx
 
 
-def _gradient(parameter: nn.Parameter) -> np.ndarray | None:
+def _gradient(parameter: torch.Tensor) -> np.ndarray | None:
     return None if parameter.grad is None else parameter.grad.numpy()
 
 
@@ -108,7 +109,10 @@ class _ByNumpy:
         self._encoder = network.encoder
         self._tanh = body.tanh
         self._trunks = [
-            ([_Dense(layer) for layer in body.layers[trunk]], [(n, _Dense(body.heads[n])) for n in names])
+            (
+                [_Dense(layer) for layer in body.layers[trunk]],
+                [(n, _Dense(body.heads[n])) for n in names],
+            )
             for trunk, names in body.groups.items()
         ]
 

@@ -7,9 +7,10 @@ not its class: making an object of the class imports torch's compiler, which tak
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 BETAS = 0.9, 0.999
 """Decay of the first and of the second moment, at each step."""
@@ -51,7 +52,8 @@ class FlatAdam:
         eps: float = 1e-5,
     ) -> None:
         self.vector = nn.Parameter(flatten(network))
-        self._gradient = torch.zeros_like(self.vector)
+        self._parameters = self.vector.detach()
+        self._gradient = torch.zeros_like(self._parameters)
         self.vector.grad = self._gradient
         for p, gradient in zip(network.parameters(), _views(self._gradient, network), strict=True):
             p.grad = gradient
@@ -63,36 +65,35 @@ class FlatAdam:
             "exp_avg_sq": torch.zeros_like(self._gradient),
         }
 
-    def step(self, loss: Tensor, learning_rate: float | None = None) -> Tensor:
-        """Descend `loss` once; returns the gradient's norm before clipping, a scalar tensor."""
+    def step(self, loss: Tensor, learning_rate: float | None = None) -> float:
+        """Descend `loss` once; returns the gradient's norm before clipping."""
         self._gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         return self.descend(learning_rate)
 
-    def descend(self, learning_rate: float | None = None) -> Tensor:
+    def descend(self, learning_rate: float | None = None) -> float:
         """The same where the parameters' gradients are there already."""
         gradient = self._gradient
-        norm: Tensor = torch.linalg.vector_norm(gradient)
-        if self._max_norm is not None:
-            gradient.mul_((self._max_norm / (norm + 1e-6)).clamp_(max=1.0))
+        norm = math.sqrt(float(gradient.dot(gradient)))
+        if self._max_norm is not None and not norm <= self._max_norm:
+            gradient.mul_(self._max_norm / norm)
         state = self._state
-        with torch.no_grad():
-            adam(
-                [self.vector],
-                [gradient],
-                [state["exp_avg"]],
-                [state["exp_avg_sq"]],
-                [],
-                [state["step"]],
-                fused=True,
-                amsgrad=False,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                lr=self._learning_rate if learning_rate is None else learning_rate,
-                weight_decay=0.0,
-                eps=self._eps,
-                maximize=False,
-            )
+        state["step"].add_(1)
+        torch._fused_adam_(
+            [self._parameters],
+            [gradient],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=self._learning_rate if learning_rate is None else learning_rate,
+            weight_decay=0.0,
+            eps=self._eps,
+            maximize=False,
+        )
         return norm
 
     def state(self) -> dict[str, Tensor]:
