@@ -73,20 +73,23 @@ class PolicyWeights:
         """
         try:
             start = _LENGTH_BYTES + int.from_bytes(payload[:_LENGTH_BYTES], "little")
-            header = json.loads(payload[_LENGTH_BYTES:start])
-            metadata = header.pop("__metadata__", {})
-            tensors = {name: _tensor(entry, payload, start) for name, entry in header.items()}
-            return cls.of(tensors, metadata)
+            places, scalars = _header(payload[_LENGTH_BYTES:start])
+            # numpy refuses what would end behind the payload.
+            tensors = {
+                name: np.ndarray(shape, dtype, payload, start + begin)
+                for name, dtype, shape, begin in places
+            }
+            return cls(tensors, dict(scalars))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunError(f"a policy that cannot be read: {error}") from error
 
     @classmethod
     def of(cls, tensors: dict[str, np.ndarray], metadata: Mapping[str, str]) -> PolicyWeights:
         """From tensors and the metadata that `metadata` made."""
-        scalars = json.loads(metadata.get("scalars", "{}"))
-        return cls(tensors, {name: float(value) for name, value in scalars.items()})
+        return cls(tensors, _scalars(metadata))
 
 
+Scalars = dict[str, float]
 _Described = tuple[str, np.dtype[Any], tuple[int, ...]]
 
 
@@ -108,9 +111,22 @@ def _entries(tensors: tuple[_Described, ...]) -> tuple[list[str], str]:
     return [name for name, _, _ in placed], text
 
 
-def _tensor(entry: dict[str, Any], payload: bytes, start: int) -> np.ndarray:
-    dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-    tensor: np.ndarray = np.ndarray(shape, dtype, payload, start + begin)
-    if begin < 0 or tensor.nbytes != end - begin:
-        raise ValueError(f"{shape} of {dtype} in bytes {begin} to {end}")
-    return tensor
+@lru_cache(maxsize=16)
+def _header(text: bytes) -> tuple[list[tuple[str, np.dtype[Any], tuple[int, ...], int]], Scalars]:
+    """Where the tensors are (name, dtype, shape, offset), and the scalars; remembered, for most versions
+    have the header of the one before."""
+    header = json.loads(text)
+    scalars = _scalars(header.pop("__metadata__", {}))
+    places = []
+    for name, entry in header.items():
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        begin, end = entry["data_offsets"]
+        if begin < 0 or math.prod(shape) * dtype.itemsize != end - begin:
+            raise ValueError(f"{name}: {shape} of {dtype} in bytes {begin} to {end}")
+        places.append((name, dtype, shape, begin))
+    return places, scalars
+
+
+def _scalars(metadata: Mapping[str, str]) -> Scalars:
+    scalars = json.loads(metadata.get("scalars", "{}"))
+    return {name: float(value) for name, value in scalars.items()}

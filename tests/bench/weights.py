@@ -105,6 +105,7 @@ def _subscribe(address: str, network: str, index: int, folder: Path) -> tuple[Ap
     while subscription.stamp[1] != LAST:
         payload = subscription.newest(time.monotonic())
         if payload is None:
+            subscription.ask(time.monotonic())
             wire.wait(0.1)
             continue
         engine.load(PolicyWeights.decode(payload).tensors)

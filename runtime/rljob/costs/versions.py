@@ -95,6 +95,7 @@ class Versions:
             payload = self._subscription.newest(time.monotonic())
             if payload is not None:
                 self._engine.load(PolicyWeights.decode(payload).tensors)
+            self._subscription.ask(time.monotonic())
         return payload is not None
 
     def _answer(self) -> None:

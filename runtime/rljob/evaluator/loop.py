@@ -136,6 +136,7 @@ class Evaluator:
                 newest = payload
             if newest is not None and now >= until:
                 return newest
+            self._subscription.ask(now)
             self._wire.wait(WAIT)
         return None
 

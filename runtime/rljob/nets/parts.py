@@ -44,8 +44,8 @@ class Layer:
     @classmethod
     def dense(cls, tensors: Mapping[str, np.ndarray], name: str, fan_in: int, out: int) -> Layer:
         """Of torch's `nn.Linear`; RunError as `take`."""
-        weight = take(tensors, f"{name}.weight", (out, fan_in))
-        return cls(np.ascontiguousarray(weight.T), take(tensors, f"{name}.bias", (out,)))
+        weight = _fitting(tensors, f"{name}.weight", (out, fan_in))
+        return cls(np.array(weight.T, np.float32, order="C"), take(tensors, f"{name}.bias", (out,)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """`[rows, in]` to `[rows, out]`, valid until the next call."""
@@ -73,7 +73,7 @@ class Normalisation:
         mean = take(tensors, "encoder.mean", shape)
         std = take(tensors, "encoder.std", shape)
         limit = take(tensors, "encoder.limit", ())
-        identity = not mean.any() and bool((std == 1).all()) and np.isposinf(limit)
+        identity = limit == np.inf and not mean.any() and bool((std == 1).all())
         return None if identity else cls(mean, std, limit)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -91,12 +91,16 @@ def take_free(
 
 def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A copy of one tensor as float32; RunError when it is missing or has another shape."""
+    # A copy: the weights may lie in memory that is used again.
+    return np.array(_fitting(tensors, name, shape), np.float32)
+
+
+def _fitting(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     tensor = tensors.get(name)
     if tensor is None or tensor.shape != shape:
         found = "is missing" if tensor is None else f"has the shape {list(tensor.shape)}"
         raise RunError(f"weights do not fit the network: {name} {found}, expected {list(shape)}")
-    # A copy: the weights may lie in a receive buffer that is used again.
-    return np.array(tensor, np.float32)
+    return tensor
 
 
 def relu(x: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -227,7 +227,11 @@ class Rollout:
         self._serviced_at = now
         self._health.beat()
         self._health.waits_for = self._waits_for(now)
-        payload = self._subscription.newest(now)
+        self._renew(self._subscription.newest(now))
+        self._subscription.ask(now)
+
+    def _renew(self, payload: bytes | None) -> None:
+        """Act with this policy version from now on, if there is one."""
         broken = self._subscription.rejected - self._broken
         if broken:
             self._broken += broken

@@ -25,17 +25,21 @@ class Subscription:
         return self._client.rejected
 
     def newest(self, now: float) -> bytes | None:
-        """Take what has arrived and ask for more; the newest whole payload if there is a new one."""
+        """Take what has arrived; the newest whole payload if there is a new one. Then comes `ask`: a
+        version is in use sooner when the next one is asked for after it."""
         newest = None
         for message in self._endpoint.receive():
             if message.header.kind is Kind.CHUNK:
                 newest = (
                     self._client.arrived(_chunk(message.header, message.payload), now) or newest
                 )
+        return newest
+
+    def ask(self, now: float) -> None:
+        """Ask for more, if that is due."""
         want = self._client.due(now)
         if want is not None and not self._endpoint.send(b"", _want(want)):
             self._client.unsent()
-        return newest
 
 
 def _want(want: Want) -> Header:
