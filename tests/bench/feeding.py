@@ -110,7 +110,15 @@ class Taker:
     def __init__(self, address: str, ahead: int = 1) -> None:
         self._wire = Wire(NUMBER, None, lambda *_: None)
         endpoint = self._wire.connect(buffer_endpoints(address).samples, "learner-0", "buffer")
-        self.source = Source(self._wire, endpoint, time.time_ns(), ahead, 1, LearnerMetrics())
+        self.source = Source(
+            self._wire,
+            endpoint,
+            time.time_ns(),
+            ahead,
+            1,
+            LearnerMetrics(),
+            same_machine=address.startswith("ipc://"),
+        )
 
     def opened(self) -> None:
         """Wait until there is a store; the rollout has to have said HELLO for it."""
@@ -120,13 +128,13 @@ class Taker:
             self._wire.wait(WAIT)
 
     def batch(self) -> Message:
-        """The next batch; the one after it is asked for."""
+        """The next batch, valid until the one after it is taken."""
+        self.source.confirm(0, time.monotonic())
         deadline = time.monotonic() + PATIENCE
         while (message := self.source.take()) is None:
             assert time.monotonic() < deadline, "no batch came"
             self._wire.wait(WAIT)
             self.source.poll(time.monotonic())
-        self.source.confirm(0, time.monotonic())
         return message
 
     def close(self) -> None:

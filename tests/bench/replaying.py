@@ -248,12 +248,11 @@ GROUP = Group(
         },
     ),
     limit=(
-        "A batch of Pong is 14 MB. Numpy reads and writes it once, in about 1 ms. Over a socket it is "
-        "taken from the arena (1.6 ms), copied into the kernel (2 ms) and out of it (2 ms), on two cores: "
+        "A batch of Pong is 14 MB. Numpy reads and writes it once, in about 1 ms. The buffer does the same, "
+        "into memory that it shares with the learner, and says where; what is left is the request, the "
+        "answer, and drawing. Through a socket it would be copied into the kernel and out of it as well: "
         "ZeroMQ by itself moves 270 such messages a second from one idle loop to another on this machine, "
-        "a quarter of what numpy takes when it is alone, and the buffer comes close to that. So half of "
-        "numpy's rate is out of reach of any socket here; it takes memory that both processes share, "
-        "which rljob does not have. Inserting frames is copying as well, three times: into the segment, "
+        "and the buffer moved 225 before they shared memory. Inserting frames is copying as well, three times: into the segment, "
         "through the kernel, into the arena."
     ),
 )

@@ -18,6 +18,11 @@ pytestmark = pytest.mark.timeout(600)
 
 PPO = job({"name": "PPO", "config": {"rolloutLength": 16, "epochs": 2}})
 DQN = job({"name": "DQN", "config": {"minSize": 500}}, buffer={"capacity": 20_000})
+SHARED = job(
+    {"name": "DQN", "config": {"minSize": 500, "batchSize": 4096, "samplesPerInsert": 512}},
+    buffer={"capacity": 20_000},
+)
+"""Batches of more than a megabyte, which buffer and learner of one machine share."""
 PPO_SLOTS = 2 * (4 + 3)
 """Segments that PPO's buffer has room for: two a batch, a policy lag of 4, three more batches."""
 FROZEN_SECONDS = 10.0
@@ -37,6 +42,14 @@ def judged(run: Run, held: int | None = PPO_SLOTS, least: int = 60) -> None:
         assert vanished(run.trace, held) == [], run.tell()
 
 
+def shares(pid: int) -> bool:
+    """Whether a process has mapped memory that a buffer shares."""
+    try:
+        return "memfd:rljob" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
 def some_time(rng: random.Random) -> None:
     """Let a kill fall anywhere in a segment, an update or a write."""
     time.sleep(rng.uniform(0.0, 0.3))
@@ -52,6 +65,18 @@ def test_a_killed_role_comes_back(tmp_path: Path, content: dict[str, Any], role:
             run.kill(role)
             run.progress()
         judged(run, PPO_SLOTS if content is PPO else None)
+
+
+@pytest.mark.parametrize("role", ["buffer-0", "learner-0"])
+def test_who_shared_memory_with_a_killed_role_goes_on(tmp_path: Path, role: str) -> None:
+    rng = random.Random(role)
+    with running(tmp_path, SHARED) as run:
+        for _ in range(3):
+            run.until(lambda: shares(run.pid("learner-0")), "sharing")
+            some_time(rng)
+            run.kill(role)
+            run.progress()
+        judged(run, None)
 
 
 @pytest.mark.parametrize("content", [PPO, DQN], ids=["PPO", "DQN"])

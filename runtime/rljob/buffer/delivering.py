@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -14,20 +15,33 @@ from rljob.buffer.queue import SegmentQueue, Stored
 from rljob.buffer.replay import ReplayStore
 from rljob.plan import Plan, ReplayData
 from rljob.wire.messages import Header, Kind, Rejected
+from rljob.wire.shared import Outbox
 from rljob.wire.watermark import Origin, Watermark, numbers
 
 Evicted = Callable[[str, int, int, int], None]
 """Told of each eviction: reason, actor, epoch, seq."""
 
 
+SHARED_BYTES = 1024 * 1024
+"""Batches of at least this size go through shared memory; smaller ones gain nothing by it."""
+MAX_SHARED_BYTES = 1024**3
+"""For all batches that are under way together; what needs more goes through the socket."""
+
+
 @dataclass
 class Lent:
-    """A delivery that the learner has not confirmed."""
+    """A delivery that the learner has not confirmed.
+
+    Attributes:
+        slot: of the queue, where it lies there.
+        place: in the outbox, where it lies there.
+    """
 
     header: Header
     payload: memoryview
     sent_at: float
     slot: int = -1
+    place: int = -1
 
 
 @dataclass
@@ -67,11 +81,13 @@ class Known:
         trained: segments that it trained on and whose confirmation may have been lost.
         holding: segments of a batch that it has begun to collect, in order.
         segments_per_batch: how many it takes for a batch where the algorithm leaves it open.
+        shares: deliveries that it reads in shared memory at a time; 0 when it cannot.
     """
 
     trained: Watermark
     holding: list[Origin]
     segments_per_batch: int
+    shares: int
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Known:
@@ -84,7 +100,10 @@ class Known:
         count = value.get("segments_per_batch")
         if type(count) is not int or not 1 <= count < 2**31:
             raise Rejected("json", f"segments_per_batch is {str(count)[:80]}")
-        return cls(trained, origins, count)
+        shares = value.get("shares", 0)
+        if type(shares) is not int or not 0 <= shares < 2**31:
+            raise Rejected("json", f"shares is {str(shares)[:80]}")
+        return cls(trained, origins, count, shares)
 
 
 @dataclass(frozen=True)
@@ -126,6 +145,11 @@ class Mode(Protocol):
     def confirmed(self, lent: Lent) -> None: ...
 
     @property
+    def shared(self) -> dict[str, str] | None:
+        """Where the learner that is attached finds deliveries, when they do not come by the socket."""
+        ...
+
+    @property
     def fill(self) -> float: ...
 
     @property
@@ -140,6 +164,8 @@ class Mode(Protocol):
 
 class OnPolicyMode:
     """Segments in order, each trained on once, none older than the policy-lag bound."""
+
+    shared = None
 
     def __init__(
         self,
@@ -265,6 +291,11 @@ class ReplayMode:
         self._data = data
         self._limiter = limiter
         self._rng = np.random.default_rng(seed)
+        self._outbox: Outbox | None = None
+
+    @property
+    def shared(self) -> dict[str, str] | None:
+        return None if self._outbox is None else self._outbox.address()
 
     @property
     def fill(self) -> float:
@@ -300,9 +331,16 @@ class ReplayMode:
         self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
     ) -> None:
         self._lineage = link.lineage
+        # Another one for each learner: one that has stalled may still read in the last one.
+        if self._outbox is not None:
+            self._outbox.close()
+            self._outbox = None
+        size = self._store.batch_bytes(self._data.updates_per_publish, self._data.batch_size)
+        if size >= SHARED_BYTES and 0 < known.shares * size <= MAX_SHARED_BYTES:
+            with contextlib.suppress(OSError):
+                self._outbox = Outbox(size, known.shares)
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]:
-        count, batch = self._data.updates_per_publish, self._data.batch_size
         while (
             link.position < link.limit
             and self._store.held
@@ -310,15 +348,28 @@ class ReplayMode:
                 self._arena.counter("steps"), self._arena.counter("sampled")
             )
         ):
-            sampled = self._store.sample(count, batch, self._rng, now)
-            self._arena.count("sampled", count * batch)
-            acted = round(float(sampled.versions.mean()))
-            header = Header(Kind.BATCH, version=acted, lineage=link.lineage)
-            lent = link.lend(Lent(header, sampled.payload.data, now))
-            yield lent, Freshness(link.version - sampled.versions, sampled.ages, count * batch)
+            yield self._batch(link, now)
+
+    def _batch(self, link: LearnerLink, now: float) -> tuple[Lent, Freshness]:
+        count, batch = self._data.updates_per_publish, self._data.batch_size
+        size = self._store.batch_bytes(count, batch)
+        place, memory = -1, None
+        if self._outbox is not None and (taken := self._outbox.take(size)) is not None:
+            place, memory = taken
+        sampled = self._store.sample(count, batch, self._rng, now, memory)
+        self._arena.count("sampled", count * batch)
+        acted = round(float(sampled.versions.mean()))
+        header = Header(Kind.BATCH, version=acted, lineage=link.lineage)
+        payload = sampled.payload.data
+        if memory is not None:
+            header.seq, header.bits, payload = place, size, memoryview(b"")
+        lent = link.lend(Lent(header, payload, now, place=place))
+        return lent, Freshness(link.version - sampled.versions, sampled.ages, count * batch)
 
     def confirmed(self, lent: Lent) -> None:
-        """Nothing to do: sampling does not consume."""
+        # Sampling does not consume, but the place can be written again.
+        if lent.place >= 0 and self._outbox is not None:
+            self._outbox.give_back(lent.place)
 
     @property
     def random_state(self) -> dict[str, Any]:

@@ -135,17 +135,26 @@ class ReplayStore:
     def _range(self, slot: int) -> slice:
         return slice(slot * self._rows, (slot + 1) * self._rows)
 
-    def sample(self, count: int, batch: int, rng: np.random.Generator, now: float) -> Sampled:
-        """Draw `count` batches of `batch` transitions, with replacement.
+    def batch_bytes(self, count: int, batch: int) -> int:
+        """Size of the payload of `sample`."""
+        return self._batch_layout(count, batch).size
+
+    def sample(
+        self,
+        count: int,
+        batch: int,
+        rng: np.random.Generator,
+        now: float,
+        memory: memoryview | None = None,
+    ) -> Sampled:
+        """Draw `count` batches of `batch` transitions, with replacement; into `memory`, if it is given.
 
         The payload holds `action`, `reward`, `terminated` and the algorithm's fields as they were
         stored, `observation` and `next_observation`; for prioritised replay also `key` (uint64, for
         `reprioritise`), `probability` (float64) and `stored` (int64), the transitions drawn from.
         """
         rows = self._draw(count * batch, rng)
-        if self._batch is None or self._batch[0] != (count, batch):
-            self._batch = (count, batch), Layout(self._batch_fields(count, batch))
-        payload, out = self._batch[1].allocate_empty()
+        payload, out = self._batch_layout(count, batch).allocate_empty(memory)
         slots = rows // self._rows
         observation_rows = rows + slots * self._envs
         if "next_row" in self._flat:
@@ -201,6 +210,11 @@ class ReplayStore:
         if self._tree is not None:
             return self._tree.find(rng.random(count) * self._tree.total)
         return rng.integers(0, self._used * self._rows, count)
+
+    def _batch_layout(self, count: int, batch: int) -> Layout:
+        if self._batch is None or self._batch[0] != (count, batch):
+            self._batch = (count, batch), Layout(self._batch_fields(count, batch))
+        return self._batch[1]
 
     def _batch_fields(self, count: int, batch: int) -> tuple[ArrayField, ...]:
         fields = [

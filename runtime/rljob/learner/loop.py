@@ -89,6 +89,7 @@ def main(context: RoleContext) -> EndReport:
             0 if context.job.spec.strict else 1,
             context.job.spec.rollout.replicas,
             metrics,
+            same_machine=context.buffer.startswith("ipc://"),
         )
         progress = Progress()
         if snapshot is not None:

@@ -20,6 +20,7 @@ from rljob.metrics import LearnerMetrics
 from rljob.plan import Plan
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
+from rljob.wire.shared import Inbox
 from rljob.wire.sockets import Endpoint, Message, Wire
 from rljob.wire.watermark import Origin, Watermark
 
@@ -71,6 +72,7 @@ class Source:
         ahead: deliveries that may be on their way beyond those being trained on, in updates.
         segments_per_batch: where the algorithm leaves it open.
         metrics: count what is dropped.
+        same_machine: whether the buffer may hand over large batches in shared memory.
 
     Attributes:
         lineage: higher than what was asked for when the buffer knew a higher one, for clocks differ.
@@ -85,6 +87,7 @@ class Source:
         ahead: int,
         segments_per_batch: int,
         metrics: LearnerMetrics,
+        same_machine: bool = False,
     ) -> None:
         self._wire = wire
         self._endpoint = endpoint
@@ -92,6 +95,8 @@ class Source:
         self._ahead = ahead
         self._segments_per_batch = segments_per_batch
         self._metrics = metrics
+        self._shares = 1 + ahead if same_machine else 0
+        self._inbox: Inbox | None = None
         self.watermark = Watermark()
         self._holding: list[Origin] = []
         self._heard = (0, 0)
@@ -184,6 +189,8 @@ class Source:
                 "holding": self._holding,
                 "segments_per_batch": self._segments_per_batch,
             }
+            if self._shares:
+                known["shares"] = self._shares
             self._endpoint.send(b"", header, encode_json({**known, **self.restore}))
             return
         unit = self._opened.plan.segments_per_batch(self._segments_per_batch)
@@ -210,6 +217,8 @@ class Source:
         header = message.header
         if header.kind is Kind.WELCOME and self._incarnation == 0:
             opened = _read_welcome(message)
+            if not self._share(decode_json(message.payload).get("shared")):
+                return
             if self._opened is not None and opened.plan != self._opened.plan:
                 raise RunError("the job's rollouts have begun to say other experience than before")
             self._opened, self._incarnation = opened, header.ack
@@ -234,10 +243,30 @@ class Source:
             self.statistics.append(self._new(_read_statistics(message)))
         elif header.kind in (Kind.SEGMENT, Kind.BATCH) and header.limit >= self._next:
             if header.kind is Kind.BATCH:
+                message = self._found(message)
                 unpack(message.payload)
             elif not self._fits(message):
                 raise Rejected("layout", "differs from what WELCOME said")
             self._early[header.limit] = message
+
+    def _share(self, address: Any) -> bool:
+        """Map the buffer's memory, if it has some for us; False when that has to be done without."""
+        self._inbox = None
+        if address is not None:
+            try:
+                self._inbox = Inbox(address)
+            except OSError:
+                # Asked again, the buffer sends everything through the socket.
+                self._shares, self._asked_at = 0, float("-inf")
+                return False
+        return True
+
+    def _found(self, message: Message) -> Message:
+        """With the payload that lies in shared memory, if it does."""
+        header = message.header
+        if self._inbox is None or not header.bits:
+            return message
+        return replace(message, payload=self._inbox.view(header.seq, header.bits))
 
     def _refused(self, answer: dict[str, Any]) -> None:
         newest = int(answer["newest"])

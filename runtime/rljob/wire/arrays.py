@@ -151,9 +151,17 @@ class Layout:
         payload[: len(self.table)] = np.frombuffer(self.table, np.uint8)
         return payload, self.views(payload)
 
-    def allocate_empty(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """A new payload whose arrays hold anything: to be written whole by who asks for it."""
-        payload = np.empty(self.size, np.uint8)
+    def allocate_empty(
+        self, memory: memoryview | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A payload whose arrays hold anything: to be written whole by who asks for it.
+
+        Args:
+            memory: where to put it, `size` bytes; None is somewhere new.
+        """
+        payload = (
+            np.empty(self.size, np.uint8) if memory is None else np.frombuffer(memory, np.uint8)
+        )
         payload[: len(self.table)] = np.frombuffer(self.table, np.uint8)
         for item, offset in zip(self.fields, self.offsets, strict=True):
             end = offset + item.nbytes
