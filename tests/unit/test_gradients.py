@@ -16,7 +16,12 @@ from rljob.nets.torch_optimizer import FlatAdam
 from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.spec.sections import NetworkSpec
 
-HEADS = {"advantage": Head(3, trunk="q"), "value": Head(1, trunk="q"), "other": Head(2)}
+HEADS = {
+    "advantage": Head(3, trunk="q"),
+    "value": Head(1, trunk="q"),
+    "other": Head(2),
+    "free": Head(2, free=True),
+}
 ROWS = 7
 
 
@@ -75,6 +80,15 @@ def _same_as_autograd(network: Network, observation: np.ndarray) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_only_some_heads_can_be_asked_for() -> None:
+    network = make_network({"shared": False}, BoxSpace((4,)))
+    values = differentiable(network)
+    observation = observations(BoxSpace((4,)), np.random.default_rng(0))
+    everything, some = values(observation), values(observation, ("other",))
+    assert everything.keys() == HEADS.keys()
+    np.testing.assert_array_equal(some["other"], everything["other"])
 
 
 def test_it_reads_the_weights_that_the_network_has_at_the_time() -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from rljob.nets.torch_gradients import Placed
     from rljob.nets.torch_nets import Network
 
 Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
@@ -182,6 +183,7 @@ class PPOLearner:
     def __init__(
         self, config: PPOConfig, spaces: Spaces, distribution: Distribution, network: Any, seed: int
     ) -> None:
+        from rljob.nets.torch_gradients import differentiable
         from rljob.nets.torch_optimizer import FlatAdam
 
         self._config, self._space, self._distribution = config, spaces.observation, distribution
@@ -191,7 +193,7 @@ class PPOLearner:
             learning_rate=config.learning_rate,
             max_gradient_norm=config.max_gradient_norm,
         )
-        self._device = self._optimizer.vector.device
+        self._learning = differentiable(network)
         self._rng = np.random.default_rng(seed)
         self._observations = RunningMoments(encoded_shape(self._space))
         # Returns drift as the policy improves: about the last hundred batches count.
@@ -205,40 +207,46 @@ class PPOLearner:
         rate = config.learning_rate
         if config.learning_rate_schedule == "linear":
             rate *= max(0.0, 1 - progress)
-        data, metrics = self._prepare(batch, rows)
+        observation, data, metrics = self._prepare(batch, rows)
         metrics["learning_rate"] = rate
         bounds = [i * len(rows) // config.minibatches for i in range(config.minibatches + 1)]
         for epoch in range(config.epochs):
-            order = self._tensor(self._rng.permutation(rows))
-            shuffled = {name: tensor.index_select(0, order) for name, tensor in data.items()}
+            order = self._rng.permutation(rows)
+            seen = observation[order]
+            shuffled = {name: array.take(order, axis=0) for name, array in data.items()}
             for start, end in itertools.pairwise(bounds):
                 if end > start:
-                    part = {name: tensor[start:end] for name, tensor in shuffled.items()}
-                    loss = self._loss(**part)
-                    norm = self._optimizer.step(loss.total, rate)
+                    part = {name: array[start:end] for name, array in shuffled.items()}
+                    loss, norm = self._descend(seen[start:end], part, rate)
             metrics |= _diagnose(loss, norm, config.clip)
             metrics["epochs"] = epoch + 1
             if config.target_kl is not None and metrics["approx_kl"] > 1.5 * config.target_kl:
                 break
         return Update(metrics)
 
-    def _loss(self, observation: Tensor, action: Tensor, **rest: Tensor) -> PPOLoss:
-        outputs = self._network(observation)
-        log_prob, entropy = self._distribution.evaluate(outputs, action)
-        value = outputs["value"].squeeze(-1)
-        return ppo_loss(log_prob, entropy, value, config=self._config, **rest)
+    def _descend(self, observation: Any, data: Arrays, rate: float) -> tuple[PPOLoss, float]:
+        """One gradient step on `[B, ...]`; the loss before it, and the norm of its gradient."""
+        import torch
 
-    def _prepare(
-        self, batch: Arrays, rows: np.ndarray
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Flat tensors `[T * N, ...]` of the batch, of which only `rows` may be used."""
+        arrays, backward = self._learning.with_backward(observation)
+        outputs = {name: torch.from_numpy(array).requires_grad_() for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in data.items()}
+        log_prob, entropy = self._distribution.evaluate(outputs, tensors.pop("action"))
+        value = outputs["value"].squeeze(-1)
+        loss = ppo_loss(log_prob, entropy, value, config=self._config, **tensors)
+        by_output = torch.autograd.grad(loss.total, list(outputs.values()))
+        backward({name: by.numpy() for name, by in zip(outputs, by_output, strict=True)})
+        return loss, self._optimizer.descend(rate)
+
+    def _prepare(self, batch: Arrays, rows: np.ndarray) -> tuple[Placed, Arrays, dict[str, float]]:
+        """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used."""
         config, returns = self._config, self._returns
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
         if config.normalise_observations:
             self._observations.update(encode(self._space, flat["observation"][rows]))
             std = np.sqrt(self._observations.variance + 1e-8)
             self._network.encoder.normalise(self._observations.mean, std, limit=10.0)
-        observation = self._tensor(flat["observation"])
+        observation = self._learning.place(flat["observation"])
         value: np.ndarray = self._value(observation).reshape(len(batch["observation"]), -1)
         value = value * returns.std + returns.mean
         ends = batch["terminated"], batch["truncated"], batch["valid"]
@@ -265,24 +273,14 @@ class PPOLearner:
             "old_log_prob": flat["log_prob"],
             "action": flat["action"],
         }
-        tensors = {name: self._tensor(array) for name, array in data.items()}
-        return {"observation": observation, **tensors}, metrics
+        return observation, data, metrics
 
-    def _value(self, observation: Tensor) -> np.ndarray:
+    def _value(self, observation: Placed) -> np.ndarray:
         """What the network says now, `[rows]`."""
-        import torch
-
         rows = max(1, VALUED_BYTES // (4 * encoded_size(self._space)))
         starts = range(0, len(observation), rows)
-        with torch.no_grad():
-            values = [self._network(observation[start : start + rows])["value"] for start in starts]
-            together: np.ndarray = torch.cat(values).cpu().numpy()
-        return together
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        import torch
-
-        return torch.from_numpy(array).to(self._device)
+        parts = (observation[start : start + rows] for start in starts)
+        return np.concatenate([self._learning(part, ("value",))["value"] for part in parts])
 
     def scalars(self, progress: float, steps: int) -> dict[str, float]:
         return {}

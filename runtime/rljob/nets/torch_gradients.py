@@ -8,7 +8,7 @@ through torch's autograd.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -24,14 +24,22 @@ Backward = Callable[[Mapping[str, np.ndarray]], None]
 parameter where `Parameter.grad` is."""
 
 
+Placed = np.ndarray | torch.Tensor
+"""Observations where the network is; can be indexed by rows."""
+
+
 class Differentiable(Protocol):
     """A network as a function of raw observations `[B, ...]`, on the weights that it has at the time."""
 
-    def __call__(self, observation: np.ndarray) -> Arrays:
-        """`{head: float32 [B, size]}`."""
+    def place(self, observation: np.ndarray) -> Placed:
+        """Bring observations where the network is, once for all that is done with parts of them."""
         ...
 
-    def with_backward(self, observation: np.ndarray) -> tuple[Arrays, Backward]:
+    def __call__(self, observation: Placed, heads: Collection[str] | None = None) -> Arrays:
+        """`{head: float32 [B, size]}`, at least of these heads; by default of all."""
+        ...
+
+    def with_backward(self, observation: Placed) -> tuple[Arrays, Backward]:
         """The same, and how to differentiate it; the parameters must have gradients by then."""
         ...
 
@@ -40,7 +48,6 @@ def differentiable(network: Network) -> Differentiable:
     """By numpy where that is faster and the same to rounding, else by autograd."""
     by_numpy = (
         isinstance(network.body, MLP)
-        and not network.free
         and not network.half_precision
         and network.encoder.mean.device.type == "cpu"
     )
@@ -52,13 +59,16 @@ class _ByTorch:
         self._network = network
         self._device = network.encoder.mean.device
 
-    def __call__(self, observation: np.ndarray) -> Arrays:
-        with torch.no_grad():
-            outputs = self._network(torch.from_numpy(observation).to(self._device))
-        return {name: output.cpu().numpy() for name, output in outputs.items()}
+    def place(self, observation: np.ndarray) -> Placed:
+        return torch.from_numpy(observation).to(self._device)
 
-    def with_backward(self, observation: np.ndarray) -> tuple[Arrays, Backward]:
-        outputs = self._network(torch.from_numpy(observation).to(self._device))
+    def __call__(self, observation: Placed, heads: Collection[str] | None = None) -> Arrays:
+        with torch.no_grad():
+            outputs = self._network(torch.as_tensor(observation, device=self._device))
+        return _arrays(outputs)
+
+    def with_backward(self, observation: Placed) -> tuple[Arrays, Backward]:
+        outputs = self._network(torch.as_tensor(observation, device=self._device))
 
         def backward(gradients: Mapping[str, np.ndarray]) -> None:
             for parameter in self._network.parameters():
@@ -69,7 +79,12 @@ class _ByTorch:
                 [torch.from_numpy(gradient).to(self._device) for gradient in gradients.values()],
             )
 
-        return {name: output.detach().cpu().numpy() for name, output in outputs.items()}, backward
+        return _arrays(outputs), backward
+
+
+def _arrays(outputs: Mapping[str, torch.Tensor]) -> Arrays:
+    # As they are, free heads are one row that numpy sees `B` times.
+    return {name: output.detach().cpu().contiguous().numpy() for name, output in outputs.items()}
 
 
 class _Dense:
@@ -115,11 +130,18 @@ class _ByNumpy:
             )
             for trunk, names in body.groups.items()
         ]
+        self._free = {
+            name: (values.detach().numpy(), _gradient(values))
+            for name, values in network.free.items()
+        }
 
-    def __call__(self, observation: np.ndarray) -> Arrays:
-        return self._forward(observation)[0]
+    def place(self, observation: np.ndarray) -> Placed:
+        return observation
 
-    def with_backward(self, observation: np.ndarray) -> tuple[Arrays, Backward]:
+    def __call__(self, observation: Placed, heads: Collection[str] | None = None) -> Arrays:
+        return self._forward(observation, heads)[0]
+
+    def with_backward(self, observation: Placed) -> tuple[Arrays, Backward]:
         outputs, inputs = self._forward(observation)
 
         def backward(gradients: Mapping[str, np.ndarray]) -> None:
@@ -135,15 +157,21 @@ class _ByNumpy:
                     hidden[i].write_gradient(xs[i], dy)
                     if i > 0:
                         dy = hidden[i].by_input(dy)
+            for name, (_, gradient) in self._free.items():
+                np.add.reduce(gradients[name], axis=0, out=gradient)
 
         return outputs, backward
 
-    def _forward(self, observation: np.ndarray) -> tuple[Arrays, list[list[np.ndarray]]]:
+    def _forward(
+        self, observation: Placed, wanted: Collection[str] | None = None
+    ) -> tuple[Arrays, list[list[np.ndarray]]]:
         """Outputs, and for each trunk what went into each of its layers, the heads' last."""
-        encoded = self._encoder.encode(observation)
+        encoded = self._encoder.encode(np.asarray(observation))
         outputs: Arrays = {}
         inputs = []
         for hidden, heads in self._trunks:
+            if wanted is not None and not any(name in wanted for name, _ in heads):
+                continue
             xs = [encoded]
             for layer in hidden:
                 y = layer(xs[-1])
@@ -151,4 +179,6 @@ class _ByNumpy:
             for name, head in heads:
                 outputs[name] = head(xs[-1])
             inputs.append(xs)
+        for name, (values, _) in self._free.items():
+            outputs[name] = np.repeat(values[None], len(encoded), axis=0)
         return outputs, inputs
