@@ -10,6 +10,7 @@ import torch
 
 from rljob import nets
 from rljob.algorithms.base import Head
+from rljob.nets import torch_gradients
 from rljob.nets.torch_gradients import differentiable
 from rljob.nets.torch_nets import Network
 from rljob.nets.torch_optimizer import FlatAdam
@@ -80,6 +81,25 @@ def _same_as_autograd(network: Network, observation: np.ndarray) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_with_several_threads_torch_does_what_is_much_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = make_network({}, BoxSpace((4,)))
+    FlatAdam(network, learning_rate=0.1, max_gradient_norm=None)
+    rows = torch_gradients.WORK // sum(p.numel() for p in network.parameters()) + 1
+    large, small = np.ones((rows, 4), np.float32), np.ones((2, 4), np.float32)
+    asked: list[int] = []
+    network.register_forward_hook(lambda _, inputs, __: asked.append(len(inputs[0])))
+    values = differentiable(network)
+    for threads, expected in ((1, []), (2, [rows, rows])):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        for observation in (large, small):
+            values(observation)
+            values.with_backward(observation)
+        assert asked == expected
+    np.testing.assert_allclose(values(large)["value"][:2], values(small)["value"], rtol=1e-5)
 
 
 def test_only_some_heads_can_be_asked_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -66,11 +67,14 @@ def test_places_are_taken_once_until_they_are_given_back() -> None:
     assert outbox.take(8193) is None
 
 
-def test_memory_that_cannot_be_reached_or_is_another_is_refused() -> None:
+def test_memory_that_cannot_be_reached_or_is_another_is_refused(tmp_path: Path) -> None:
     outbox = Outbox(100, 1)
     for wrong in ({"path": "/proc/self/fd/9999"}, {"token": "00" * 16}):
         with pytest.raises(OSError, match=r"No such file|another process"):
             Inbox({**outbox.address(), **wrong})
+    (tmp_path / "empty").touch()
+    with pytest.raises(OSError, match="empty"):
+        Inbox({**outbox.address(), "path": str(tmp_path / "empty")})
     inbox = Inbox(outbox.address())
     for offset, size in ((0, 1), (4096, 5000), (-4096, 1), (4096, -1), (2**63, 1)):
         with pytest.raises(ValueError, match="bytes at"):

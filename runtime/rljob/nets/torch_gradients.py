@@ -23,6 +23,9 @@ Backward = Callable[[Mapping[str, np.ndarray]], None]
 """Takes the loss' gradient by every output, `{head: float32 [B, size]}`, and writes its gradient by every
 parameter where `Parameter.grad` is."""
 
+WORK = 6_000_000
+"""Parameters times rows from which torch, if it may use several threads, is faster than numpy on one: there
+are 36 million multiplications and additions in it, or half a millisecond."""
 
 Placed = np.ndarray | torch.Tensor
 """Observations where the network is; can be indexed by rows."""
@@ -45,13 +48,34 @@ class Differentiable(Protocol):
 
 
 def differentiable(network: Network) -> Differentiable:
-    """By numpy where that is faster and the same to rounding, else by autograd."""
+    """By numpy where that is faster, and the same to rounding; else by autograd."""
     by_numpy = (
         isinstance(network.body, MLP)
         and not network.half_precision
         and network.encoder.mean.device.type == "cpu"
     )
-    return _ByNumpy(network) if by_numpy else _ByTorch(network)
+    return _ByEither(network) if by_numpy else _ByTorch(network)
+
+
+class _ByEither:
+    """By numpy, or for much work, and with several threads, by torch."""
+
+    def __init__(self, network: Network) -> None:
+        self._numpy, self._torch = _ByNumpy(network), _ByTorch(network)
+        self._parameters = sum(p.numel() for p in network.parameters())
+
+    def place(self, observation: np.ndarray) -> Placed:
+        return observation
+
+    def __call__(self, observation: Placed, heads: Collection[str] | None = None) -> Arrays:
+        return self._which(observation)(observation, heads)
+
+    def with_backward(self, observation: Placed) -> tuple[Arrays, Backward]:
+        return self._which(observation).with_backward(observation)
+
+    def _which(self, observation: Placed) -> Differentiable:
+        much = len(observation) * self._parameters > WORK and torch.get_num_threads() > 1
+        return self._torch if much else self._numpy
 
 
 class _ByTorch:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import weakref
 from typing import Any
 
 _TOKEN_BYTES = 16
@@ -31,12 +32,9 @@ class Outbox:
         self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         self._token = secrets.token_bytes(_TOKEN_BYTES)
         self._file = os.memfd_create("rljob")
-        try:
-            os.truncate(self._file, _START + places * self._size)
-            self._memory = memoryview(mmap.mmap(self._file, 0))
-        except OSError:
-            os.close(self._file)
-            raise
+        self._close = weakref.finalize(self, os.close, self._file)
+        os.truncate(self._file, _START + places * self._size)
+        self._memory = memoryview(mmap.mmap(self._file, 0))
         self._memory[:_TOKEN_BYTES] = self._token
         self._free = [_START + place * self._size for place in reversed(range(places))]
 
@@ -57,7 +55,7 @@ class Outbox:
 
     def close(self) -> None:
         """Nobody can find it any more; who maps it keeps it."""
-        os.close(self._file)
+        self._close()
 
 
 class Inbox:
@@ -75,6 +73,8 @@ class Inbox:
         file = os.open(str(address["path"]), os.O_RDWR | os.O_CLOEXEC)
         try:
             self._memory = memoryview(mmap.mmap(file, 0))
+        except ValueError as error:  # It is empty.
+            raise OSError(str(error)) from error
         finally:
             os.close(file)
         if bytes(self._memory[:_TOKEN_BYTES]) != bytes.fromhex(address["token"]):
