@@ -88,7 +88,7 @@ class Exchange:
         rollout = self._sending.connect(addresses.experience, "rollout-0", "buffer")
         learner = self._pulling.connect(addresses.samples, "learner-0", "buffer")
         self._shipper = Shipper(rollout, plan, 1, 1, RolloutMetrics(), Trace(None, ""))
-        self._source = Source(self._pulling, learner, 1, 1, 1, LearnerMetrics())
+        self._source = Source(self._pulling, learner, 1, 1, 1, LearnerMetrics(), same_machine=True)
         self._batches = Batches(self._source, plan, 1)
         self._version = 0
 

@@ -15,6 +15,7 @@ from rljob.buffer.limiter import distribute
 from rljob.costs.machine import Machine, Server, Then
 from rljob.costs.measured import Costs, OnPolicyUse, Work
 from rljob.costs.pace import OnPolicyPace, ReplayPace
+from rljob.learner.training import PUBLISH_EVERY
 from rljob.rollout.ship import WORTH_WAITING
 
 PIECES = 32
@@ -90,6 +91,7 @@ class Job:
         self.active = min(rollouts, self._pace.in_flight)
         self._turns = self._outstanding = 0
         self.version = self._known = self._available = 0
+        self._published_at = float("-inf")
         self._stored: deque[int] = deque()
         self._position, self._limit = 0, self._pulled(0)
         self._held: list[int] = []
@@ -234,10 +236,19 @@ class Job:
         self.lags.extend(self.version - version for version in versions)
         updates = 1 if isinstance(costs.use, OnPolicyUse) else costs.use.updates_per_publish
         self._learner.do(costs.receiving.times(batch), _nothing)
-        self._learner.do(costs.updating.of(batch).times(updates), _nothing)
         self._learner.do(
-            costs.publishing.of(len(self._rollouts)), lambda: self._trained(updates, batch)
+            costs.updating.of(batch).times(updates), lambda: self._updated(updates, batch)
         )
+
+    def _updated(self, updates: int, batch: int) -> None:
+        # See `PUBLISH_EVERY`; that it also publishes when it has to wait costs only time it has.
+        due = self.machine.now - self._published_at >= PUBLISH_EVERY
+        if not (self._costs.on_policy or due):
+            self._trained(updates, batch)
+            return
+        self._published_at = self.machine.now
+        publishing = self._costs.publishing.of(len(self._rollouts))
+        self._learner.do(publishing, lambda: self._trained(updates, batch))
 
     def _trained(self, updates: int, batch: int) -> None:
         self._training = False
