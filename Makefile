@@ -90,7 +90,7 @@ test-monitoring: $(READY) ## Prove dashboards and alerts with a real Prometheus 
 	$(BIN)/python -m pytest tests/monitoring --timeout=600 $(ARGS)
 
 .PHONY: bench
-bench: peers ## Measure against the aims, peers beside us (22 minutes; peers' environments in .venv-bench)
+bench: peers ## Measure against the aims, peers beside us (20 minutes; peers' environments in .venv-bench)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: bench-full

@@ -150,7 +150,9 @@ GROUP = Group(
     ),
     limit=(
         "A prediction is as good as the machine is steady: processor time itself grows by a quarter when "
-        "others use caches and memory. With one rollout, a buffer also answers one request of the learner "
+        "others use caches and memory. So it does for CartPole with PPO and one rollout: an update that "
+        "takes 6.7 to 7.0 ms when its parts are measured takes 7.0 to 8.1 beside the rollout, and as the "
+        "learner is the bound, the rate is that much lower. With one rollout, a buffer also answers one request of the learner "
         "for every segment; with more, one for a batch."
     ),
 )
