@@ -205,7 +205,7 @@ CARTPOLE = Group(
         "*One process that does it all* is `tests/bench/reference.py`."
     ),
     limit=(
-        "The learner updates nearly all of the time, and its rollouts wait for credit more than half of "
+        "The learner updates nearly all of the time, and its rollouts wait for credit about half of "
         "theirs: the learner's arithmetic is the bound, and it is the same that one process would do; that "
         "environments are stepped beside it is what makes three processes faster than one. From the command "
         "to the first step it is start-up, most of it the import of PyTorch in the learner, during which the "

@@ -281,6 +281,8 @@ class Training:
         self._status.trains(record, saved)
 
     def _finish(self, reached: Reached | None) -> EndReport:
+        if self._published != self._version:
+            self._publish()
         asked = self._spec.checkpoint.on_suspend and not self._spec.strict
         if reached is not None or asked:
             self._saver.save(self._snapshot())
