@@ -215,9 +215,10 @@ class DQNLearner:
     def update(self, batch: Arrays, progress: float) -> Update:
         config = self._config
         rows = np.arange(len(batch["action"]))
-        following = self._values(self._following(batch["next_observation"]))
+        ahead = self._learning.place(batch["next_observation"])
+        following = self._values(self._following(ahead))
         if config.double:
-            best = self._values(self._learning(batch["next_observation"])).argmax(axis=-1)
+            best = self._values(self._learning(ahead)).argmax(axis=-1)
             bootstrap = following[rows, best]
         else:
             bootstrap = following.max(axis=-1)
@@ -235,7 +236,7 @@ class DQNLearner:
 
         self._updates += 1
         if self._updates % config.target_update_interval == 0:
-            self._target_vector.lerp_(self._optimizer.vector.detach(), config.tau)
+            self._target_vector.lerp_(self._optimizer.vector, config.tau)
         metrics = {
             "loss": loss.total,
             "mean_q": float(values.mean()),

@@ -224,7 +224,7 @@ class PPOLearner:
                 break
         return Update(metrics)
 
-    def _descend(self, observation: Any, data: Arrays, rate: float) -> tuple[PPOLoss, float]:
+    def _descend(self, observation: Placed, data: Arrays, rate: float) -> tuple[PPOLoss, float]:
         """One gradient step on `[B, ...]`; the loss before it, and the norm of its gradient."""
         import torch
 

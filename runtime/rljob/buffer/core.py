@@ -219,8 +219,8 @@ class Buffer:
             "episodes": store.arena.counter("episodes"),
             "problem": problem,
         }
-        if store.mode.shared is not None:
-            payload["shared"] = store.mode.shared
+        if (shared := store.mode.shared) is not None:
+            payload["shared"] = shared
         yield Outgoing("samples", client, self._header(Kind.WELCOME), encode_json(payload))
 
     def _make_room(self, plan: Plan, segments_per_batch: int) -> Store:

@@ -15,7 +15,7 @@ from rljob.buffer.limiter import distribute
 from rljob.costs.machine import Machine, Server, Then
 from rljob.costs.measured import Costs, OnPolicyUse, Work
 from rljob.costs.pace import OnPolicyPace, ReplayPace
-from rljob.learner.training import PUBLISH_EVERY
+from rljob.learner.publication import Publication
 from rljob.rollout.ship import WORTH_WAITING
 
 PIECES = 32
@@ -91,7 +91,7 @@ class Job:
         self.active = min(rollouts, self._pace.in_flight)
         self._turns = self._outstanding = 0
         self.version = self._known = self._available = 0
-        self._published_at = float("-inf")
+        self._publication = Publication(awaited=costs.on_policy)
         self._stored: deque[int] = deque()
         self._position, self._limit = 0, self._pulled(0)
         self._held: list[int] = []
@@ -241,12 +241,11 @@ class Job:
         )
 
     def _updated(self, updates: int, batch: int) -> None:
-        # See `PUBLISH_EVERY`; that it also publishes when it has to wait costs only time it has.
-        due = self.machine.now - self._published_at >= PUBLISH_EVERY
-        if not (self._costs.on_policy or due):
+        # That it also publishes when it has to wait costs only time it has.
+        if not self._publication.due(self.version + 1, self.machine.now):
             self._trained(updates, batch)
             return
-        self._published_at = self.machine.now
+        self._publication.sent(self.version + 1, self.machine.now)
         publishing = self._costs.publishing.of(len(self._rollouts))
         self._learner.do(publishing, lambda: self._trained(updates, batch))
 

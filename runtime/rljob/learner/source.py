@@ -62,6 +62,7 @@ class Opened:
     arena: int
     steps: int
     problem: str
+    shared: Any
 
 
 class Source:
@@ -217,7 +218,7 @@ class Source:
         header = message.header
         if header.kind is Kind.WELCOME and self._incarnation == 0:
             opened = _read_welcome(message)
-            if not self._share(decode_json(message.payload).get("shared")):
+            if not self._share(opened.shared):
                 return
             if self._opened is not None and opened.plan != self._opened.plan:
                 raise RunError("the job's rollouts have begun to say other experience than before")
@@ -298,6 +299,7 @@ def _read_welcome(message: Message) -> Opened:
         int(value["arena"]),
         int(value["steps"]),
         str(value.get("problem", "")),
+        value.get("shared"),
     )
 
 

@@ -17,6 +17,7 @@ from rljob.errors import RunError
 from rljob.health import Health
 from rljob.learner.batches import Batch, Batches
 from rljob.learner.progress import Progress, Reached, StoredSteps
+from rljob.learner.publication import Publication
 from rljob.learner.publish import Publisher
 from rljob.learner.report import Reporter, write_result
 from rljob.learner.saving import Saver
@@ -38,9 +39,6 @@ STRICT_GROWTH = 0.25
 Open episodes are given up at a boundary, so they must become rarer: else long ones would never end."""
 FIRST_SAVED_AFTER = 1.0
 """Seconds to the first checkpoint; the time doubles until it is `checkpoint.interval`."""
-PUBLISH_EVERY = 0.01
-"""Seconds between two versions when learning from replay, unless it has to wait for data: a small network
-makes thousands a second, and sending each would take a third of the learner's time."""
 SNAPSHOT_SECONDS = 60.0
 """How long the buffer may take to save its content."""
 _LOG = logging.getLogger("rljob")
@@ -81,7 +79,8 @@ class Training:
         self._boundary, self._next_boundary = 0, self._boundary_ahead()
         self._batches = Batches(source, opened.plan, spec.rollout.replicas)
         self._saved_at = self._began = self._ticked = 0.0
-        self._published, self._published_at = -1, float("-inf")
+        replay = isinstance(self._algorithm.data, Replay)
+        self._publication = Publication(awaited=spec.strict or not replay)
 
     def run(self, snapshot: Snapshot | None) -> EndReport:
         """Train until the stop condition is reached or the process is asked to stop; tells which."""
@@ -91,7 +90,7 @@ class Training:
         self._publish()
         if snapshot is None:
             self._saver.save(self._snapshot())
-        self._source.confirm(self._published, time.monotonic())
+        self._source.confirm(self._publication.published, time.monotonic())
         self._saved_at = self._began = self._ticked = time.monotonic()
         while not self._progress.reached(self._spec.stop) and not self._context.stopping():
             batch = self._next()
@@ -122,7 +121,7 @@ class Training:
             started = now
             if batch is not None:
                 return batch
-            if self._published != self._version:
+            if self._publication.due(self._version, now, idle=True):
                 self._publish()
             self._tick(now)
             self._source.wait()
@@ -163,7 +162,7 @@ class Training:
         self._version += 1
         if self._spec.strict and self._progress.steps >= self._next_boundary:
             self._boundary, self._next_boundary = self._version, self._boundary_ahead()
-        if self._awaited() or trained - self._published_at >= PUBLISH_EVERY:
+        if self._publication.due(self._version, trained):
             self._publish()
         if keys:
             self._source.reprioritise(np.concatenate(keys), np.concatenate(priorities))
@@ -174,7 +173,7 @@ class Training:
         # Before the confirmation: until then the buffer stands still in strict mode, and what it
         # saves belongs to exactly this version.
         self._save_if_due(time.monotonic())
-        self._source.confirm(self._published, time.monotonic())
+        self._source.confirm(self._publication.published, time.monotonic())
 
     def _at_boundary(self) -> bool:
         return self._spec.strict and self._version == self._boundary
@@ -204,12 +203,8 @@ class Training:
             scalars = {**scalars, "boundary": float(self._boundary)}
         return PolicyWeights(tensors, scalars)
 
-    def _awaited(self) -> bool:
-        """Whether rollouts may stand still until they have the version that was just made."""
-        return self._spec.strict or not isinstance(self._algorithm.data, Replay)
-
     def _publish(self) -> None:
-        self._published, self._published_at = self._version, time.monotonic()
+        self._publication.sent(self._version, time.monotonic())
         payload = self._weights(copy=False).encode()
         self._publisher.publish((self._lineage, self._version), payload)
 
@@ -281,7 +276,7 @@ class Training:
         self._status.trains(record, saved)
 
     def _finish(self, reached: Reached | None) -> EndReport:
-        if self._published != self._version:
+        if self._publication.due(self._version, time.monotonic(), idle=True):
             self._publish()
         asked = self._spec.checkpoint.on_suspend and not self._spec.strict
         if reached is not None or asked:
