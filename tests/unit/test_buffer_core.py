@@ -47,6 +47,15 @@ def episodes(messages: list[Outgoing]) -> list[tuple[int, list[float]]]:
     ]
 
 
+def told(bench: Bench, ack: int, limit: int, **more: int) -> list[Outgoing]:
+    """What the learner is sent when it asks."""
+    return [*bench.pull(ack, limit, **more), *bench.turn()]
+
+
+def to_learner(messages: list[Outgoing]) -> list[Kind]:
+    return [m.header.kind for m in messages if m.socket == "samples"]
+
+
 def numbers(messages: list[Outgoing]) -> dict[str, float]:
     payload = of_kind(messages, Kind.STATS)[-1].payload
     return {
@@ -69,7 +78,7 @@ def test_a_segment_is_acknowledged_after_it_was_stored_and_once() -> None:
     assert (answer.ack, answer.bits) == (1, 1)
     assert bench.told.stores == [(1, 1, 0), (1, 1, 2)]
     assert bench.told.duplicates == 2
-    assert numbers(bench.pull(0, 100))["duplicates"] == 2
+    assert numbers(told(bench, 0, 100))["duplicates"] == 2
 
 
 def test_strangers_are_asked_who_they_are() -> None:
@@ -156,7 +165,7 @@ def test_an_odd_status_is_rejected_and_nothing_dies(status: bytes) -> None:
     bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), status)
     assert bench.told.reasons == ["json"]
     bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), b'{"waiting": 0.5}')
-    assert numbers(bench.pull(0, 100))["rollouts_waiting"] == 0.5
+    assert numbers(told(bench, 0, 100))["rollouts_waiting"] == 0.5
 
 
 @pytest.mark.parametrize("tail", [8, 16 * 9])
@@ -314,7 +323,7 @@ def test_no_lag_above_the_bound_is_ever_delivered(
     assert max(bench.told.lags) <= max_lag
     assert min(bench.told.lags) >= 0
     assert {reason for reason, _ in bench.told.evictions} <= {"lag"}
-    assert numbers(bench.pull(0, 0))["evicted"] == len(bench.told.evictions)
+    assert numbers(told(bench, 0, 0))["evicted"] == len(bench.told.evictions)
     if replicas == 1:
         assert not bench.told.evictions
 
@@ -373,7 +382,7 @@ def test_strangers_and_earlier_lives_of_the_learner_are_not_served() -> None:
     assert of_kind(bench.pull(0, 10, lineage=4), Kind.WHO)
     refusal = of_kind(bench.attach(lineage=4), Kind.REFUSED)[0]
     assert decode_json(refusal.payload)["newest"] == 5
-    assert of_kind(bench.pull(0, 10, lineage=5), Kind.STATS)
+    assert of_kind(told(bench, 0, 10, lineage=5), Kind.STATS)
 
 
 def test_a_learner_that_comes_first_waits_for_a_rollout() -> None:
@@ -412,7 +421,7 @@ def test_what_was_acted_by_a_lost_future_is_evicted_and_counted() -> None:
     bench.segment(plan, 5, lineage=2, version=3)
     assert origins(bench.turn()) == [(1, 1, 5)]
     assert bench.told.evictions == [("lineage", (1, 1, 1)), ("lineage", (1, 1, 4))]
-    assert numbers(bench.pull(0, 100, lineage=2))["evicted"] == 2
+    assert numbers(told(bench, 0, 100, lineage=2))["evicted"] == 2
 
 
 def test_what_is_too_old_is_evicted_and_counted() -> None:
@@ -482,7 +491,7 @@ def test_nothing_acknowledged_is_lost_or_stored_twice_over_restarts(tmp_path: Pa
             bench.segment(plan, seq, episodes=np.array([[1.0, 1.0]]))
         answer = grant(bench.turn())
         assert answer.ack == 2 * life + 2
-        counters.append(numbers(bench.pull(0, 0)))
+        counters.append(numbers(told(bench, 0, 0)))
         bench.restart()
         assert of_kind(bench.segment(plan, 0), Kind.WHO)
         bench.hello(plan, ack=answer.ack)
@@ -526,7 +535,7 @@ def test_a_kill_between_storing_and_recording(
     assert grant(bench.turn()).ack == 2
     assert sorted({*bench.told.stores, *bench.told.recoveries}) == [(1, 1, 0), (1, 1, 1)]
     assert bench.told.duplicates == (0 if step == "commit" else 1)
-    assert numbers(bench.pull(0, 0))["steps"] == 2 * plan.steps
+    assert numbers(told(bench, 0, 0))["steps"] == 2 * plan.steps
     bench.restart()
     assert len(bench.told.recoveries) <= 1, "once"
 
@@ -612,8 +621,8 @@ def test_a_later_learner_with_larger_batches_finds_room(tmp_path: Path, on_disk:
     bench.pull(0, 100, lineage=2)
     messages = bench.turn()
     assert origins(messages) == [(1, 1, 0), (1, 1, 1)], "each again, once, in order"
-    told = numbers(messages)
-    assert (told["steps"], told["episodes"]) == (16, 2)
+    said = numbers(messages)
+    assert (said["steps"], said["episodes"]) == (16, 2)
     assert [m.header.epoch for m in of_kind(messages, Kind.STATS)][-1] == arena, "the same counters"
     assert episodes(messages)[-1] == (0, [0.0, 1.0])
     for seq in range(2, 12):
@@ -742,24 +751,34 @@ def test_episodes_are_said_until_the_learner_has_heard_them() -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan, limit=0)
     bench.segment(plan, 0, episodes=np.array([[1.0, 5.0], [2.0, 6.0]]))
-    assert episodes(bench.pull(0, 0)) == [(0, [1.0, 2.0])]
+    assert episodes(told(bench, 0, 0)) == [(0, [1.0, 2.0])]
     bench.segment(plan, 1, episodes=np.array([[3.0, 7.0]]))
-    assert episodes(bench.pull(0, 0)) == [(0, [1.0, 2.0, 3.0])], "the last message was lost"
-    assert episodes(bench.pull(0, 0, bits=2)) == [(2, [3.0])]
-    assert episodes(bench.pull(0, 0, bits=1)) == [(2, [3.0])], "an old request"
-    assert episodes(bench.pull(0, 0, bits=3)) == [(3, [])]
-    assert episodes(bench.pull(0, 0, bits=99)) == [(3, [])]
+    assert episodes(told(bench, 0, 0)) == [(0, [1.0, 2.0, 3.0])], "the last message was lost"
+    assert episodes(told(bench, 0, 0, bits=2)) == [(2, [3.0])]
+    assert episodes(told(bench, 0, 0, bits=1)) == [(2, [3.0])], "an old request"
+    assert episodes(told(bench, 0, 0, bits=3)) == [(3, [])]
+    assert episodes(told(bench, 0, 0, bits=99)) == [(3, [])]
     bench.attach(lineage=2)
     bench.segment(plan, 2, episodes=np.array([[4.0, 8.0]]))
-    assert episodes(bench.pull(0, 0, lineage=2)) == [(3, [4.0])], "a new life hears what is new"
+    assert episodes(told(bench, 0, 0, lineage=2)) == [(3, [4.0])], "a new life hears what is new"
 
 
-def test_statistics_come_before_each_delivery() -> None:
+def test_statistics_come_before_a_delivery() -> None:
     bench, plan = Bench(), on_policy_plan(segments_per_batch=1)
     begin(bench, plan)
     bench.segment(plan, 0, episodes=np.array([[1.0, 5.0]]))
-    kinds = [m.header.kind for m in bench.turn() if m.socket == "samples"]
-    assert kinds == [Kind.STATS, Kind.SEGMENT]
+    assert to_learner(bench.turn()) == [Kind.STATS, Kind.SEGMENT]
+
+
+def test_statistics_are_said_once_for_what_is_sent_together() -> None:
+    bench, plan = Bench(), on_policy_plan(segments_per_batch=1)
+    begin(bench, plan)
+    for seq in range(2):
+        bench.segment(plan, seq)
+    asked = bench.pull(0, 100)
+    assert to_learner([*asked, *bench.turn()]) == [Kind.STATS, Kind.SEGMENT, Kind.SEGMENT]
+    assert to_learner(told(bench, 2, 100)) == [Kind.STATS], "there is nothing to deliver"
+    assert to_learner(bench.turn()) == [], "nor was anything asked"
 
 
 # -- replay ------------------------------------------------------------------------------------
@@ -781,7 +800,7 @@ def test_replay_delivers_batches_in_the_band() -> None:
     arrays = unpack(memoryview(batches[-1].payload))
     assert arrays["reward"].shape == (2, 8)
     assert set(arrays["reward"].reshape(-1)) <= set(range(290, 300)), "the ring holds ten segments"
-    assert numbers(bench.pull(0, 0))["evicted"] == 290
+    assert numbers(told(bench, 0, 0))["evicted"] == 290
 
 
 def test_a_replay_buffer_goes_on_after_a_restart(tmp_path: Path) -> None:

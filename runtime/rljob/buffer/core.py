@@ -292,7 +292,7 @@ class Buffer:
                 lent.sent_at = now
                 self._observer.resent()
                 yield self._carry(link, lent.header, lent.payload)
-        yield self._stats(link, store, now)
+        link.untold = True
 
     def _carry(self, link: LearnerLink, header: Header, payload: memoryview) -> Outgoing:
         header.ack = self._incarnation
@@ -305,11 +305,17 @@ class Buffer:
         link, store = self._link, self._store
         minimum = -1
         if link is not None and store is not None:
+            told = False
             for lent, freshness in store.mode.deliver(link, now):
                 # Statistics first: what a batch makes the learner decide, it decides knowing them.
-                yield self._stats(link, store, now)
+                if not told:
+                    yield self._stats(link, store, now)
+                    told = True
                 self._observer.delivered(freshness)
                 yield self._carry(link, lent.header, lent.payload)
+            if link.untold and not told:
+                yield self._stats(link, store, now)
+            link.untold = False
             granted = self.rollouts.share(partial(store.mode.room, link), now)
             minimum = store.mode.minimum(link, granted)
         for number in list(self.rollouts.owed):

@@ -55,6 +55,7 @@ class LearnerLink:
         position: of the next delivery; a learner that has part of a batch starts behind it.
         limit: position up to which it may be sent.
         lent: deliveries it has not confirmed, by position.
+        untold: it has asked, and was not sent statistics since.
     """
 
     client: bytes
@@ -65,6 +66,7 @@ class LearnerLink:
     position: int = 0
     limit: int = 0
     lent: dict[int, Lent] = field(default_factory=dict)
+    untold: bool = False
 
     def lend(self, lent: Lent) -> Lent:
         lent.header.limit = self.position

@@ -192,7 +192,7 @@ def _side_by_side(arrays: Arrays, size: int) -> Arrays:
 
 def _line(updates: dict[int, list[Work]], on_policy: bool) -> Line:
     """From what two sizes take. Of one that takes long, nearly all grows with the batch."""
-    found = {size: _undisturbed(works) for size, works in updates.items() if works}
+    found = {size: _typical(works) for size, works in updates.items() if works}
     small, nothing = found[SIZES[0]], Work(cpu=0.0)
     if not on_policy:
         return Line(fixed=small, each=nothing)
@@ -210,9 +210,15 @@ def _line(updates: dict[int, list[Work]], on_policy: bool) -> Line:
     return Line(fixed=fixed, each=each)
 
 
-def _undisturbed(works: list[Work]) -> Work:
-    """The lower quartile: other programs on the machine make work longer, never shorter."""
-    return sorted(works, key=lambda work: work.seconds)[len(works) // 4]
+def _typical(works: list[Work]) -> Work:
+    """The mean, for a rate is made of all of them; without the tenth that took longest, such as the first,
+    which finds nothing prepared."""
+    kept = sorted(works, key=lambda work: work.seconds)[: len(works) - -(-len(works) // 10) or 1]
+    return Work(
+        cpu=statistics.fmean(work.cpu for work in kept),
+        wait=statistics.fmean(work.wait for work in kept),
+        width=statistics.fmean(work.width for work in kept),
+    )
 
 
 class Collecting:
