@@ -99,7 +99,7 @@ class Source:
         self._shares = 1 + ahead if same_machine else 0
         self._inbox: Inbox | None = None
         self.watermark = Watermark()
-        self._holding: list[Origin] = []
+        self._holding: dict[Origin, None] = {}
         self._heard = (0, 0)
         self.version = 0
         self._opened: Opened | None = None
@@ -135,7 +135,7 @@ class Source:
     def trained(self, origins: Iterable[Origin]) -> None:
         """Move the watermark over segments that were held until now."""
         for origin in origins:
-            self._holding.remove(origin)
+            del self._holding[origin]
             self.watermark.take(*origin)
 
     def confirm(self, version: int, now: float) -> None:
@@ -155,7 +155,7 @@ class Source:
         if origin in self._holding or self.watermark.has(*origin):
             self._metrics.segments_duplicate.inc()
             return None
-        self._holding.append(origin)
+        self._holding[origin] = None
         layout = self._opened.plan.layout
         return Segment(origin, header.version, layout.views(message.payload))
 
@@ -187,7 +187,7 @@ class Source:
             header = Header(Kind.HELLO, epoch=self.lineage, version=self.version)
             known = {
                 "trained": self.watermark.to_json(),
-                "holding": self._holding,
+                "holding": list(self._holding),
                 "segments_per_batch": self._segments_per_batch,
             }
             if self._shares:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
@@ -29,8 +30,8 @@ from rljob.nets.parts import (
     NetworkConfig,
     Normalisation,
     Width,
+    load_layers,
     relu,
-    take,
     take_free,
 )
 from rljob.spaces import BoxSpace, Space, Spaces, encode, encoded_shape
@@ -133,9 +134,12 @@ def convolutions(config: CNNConfig, space: Space) -> list[Convolution]:
 class _Patches:
     """One convolution as one product of matrices: `[images, height, width, channels]` to `[images, …]`."""
 
-    def __init__(self, shape: Convolution, weight: np.ndarray, bias: np.ndarray) -> None:
+    def __init__(self, name: str, shape: Convolution) -> None:
         self._shape = shape
-        self._layer = Layer(weight, bias)
+        edge, channels, out = shape.kernel, shape.channels, shape.out
+        weight = np.zeros((edge * edge * channels, out), np.float32)
+        places = weight.reshape(edge, edge, channels, out).transpose(3, 2, 0, 1)
+        self.layer = Layer(name, weight, places)
         self._patches = np.empty((0, 0, 0, 0, 0), np.float32)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -148,20 +152,9 @@ class _Patches:
         # A row of a patch lies in one piece, as pixels hold their channels side by side.
         steps = (image, shape.stride * row, shape.stride * pixel, row, number)
         np.copyto(patches, as_strided(x, patches.shape, steps))
-        y = self._layer(patches.reshape(count * rows * columns, shape.kernel * run))
+        y = self.layer(patches.reshape(count * rows * columns, shape.kernel * run))
         relu(y, out=y)
         return y.reshape(count, rows, columns, shape.out)
-
-
-@dataclass
-class _Weights:
-    """Everything that one policy version computes with; replaced as a whole, never changed."""
-
-    normalise: Normalisation | None
-    convolutions: list[_Patches]
-    hidden: list[Layer]
-    heads: dict[str, Layer]
-    free: Arrays
 
 
 class CNNEngine:
@@ -181,16 +174,31 @@ class CNNEngine:
         heads: Mapping[str, Head],
         acting_heads: Sequence[str],
     ) -> None:
-        self._config = config
         self._space = spaces.observation
-        self._shapes = convolutions(config, self._space)
+        shapes = convolutions(config, self._space)
         self._first = channels_first(self._space)
         self._bytes = isinstance(self._space, BoxSpace) and self._space.image
         self._heads, self._acting = heads, tuple(acting_heads)
-        image = self._shapes[0]
-        self._buffer = np.empty((BLOCK, image.height, image.width, image.channels), np.float32)
-        self._features = np.empty((0, self._shapes[-1].features), np.float32)
-        self._weights: _Weights | None = None
+        self._image = shapes[0]
+        image = (BLOCK, self._image.height, self._image.width, self._image.channels)
+        self._buffer = np.empty(image, np.float32)
+        self._features = np.empty((0, shapes[-1].features), np.float32)
+        self._convolutions = [
+            _Patches(f"body.convolutions.{i}", shape) for i, shape in enumerate(shapes)
+        ]
+        sizes = [shapes[-1].features, *config.hidden]
+        self._hidden = [
+            Layer.dense(f"body.hidden.{i}", size, width)
+            for i, (size, width) in enumerate(pairwise(sizes))
+        ]
+        self._outputs = {
+            name: Layer.dense(f"body.heads.{name}", sizes[-1], heads[name].size)
+            for name in self._acting
+            if not heads[name].free
+        }
+        self._normalise: Normalisation | None = None
+        self._free: Arrays = {}
+        self._loaded = False
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Use these weights from the next call on; unchanged where it raises.
@@ -199,60 +207,46 @@ class CNNEngine:
             RunError: naming a tensor that is missing or has the wrong shape.
         """
         normalise = Normalisation.take(tensors, encoded_shape(self._space))
-        layers = []
-        for i, shape in enumerate(self._shapes):
-            name, edge = f"body.convolutions.{i}", shape.kernel
-            weight = take(tensors, f"{name}.weight", (shape.out, shape.channels, edge, edge))
-            weight = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, shape.out))
-            if i == 0 and self._bytes and normalise is None:
-                # Here it costs nothing to divide bytes by 255, as `encode` does.
-                weight /= 255
-            layers.append(_Patches(shape, weight, take(tensors, f"{name}.bias", (shape.out,))))
-        hidden, size = [], self._shapes[-1].features
-        for i, width in enumerate(self._config.hidden):
-            hidden.append(Layer.dense(tensors, f"body.hidden.{i}", size, width))
-            size = width
-        heads = {
-            name: Layer.dense(tensors, f"body.heads.{name}", size, self._heads[name].size)
-            for name in self._acting
-            if not self._heads[name].free
-        }
         free = take_free(tensors, self._heads, self._acting)
-        self._weights = _Weights(normalise, layers, hidden, heads, free)
+        convolving = [patches.layer for patches in self._convolutions]
+        load_layers([*convolving, *self._hidden, *self._outputs.values()], tensors)
+        self._normalise, self._free, self._loaded = normalise, free, True
+        if self._bytes and normalise is None:
+            # Here it costs nothing to divide bytes by 255, as `encode` does.
+            convolving[0].weight /= 255
 
     def __call__(self, observation: np.ndarray) -> Arrays:
-        weights = self._weights
-        if weights is None:
+        if not self._loaded:
             raise RunError("the engine has no weights yet")
-        h = self._convolve(weights, observation)
-        for layer in weights.hidden:
+        h = self._convolve(observation)
+        for layer in self._hidden:
             h = layer(h)
             relu(h, out=h)
-        outputs = {name: layer(h) for name, layer in weights.heads.items()}
-        for name, values in weights.free.items():
+        outputs = {name: layer(h) for name, layer in self._outputs.items()}
+        for name, values in self._free.items():
             outputs[name] = np.broadcast_to(values, (len(observation), len(values)))
         return outputs
 
-    def _convolve(self, weights: _Weights, observation: np.ndarray) -> np.ndarray:
+    def _convolve(self, observation: np.ndarray) -> np.ndarray:
         """Flat features `[N, features]`."""
         rows = len(observation)
         if len(self._features) != rows:
             self._features = np.empty((rows, self._features.shape[1]), np.float32)
         for start in range(0, rows, BLOCK):
             end = min(start + BLOCK, rows)
-            x = self._pixels(weights, observation[start:end])
-            for layer in weights.convolutions:
+            x = self._pixels(observation[start:end])
+            for layer in self._convolutions:
                 x = layer(x)
             self._features[start:end] = x.reshape(end - start, -1)
         return self._features
 
-    def _pixels(self, weights: _Weights, observation: np.ndarray) -> np.ndarray:
+    def _pixels(self, observation: np.ndarray) -> np.ndarray:
         """Float32 `[N, height, width, channels]`; bytes stay bytes if the first layer divides."""
-        if weights.normalise is not None:
-            observation = weights.normalise(encode(self._space, observation))
+        if self._normalise is not None:
+            observation = self._normalise(encode(self._space, observation))
         elif not self._bytes:
             observation = encode(self._space, observation)
-        shape, pixels = self._shapes[0], self._buffer[: len(observation)]
+        shape, pixels = self._image, self._buffer[: len(observation)]
         if not self._first:
             np.copyto(pixels, observation)
             return pixels

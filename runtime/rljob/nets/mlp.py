@@ -14,7 +14,7 @@ are the torch module's, so that its exported weights load here as they are:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from rljob.nets.parts import (
     NetworkConfig,
     Normalisation,
     Width,
+    load_layers,
     relu,
     take_free,
 )
@@ -57,15 +58,6 @@ def group_by_trunk(heads: Mapping[str, Head], shared: bool) -> dict[str, tuple[s
     return trunks
 
 
-@dataclass
-class _Weights:
-    """Everything that one policy version computes with; replaced as a whole, never changed."""
-
-    normalise: Normalisation | None
-    trunks: list[tuple[list[Layer], dict[str, Layer]]]
-    free: Arrays
-
-
 class MLPEngine:
     """Acts with an MLP: `observations [N, ...] -> {head: float32 [N, size]}`, without torch.
 
@@ -85,12 +77,25 @@ class MLPEngine:
         self._inputs = encoded_size(self._space)
         self._activate = np.tanh if config.activation == "tanh" else relu
         self._heads, self._acting = heads, tuple(acting_heads)
-        self._trunks = {
-            trunk: acting
+        self._trunks = [
+            self._trunk(trunk, acting)
             for trunk, names in group_by_trunk(heads, config.shared).items()
-            if (acting := tuple(name for name in names if name in acting_heads))
+            if (acting := [name for name in names if name in acting_heads])
+        ]
+        self._normalise: Normalisation | None = None
+        self._free: Arrays = {}
+        self._loaded = False
+
+    def _trunk(self, trunk: str, heads: Sequence[str]) -> tuple[list[Layer], dict[str, Layer]]:
+        sizes = [self._inputs, *self._config.hidden]
+        hidden = [
+            Layer.dense(f"body.trunks.{trunk}.{i}", size, width)
+            for i, (size, width) in enumerate(pairwise(sizes))
+        ]
+        return hidden, {
+            name: Layer.dense(f"body.heads.{name}", sizes[-1], self._heads[name].size)
+            for name in heads
         }
-        self._weights: _Weights | None = None
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Use these weights from the next call on; unchanged where it raises.
@@ -99,36 +104,27 @@ class MLPEngine:
             RunError: naming a tensor that is missing or has the wrong shape.
         """
         normalise = Normalisation.take(tensors, encoded_shape(self._space))
-        trunks = []
-        for trunk, names in self._trunks.items():
-            hidden, size = [], self._inputs
-            for i, width in enumerate(self._config.hidden):
-                hidden.append(Layer.dense(tensors, f"body.trunks.{trunk}.{i}", size, width))
-                size = width
-            heads = {
-                name: Layer.dense(tensors, f"body.heads.{name}", size, self._heads[name].size)
-                for name in names
-            }
-            trunks.append((hidden, heads))
-        self._weights = _Weights(normalise, trunks, take_free(tensors, self._heads, self._acting))
+        free = take_free(tensors, self._heads, self._acting)
+        layers = [layer for hidden, heads in self._trunks for layer in (*hidden, *heads.values())]
+        load_layers(layers, tensors)
+        self._normalise, self._free, self._loaded = normalise, free, True
 
     def __call__(self, observation: np.ndarray) -> Arrays:
-        weights = self._weights
-        if weights is None:
+        if not self._loaded:
             raise RunError("the engine has no weights yet")
         rows = len(observation)
         x = encode(self._space, observation)
-        if weights.normalise is not None:
-            x = weights.normalise(x)
+        if self._normalise is not None:
+            x = self._normalise(x)
         x = x.reshape(rows, self._inputs)
         outputs: Arrays = {}
-        for hidden, heads in weights.trunks:
+        for hidden, heads in self._trunks:
             h = x
             for layer in hidden:
                 h = layer(h)
                 self._activate(h, out=h)
             for name, layer in heads.items():
                 outputs[name] = layer(h)
-        for name, values in weights.free.items():
+        for name, values in self._free.items():
             outputs[name] = np.broadcast_to(values, (rows, len(values)))
         return outputs

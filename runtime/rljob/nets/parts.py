@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -33,28 +33,56 @@ class NetworkConfig(BaseModel):
     )
 
 
-@dataclass
 class Layer:
-    """`y = x @ weight + bias` with the weight as `[in, out]`, and a buffer for `y`."""
+    """`y = x @ weight + bias` with the weight as `[in, out]`, zeros at first; with a buffer for `y`.
 
-    weight: np.ndarray
-    bias: np.ndarray
-    out: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    Weights of another version are written over these: memory that is new is memory that the system has to
+    find, and the processor to fetch.
+
+    Args:
+        name: of torch's layer, whose weight has the shape of `places`.
+        places: a view of `weight` in which each number has its place.
+    """
+
+    def __init__(self, name: str, weight: np.ndarray, places: np.ndarray) -> None:
+        self._name = name
+        self.weight, self._places = weight, places
+        self._bias = np.zeros(weight.shape[1], np.float32)
+        self._out = np.empty((0, 0), np.float32)
 
     @classmethod
-    def dense(cls, tensors: Mapping[str, np.ndarray], name: str, fan_in: int, out: int) -> Layer:
-        """Of torch's `nn.Linear`; RunError as `take`."""
-        weight = _fitting(tensors, f"{name}.weight", (out, fan_in))
-        return cls(np.array(weight.T, np.float32, order="C"), take(tensors, f"{name}.bias", (out,)))
+    def dense(cls, name: str, fan_in: int, out: int) -> Layer:
+        """As torch's `nn.Linear`."""
+        weight = np.zeros((fan_in, out), np.float32)
+        return cls(name, weight, weight.T)
+
+    def fitting(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Its weight and bias among these; RunError as `take`."""
+        return (
+            _fitting(tensors, f"{self._name}.weight", self._places.shape),
+            _fitting(tensors, f"{self._name}.bias", self._bias.shape),
+        )
+
+    def load(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Use what `fitting` found from the next call on."""
+        np.copyto(self._places, weight)
+        np.copyto(self._bias, bias)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """`[rows, in]` to `[rows, out]`, valid until the next call."""
-        if len(self.out) < len(x):
-            self.out = np.empty((len(x), len(self.bias)), np.float32)
-        y = self.out if len(self.out) == len(x) else self.out[: len(x)]
+        if len(self._out) < len(x):
+            self._out = np.empty((len(x), len(self._bias)), np.float32)
+        y = self._out if len(self._out) == len(x) else self._out[: len(x)]
         np.dot(x, self.weight, out=y)
-        y += self.bias
+        y += self._bias
         return y
+
+
+def load_layers(layers: Sequence[Layer], tensors: Mapping[str, np.ndarray]) -> None:
+    """Load all of them or, where one does not fit, none; RunError as `take`."""
+    found = [layer.fitting(tensors) for layer in layers]
+    for layer, (weight, bias) in zip(layers, found, strict=True):
+        layer.load(weight, bias)
 
 
 @dataclass(frozen=True)
