@@ -15,15 +15,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.bench import sleeping
-from tests.bench.group import Figure, Group, Values, plain, ratio
+from tests.bench.group import Figure, Group, Results, Values, plain, ratio
+from tests.bench.stages import table
 from tests.e2e.jobs import example
-from tests.e2e.kube import Job, KubectlError, Namespace, environment, kubectl, until
+from tests.e2e.kube import Job, KubectlError, Namespace, Object, environment, kubectl, until
 
 STEPS_COUNTER = "rljob_rollout_environment_steps_total"
 STEPS = 1_500_000
@@ -48,8 +50,7 @@ def _namespace() -> Iterator[Namespace]:
 def begins(seed: int) -> Values:
     """Seconds until a job, and a replaced rollout, take their first step."""
     with _namespace() as namespace:
-        first, replaced = starts(namespace)
-    return {"first step": first, "replaced": replaced}
+        return starts(namespace)
 
 
 def against_local(seed: int) -> Values:
@@ -94,14 +95,16 @@ def _trained(job: Job, least: float = 0.0) -> dict[str, Any]:
     return progress if progress.get("seconds", 0.0) > least else {}
 
 
-def starts(namespace: Namespace) -> tuple[float, float]:
-    """Seconds from apply, and from a pod's deletion, to the first step of a rollout."""
+def starts(namespace: Namespace) -> Values:
+    """Seconds from apply, and from a pod's deletion, to the first step of a rollout; and how far the pods
+    were when, to a second."""
     wanted = training("starts", {"duration": "1h"})
-    begun = time.monotonic()
+    begun, applied = time.monotonic(), time.time()
     namespace.apply(wanted)
     job = namespace.job("starts")
     old = first_step(job, without=set())
     first = time.monotonic() - begun
+    reached = _reached(job.pods(), applied)
     for pod in job.pods("rollout"):
         old.add(pod["metadata"]["name"])
     victim = job.pods("rollout", alive=True)[0]["metadata"]["name"]
@@ -111,7 +114,23 @@ def starts(namespace: Namespace) -> tuple[float, float]:
     replaced = time.monotonic() - begun
     namespace.run("delete", "rljob", "starts")
     until(lambda: not job.pods(), "its pods are gone")
-    return first, replaced
+    return {**reached, "first step": first, "replaced": replaced}
+
+
+def _reached(pods: list[Object], applied: float) -> Values:
+    """Seconds until the last of these pods had a node, and until the last of their containers ran."""
+    conditions = [one for pod in pods for one in pod["status"]["conditions"]]
+    containers = [one for pod in pods for one in pod["status"].get("containerStatuses", [])]
+    times = {
+        "scheduled": [c["lastTransitionTime"] for c in conditions if c["type"] == "PodScheduled"],
+        "running": [
+            c["state"]["running"]["startedAt"] for c in containers if "running" in c["state"]
+        ],
+    }
+    return {
+        name: max(datetime.fromisoformat(at).timestamp() for at in each) - applied
+        for name, each in times.items()
+    }
 
 
 def first_step(job: Job, without: set[str]) -> set[str]:
@@ -166,6 +185,16 @@ def training(name: str, stop: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
+def _stages(results: Results) -> str:
+    columns = {
+        "scheduled": "all pods have a node, s",
+        "running": "all containers run, s",
+        "first step": "first environment step, s",
+        "replaced": "first step of a replaced rollout, s",
+    }
+    return table({"after `kubectl apply`": results.get("begins", [])}, columns)
+
+
 GROUP = Group(
     "cluster",
     "On a cluster",
@@ -193,6 +222,7 @@ GROUP = Group(
             for count in PODS[1:]
         ),
     ],
+    stages=_stages,
     seeds=3,
     quick=0,
     elsewhere=True,
