@@ -232,4 +232,12 @@ GROUP = Group(
         "environments, so that rollouts need no processor: what is measured is whether buffer and learner "
         "keep up. Others are not told: pods are no processes of who measures."
     ),
+    limit=(
+        "Pods are made within a second of `kubectl apply`, and all but the learner run after two. The learner's "
+        "waits 5 to 6 s for the volume of its checkpoints, which this cluster's provisioner makes with a pod of its "
+        "own, then a second for its container, and 3 s until it has imported PyTorch and the rollouts have its "
+        "first policy version. A replaced rollout needs no volume and no PyTorch. Pods are to processes what the "
+        "network between them and the operator beside them cost; with eight rollouts, kubelets, probes and the "
+        "API server share two cores with the buffer and the learner."
+    ),
 )
