@@ -119,7 +119,7 @@ def starts(namespace: Namespace) -> Values:
 
 def _reached(pods: list[Object], applied: float) -> Values:
     """Seconds until the last of these pods had a node, and until the last of their containers ran."""
-    conditions = [one for pod in pods for one in pod["status"]["conditions"]]
+    conditions = [one for pod in pods for one in pod["status"].get("conditions", [])]
     containers = [one for pod in pods for one in pod["status"].get("containerStatuses", [])]
     times = {
         "scheduled": [c["lastTransitionTime"] for c in conditions if c["type"] == "PodScheduled"],

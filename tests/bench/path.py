@@ -177,12 +177,12 @@ GROUP = Group(
         "that counts what it gets and publishes a policy version for every segment of 32 steps."
     ),
     limit=(
-        "A segment of 64 environments is 2.7 ms of work for a rollout, of 256 4.8 ms. Shipping adds 0.27 ms of "
-        "processor time to that, whatever its size: a policy version is received, checked, read, loaded and "
+        "A segment of 64 environments is 2.7 ms of work for a rollout, of 256 4.8 ms. Shipping adds 0.25 to 0.4 ms "
+        "of processor time to that: a policy version is received, checked, read, loaded and "
         "the next one asked for (0.14 ms; the counting learner publishes 330 of them a second), two grants are "
         "read (0.06) and the segment is sent (0.06). Another 0.1 to 0.2 ms are caches that others have used "
-        "meanwhile. A rollout's own thread is never kept from its core: it waits for one 0.01 ms, and for credit "
-        "0.04. So 0.87 is what to expect; what is beyond is the machine, on which the same loop without sending "
+        "meanwhile. A rollout's own thread is hardly kept from its core: it waits 0.01 to 0.06 ms for one, and 0.04 "
+        "for credit. So 0.87 is what to expect; what is beyond is the machine, on which the same loop without sending "
         "made 610,000 to 808,000 steps/s from one seed to the next."
     ),
 )

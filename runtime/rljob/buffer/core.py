@@ -305,17 +305,14 @@ class Buffer:
         link, store = self._link, self._store
         minimum = -1
         if link is not None and store is not None:
-            told = False
-            for lent, freshness in store.mode.deliver(link, now):
-                # Statistics first: what a batch makes the learner decide, it decides knowing them.
-                if not told:
-                    yield self._stats(link, store, now)
-                    told = True
+            deliveries = list(store.mode.deliver(link, now))
+            # Statistics first: what a batch makes the learner decide, it decides knowing them.
+            if deliveries or link.untold:
+                yield self._stats(link, store, now)
+                link.untold = False
+            for lent, freshness in deliveries:
                 self._observer.delivered(freshness)
                 yield self._carry(link, lent.header, lent.payload)
-            if link.untold and not told:
-                yield self._stats(link, store, now)
-            link.untold = False
             granted = self.rollouts.share(partial(store.mode.room, link), now)
             minimum = store.mode.minimum(link, granted)
         for number in list(self.rollouts.owed):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterator
@@ -213,7 +214,8 @@ def _line(updates: dict[int, list[Work]], on_policy: bool) -> Line:
 def _typical(works: list[Work]) -> Work:
     """The mean, for a rate is made of all of them; without the tenth that took longest, such as the first,
     which finds nothing prepared."""
-    kept = sorted(works, key=lambda work: work.seconds)[: len(works) - -(-len(works) // 10) or 1]
+    most = max(1, len(works) - math.ceil(len(works) / 10))
+    kept = sorted(works, key=lambda work: work.seconds)[:most]
     return Work(
         cpu=statistics.fmean(work.cpu for work in kept),
         wait=statistics.fmean(work.wait for work in kept),
