@@ -79,8 +79,8 @@ def _measure(group: Group, chosen: dict[str, Measure], seeds: int) -> dict[str, 
                 taken = min(taken, _take(measure, seed), key=lambda one: float(one["others"]))
             results[name].append(taken)
             shown = ", ".join(f"{key} {value:.4g}" for key, value in taken["values"].items())
-            others = f"others {taken['others']}, {taken['took']:.0f} s"
-            print(f"{group.name}: seed {seed}  {name}  ({others})  {shown}", file=sys.stderr)
+            noise = f"others {taken['others']}, stolen {taken['stolen']}, {taken['took']:.0f} s"
+            print(f"{group.name}: seed {seed}  {name}  ({noise})  {shown}", file=sys.stderr)
     return results
 
 
@@ -90,6 +90,7 @@ def _take(measure: Measure, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "others": round(load.others(values.get("cpu", 0.0)), 3),
+        "stolen": round(load.stolen(), 3),
         "took": round(time.monotonic() - started, 1),
         "values": values,
     }

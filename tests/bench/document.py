@@ -19,7 +19,7 @@ BEGIN, END = (
     "<!-- figure: made by `python -m tests.bench document` -->",
     "<!-- end of the figure -->",
 )
-HEAD = ("Figure", "Measured", "Spread", "Aim", "Met", "From", "Others")
+HEAD = ("Figure", "Measured", "Spread", "Aim", "Met", "From", "Others", "Stolen")
 
 INTRODUCTION = """\
 How fast rljob is, against its peers on the same machine and against what the machine allows. Run it
@@ -35,7 +35,9 @@ Every peer is installed from PyPI in an environment of its own, `.venv-bench/PEE
 `tests/bench/peers/PEER.lock`. What a group compares is measured in one run: all measurements of one seed
 in turn, then the next seed. A figure is made from medians over seeds; its spread is the least and the most
 that one seed gave. `Others` is the CPU time that processes outside the measurement used, in cores; above
-0.15 a measurement is taken a second time and the quieter one counts. A run that does not solve counts as
+0.15 a measurement is taken a second time and the quieter one counts. `Stolen` is what the host of a virtual
+machine gave to others meanwhile, in cores, where it was recorded: what keeps both cores busy loses more to
+it than what keeps one, so it makes figures of several processes worse. A run that does not solve counts as
 the time at which it was stopped. `Met` says whether the aim holds; why one does not is told in
 [performance.md](performance.md)."""
 
@@ -148,7 +150,8 @@ def _row(one: Line) -> tuple[str, ...]:
     )
     others = f"{one.others:.2f}{' noisy' if one.others > NOISY else ''}"
     spread = f"{number(one.low)} to {number(one.high)}"
-    return (figure.name, f"{number(one.value)}{unit}", spread, aim, met, parts, others)
+    stolen = "" if one.stolen is None else f"{one.stolen:.2f}"
+    return (figure.name, f"{number(one.value)}{unit}", spread, aim, met, parts, others, stolen)
 
 
 def number(value: float) -> str:

@@ -16,7 +16,7 @@ Measure = Callable[[int], Values]
 Lookup = Callable[[str, str], float]
 """Takes a measurement's name and a value's, gives the value: of one seed, or the median over seeds."""
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""For each measurement, what each seed gave: `seed`, `others` (see `machine.Load`) and `values`."""
+"""For each measurement, what each seed gave: `seed`, `others` and `stolen` (see `machine.Load`) and `values`."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ class Line:
     high: float
     parts: tuple[float, ...]
     others: float
+    stolen: float | None
+    """None for results that were kept before this was recorded."""
 
 
 def line(figure: Figure, results: Results) -> Line | None:
@@ -157,8 +159,12 @@ def _line(figure: Figure, results: Results) -> Line:
     value = figure.of(median)
     if figure.every:
         value = low if figure.least else high
-    others = max(
-        statistics.median(float(one["others"]) for one in results[name]) for name in figure.about
-    )
+
+    def most(noise: str) -> float:
+        return max(
+            statistics.median(float(one[noise]) for one in results[name]) for name in figure.about
+        )
+
+    known = all("stolen" in one for name in figure.about for one in results[name])
     parts = tuple(median(name, part) for name, part, _ in figure.parts)
-    return Line(figure, value, low, high, parts, others)
+    return Line(figure, value, low, high, parts, most("others"), most("stolen") if known else None)

@@ -16,11 +16,13 @@ NOISY = 0.15
 PACKAGES = ("rljob", "torch", "numpy", "gymnasium", "pyzmq")
 
 
-def _busy_seconds() -> float:
-    """CPU time of all processes of the machine since it started."""
+def _machine_seconds() -> tuple[float, float]:
+    """CPU time since the machine started: of all its processes, and what its host gave to other machines
+    while they wanted it (`steal` of proc_stat(5))."""
     with open("/proc/stat", encoding="ascii") as file:
-        user, nice, system = file.readline().split()[1:4]
-    return (int(user) + int(nice) + int(system)) / TICKS
+        fields = [int(field) / TICKS for field in file.readline().split()[1:]]
+    user, nice, system, steal = *fields[:3], fields[7]
+    return user + nice + system, steal
 
 
 def _own_seconds() -> float:
@@ -31,10 +33,10 @@ def _own_seconds() -> float:
 
 @dataclass
 class Load:
-    """Cores that others used while something was measured, all of whose processes have ended."""
+    """Cores that others had while something was measured, all of whose processes have ended."""
 
     _started: float = field(default_factory=time.monotonic)
-    _busy: float = field(default_factory=_busy_seconds)
+    _machine: tuple[float, float] = field(default_factory=_machine_seconds)
     _own: float = field(default_factory=_own_seconds)
 
     def others(self, known: float = 0.0) -> float:
@@ -43,9 +45,17 @@ class Load:
         Args:
             known: CPU seconds of what was measured, where it is known to be more than its parents were told.
         """
-        busy = _busy_seconds() - self._busy
+        busy = _machine_seconds()[0] - self._machine[0]
         own = max(known, _own_seconds() - self._own)
-        return max(0.0, busy - own) / max(1e-3, time.monotonic() - self._started)
+        return max(0.0, busy - own) / self._seconds()
+
+    def stolen(self) -> float:
+        """Time that this machine's processors were ready to run and its host let others, over wall time; 0
+        where there is no host."""
+        return max(0.0, _machine_seconds()[1] - self._machine[1]) / self._seconds()
+
+    def _seconds(self) -> float:
+        return max(1e-3, time.monotonic() - self._started)
 
 
 def resident_mib(pid: int) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 from rljob_operator.metrics import RECONCILE_BUCKETS
 from tests.apiserver import ApiServer, start
 from tests.bench.group import Figure, Group, Measure, Values, plain
+from tests.bench.stages import table
 from tests.controlplane.operators import ROOT, Operator, install, running
 from tests.controlplane.proxy import proxied
 from tests.controlplane.rljobs import Job
@@ -146,6 +147,21 @@ GROUP = Group(
     [*_figures(200, 120.0), *_figures(500, 150.0)],
     seeds=1,
     quick=0,
+    stages=lambda results: table(
+        results,
+        {
+            "mib": "resident, MiB",
+            "mib when started beside them": "started beside them, MiB",
+            "seconds": "until all children are made, s",
+            "seconds when started beside them": "started beside them, until it is quiet, s",
+        },
+    ),
+    limit=(
+        "Memory: 300 jobs more are 10 to 19 MiB more, so 35 to 60 KiB for each job with its children as they are "
+        "known; what it has with none is Python and its libraries. Time: 0.13 to 0.15 s for each job while all are "
+        "made at once, on two cores that operator and API server share. One that finds them there only compares "
+        "them, and writes nothing."
+    ),
     note=(
         "Half of the jobs are asked to train and half are suspended; no pod runs. p99 is the upper bound of "
         "the histogram's bucket. Quiet: ten further looks at every job. Needs what `make cluster-tools` gets."

@@ -42,19 +42,22 @@ def measure(
 
 
 def rates(running: Roles) -> Values:
-    """Rates of a job that was just started, after a moment of warming up."""
+    """Rates of a job that was just started, after a moment of warming up, and what the learner did with its
+    time: microseconds of each stage for an update."""
     running.until(WARM)
-    first, cpu = running.records()[-1], running.cpu()
+    first, cpu, stages = running.records()[-1], running.cpu(), running.stages("learner")
     running.until(first["seconds"] + SECONDS)
-    last, used = running.records()[-1], running.cpu()
+    last, used, spent = running.records()[-1], running.cpu(), running.stages("learner")
     seconds = last["time"] - first["time"]
-    steps = last["steps"] - first["steps"]
+    steps, updates = last["steps"] - first["steps"], last["updates"] - first["updates"]
     values = {
         "steps/s": steps / seconds,
-        "updates/s": (last["updates"] - first["updates"]) / seconds,
+        "updates/s": updates / seconds,
         "lag p95": last["lagP95"],
         "cores": sum(used[name] - cpu[name] for name in cpu) / seconds,
     }
+    for name in stages:
+        values[f"{name} us/update"] = 1e6 * (spent[name] - stages[name]) / max(1, updates)
     for name in cpu:
         values[f"{name} us/step"] = 1e6 * (used[name] - cpu[name]) / max(1, steps)
         values[f"{name} MiB"] = running.resident()[name]

@@ -16,9 +16,11 @@ from tests.bench.peers.watch import WINDOW, Watch
 PEERS = Path(__file__).parents[1] / "bench" / "peers"
 
 
-def runs(*values: float, name: str = "rate", others: float = 0.0) -> list[dict[str, Any]]:
+def runs(
+    *values: float, name: str = "rate", others: float = 0.0, stolen: float = 0.0
+) -> list[dict[str, Any]]:
     return [
-        {"seed": seed, "others": others, "values": {name: value}}
+        {"seed": seed, "others": others, "stolen": stolen, "values": {name: value}}
         for seed, value in enumerate(values)
     ]
 
@@ -76,11 +78,20 @@ def test_what_moved(
 
 def test_the_table_has_every_aim_beside_its_figure() -> None:
     group = Group("g", "A group", {}, [plain("rate", ("ours", "rate"), 5.0, " /s")])
-    record = {"g": {"results": {"ours": runs(4, 6, 3, others=0.5)}}}
+    record = {"g": {"results": {"ours": runs(4, 6, 3, others=0.5, stolen=0.25)}}}
     *_, row = document.table([group], record).splitlines()
     assert row.split("  ")[0] == "rate"
-    for cell in ("4 /s", "3 to 6", "≥ 5 /s", "**no**", "0.50 noisy"):
+    for cell in ("4 /s", "3 to 6", "≥ 5 /s", "**no**", "0.50 noisy", "0.25"):
         assert cell in row
+
+
+def test_what_was_kept_before_stealing_was_recorded_does_not_say_there_was_none() -> None:
+    old = [{"seed": 0, "others": 0.0, "values": {"rate": 4}}]
+    figure = plain("rate", ("ours", "rate"))
+    before, after = line(figure, {"ours": old}), line(figure, {"ours": runs(4)})
+    assert before is not None
+    assert after is not None
+    assert (before.stolen, after.stolen) == (None, 0.0)
 
 
 def test_figures_are_made_from_what_their_group_measures() -> None:
