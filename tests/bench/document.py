@@ -26,7 +26,7 @@ How fast rljob is, against its peers on the same machine and against what the ma
 yourself:
 
 ```bash
-make bench        # what needs no cluster, a seed or two: 20 minutes on two cores
+make bench        # what needs no cluster, one seed: 20 minutes on two cores
 make bench-full   # all seeds and all peers, hours
 make bench-check  # what moved since the figures on this page
 ```

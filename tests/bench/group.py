@@ -72,7 +72,7 @@ class Group:
     measurements: Mapping[str, Measure]
     figures: Sequence[Figure]
     seeds: int = 5
-    quick: int = 2
+    quick: int = 1
     slow: frozenset[str] = field(default_factory=frozenset)
     note: str = ""
     stages: Callable[[Results], str] | None = None

@@ -264,7 +264,6 @@ GROUP = Group(
         ),
     ],
     seeds=3,
-    quick=1,
     note=(
         "Pong is `ALE/Pong-v5` with ale-py's defaults, 32 environments. A rollout steps one half of them in "
         "ale-py's thread while it acts for the other, so it uses a second core; the environment alone has as "
@@ -272,9 +271,9 @@ GROUP = Group(
     ),
     stages=_stages,
     limit=(
-        "A step takes 0.75 ms of CPU in float32 and 0.68 in bfloat16: half of it or more is Pong's own, the rest "
+        "A step takes a rollout 0.72 ms of CPU in float32 and 0.66 in bfloat16: half of it or more is Pong's own, the rest "
         "acting, copying frames of 28 KB into the segment and out of it; buffer and learner take 0.04. Two whole "
-        "cores would make 0.98 and 1.07 of what the environment makes on one. They are not whole here: the "
+        "cores would make 1.02 and 1.1 of what the environment makes on one. They are not whole here: the "
         "environment by itself keeps one core busy and has all of it, while of two busy ones the host of this "
         "machine takes 0 to 0.25 each for others. What is left, 0.15 to 0.2 of a core each, is idle at times: the "
         "halves take turns, and when one is late, the other core waits for it. Pinning threads to cores, or 64 and "

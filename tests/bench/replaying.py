@@ -228,7 +228,6 @@ GROUP = Group(
         ),
         plain("Bytes of Pong sampled", (f"sample {PONG} rljob", "MB/s"), None, " MB/s"),
     ],
-    quick=1,
     note=(
         "One process inserts, one samples, the service is a third; 65,536 transitions of CartPole or 8,192 "
         "of Pong are held, and each can be sampled by itself with the observation that follows. Ours is "

@@ -128,7 +128,6 @@ GROUP = Group(
             )
         ),
     ],
-    quick=1,
     note=(
         "`rljob run` with PPO on CartPole-v1 and two rollouts, checkpoints every second. The rate is that "
         "of the learner's own record, over windows of half a second."

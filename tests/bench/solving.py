@@ -197,7 +197,6 @@ CARTPOLE = Group(
         ),
         *_steps(("sample factory", "cleanrl", "tianshou", "rllib impala", "rllib appo")),
     ],
-    quick=1,
     slow=frozenset({"rllib impala", "rllib appo"}),
     stages=_shares,
     warm=("rljob vector", "sb3"),
@@ -256,7 +255,6 @@ PENDULUM = Group(
         *_faster("rljob", "sb3", "Stable-Baselines3 PPO", 3.0, 0.0),
         *_steps(("rljob", "sb3")),
     ],
-    quick=1,
     stages=_shares,
     limit="As with CartPole, the learner's arithmetic is the bound.",
 )

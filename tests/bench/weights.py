@@ -264,7 +264,6 @@ GROUP = Group(
         _packed("mlp", "20 KB"),
         _packed("cnn", "6.75 MB"),
     ],
-    quick=1,
     note=(
         "The learner's publisher and subscribers as rollouts have them, each a process that does nothing "
         "else; from `publish` until the weights are loaded. 20 KB is a network of two layers of 64, "
