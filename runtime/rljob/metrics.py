@@ -55,7 +55,9 @@ class RolloutMetrics(Metrics):
             "credit_available_bytes", "bytes", "Experience that may be sent before more is granted."
         )
         self.unacked_segments = self._gauge(
-            "unacked_segments", "segments", "Segments kept until the buffer acknowledges them."
+            "unacked_segments",
+            "segments",
+            "Segments kept until the buffer acknowledges them, at most in the last second.",
         )
         self.weights_applied = self._counter(
             "weights_applied_total", "versions", "Policy versions received whole and applied."

@@ -34,13 +34,14 @@ class Line:
         self.plan = on_policy_plan()
         self.size = self.plan.layout.size
         self.endpoint = FakeEndpoint()
+        self.metrics = RolloutMetrics()
         self.now = 10.0
         self.shipper = Shipper(
             cast(Any, self.endpoint),
             self.plan,
             ACTOR,
             EPOCH,
-            RolloutMetrics(),
+            self.metrics,
             Trace(folder, "rollout-0"),
         )
 
@@ -120,6 +121,27 @@ def test_no_segment_is_begun_without_credit_and_weights() -> None:
     assert not line.shipper.ready((4, 9), late), "of a learner that died"
     line.hear(Header(Kind.WHO))
     assert not line.shipper.ready((5, 3), late), "the buffer does not know us"
+
+
+def test_unacknowledged_segments_are_told_also_when_acknowledged_at_once() -> None:
+    def told() -> float:
+        return cast(float, line.metrics.unacked_segments._value.get())
+
+    line = Line()
+    line.welcome()
+    line.grant(4)
+    line.ship()
+    line.ship()
+    line.grant(4, ack=2)
+    line.wait(STATUS_EVERY)
+    assert told() == 2
+    line.wait(STATUS_EVERY)
+    assert told() == 0
+    line.grant(4, ack=2)
+    line.ship()
+    line.wait(STATUS_EVERY)
+    line.wait(STATUS_EVERY)
+    assert told() == 1, "it is still kept"
 
 
 def test_what_is_sent_is_the_segment_and_its_episodes() -> None:

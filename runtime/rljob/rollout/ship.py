@@ -73,6 +73,7 @@ class Shipper:
         self._newest: Stamp = NOTHING
         self._newest_since = 0.0
         self._hello_at = self._status_at = float("-inf")
+        self._most_unacked = 0
         self.waiting = 0.0
         """Share of the last second spent waiting for credit, for the buffer's statistics."""
 
@@ -118,6 +119,7 @@ class Shipper:
         )
         self._frames.remove(frame)
         self._sent[seq] = frame
+        self._most_unacked = max(self._most_unacked, self._sender.unacked)
         self._metrics.segments_sent.inc()
         self._send(frame)
 
@@ -136,7 +138,9 @@ class Shipper:
         if now - self._status_at >= STATUS_EVERY:
             self._status_at = now
             self._tell({"waiting": round(self.waiting, 4)})
-            self._metrics.unacked_segments.set(self._sender.unacked)
+            # An acknowledgement comes within a millisecond: at any one moment there is hardly ever one to wait for.
+            self._metrics.unacked_segments.set(self._most_unacked)
+            self._most_unacked = self._sender.unacked
             self._metrics.credit_available.set(self._sender.limit - self._sender.sent_bytes)
 
     def leave(self) -> None:
