@@ -274,7 +274,7 @@ GROUP = Group(
         "A step takes a rollout 0.72 ms of CPU in float32 and 0.66 in bfloat16: half of it or more is Pong's own, the rest "
         "acting, copying frames of 28 KB into the segment and out of it; buffer and learner take 0.04. Two whole "
         "cores would make 1.02 and 1.1 of what the environment makes on one. They are not whole here: the "
-        "environment by itself keeps one core busy and has all of it, while of two busy ones the host of this "
+        "environment by itself keeps one core busy and has nearly all of it, while of two busy ones the host of this "
         "machine takes 0 to 0.25 each for others. What is left, 0.15 to 0.2 of a core each, is idle at times: the "
         "halves take turns, and when one is late, the other core waits for it. Pinning threads to cores, or 64 and "
         "128 environments, changed nothing that could be told from noise."

@@ -145,7 +145,7 @@ GROUP = Group(
         "rollout that want the same caches and cores. With 256 hidden units it is arithmetic: 0.42 ms are four "
         "products of 64x256x256 at the 75 to 93 billion operations a second that BLAS reaches on one of these "
         "cores, for Stable-Baselines3 as for ours, 0.07 are Adam, 0.1 are activations, biases, small layers and "
-        "the loss, and another 0.1 to 0.2 that weights, target, gradient and moments are 1.3 MB, more than the "
+        "the loss; another 0.1 to 0.2 are probably that weights, target, gradient and moments are 1.3 MB, more than the "
         "1 MB of a core's own cache. Three times Stable-Baselines3's rate would leave 0.66 to 0.76 ms for an update "
         "with all that is around it; ours takes 0.84 to 0.96. Tried: activations laid out by columns, for which BLAS "
         "multiplies these matrices a tenth faster, but those of PPO a tenth slower."
