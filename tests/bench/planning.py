@@ -63,25 +63,41 @@ def compare(spec: dict[str, Any], counts: tuple[int, ...]) -> Values:
     """Environment steps each second with each number of rollouts, measured and predicted.
 
     Returns:
-        `measured N` and `predicted N`, the latter for the cores that other programs left to the run.
+        `measured N` and `predicted N`, the latter for the cores that other programs and the host left to the
+        run.
     """
     values: Values = {}
     cores = len(os.sched_getaffinity(0))
     with TemporaryDirectory(prefix="rljob-bench-") as name:
-        file, kept = Path(name) / "job.yaml", Path(name) / "costs.json"
+        file = Path(name) / "job.yaml"
         file.write_text(yaml.safe_dump({"metadata": {"name": "bench"}, "spec": spec}))
+
+        def parts(count: int) -> Path:
+            costs = Path(name) / f"costs-{count}.json"
+            _plan(file, costs)
+            return costs
+
+        before = parts(0)
         for count in counts:
             load = Load()
             values[f"measured {count}"] = _measured(spec, count)
-            left = max(LEAST_CORES, cores - load.others())
-            words = [str(file), "--costs", str(kept), "--cores", f"{left:.2f}"]
-            values[f"predicted {count}"] = _predicted(*words, "--rollouts", str(count))
+            left = max(LEAST_CORES, cores - load.others() - load.stolen())
+            # The machine gets faster and slower within a minute: the parts on both sides of the run.
+            after = parts(count)
+            words = ("--cores", f"{left:.2f}", "--rollouts", str(count))
+            values[f"predicted {count}"] = statistics.geometric_mean(
+                _plan(file, costs, *words) for costs in (before, after)
+            )
+            before = after
     return values
 
 
-def _predicted(*words: str) -> float:
-    command = [sys.executable, "-m", "rljob", "plan", *words, "--json"]
-    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+def _plan(file: Path, costs: Path, *words: str) -> float:
+    """Predicted environment steps each second, by the costs in a file or, where there is none, measured ones."""
+    command = [sys.executable, "-m", "rljob", "plan", str(file), "--costs", str(costs), *words]
+    done = subprocess.run(
+        [*command, "--json"], env=ENVIRONMENT, check=True, capture_output=True, text=True
+    )
     return float(json.loads(done.stdout)["predictions"][0]["stepsPerSecond"])
 
 
@@ -149,10 +165,11 @@ GROUP = Group(
     ],
     seeds=3,
     note=(
-        "Each job is measured in its parts for five seconds by the command, and then run. Processes of the "
+        "Each job is measured in its parts for five seconds by the command, run, and measured again; the "
+        "prediction is the mean of both, as the machine is not as fast at one moment as at the next. Processes of the "
         f"environment that sleeps do so for {SLEEP_MILLISECONDS:g} ms before each step of their 32 "
         "environments, so that two cores suffice for eight of them; the other jobs keep two cores busy. "
-        "What other programs used of the cores during a run is told to the prediction. In "
+        "What other programs and the host used of the cores during a run is told to the prediction. In "
         "simulated time, buffers are the real ones without sockets, and take a turn for every message."
     ),
     limit=(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from rljob.costs.exchange import Exchange
+from rljob.learner.cores import usable_cores
 from rljob.plan import Plan, ReplayData
 from tests.unit.experience import on_policy_plan, replay_plan
 
@@ -141,6 +142,44 @@ def test_an_environment_of_ones_own_that_sleeps(tmp_path: Path) -> None:
     assert one <= 200
     assert four > 2 * one, "they leave the cores to each other"
     assert found["predictions"][0]["bottleneck"] == "stepping environments"
+
+
+COUNTED = """
+import os, pathlib, sleepy
+
+HERE = pathlib.Path(__file__).parent
+
+
+class Counted(sleepy.Sleepy):
+    def __init__(self, most):
+        super().__init__(0.0)
+        if len(list(HERE.glob("had-*"))) == most:
+            raise RuntimeError("there is no other robot")
+        (HERE / f"had-{os.getpid()}").touch()
+"""
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="company needs a core of its own")
+@pytest.mark.parametrize(
+    ("most", "words", "processes"), [(9, (), 2), (1, (), 1), (9, ("--cores-per-pod", "1"), 1)]
+)
+def test_a_second_rollout_is_at_work_beside_what_is_measured(
+    tmp_path: Path, most: int, words: tuple[str, ...], processes: int
+) -> None:
+    """Where the roles share a machine and there may be a second one; and it is gone afterwards."""
+    (tmp_path / "sleepy.py").write_text(SLEEPY)
+    (tmp_path / "counted.py").write_text(COUNTED)
+    job = write(
+        tmp_path,
+        environment={"entryPoint": "counted:Counted", "kwargs": {"most": most}},
+        rollout={"replicas": 1, "envsPerReplica": 1},
+    )
+    done = run_plan(job, *words)
+    assert done.returncode == 0, done.stderr
+    assert ("no second rollout" in done.stderr) == (most == 1)
+    pids = [int(file.name.removeprefix("had-")) for file in tmp_path.glob("had-*")]
+    assert len(pids) == processes
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 @pytest.mark.parametrize(

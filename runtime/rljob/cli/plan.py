@@ -98,6 +98,7 @@ def _costs(job: RLJob, place: Place, arguments: argparse.Namespace) -> Costs:
     """Those in the file, when there is one; else measured now."""
     from rljob.costs.calibrate import calibrate, digest
     from rljob.costs.measured import Costs
+    from rljob.learner.cores import usable_cores
 
     kept = arguments.costs
     if kept is not None and kept.exists():
@@ -114,7 +115,8 @@ def _costs(job: RLJob, place: Place, arguments: argparse.Namespace) -> Costs:
     print(f"Measuring {job.metadata.name} for a few seconds", file=sys.stderr)
     folder = arguments.file.parent if arguments.file is not None else Path()
     with _importable(job, folder):
-        costs = calibrate(job, max(1, math.floor(free)))
+        company = not place.pods and usable_cores() > 1
+        costs = calibrate(job, max(1, math.floor(free)), company)
     if kept is not None:
         costs.save(kept)
     return costs

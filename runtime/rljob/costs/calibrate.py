@@ -12,33 +12,23 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 import numpy as np
 
 from rljob import spec as specs
-from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Arrays, Learner, OnPolicy
+from rljob.algorithms.base import Arrays, OnPolicy
+from rljob.costs.collecting import Collecting
+from rljob.costs.companion import beside
 from rljob.costs.exchange import Exchange
 from rljob.costs.measured import Costs, Line, OnPolicyUse, ReplayUse, Work
 from rljob.costs.meter import Meter
+from rljob.costs.parts import Parts, parts_of
 from rljob.costs.versions import Versions
-from rljob.envs import Environments
 from rljob.errors import InputError, RunError
 from rljob.learner.batches import Batch
 from rljob.learner.cores import usable_cores
-from rljob.learner.training import device_of
-from rljob.nets import Engine, build_engine, build_module, export
-from rljob.plan import Plan
-from rljob.rollout.collect import Collector
-from rljob.rollout.loop import make_plan
 from rljob.spec import RLJob
-
-if TYPE_CHECKING:
-    import torch
 
 SECONDS = 5.0
 """How long is measured; what takes longer by itself is measured once."""
@@ -46,19 +36,6 @@ PATIENCE = 60.0
 """Seconds more after which it has failed."""
 SIZES = (1, 4)
 """Segments in the batches whose updates are measured."""
-
-
-@dataclass
-class _Parts:
-    """What a job is made of, in one process."""
-
-    job: RLJob
-    environments: Environments
-    algorithm: Algorithm
-    engine: Engine
-    plan: Plan
-    module: torch.nn.Module
-    learner: Learner
 
 
 def digest(job: RLJob) -> str:
@@ -72,55 +49,30 @@ def digest(job: RLJob) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def calibrate(job: RLJob, threads: int) -> Costs:
+def calibrate(job: RLJob, threads: int, company: bool) -> Costs:
     """Measure one job.
 
     Args:
         threads: of the learner's torch.
+        company: whether a rollout is at work beside what is measured, as in a job whose roles share a
+            machine: each takes caches and memory from the others, and work needs more time of the
+            processor.
 
     Raises:
         InputError: when environment, algorithm or network cannot be used.
         RunError: when the environment fails.
     """
     try:
-        with _parts(job, threads) as parts:
+        with ExitStack() as stack:
+            parts = stack.enter_context(parts_of(job, threads))
+            if company:
+                stack.enter_context(beside(job))
             return _measure(parts)
     except InputError as error:
         raise specs.locate(job, error) from None
 
 
-@contextmanager
-def _parts(job: RLJob, threads: int) -> Iterator[_Parts]:
-    import torch
-
-    spec, before = job.spec, torch.get_num_threads()
-    environments = Environments(spec.environment, spec.rollout.envs_per_replica)
-    torch.set_num_threads(threads)
-    try:
-        spaces = environments.spaces
-        algorithm: Algorithm = resolve_algorithm(spec.algorithm)(
-            load_config(spec.algorithm), spaces
-        )
-        engine = build_engine(
-            spec.network,
-            spaces,
-            algorithm.heads,
-            algorithm.acting_heads,
-            spec.rollout.precision,
-        )
-        seed, precision = spec.seed or 0, spec.learner.precision
-        module = build_module(spec.network, spaces, algorithm.heads, seed, precision)
-        engine.load(export(module, algorithm.acting_heads))
-        module = module.to(device_of(spec.learner.device))
-        learner = algorithm.learner(module, spec.seed or 0)
-        plan = make_plan(spec, spaces, algorithm)
-        yield _Parts(job, environments, algorithm, engine, plan, module, learner)
-    finally:
-        torch.set_num_threads(before)
-        environments.close()
-
-
-def _measure(parts: _Parts) -> Costs:
+def _measure(parts: Parts) -> Costs:
     """Play all roles in turn, as one thread: each finds the processor's caches as it would, after others
     had them."""
     spec, plan = parts.job.spec, parts.plan
@@ -167,7 +119,7 @@ def _measure(parts: _Parts) -> Costs:
     )
 
 
-def _train(parts: _Parts, batch: Batch, updates: dict[int, list[Work]], until: float) -> None:
+def _train(parts: Parts, batch: Batch, updates: dict[int, list[Work]], until: float) -> None:
     """Train on what came; on-policy, every other time on several of it side by side, as more rollouts
     would send. When the time is over, only what has not been measured at all."""
     size, taken = SIZES[0], updates[SIZES[0]]
@@ -212,10 +164,8 @@ def _line(updates: dict[int, list[Work]], on_policy: bool) -> Line:
 
 
 def _typical(works: list[Work]) -> Work:
-    """The mean, for a rate is made of all of them; without the tenth that took longest, such as the first,
-    which finds nothing prepared."""
-    most = max(1, len(works) - math.ceil(len(works) / 10))
-    kept = sorted(works, key=lambda work: work.seconds)[:most]
+    """The mean, for a rate is made of all of them; without the first tenth, which finds nothing prepared."""
+    kept = works[min(len(works) - 1, math.ceil(len(works) / 10)) :]
     return Work(
         cpu=statistics.fmean(work.cpu for work in kept),
         wait=statistics.fmean(work.wait for work in kept),
@@ -223,72 +173,7 @@ def _typical(works: list[Work]) -> Work:
     )
 
 
-class Collecting:
-    """A rollout's environments and policy, stepped and timed.
-
-    Attributes:
-        segment: what was collected last; as much of it as there is time for, the rest made up.
-    """
-
-    def __init__(self, parts: _Parts) -> None:
-        self._parts = parts
-        _, self.segment = parts.plan.layout.allocate()
-        self._scalars = parts.learner.scalars(0.5, 0)
-        first, begun = self._collector(1), time.monotonic()
-        first.collect(self.segment, self._scalars, _nothing)
-        taken = max(1e-6, time.monotonic() - begun)
-        self._length = min(parts.plan.length, max(1, int(SECONDS / 4 / taken)))
-        self._collected_by = self._collector(self._length)
-        self._meter, self._count, self._valid = Meter(), 0, 0
-
-    def _collector(self, length: int) -> Collector:
-        parts = self._parts
-        made = Collector([parts.environments], parts.engine, parts.algorithm, length)
-        made.reset((parts.job.spec.seed or 0,))
-        return made
-
-    def collect(self) -> None:
-        """Step."""
-        valid = self.segment["valid"]
-        with self._meter:
-            self._collected_by.collect(self.segment, self._scalars, _nothing)
-        self._count += 1
-        self._valid += int(np.count_nonzero(valid[: self._length]))
-        valid[self._length :] = True
-
-    @property
-    def _steps(self) -> int:
-        return self._count * self._length
-
-    @property
-    def valid(self) -> float:
-        """Share of steps that did not only reset."""
-        return max(1, self._valid) / (self._steps * self._parts.plan.envs)
-
-    def work(self) -> dict[str, Work]:
-        """Of a step's parts, and of what else a segment takes.
-
-        Waiting is the environment's, and so are threads that help; this thread's processor time is shared
-        out as wall time was.
-        """
-        meter, collector = self._meter, self._collected_by
-        idle = max(0.0, meter.wall - meter.cpu)
-        stepping = max(0.0, collector.environment_seconds - idle)
-        # Seconds in which others had the processor may be anywhere.
-        all_of_it = max(meter.wall - idle, stepping + collector.acting_seconds, 1e-9)
-        own = meter.cpu * stepping / all_of_it
-        acting = meter.cpu * collector.acting_seconds / all_of_it
-        helped = own + max(0.0, meter.threads - meter.cpu)
-        computing = max(1e-9, own + idle - meter.wait)
-        step = Work(cpu=helped, wait=meter.wait, width=max(1.0, helped / computing))
-        return {
-            "stepping": step.times(1 / self._steps),
-            "acting": Work(cpu=acting / self._steps),
-            "packing": Work(cpu=max(0.0, meter.cpu - own - acting) / self._count),
-        }
-
-
-def _use(parts: _Parts, lag: int) -> OnPolicyUse | ReplayUse:
+def _use(parts: Parts, lag: int) -> OnPolicyUse | ReplayUse:
     data = parts.algorithm.data
     if isinstance(data, OnPolicy):
         return OnPolicyUse(segments_per_batch=data.segments_per_batch or 0, max_policy_lag=lag)
@@ -297,6 +182,3 @@ def _use(parts: _Parts, lag: int) -> OnPolicyUse | ReplayUse:
         samples_per_insert=parts.job.spec.buffer.samples_per_insert or data.samples_per_insert,
         updates_per_publish=data.updates_per_publish,
     )
-
-
-def _nothing() -> None: ...
