@@ -275,9 +275,14 @@ GROUP = Group(
         "acting, copying frames of 28 KB into the segment and out of it; buffer and learner take 0.04. Two whole "
         "cores would make 1.02 and 1.1 of what the environment makes on one. They are not whole here: the "
         "environment by itself keeps one core busy and has nearly all of it, while of two busy ones the host of this "
-        "machine takes 0 to 0.25 each for others. What is left, 0.15 to 0.2 of a core each, is idle at times: the "
-        "halves take turns, and when one is late, the other core waits for it. Pinning threads to cores, or 64 and "
-        "128 environments, changed nothing that could be told from noise."
+        "machine takes 0 to 0.25 each for others. Where it takes nothing, 0.32 (float32) and 0.44 (bfloat16) of the "
+        "two were idle all the same. Rollout and both halves' threads are three on two cores: it seems that halves which "
+        "step at once end late and together, and then nobody steps while the rollout acts. Of 0.42 to 0.52 ms for a "
+        "step in bfloat16, each of the three could have run for 0.06 to 0.09 and had no core. Tried: one half "
+        "steps while the other is acted for, never both (0.22 and 0.40 idle; but an environment slower than acting "
+        "would lose up to half of its rate on more cores), quarters instead of halves (less is idle, but acting on 8 images "
+        "at once takes more for each), threads of the environment with less priority, threads pinned to cores, 64 "
+        "and 128 environments: nothing that could be told from noise."
     ),
 )
 
