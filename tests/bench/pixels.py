@@ -271,17 +271,16 @@ GROUP = Group(
     ),
     stages=_stages,
     limit=(
-        "A step takes a rollout 0.72 ms of CPU in float32 and 0.66 in bfloat16: half of it or more is Pong's own, the rest "
-        "acting, copying frames of 28 KB into the segment and out of it; buffer and learner take 0.04. Two whole "
-        "cores would make 1.02 and 1.1 of what the environment makes on one. They are not whole here: the "
-        "environment by itself keeps one core busy and has nearly all of it, while of two busy ones the host of this "
-        "machine takes 0 to 0.25 each for others. Where it takes nothing, 0.32 (float32) and 0.44 (bfloat16) of the "
-        "two were idle all the same. Rollout and both halves' threads are three on two cores: it seems that halves which "
-        "step at once end late and together, and then nobody steps while the rollout acts. Of 0.42 to 0.52 ms for a "
-        "step in bfloat16, each of the three could have run for 0.06 to 0.09 and had no core. Tried: one half "
-        "steps while the other is acted for, never both (0.22 and 0.40 idle; but an environment slower than acting "
-        "would lose up to half of its rate on more cores), quarters instead of halves (less is idle, but acting on 8 images "
-        "at once takes more for each), threads of the environment with less priority, threads pinned to cores, 64 "
+        "In the median of the seeds (above is the last of them) a step takes a rollout 0.83 ms of CPU in float32 and "
+        "0.74 in bfloat16: about half of it is Pong's own, the rest acting, copying frames of 28 KB into the segment "
+        "and out of it; buffer and learner take 0.04. Two cores that are never idle would make 0.89 and 0.99 of what "
+        "the environment makes on one, so in float32 the aim was out of reach on two in these runs. 0.36 and 0.47 of "
+        "the two are idle. Rollout and both halves' threads are three on two cores: it seems that halves which step "
+        "at once end late and together, and then nobody steps while the rollout acts. In runs of 0.42 to 0.52 ms for "
+        "a step in bfloat16, each of the three could have run for 0.06 to 0.09 and had no core. Tried: one half steps"
+        " while the other is acted for, never both (0.22 and 0.40 idle; but an environment slower than acting would "
+        "lose up to half of its rate on more cores), quarters instead of halves (less is idle, but acting on 8 images"
+        " at once takes more for each), threads of the environment with less priority, threads pinned to cores, 64 "
         "and 128 environments: nothing that could be told from noise."
     ),
 )
