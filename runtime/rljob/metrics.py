@@ -57,7 +57,7 @@ class RolloutMetrics(Metrics):
         self.unacked_segments = self._gauge(
             "unacked_segments",
             "segments",
-            "Segments kept until the buffer acknowledges them, at most in the last second.",
+            "Segments kept until the buffer acknowledges them; the most in the last second.",
         )
         self.weights_applied = self._counter(
             "weights_applied_total", "versions", "Policy versions received whole and applied."

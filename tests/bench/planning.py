@@ -90,7 +90,7 @@ def compare(spec: dict[str, Any], counts: tuple[int, ...], busy: bool) -> Values
             after = parts(count) if busy else before
             words = ("--cores", f"{left:.2f}", "--rollouts", str(count))
             values[f"predicted {count}"] = statistics.geometric_mean(
-                _plan(file, costs, *words) for costs in (before, after)
+                _plan(file, costs, *words) for costs in {before, after}
             )
             before = after
     return values
