@@ -223,7 +223,6 @@ GROUP = Group(
         ),
     ],
     stages=_stages,
-    seeds=3,
     quick=0,
     elsewhere=True,
     note=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -119,8 +120,17 @@ class Roles:
         """Resident memory of each role in MiB."""
         return {name: resident_mib(process.pid) for name, process in self.processes.items()}
 
+    def pause(self) -> None:
+        """Stop every process where it is, all at once, so that others are measured without them."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
     def end(self) -> None:
         """End what still runs: rollouts, learner, buffer."""
+        self.resume()
         for name in sorted(self.processes, reverse=True):
             if self.processes[name].poll() is None:
                 self.processes[name].terminate()
@@ -130,6 +140,11 @@ class Roles:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(number)
 
     def _check(self, deadline: float) -> None:
         for name, process in self.processes.items():
