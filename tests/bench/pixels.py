@@ -263,7 +263,6 @@ GROUP = Group(
             for precision in PRECISIONS
         ),
     ],
-    seeds=3,
     note=(
         "Pong is `ALE/Pong-v5` with ale-py's defaults, 32 environments. A rollout steps one half of them in "
         "ale-py's thread while it acts for the other, so it uses a second core; the environment alone has as "
