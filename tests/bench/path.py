@@ -242,12 +242,13 @@ GROUP = Group(
     ),
     limit=(
         "A segment of 64 environments is 2.9 ms of work for a rollout, of 256 5.1 ms. In a job it takes 0.8 and 0.7 ms "
-        "of processor time more. 0.26 of that are what is done for shipping: a policy version is received, checked, "
-        "read, loaded and the next one asked for (0.14; the counting learner publishes one for every segment), two "
-        "grants are read (0.06) and the segment is sent (0.06). With the rest the same steps take longer, it seems "
-        "because buffer and learner use the caches in between: a neighbour on the other core that only counts leaves "
-        "the time of a step as it is (1.02 and 0.97 of it). The rollout's own thread is hardly kept from its core: it "
-        "waits 0.01 to 0.06 ms for one, and 0.04 for credit. Nor is the machine steady: from one quarter of a second "
+        "of processor time more. 0.16 and 0.25 of that are ZeroMQ's threads. 0.25 to 0.34 are what the rollout's own "
+        "thread does for shipping: a policy version is received, checked, read, loaded and the next one asked for "
+        "(0.14; the counting learner publishes one for every segment), two grants are read and the segment is sent "
+        "(0.06 each). With the rest the same steps take longer, it seems because buffer and learner use the caches in "
+        "between: a neighbour on the other core that only counts leaves the time of a step as it is (1.02 and 0.97 of "
+        "it). The rollout's own thread is hardly kept from its core (0.05 ms, with 256 environments 0.2) and waits "
+        "0.01 to 0.04 for credit. Nor is the machine steady: from one quarter of a second "
         "to the next, one job with 64 environments made 400,000 to 690,000 steps/s, with nothing stolen. Measured "
         "one after the other, nine seconds each, five seeds had given 0.858 and 0.821, from 0.667 to 1.03."
     ),
