@@ -44,10 +44,10 @@ def rates(running: Roles) -> Values:
     return _between(running, SECONDS)
 
 
-def _between(running: Roles, seconds: float) -> Values:
+def _between(running: Roles, least: float) -> Values:
     """Rates from the learner's newest record until the first one after so many seconds."""
     first, cpu, stages = running.records()[-1], running.cpu(), running.stages("learner")
-    running.until(first["time"] + seconds, "time")
+    running.until(first["time"] + least, "time")
     last, used, spent = running.records()[-1], running.cpu(), running.stages("learner")
     seconds = last["time"] - first["time"]
     steps, updates = last["steps"] - first["steps"], last["updates"] - first["updates"]

@@ -143,8 +143,7 @@ class Roles:
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(number)
+            process.send_signal(number)
 
     def _check(self, deadline: float) -> None:
         for name, process in self.processes.items():
