@@ -13,6 +13,7 @@ from rljob import spec
 from rljob.errors import InputError
 from rljob.sinks.following import Following, Place
 from rljob.sinks.scalars import Versions, evaluated, settings, trained
+from rljob.sinks.tensorboard import file_name
 from rljob.spec import RLJob
 from tests.unit.specs import job
 
@@ -37,6 +38,22 @@ def test_a_record_becomes_its_numbers() -> None:
     assert (point.step, point.time) == (30, 2.0)
     assert point.values == {"seconds": 1.0, "metrics/entropy": 0.5}
     assert trained({"steps": 3}) is None
+
+
+@given(st.lists(st.integers(0, 3 * 10**18)))
+def test_event_files_sort_as_they_were_made_whatever_the_clock_says(clock: list[int]) -> None:
+    names: list[str] = []
+    for now in clock:
+        names.append(file_name(names, now))
+    assert names == sorted(set(names))
+
+
+def test_an_event_file_comes_after_one_that_tensorboard_named() -> None:
+    before = "events.out.tfevents.1700000000.host.32767.0"
+    assert file_name([before], 1_700_000_000_000_000_001) > before
+    assert file_name([before], 1_700_000_001_000_000_000) == (
+        "events.out.tfevents.1700000001.000000000"
+    )
 
 
 def test_an_evaluation_lies_where_its_policy_was_made() -> None:
