@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.bench.group import Group, Measure, Results, Values, plain, ratio
 from tests.bench.roles import ENVIRONMENT, Roles, job, roles
+from tests.bench.stages import table
 
 LENGTH = 32
 """Steps in a segment of each environment."""
@@ -23,6 +24,9 @@ SECONDS = 4.0
 TURN, TURNS = 0.5, 8
 """Seconds that each has before the next, and how often. Who waits for three others waits for less than the three
 seconds after which a rollout takes a silent buffer for lost."""
+STAGES = ("environment", "acting", "shipping", "credit_wait", "weights_wait")
+REST = "rest"
+"""What a rollout does with its time, by its own metrics; the rest is finishing segments."""
 ENVS = {64: "64 environments", 256: "256 environments"}
 """Of a rollout, and what the measurement is called."""
 
@@ -109,7 +113,11 @@ def _turn(running: Roles) -> Values:
     running.resume()
     # The first record has the time that it was stopped in it.
     running.until(time.time(), "time")
+    begun, before = time.monotonic(), running.stages("rollout")
     values = _between(running, TURN)
+    steps = values["steps/s"] * (time.monotonic() - begun)
+    for name, seconds in running.stages("rollout").items():
+        values[f"{name} us/step"] = 1e6 * (seconds - before[name]) / steps
     running.pause()
     return values
 
@@ -153,12 +161,15 @@ def _collect(seed: int, envs: int) -> None:
     _, segment = make_plan(parsed, spaces, made).layout.allocate()
     for line in sys.stdin:
         cpu, begun, steps = time.process_time(), time.monotonic(), 0
+        environment, acting = collector.environment_seconds, collector.acting_seconds
         while time.monotonic() - begun < float(line):
             collector.collect(segment, {}, lambda: None)
             steps += int(segment["valid"].sum())
         values = {
             "steps/s": steps / (time.monotonic() - begun),
             "rollout us/step": 1e6 * (time.process_time() - cpu) / steps,
+            "environment us/step": 1e6 * (collector.environment_seconds - environment) / steps,
+            "acting us/step": 1e6 * (collector.acting_seconds - acting) / steps,
         }
         print(json.dumps(values), flush=True)
 
@@ -172,18 +183,28 @@ def _replay(way: str) -> Measure:
 
 
 def _stages(results: Results) -> str:
-    """CPU time of each role for one environment step."""
-    rows = []
-    for envs, name in ENVS.items():
-        values = [one["values"] for one in results.get(name, ())]
-        for way in ("alone", "ipc", "tcp") if values else ():
-            cells = [
-                f"{1e3 * statistics.median(one.get(f'{way} {role} us/step', 0.0) for one in values):,.0f}"
-                for role in ("rollout", "buffer", "learner")
-            ]
-            rows.append(f"| {way} {envs} | {' | '.join(cells)} |")
-    head = "| CPU nanoseconds for a step | rollout | buffer | learner |\n| --- | --- | --- | --- |"
-    return "\n".join([head, *rows])
+    """Processor time of each role for one environment step, and what the rollout does with its time."""
+    split: Results = {
+        f"{way} {envs}": [
+            {"values": _nanoseconds(one["values"], way)} for one in results.get(name, ())
+        ]
+        for envs, name in ENVS.items()
+        for way in ("alone", "ipc", "tcp")
+    }
+    roles = ("rollout", "buffer", "learner")
+    cpu = table(split, {role: f"{role}, CPU ns a step" for role in roles})
+    return f"{cpu}\n\n{table(split, {name: f'{name}, ns a step' for name in (*STAGES, REST)})}"
+
+
+def _nanoseconds(values: Values, way: str) -> Values:
+    """What one way took for a step, in nanoseconds."""
+    taken = {
+        name.removeprefix(f"{way} ").removesuffix(" us/step"): 1e3 * value
+        for name, value in values.items()
+        if name.startswith(f"{way} ") and name.endswith(" us/step")
+    }
+    taken[REST] = 1e9 / values[f"{way} steps/s"] - sum(taken.get(name, 0.0) for name in STAGES)
+    return taken
 
 
 GROUP = Group(
