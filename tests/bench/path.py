@@ -269,11 +269,12 @@ GROUP = Group(
         "for (0.13; the counting learner publishes one for every segment), two grants are read (0.06), the segment is "
         "sent (0.06 and 0.08), all of it is counted. Waiting is 0.04. The rest are steps that take longer. With the time "
         "of each one noted, in six runs with 64 environments and three with 256: the first six after a segment's end take "
-        "0.05 ms more together, as other code has just used the caches; all others take 2 % more in the median (0.05 and "
-        "0.08 ms); and more of them than without sending take half as long again or twice (0 to 0.2 ms a segment, once "
-        "0.5). Such steps are there without a job as well: a loop on one core that does nothing but the tanh of "
-        "16 KB is a fifth slower in a tenth of all windows of 2 ms, whether the other core is idle or busy, with nothing "
-        "stolen. So this figure moves with the machine: the same five seeds a day before gave 0.747 and 0.863."
+        "0.05 ms more together, it seems because other code has just used the caches; all others take 2 % more in the "
+        "median (0.05 and 0.08 ms); and more of them than without sending take half as long again or twice (0 to 0.2 ms a "
+        "segment, once 0.5). Such steps are there without a job as well: of a loop on one core that does nothing but the "
+        "tanh of 16 KB, 0.1 to 11 % of the windows of 2 ms are a fifth slower or more, in three runs with nothing to speak "
+        "of stolen, and when the other core does the same, up to 4 % have little more than half the speed. So this "
+        "figure moves with the machine: the same five seeds had given 0.747 and 0.863 a few hours before."
     ),
 )
 
