@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from tests.bench import check, document, record
-from tests.bench.group import Group, Measure
+from tests.bench.group import SEEDS, Group, Measure
 from tests.bench.groups import GROUPS
 from tests.bench.machine import NOISY, Load
 from tests.bench.peer import Missing
@@ -47,7 +47,7 @@ def main() -> int:
 
 def _run(groups: list[Group], full: bool, seeds: int | None) -> None:
     for group in groups:
-        count = (group.seeds if full else group.quick) if seeds is None else seeds
+        count = (SEEDS if full else group.quick) if seeds is None else seeds
         if not count:
             continue
         chosen = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.bench import plots
-from tests.bench.group import Group, Line, Results, line
+from tests.bench.group import SEEDS, Group, Line, Results, line
 from tests.bench.machine import NOISY
 from tests.bench.record import Record
 from tests.bench.roles import ROOT
@@ -130,7 +130,7 @@ def table(groups: Iterable[Group], record: Record) -> str:
 def listing(groups: Iterable[Group]) -> str:
     """What is measured, a line each."""
     return "\n".join(
-        f"{group.name:14} {group.title} (seeds: {group.quick} / {group.seeds}): "
+        f"{group.name:14} {group.title} (seeds: {group.quick} / {SEEDS}): "
         + ", ".join(f"{name}{'*' if name in group.slow else ''}" for name in group.measurements)
         for group in groups
     )

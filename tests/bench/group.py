@@ -49,6 +49,10 @@ class Figure:
         return figure >= self.aim if self.least else figure <= self.aim
 
 
+SEEDS = 5
+"""Of every measurement that `make bench-full` takes."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Measurements that belong together.
@@ -56,8 +60,7 @@ class Group:
     Attributes:
         measurements: by name, taken in this order for each seed.
         figures: made from them.
-        seeds: how many `make bench-full` takes.
-        quick: how many `make bench` takes; 0 where it takes none.
+        quick: how many seeds `make bench` takes; 0 where it takes none.
         slow: measurements that only `make bench-full` takes.
         note: what a reader has to know, for docs/benchmarks.md.
         stages: from results to where the time goes, for docs/performance.md.
@@ -71,7 +74,6 @@ class Group:
     title: str
     measurements: Mapping[str, Measure]
     figures: Sequence[Figure]
-    seeds: int = 5
     quick: int = 1
     slow: frozenset[str] = field(default_factory=frozenset)
     note: str = ""

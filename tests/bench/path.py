@@ -191,9 +191,9 @@ def _stages(results: Results) -> str:
         for envs, name in ENVS.items()
         for way in ("alone", "ipc", "tcp")
     }
-    roles = ("rollout", "buffer", "learner")
-    cpu = table(split, {role: f"{role}, CPU ns a step" for role in roles})
-    return f"{cpu}\n\n{table(split, {name: f'{name}, ns a step' for name in (*STAGES, REST)})}"
+    cpu = {role: f"{role}, CPU ns a step" for role in ("rollout", "buffer", "learner")}
+    loop = {stage: f"{stage}, ns a step" for stage in (*STAGES, REST)}
+    return f"{table(split, cpu)}\n\n{table(split, loop)}"
 
 
 def _nanoseconds(values: Values, way: str) -> Values:
