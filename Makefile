@@ -154,11 +154,11 @@ format: $(READY) ## Fix what ruff can fix
 
 .PHONY: generate
 generate: $(READY) ## Write the generated files again
-	$(BIN)/python -m rljob.metrics > docs/metrics.md.tmp
+	$(BIN)/python -m rljob.telemetry.metrics > docs/metrics.md.tmp
 	mv docs/metrics.md.tmp docs/metrics.md
-	$(BIN)/python -m rljob_operator.metrics > docs/operator-metrics.md.tmp
+	$(BIN)/python -m rljob_operator.telemetry.metrics > docs/operator-metrics.md.tmp
 	mv docs/operator-metrics.md.tmp docs/operator-metrics.md
-	$(BIN)/python -m rljob.crd > crds/rljobs.rljob.dev.yaml.tmp
+	$(BIN)/python -m rljob.kube.crd > crds/rljobs.rljob.dev.yaml.tmp
 	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
 	$(BIN)/python -m dashboards charts/rljob-operator/dashboards
 	cp crds/rljobs.rljob.dev.yaml charts/rljob-operator/definitions/

@@ -1,6 +1,6 @@
 """Judges a run by what its processes traced: nothing acknowledged was lost, nothing stored twice.
 
-The lines are those of `rljob.trace`: `EVENT ACTOR EPOCH SEQ`, in one file for each life of a process.
+The lines are those of `rljob.process.trace`: `EVENT ACTOR EPOCH SEQ`, in one file for each life of a process.
 """
 
 from __future__ import annotations

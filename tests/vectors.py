@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rljob.role import actor_number, job_number
+from rljob.process.context import actor_number, job_number
 from rljob.spec import RLJob
 from rljob.wire.arrays import Layout, pack, read_layout
 from rljob.wire.delivery import Receiver

@@ -21,8 +21,8 @@ from rljob.algorithms.base import (
 )
 from rljob.algorithms.distributions import distribution_for
 from rljob.algorithms.gae import gae
+from rljob.envs.spaces import Spaces
 from rljob.nets.torch_optimizer import FlatAdam
-from rljob.spaces import Spaces
 
 
 class ActorCriticConfig(AlgorithmConfig):

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rljob import __version__
 from rljob.errors import InputError
-from rljob_operator import logs
-from rljob_operator.settings import Settings
+from rljob.kube.settings import Settings
+from rljob.version import __version__
+from rljob_operator.telemetry import logs
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -38,7 +38,7 @@ class Config:
         audit_seconds: between two comparisons of what is known with what the API server lists.
         stale_seconds: for which a watch may miss a change before the process is unhealthy.
         silence_seconds: for which a watch may be silent before it is made anew.
-        log_level: one of `rljob_operator.logs.LEVELS`.
+        log_level: one of `rljob_operator.telemetry.logs.LEVELS`.
         settings: what children are made from.
     """
 

@@ -17,25 +17,27 @@ from typing import Any
 import kopf
 from kubernetes.aio.client import Configuration
 
-from rljob import __version__
 from rljob.errors import RLJobError
+from rljob.kube.kinds import JOB
+from rljob.version import __version__
 from rljob_operator import config as configuration
-from rljob_operator import login, logs, watching
-from rljob_operator.actor import Actor
-from rljob_operator.api import Api
-from rljob_operator.audit import Audit
-from rljob_operator.cache import Cache
+from rljob_operator.act.executor import Actor
+from rljob_operator.act.lease import AlwaysLeading, Election, LostLease
+from rljob_operator.act.recorder import Recorder
+from rljob_operator.act.worker import Workers
+from rljob_operator.api import login
+from rljob_operator.api.client import Api
+from rljob_operator.api.errors import ApiError
+from rljob_operator.ask.polling import Poller
 from rljob_operator.config import Config
-from rljob_operator.errors import ApiError
-from rljob_operator.feed import Feed
-from rljob_operator.health import Server
-from rljob_operator.kinds import JOB
-from rljob_operator.lease import AlwaysLeading, Election, LostLease
-from rljob_operator.metrics import PHASES, OperatorMetrics
-from rljob_operator.polling import Poller
-from rljob_operator.queue import WorkQueue
-from rljob_operator.recorder import Recorder
-from rljob_operator.worker import Workers
+from rljob_operator.telemetry import logs
+from rljob_operator.telemetry.health import Server
+from rljob_operator.telemetry.metrics import PHASES, OperatorMetrics
+from rljob_operator.watch import watching
+from rljob_operator.watch.audit import Audit
+from rljob_operator.watch.cache import Cache
+from rljob_operator.watch.feed import Feed
+from rljob_operator.watch.queue import WorkQueue
 
 STUCK_SECONDS = 600.0
 """No look at a job takes longer, whatever the API server does."""

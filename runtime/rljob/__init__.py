@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rljob.version import __version__
+
 if TYPE_CHECKING:
     from rljob.errors import InputError, RLJobError, RunError
     from rljob.local.result import Evaluation, Progress, Result, RunFailed
     from rljob.local.run import run
     from rljob.spec import RLJob, load
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Evaluation",

@@ -23,7 +23,7 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.base import Field as ArrayField
-from rljob.spaces import DiscreteSpace, Spaces
+from rljob.envs.spaces import DiscreteSpace, Spaces
 
 
 class CountingConfig(AlgorithmConfig):

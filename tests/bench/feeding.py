@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from rljob import spec
-from rljob.learner.source import Source
-from rljob.metrics import LearnerMetrics, RolloutMetrics
-from rljob.plan import Plan, ReplayData
-from rljob.role import actor_number, job_number
-from rljob.rollout.ship import Shipper
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
-from rljob.trace import Trace
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.process.context import actor_number, job_number
+from rljob.process.trace import Trace
+from rljob.roles.learner.source import Source
+from rljob.roles.rollout.ship import Shipper
+from rljob.telemetry.metrics import LearnerMetrics, RolloutMetrics
 from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.endpoints import buffer_endpoints
+from rljob.wire.experience import Plan, ReplayData
 from rljob.wire.sockets import Message, Wire
 from tests.bench.path import COUNTING
 from tests.bench.roles import PATIENCE, job

@@ -70,10 +70,10 @@ def _train(lag: int, seed: int) -> Values:
 
     from rljob import spec
     from rljob.algorithms import load_config, resolve_algorithm
-    from rljob.envs import Environments
+    from rljob.envs.vector import Environments
     from rljob.nets import build_engine, build_module, export
-    from rljob.rollout.collect import Collector
-    from rljob.rollout.loop import make_plan
+    from rljob.roles.rollout.collect import Collector
+    from rljob.roles.rollout.loop import make_plan
 
     torch.set_num_threads(1)
     parsed = spec.parse(job(PPO, envs=ENVS, seconds=1, seed=seed)).spec

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rljob_operator.metrics import RECONCILE_BUCKETS
+from rljob_operator.telemetry.metrics import RECONCILE_BUCKETS
 from tests.apiserver import ApiServer, start
 from tests.bench.group import Figure, Group, Measure, Values, plain
 from tests.bench.stages import table

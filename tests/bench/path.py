@@ -145,10 +145,10 @@ def _collect(seed: int, envs: int) -> None:
     """Collect for as many seconds as each line of stdin says, and print the rate."""
     from rljob import spec
     from rljob.algorithms import load_config, resolve_algorithm
-    from rljob.envs import Environments
+    from rljob.envs.vector import Environments
     from rljob.nets import build_engine, build_module, export
-    from rljob.rollout.collect import Collector
-    from rljob.rollout.loop import make_plan
+    from rljob.roles.rollout.collect import Collector
+    from rljob.roles.rollout.loop import make_plan
 
     parsed = spec.parse(job(COUNTING, envs=envs, seconds=1, seed=seed)).spec
     environments = Environments(parsed.environment, envs)

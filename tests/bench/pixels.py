@@ -92,7 +92,7 @@ def updates(algorithm: str, precision: str) -> Measure:
 def _environment(seed: int, threads: int) -> Values:
     import gymnasium
 
-    from rljob.envs import Environments
+    from rljob.envs.vector import Environments
     from rljob.spec import EnvironmentSpec
 
     Environments(EnvironmentSpec(id="ALE/Pong-v5"), 1).close()  # Registers the ids.
@@ -116,7 +116,7 @@ def _environment(seed: int, threads: int) -> Values:
 
 
 def _spaces() -> Any:
-    from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+    from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 
     return Spaces(BoxSpace(IMAGE, np.dtype(np.uint8), 0, 255), DiscreteSpace(6))
 

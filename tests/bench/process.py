@@ -10,10 +10,10 @@ from typing import Any
 
 from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.envs import Environments
+from rljob.envs.vector import Environments
 from rljob.local.spawner import Spawner
-from rljob.role import job_number
-from rljob.rollout.loop import make_plan
+from rljob.process.context import job_number
+from rljob.roles.rollout.loop import make_plan
 from rljob.wire.endpoints import buffer_endpoints
 from rljob.wire.messages import Kind
 from rljob.wire.sockets import Endpoint, Wire

@@ -11,7 +11,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from rljob.spaces import BoxSpace
+from rljob.envs.spaces import BoxSpace
 from rljob.wire.arrays import unpack
 from tests.bench import peer
 from tests.bench.feeding import (

@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rljob.buffer.core import Buffer, Outgoing
-from rljob.buffer.store import Observer, Settings
-from rljob.plan import OnPolicyData, Plan
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.roles.buffer.core import Buffer, Outgoing
+from rljob.roles.buffer.store import Observer, Settings
 from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.delivery import Sender
+from rljob.wire.experience import OnPolicyData, Plan
 from rljob.wire.messages import Header, Kind, encode_json
 from rljob.wire.sockets import Message
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from rljob.algorithms.base import Head
-from rljob.learner.publish import Publisher
-from rljob.metrics import LearnerMetrics
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.nets import build_engine, build_module, export
-from rljob.policy import PolicyWeights
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.roles.learner.publish import Publisher
 from rljob.spec.sections import NetworkSpec
+from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.endpoints import weights_endpoint
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription

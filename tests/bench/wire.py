@@ -7,7 +7,7 @@ import time
 import numpy as np
 import zmq
 
-from rljob.spaces import BoxSpace
+from rljob.envs.spaces import BoxSpace
 from tests.bench.feeding import NEVER, Feeder, Taker, buffer_job, processes, replay_plan
 from tests.bench.group import Group, Measure, Values, ratio
 from tests.bench.roles import PATIENCE, roles

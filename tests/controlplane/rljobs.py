@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rljob import spec
-from rljob_operator import names
-from rljob_operator.children import Owner, build, told_replicas
-from rljob_operator.kinds import BY_NAME, CHILDREN, JOB, POD, Kind
-from rljob_operator.observed import Manifest
-from rljob_operator.settings import Settings
+from rljob.kube import names
+from rljob.kube.kinds import BY_NAME, CHILDREN, JOB, POD, Kind
+from rljob.kube.manifests import Owner, build, told_replicas
+from rljob.kube.settings import Settings
+from rljob_operator.decide.observed import Manifest
 from tests.apiserver import ApiServer
 
 MERGE = "application/merge-patch+json"

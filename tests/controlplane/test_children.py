@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rljob import spec
+from rljob.kube import names
+from rljob.kube.manifests import Children, Manifest, Owner, build, keys_secret
+from rljob.kube.settings import Settings
 from rljob.spec import RLJob
-from rljob_operator import names
-from rljob_operator.children import Children, Manifest, Owner, build, keys_secret
-from rljob_operator.settings import Settings
 from tests.apiserver import ApiServer
 from tests.unit import specs
 

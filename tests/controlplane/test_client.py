@@ -11,7 +11,7 @@ import pytest
 
 from rljob import spec
 from rljob.cli.main import main
-from rljob.cluster.jobs import manifest
+from rljob.client.jobs import manifest
 from tests.apiserver import ApiServer
 from tests.controlplane import jobs, node
 from tests.controlplane.client import COMPLETE, FILE, PATIENCE, Client, ended, until
@@ -72,7 +72,7 @@ def test_what_only_the_api_server_finds_has_its_line(
     sent = manifest(spec.load(file))
     del sent["spec"]["seed"]
     sent["spec"]["rollout"]["replicas"] = 0
-    monkeypatch.setattr("rljob.cluster.jobs.manifest", lambda _: sent)
+    monkeypatch.setattr("rljob.client.jobs.manifest", lambda _: sent)
     code, _, err = rljob("submit", str(file))
     assert code == 2
     assert f"{file}:11: rollout.replicas: 0: should be greater than or equal to 1" in err

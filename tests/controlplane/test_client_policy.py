@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob import checkpoint, export, spec
-from rljob.checkpoint import Snapshot
-from rljob.pages import serve_pages
+from rljob import spec
+from rljob.checkpoints import checkpoint
+from rljob.checkpoints.checkpoint import Snapshot
+from rljob.process import downloads
+from rljob.telemetry.http_server import serve_pages
 from tests.apiserver import ApiServer
 from tests.controlplane import node
 from tests.controlplane.client import PATIENCE, Client, ended, until
@@ -50,7 +52,7 @@ def save(folder: Path, version: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def serving(run: Path) -> Iterator[int]:
     """What a learner, or `rljob serve-checkpoint`, serves; the port."""
-    page = lambda: export.page(run / "checkpoints", run / "job.yaml")  # noqa: E731
+    page = lambda: downloads.checkpoint(run / "checkpoints", run / "job.yaml")  # noqa: E731
     server = serve_pages({"/checkpoint": page}, "127.0.0.1", 0)
     try:
         yield server.port

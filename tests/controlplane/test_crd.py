@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rljob import algorithms, nets, spec
-from rljob.crd import definition
 from rljob.errors import InputError
+from rljob.kube.crd import definition
 from tests.apiserver import ApiServer
 from tests.controlplane.jobs import create, message_of, path_of, try_to_create
 from tests.unit.specs import BAD, GOOD, Job, job

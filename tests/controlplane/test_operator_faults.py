@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob_operator.kinds import BY_NAME
+from rljob.kube.kinds import BY_NAME
 from tests.apiserver import ApiServer
 from tests.controlplane.forks import serving
 from tests.controlplane.operators import Operator, install, running, until

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rljob_operator.kinds import LEASE
-from rljob_operator.lease import LEASE_SECONDS, RETRY_SECONDS, STOP_SECONDS
+from rljob.kube.kinds import LEASE
+from rljob_operator.act.lease import LEASE_SECONDS, RETRY_SECONDS, STOP_SECONDS
 from tests.apiserver import ApiServer
 from tests.controlplane.operators import NAMESPACE, Operator, install, running, until
 from tests.controlplane.proxy import Fault, Proxy, proxied

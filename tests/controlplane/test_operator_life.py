@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rljob_operator import names
-from rljob_operator.kinds import BY_NAME, EVENT, JOB, POD
+from rljob.kube import names
+from rljob.kube.kinds import BY_NAME, EVENT, JOB, POD
 from tests.apiserver import ApiServer
 from tests.controlplane.operators import Operator, install, running, until
 from tests.controlplane.rljobs import (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rljob_operator.kinds import LEASE, POD
+from rljob.kube.kinds import LEASE, POD
 from tests.apiserver import ApiServer, Call
 from tests.controlplane.operators import NAMESPACE, ROOT, USER, install, running, until
 from tests.controlplane.rljobs import ROLLOUT, Job, answering, hang

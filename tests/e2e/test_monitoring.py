@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rljob_operator.names import DATA_FOLDER
+from rljob.kube.names import DATA_FOLDER
 from tests.controlplane.forks import die_with_parent
 from tests.e2e.conftest import OPERATOR
 from tests.e2e.jobs import endless

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.envfactory import group_sizes
-from rljob.envs import Environments
+from rljob.envs.factory import group_sizes
+from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
 from rljob.spec import EnvironmentSpec
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rljob import envfactory
-from rljob.envs import Environments, EpisodeStatistics, check_finite
+from rljob.envs import factory
+from rljob.envs.vector import Environments, EpisodeStatistics, check_finite
 from rljob.errors import InputError, RunError
 from rljob.spec import EnvironmentSpec
 
@@ -214,7 +214,7 @@ def test_statistics_keep_environments_apart_and_add_in_float64() -> None:
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envfactory, "_from_vector_entry_point", lambda *_: None)
+    monkeypatch.setattr(factory, "_from_vector_entry_point", lambda *_: None)
 
 
 def cartpole(

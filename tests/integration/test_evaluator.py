@@ -18,20 +18,21 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rljob import checkpoint, spec
+from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Acted
+from rljob.checkpoints import checkpoint
+from rljob.checkpoints.policy import PolicyWeights
 from rljob.cli.main import main as command
-from rljob.envs import Environments
+from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
-from rljob.evaluator import check, loop
-from rljob.evaluator.play import Evaluation, Interrupted, evaluate_run, play
-from rljob.learner.publish import Publisher
-from rljob.metrics import LearnerMetrics
 from rljob.nets import build_module, export
-from rljob.policy import PolicyWeights
-from rljob.role import job_number
+from rljob.process.context import job_number
+from rljob.roles.evaluator import check, loop
+from rljob.roles.evaluator.play import Evaluation, Interrupted, evaluate_run, play
+from rljob.roles.learner.publish import Publisher
 from rljob.spec.sections import EnvironmentSpec, EvaluationSpec
+from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.endpoints import weights_endpoint
 from rljob.wire.sockets import Wire
 from tests.unit.specs import job
@@ -179,7 +180,7 @@ def test_a_relative_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_built_in_network_is_played_without_torch(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run")
     code = (
-        "import sys; from pathlib import Path; from rljob.evaluator.play import evaluate_run; "
+        "import sys; from pathlib import Path; from rljob.roles.evaluator.play import evaluate_run; "
         f"evaluate_run(Path({str(run)!r}), 2); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE)

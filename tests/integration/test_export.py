@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rljob import checkpoint, export, records, spec
-from rljob.checkpoint import DamagedCheckpoint, Snapshot
+from rljob import spec
+from rljob.checkpoints import archive, checkpoint
+from rljob.checkpoints.archive import Archive
+from rljob.checkpoints.checkpoint import DamagedCheckpoint, Snapshot
 from rljob.errors import InputError, RunError
-from rljob.evaluator.play import find
+from rljob.process import downloads
+from rljob.roles.evaluator.play import find
 from tests.unit.specs import job
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -41,13 +44,13 @@ def run(tmp_path: Path) -> Path:
 
 
 def packed(run: Path) -> bytes:
-    archive = export.Archive.of(run / "checkpoints", run / "job.yaml")
+    packed_run = Archive.of(run / "checkpoints", run / "job.yaml")
     try:
-        data = b"".join(archive)
-        assert len(data) == archive.size
+        data = b"".join(packed_run)
+        assert len(data) == packed_run.size
         return data
     finally:
-        archive.close()
+        packed_run.close()
 
 
 def changed(data: bytes, change: Callable[[Members], Members]) -> bytes:
@@ -65,7 +68,7 @@ def changed(data: bytes, change: Callable[[Members], Members]) -> bytes:
 
 def test_what_is_unpacked_is_a_runs_folder(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "policy"
-    found = export.unpack(io.BytesIO(packed(run)), target)
+    found = archive.unpack(io.BytesIO(packed(run)), target)
     assert (found.version, found.path) == (2, target / "checkpoints" / "000000000002")
     played, policy = find(target)
     assert played == spec.load(run / "job.yaml")
@@ -74,29 +77,29 @@ def test_what_is_unpacked_is_a_runs_folder(run: Path, tmp_path: Path) -> None:
     assert (target / "checkpoints" / "latest" / "manifest.json").is_file()
     assert sorted(path.name for path in target.parent.iterdir()) == ["policy"]
     with pytest.raises(InputError, match="not empty"):
-        export.unpack(io.BytesIO(packed(run)), target)
+        archive.unpack(io.BytesIO(packed(run)), target)
 
 
 def test_the_newest_that_is_whole_is_taken(run: Path, tmp_path: Path) -> None:
     (run / "checkpoints" / "000000000002" / "policy.safetensors").write_bytes(b"damaged")
-    assert export.unpack(io.BytesIO(packed(run)), tmp_path / "out").version == 1
+    assert archive.unpack(io.BytesIO(packed(run)), tmp_path / "out").version == 1
     (run / "checkpoints" / "000000000001" / "manifest.json").unlink()
     with pytest.raises(InputError, match="no whole checkpoint"):
         packed(run)
-    assert export.page(run / "checkpoints", run / "job.yaml").status == 404
-    assert export.page(run / "absent", run / "job.yaml").status == 404
+    assert downloads.checkpoint(run / "checkpoints", run / "job.yaml").status == 404
+    assert downloads.checkpoint(run / "absent", run / "job.yaml").status == 404
 
 
 def test_a_checkpoint_may_be_deleted_meanwhile(run: Path, tmp_path: Path) -> None:
-    archive = export.Archive.of(run / "checkpoints", run / "job.yaml")
-    parts = iter(archive)
+    packed_run = Archive.of(run / "checkpoints", run / "job.yaml")
+    parts = iter(packed_run)
     first = next(parts)
     for version in (3, 4, 5):
         save(run, version)
     assert not (run / "checkpoints" / "000000000002").exists()
     data = first + b"".join(parts)
-    archive.close()
-    assert export.unpack(io.BytesIO(data), tmp_path / "out").version == 2
+    packed_run.close()
+    assert archive.unpack(io.BytesIO(data), tmp_path / "out").version == 2
 
 
 def first_of(members: Members, end: str) -> tarfile.TarInfo:
@@ -144,7 +147,7 @@ def test_what_does_not_belong_there_is_refused(
 ) -> None:
     data = changed(packed(run), change)
     with pytest.raises(RunError, match=message):
-        export.unpack(io.BytesIO(data), tmp_path / "out")
+        archive.unpack(io.BytesIO(data), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
@@ -154,10 +157,10 @@ def test_what_was_changed_or_cut_off_is_refused(run: Path, tmp_path: Path) -> No
     wrong = bytearray(data)
     wrong[at] ^= 1
     with pytest.raises(DamagedCheckpoint, match=r"learner\.safetensors has"):
-        export.unpack(io.BytesIO(bytes(wrong)), tmp_path / "out")
+        archive.unpack(io.BytesIO(bytes(wrong)), tmp_path / "out")
     for size in range(0, len(data) - 1024, 700):
         with pytest.raises(RunError):
-            export.unpack(io.BytesIO(data[:size]), tmp_path / "out")
+            archive.unpack(io.BytesIO(data[:size]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -177,7 +180,7 @@ def test_the_command_hands_out_and_ends_by_itself(run: Path, tmp_path: Path) -> 
     try:
         with urllib.request.urlopen(url, timeout=20) as answer:
             assert answer.headers["Content-Type"] == "application/x-tar"
-            assert export.unpack(answer, tmp_path / "out").version == 2
+            assert archive.unpack(answer, tmp_path / "out").version == 2
         with urllib.request.urlopen(url.replace("checkpoint", "healthz"), timeout=20) as answer:
             assert answer.read() == b"ok\n"
         assert process.wait(60) == 0
@@ -194,7 +197,7 @@ def test_the_command_takes_a_folder_of_checkpoints_and_the_job_from_elsewhere(
     process, url = serve(*options, "--port", "0")
     try:
         with urllib.request.urlopen(url, timeout=20) as answer:
-            assert export.unpack(answer, tmp_path / "out").version == 2
+            assert archive.unpack(answer, tmp_path / "out").version == 2
         (tmp_path / "given.yaml").unlink()
         with pytest.raises(urllib.error.HTTPError, match="500") as caught:
             urllib.request.urlopen(url, timeout=20)
@@ -215,7 +218,7 @@ def test_a_large_one_while_others_ask(run: Path, tmp_path: Path) -> None:
 
     def fetch(number: int) -> None:
         with urllib.request.urlopen(url, timeout=60) as answer:
-            versions.append(export.unpack(answer, tmp_path / f"out{number}").version)
+            versions.append(archive.unpack(answer, tmp_path / f"out{number}").version)
 
     try:
         threads = [threading.Thread(target=fetch, args=(number,)) for number in range(3)]
@@ -234,7 +237,7 @@ def test_records_that_grow_while_they_are_sent_are_whole_lines_of_that_moment(
 ) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b"1\n")
     (tmp_path / "result.json").write_bytes(b"{}")
-    answer = records.page(tmp_path)
+    answer = downloads.records(tmp_path)
     with (tmp_path / "metrics.jsonl").open("ab") as file:
         file.write(b"2\n" * 1000)
     data = b"".join(answer.parts)
@@ -243,4 +246,4 @@ def test_records_that_grow_while_they_are_sent_are_whole_lines_of_that_moment(
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         sizes = {member.name: member.size for member in archive}
     assert sizes == {"metrics.jsonl": 2, "result.json": 2}
-    assert records.page(tmp_path / "none").status == 404
+    assert downloads.records(tmp_path / "none").status == 404

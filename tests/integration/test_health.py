@@ -12,11 +12,11 @@ from http.client import HTTPConnection
 
 import pytest
 
-from rljob import health, pages
 from rljob.errors import RunError
-from rljob.health import Health
-from rljob.metrics import CONTENT_TYPE, RolloutMetrics
-from rljob.pages import Answer, Server
+from rljob.telemetry import health, http_server
+from rljob.telemetry.health import Health
+from rljob.telemetry.http_server import Answer, Server
+from rljob.telemetry.metrics import CONTENT_TYPE, RolloutMetrics
 
 HOST = "127.0.0.1"
 
@@ -125,7 +125,7 @@ def test_further_pages() -> None:
 
 def test_an_answer_may_take_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for us, or takes part after part, is not hung up on."""
-    monkeypatch.setattr(pages, "CONNECTION_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "CONNECTION_SECONDS", 0.5)
     turn = threading.Event()
 
     def parts() -> Iterator[bytes]:
@@ -137,7 +137,7 @@ def test_an_answer_may_take_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch)
         turn.wait(1.5)
         return Answer(200, "text/plain", 10, parts())
 
-    server = pages.serve_pages({"/slow": page, "/other": page}, HOST, 0)
+    server = http_server.serve_pages({"/slow": page, "/other": page}, HOST, 0)
     try:
         assert ask(server, "/slow") == (200, "text/plain", "ab" * 5)
     finally:
@@ -205,12 +205,12 @@ def test_slow_clients_do_not_block_others() -> None:
 
 
 def test_oldest_of_too_many_clients_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "CONNECTION_SECONDS", 1000.0)
-    monkeypatch.setattr(pages._Handler, "timeout", 1000.0)
+    monkeypatch.setattr(http_server, "CONNECTION_SECONDS", 1000.0)
+    monkeypatch.setattr(http_server._Handler, "timeout", 1000.0)
     with serving() as server:
         clients = [
             socket.create_connection((HOST, server.port), timeout=20)
-            for _ in range(pages.CONNECTION_LIMIT + 1)
+            for _ in range(http_server.CONNECTION_LIMIT + 1)
         ]
         assert is_closed(clients[0])
         assert ask(server, "/healthz")[0] == 200
@@ -220,7 +220,7 @@ def test_oldest_of_too_many_clients_gives_way(monkeypatch: pytest.MonkeyPatch) -
 
 def test_client_that_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     # Only the limit on a whole connection is short; the one on a single read stays.
-    monkeypatch.setattr(pages, "CONNECTION_SECONDS", 0.3)
+    monkeypatch.setattr(http_server, "CONNECTION_SECONDS", 0.3)
     with serving() as server, socket.create_connection((HOST, server.port), timeout=20) as client:
 
         def gone() -> bool:

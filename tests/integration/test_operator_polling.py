@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from rljob_operator.cache import Key
-from rljob_operator.decision import Poll
-from rljob_operator.metrics import OperatorMetrics
-from rljob_operator.polling import LARGEST_BYTES, Poller
+from rljob_operator.ask.polling import LARGEST_BYTES, Poller
+from rljob_operator.decide.decision import Poll
+from rljob_operator.decide.observed import Key
+from rljob_operator.telemetry.metrics import OperatorMetrics
 
 KEY = ("ns", "x")
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

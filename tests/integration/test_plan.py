@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rljob.costs.exchange import Exchange
-from rljob.learner.cores import usable_cores
-from rljob.plan import Plan, ReplayData
+from rljob.plan.exchange import Exchange
+from rljob.roles.learner.cores import usable_cores
+from rljob.wire.experience import Plan, ReplayData
 from tests.unit.experience import on_policy_plan, replay_plan
 
 RLJOB = [sys.executable, "-P", "-m", "rljob"]

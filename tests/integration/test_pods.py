@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from rljob import export
+from rljob.checkpoints.archive import unpack
 from rljob.errors import INTERRUPTED
-from rljob.evaluator.play import evaluate_run
+from rljob.roles.evaluator.play import evaluate_run
 from rljob.spec.status import EndReport, LearnerReport
 from tests.integration.forwarder import Forwarder
 from tests.integration.pods import Container, end_inside, free_port, running
@@ -85,9 +85,9 @@ def test_an_interrupted_learner_says_so_and_goes_on(tmp_path: Path) -> None:
         job.trains(learner)
         report = LearnerReport.model_validate(learner.status())
         assert report.progress.steps_per_second > 0
-        code, archive = learner.ask("/checkpoint")
+        code, body = learner.ask("/checkpoint")
         assert code == 200
-        assert export.unpack(io.BytesIO(archive), tmp_path / "policy").version >= 0
+        assert unpack(io.BytesIO(body), tmp_path / "policy").version >= 0
         played = evaluate_run(tmp_path / "policy", episodes=1)
         assert played.mean > 0
         assert learner.end() == INTERRUPTED, job.tell()

@@ -17,8 +17,8 @@ import pytest
 import rljob
 from rljob import spec
 from rljob.errors import InputError
-from rljob.sinks import check
-from rljob.sinks.children import Sinks
+from rljob.roles.sinks import check
+from rljob.roles.sinks.children import Sinks
 from rljob.spec.sinks import SINKS, SinkName, SinksSpec
 
 EXPERIMENT = "pole"

@@ -14,19 +14,20 @@ import pytest
 from gymnasium import spaces
 from PIL import Image
 
-from rljob import checkpoint, spec
+from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.checkpoint import Snapshot
+from rljob.checkpoints import checkpoint
+from rljob.checkpoints.checkpoint import Snapshot
+from rljob.checkpoints.policy import PolicyWeights
 from rljob.cli.main import main as command
-from rljob.envs import Environments
+from rljob.envs.vector import Environments
 from rljob.errors import InputError
-from rljob.evaluator import recording, videos
-from rljob.evaluator.film import writing
-from rljob.evaluator.play import Interrupted
-from rljob.evaluator.recording import Recorder
-from rljob.evaluator.videos import Videos
 from rljob.nets import build_module, export
-from rljob.policy import PolicyWeights
+from rljob.roles.evaluator import recording, videos
+from rljob.roles.evaluator.film import writing
+from rljob.roles.evaluator.play import Interrupted
+from rljob.roles.evaluator.recording import Recorder
+from rljob.roles.evaluator.videos import Videos
 from tests.unit.specs import job
 
 RATE = 20
@@ -215,7 +216,7 @@ def test_a_picture_of_any_size_can_be_filmed(tmp_path: Path, size: tuple[int, in
 
 
 def test_a_long_gif_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rljob.evaluator.film.GIF_MOST_PICTURES", 10)
+    monkeypatch.setattr("rljob.roles.evaluator.film.GIF_MOST_PICTURES", 10)
     with writing(tmp_path / "a.gif", (20, 10), 50.0) as film:
         for step in range(100):
             film.add(np.full((10, 20, 3), step, np.uint8))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import rljob
-from rljob.evaluator.play import evaluate_run
+from rljob.roles.evaluator.play import evaluate_run
 
 pytestmark = pytest.mark.timeout(300)
 SEEDS = (1, 2)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import rljob
-from rljob.learner.training import boundary_after
+from rljob.roles.learner.training import boundary_after
 
 pytestmark = pytest.mark.timeout(300)
 PATIENCE = 120.0

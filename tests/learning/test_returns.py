@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import rljob
-from rljob.evaluator.play import evaluate_run
+from rljob.roles.evaluator.play import evaluate_run
 
 pytestmark = pytest.mark.timeout(300)
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from rljob.metrics import ROLES
-from rljob_operator.metrics import OperatorMetrics
+from rljob.telemetry.metrics import ROLES
+from rljob_operator.telemetry.metrics import OperatorMetrics
 from tests.monitoring.prometheus import RULES
 
 _NAME = re.compile(r"(?<![\w:\"$])((?:rljob[_:]|process_)[a-z_:0-9]+|up|ALERTS)(?![\w(:\"])")

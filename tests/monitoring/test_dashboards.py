@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob.metrics import ROLES
+from rljob.telemetry.metrics import ROLES
 from tests.apiserver import ApiServer
 from tests.controlplane.operators import install
 from tests.controlplane.operators import running as operator_running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob_operator.kinds import BY_NAME
+from rljob.kube.kinds import BY_NAME
 from tests.apiserver import ApiServer
 from tests.controlplane.operators import install
 from tests.controlplane.operators import running as operator_running

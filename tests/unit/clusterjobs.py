@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rljob.cluster.job import ClusterJob, JobEvent
+from rljob.client.job import ClusterJob, JobEvent
 from tests.unit.specs import job
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

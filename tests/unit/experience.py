@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from rljob.buffer.core import Buffer, Outgoing
-from rljob.buffer.store import Observer, Settings
-from rljob.plan import OnPolicyData, Plan, ReplayData
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.roles.buffer.core import Buffer, Outgoing
+from rljob.roles.buffer.store import Observer, Settings
 from rljob.wire.arrays import ArrayField, Layout
+from rljob.wire.experience import OnPolicyData, Plan, ReplayData
 from rljob.wire.messages import Header, Kind, Rejected, encode_json
 from rljob.wire.sockets import Message
 

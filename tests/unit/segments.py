@@ -8,7 +8,7 @@ import numpy as np
 
 from rljob import algorithms, nets
 from rljob.algorithms.base import Algorithm, Arrays, Learner
-from rljob.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 
 

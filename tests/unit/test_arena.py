@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.buffer.arena import ACTORS, COUNTERS, Arena
 from rljob.errors import RunError
+from rljob.roles.buffer.arena import ACTORS, COUNTERS, Arena
 from rljob.wire.delivery import Receiver
 
 DESCRIPTION = {"layout": [["reward", "float32", [4, 2]]]}
@@ -133,7 +133,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import numpy as np
-from rljob.buffer.arena import Arena
+from rljob.roles.buffer.arena import Arena
 from rljob.wire.delivery import Receiver
 arena = Arena.open(Path(sys.argv[1])) or Arena.create(Path(sys.argv[1]), {}, 8, 8 * 4096)
 data, receiver = arena.data.reshape(8, 4096), arena.receiver(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from rljob.learner.training import STRICT_BOUNDARY, boundary_after
+from rljob.roles.learner.training import STRICT_BOUNDARY, boundary_after
 
 
 def test_boundaries_come_ever_further_apart() -> None:

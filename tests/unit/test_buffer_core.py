@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.buffer.core import RESEND_AFTER, Outgoing
-from rljob.buffer.rollouts import FENCE_AFTER, FORGET_AFTER, MOST_STRIKES, SILENT_AFTER
 from rljob.errors import InputError, RunError
-from rljob.plan import ACTOR_WINDOW, Plan
+from rljob.roles.buffer.core import RESEND_AFTER, Outgoing
+from rljob.roles.buffer.rollouts import FENCE_AFTER, FORGET_AFTER, MOST_STRIKES, SILENT_AFTER
 from rljob.wire.arrays import pack, unpack
+from rljob.wire.experience import ACTOR_WINDOW, Plan
 from rljob.wire.messages import Header, Kind, decode_json, encode_json
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from rljob.buffer.rollouts import FORGET_AFTER, SILENT_AFTER, Actor, Rollouts
+from rljob.roles.buffer.rollouts import FORGET_AFTER, SILENT_AFTER, Actor, Rollouts
 from rljob.wire.delivery import Receiver
 
 

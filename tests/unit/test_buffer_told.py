@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rljob.buffer.core import Buffer
-from rljob.buffer.rollouts import SILENT_AFTER
-from rljob.plan import Plan, ReplayData
+from rljob.roles.buffer.core import Buffer
+from rljob.roles.buffer.rollouts import SILENT_AFTER
+from rljob.wire.experience import Plan, ReplayData
 from tests.unit.experience import Bench, on_policy_plan, replay_plan
 
 

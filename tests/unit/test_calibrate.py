@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rljob.costs.calibrate import _line, _typical
-from rljob.costs.measured import Work
+from rljob.plan.calibrate import _line, _typical
+from rljob.plan.measured import Work
 
 
 def test_work_that_varies_counts_with_its_mean() -> None:

@@ -13,8 +13,8 @@ import yaml
 
 from charts import values_table
 from rljob import __version__
+from rljob.kube.settings import REGISTRY, Settings
 from rljob_operator.config import Config
-from rljob_operator.settings import REGISTRY, Settings
 
 CHARTS = Path(__file__).parents[2] / "charts"
 CHART = CHARTS / "rljob-operator"

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob import checkpoint
-from rljob.checkpoint import DamagedCheckpoint, Snapshot
+from rljob.checkpoints import checkpoint
+from rljob.checkpoints.checkpoint import DamagedCheckpoint, Snapshot
 from rljob.errors import InputError, RunError
 
 FILES = ("policy.safetensors", "learner.safetensors", "state.json", "manifest.json")
@@ -346,7 +346,7 @@ def test_policy_where_none_is(tmp_path: Path) -> None:
 
 
 def patch_calls(patch: Callable[[str, Callable[..., Any]], None], at: Callable[..., None]) -> None:
-    """Call `at(name, arguments)` before each call that `rljob.checkpoint` makes to the file system."""
+    """Call `at(name, arguments)` before each call that `rljob.checkpoints.checkpoint` makes to the file system."""
 
     def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*arguments: Any, **keywords: Any) -> Any:

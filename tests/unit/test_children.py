@@ -14,13 +14,13 @@ import pytest
 
 from rljob import spec
 from rljob.errors import InputError
-from rljob.role import job_number
+from rljob.kube import names
+from rljob.kube.manifests import Children, Manifest, Owner, build, keys_secret, told_replicas
+from rljob.kube.settings import Settings
+from rljob.process.context import job_number
 from rljob.spec import RLJob, yamltext
 from rljob.wire import keys
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
-from rljob_operator import names
-from rljob_operator.children import Children, Manifest, Owner, build, keys_secret, told_replicas
-from rljob_operator.settings import Settings
 from tests.unit import specs
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rljob.cluster.access import Access, Choice, find
-from rljob.cluster.failures import AlreadyExists, Call, NotFound, Server, Unavailable, refused
-from rljob.cluster.jobs import manifest
+from rljob.client.access import Access, Choice, find
+from rljob.client.failures import AlreadyExists, Call, NotFound, Server, Unavailable, refused
+from rljob.client.jobs import manifest
 from rljob.errors import InputError
 from rljob.spec import parse
 from tests.unit.specs import GOOD, Job, job
@@ -260,7 +260,7 @@ def test_the_client_needs_nothing_that_only_trains() -> None:
     blocked = ("numpy", "torch", "zmq", "prometheus_client", "gymnasium", "safetensors", "kopf")
     code = (
         f"import sys, importlib\nfor name in {blocked}: sys.modules[name] = None\n"
-        f"for name in {modules}: importlib.import_module('rljob.cluster.' + name)\n"
+        f"for name in {modules}: importlib.import_module('rljob.client.' + name)\n"
         "assert 'kubernetes' not in sys.modules"
     )
     done = python(code)

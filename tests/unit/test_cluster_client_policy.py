@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob import checkpoint
-from rljob.checkpoint import Snapshot
-from rljob.cluster.job import Pod
-from rljob.cluster.logs import Wanted, chosen, split
-from rljob.cluster.reader import Image, image_of, reader_pod
-from rljob.cluster.unpack import unpack, unpack_records
+from rljob.checkpoints import checkpoint
+from rljob.checkpoints.checkpoint import Snapshot
+from rljob.checkpoints.manifest import DamagedCheckpoint
+from rljob.client.job import Pod
+from rljob.client.logs import Wanted, chosen, split
+from rljob.client.reader import Image, image_of, reader_pod
+from rljob.client.unpack import unpack, unpack_records
 from rljob.errors import RunError
-from rljob.manifest import DamagedCheckpoint
 from tests.unit.clusterjobs import cluster_job
 
 Files = dict[str, bytes]

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from rljob.cluster.detail import detail
-from rljob.cluster.job import ClusterJob, JobEvent, one_line
-from rljob.cluster.live import ending_lines, event_line, record, roles
-from rljob.cluster.table import age, head, row
+from rljob.client.detail import detail
+from rljob.client.job import ClusterJob, JobEvent, one_line
+from rljob.client.live import ending_lines, event_line, record, roles
+from rljob.client.table import age, head, row
 from rljob.errors import RunError
-from rljob.view.columns import columns
-from rljob.view.panel import State, panel, text
+from rljob.show.view.columns import columns
+from rljob.show.view.panel import State, panel, text
 from tests.unit.clusterjobs import NOW, TRAINING, before, cluster_job, condition, event, raw
 
 

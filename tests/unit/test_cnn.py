@@ -14,9 +14,9 @@ import torch
 
 from rljob import nets
 from rljob.algorithms.base import Head
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import BLOCK
-from rljob.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.spec.sections import NetworkSpec
 
 HEADS = {
@@ -231,7 +231,7 @@ import numpy as np
 from rljob import nets
 from rljob.algorithms.base import Head
 from rljob.spec.sections import NetworkSpec
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 spaces = Spaces(BoxSpace((4, 84, 84), np.dtype(np.uint8), 0, 255), DiscreteSpace(2))
 nets.build_engine(NetworkSpec(name="cnn"), spaces, {"logits": Head(2)}, ("logits",))
 assert "torch" not in sys.modules

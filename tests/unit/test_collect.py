@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rljob.algorithms.base import Acted, Arrays
-from rljob.envs import Step
+from rljob.envs.vector import Step
 from rljob.errors import RunError
-from rljob.rollout.collect import Collector
+from rljob.roles.rollout.collect import Collector
 
 ENVS = 3
 

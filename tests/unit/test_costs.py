@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rljob.costs import page
-from rljob.costs.measured import Costs, Line, OnPolicyUse, ReplayUse, Work
-from rljob.costs.model import BUSY, Place, Prediction, fewest, predict, shares
 from rljob.errors import InputError, RunError
+from rljob.plan import page
+from rljob.plan.measured import Costs, Line, OnPolicyUse, ReplayUse, Work
+from rljob.plan.model import BUSY, Place, Prediction, fewest, predict, shares
 
 NOTHING = Work(cpu=0.0)
 LENGTH, ENVS = 10, 5

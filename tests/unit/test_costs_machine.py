@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rljob.costs.machine import Machine
-from rljob.costs.measured import Line, Work
+from rljob.plan.machine import Machine
+from rljob.plan.measured import Line, Work
 
 
 def ends(cores: float | None, *works: Work) -> tuple[list[float], Machine]:

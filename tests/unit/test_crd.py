@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from rljob import crd
+from rljob.kube import crd
 from rljob.spec import Duration, RLJobSpec, Section
 from rljob.spec.cel import IMMUTABLE, VALIDATIONS, rule, rules
 from rljob.spec.schema import FreeForm, Integer
@@ -24,7 +24,7 @@ COMMITTED = Path(__file__).parents[2] / "crds" / "rljobs.rljob.dev.yaml"
 def test_the_committed_file_is_what_the_models_say() -> None:
     # In a process with another order of sets.
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    command = [sys.executable, "-m", "rljob.crd"]
+    command = [sys.executable, "-m", "rljob.kube.crd"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == COMMITTED.read_text(), "run `make generate`"
     assert len(done.stdout) < 200_000

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rljob.algorithms.distributions import distribution_for
-from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 SPACES: dict[str, Space] = {
     "discrete": DiscreteSpace(4),

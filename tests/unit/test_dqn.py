@@ -14,8 +14,8 @@ from rljob import algorithms
 from rljob.algorithms.base import Arrays, Replay
 from rljob.algorithms.dqn import DQNConfig, huber_loss, learning_rate
 from rljob.algorithms.n_step import n_step
+from rljob.envs.spaces import BoxSpace
 from rljob.errors import InputError
-from rljob.spaces import BoxSpace
 from rljob.spec.sections import AlgorithmSpec
 from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from rljob import spec
-from rljob.explain import Process, RoleCount, Situation, explain, page
-from rljob.explain.samples import Samples, parse
-from rljob.explain.situation import stall_of
-from rljob.rolestate import RoleState
+from rljob.diagnosis.page import page
+from rljob.diagnosis.samples import Samples, parse
+from rljob.diagnosis.situation import Process, RoleCount, Situation, stall_of
+from rljob.diagnosis.stall import Stall
+from rljob.diagnosis.verdict import explain
+from rljob.show.view.panel import text
 from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
-from rljob.stalls import Stall
-from rljob.view.panel import text
+from rljob.telemetry.role_state import RoleState
 from tests.unit.specs import job
 
 SPEC = spec.parse(job()).spec

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from rljob import nets
-from rljob.algorithms.base import Head
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.nets import torch_gradients
+from rljob.nets.head import Head
 from rljob.nets.torch_gradients import differentiable
 from rljob.nets.torch_nets import Network
 from rljob.nets.torch_optimizer import FlatAdam
-from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.spec.sections import NetworkSpec
 
 HEADS = {

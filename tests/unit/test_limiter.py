@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from rljob.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
-from rljob.plan import ACTOR_WINDOW
+from rljob.roles.buffer.limiter import OnPolicyLimiter, ReplayLimiter, distribute
+from rljob.wire.experience import ACTOR_WINDOW
 
 
 def simulate_on_policy(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rljob.algorithms import load_config, resolve_algorithm
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.errors import InputError
-from rljob.rollout.loop import make_plan
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.roles.rollout.loop import make_plan
 from rljob.spec import parse
 
 SPACES = Spaces(BoxSpace((1000,)), DiscreteSpace(2))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rljob.plan import Plan
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.wire.experience import Plan
 from rljob.wire.messages import (
     HEADER_BYTES,
     MAX_JSON_BYTES,

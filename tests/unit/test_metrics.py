@@ -12,9 +12,16 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from rljob import metrics
-from rljob.instruments import OPEN_LABEL_LIMIT, OTHER, Declared, Labelled, Links, Metrics
-from rljob.metrics import BufferMetrics, LearnerMetrics, RolloutMetrics
+from rljob.telemetry import metrics
+from rljob.telemetry.metrics import BufferMetrics, LearnerMetrics, RolloutMetrics
+from rljob.telemetry.metrics_base import (
+    OPEN_LABEL_LIMIT,
+    OTHER,
+    Declared,
+    Labelled,
+    Links,
+    Metrics,
+)
 from rljob.wire.traffic import Traffic
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +154,7 @@ def test_documentation_is_the_committed_one() -> None:
 
 
 def test_importing_needs_no_torch() -> None:
-    code = "import sys, rljob.metrics, rljob.health, rljob.checkpoint; sys.exit('torch' in sys.modules)"
+    code = "import sys, rljob.telemetry.metrics, rljob.telemetry.health, rljob.checkpoints.checkpoint; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from rljob import nets
-from rljob.algorithms.base import Head
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
-from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
+from rljob.nets.head import Head
 from rljob.spec.sections import NetworkSpec
 
 SEPARATE = {
@@ -280,7 +280,7 @@ import sys
 import numpy as np
 from rljob import algorithms, nets
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 for name in ("PPO", "DQN"):
     spec = AlgorithmSpec(name=name)
     spaces = Spaces(BoxSpace((4,)), DiscreteSpace(2))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob.trace import Trace
+from rljob.process.trace import Trace
 from tests.oracle import judge, vanished
 
 

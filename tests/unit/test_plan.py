@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rljob.plan import Plan
+from rljob.wire.experience import Plan
 from rljob.wire.messages import Rejected
 from tests.unit.experience import on_policy_plan, replay_plan
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from rljob.checkpoints.policy import PolicyWeights
 from rljob.errors import RunError
-from rljob.policy import PolicyWeights
 
 TENSORS = {
     "b.bias": np.arange(3, dtype=np.float32),

@@ -15,8 +15,8 @@ from rljob import algorithms
 from rljob.algorithms import ppo
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
-from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.spec.sections import AlgorithmSpec
 from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
 

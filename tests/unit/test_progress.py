@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from rljob.learner.progress import WINDOW_EPISODES, Progress, StoredSteps
+from rljob.roles.learner.progress import WINDOW_EPISODES, Progress, StoredSteps
 from rljob.spec import StopSpec
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rljob.buffer.arena import Arena
-from rljob.buffer.queue import SegmentQueue
+from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.queue import SegmentQueue
 
 BYTES = 64
 

@@ -12,8 +12,8 @@ import yaml
 
 from rljob import spec
 from rljob.cli.main import main
-from rljob_operator.children import build
-from rljob_operator.settings import Settings
+from rljob.kube.manifests import build
+from rljob.kube.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOB = EXAMPLES / "cartpole-ppo.yaml"

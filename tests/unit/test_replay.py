@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rljob.buffer.arena import Arena
-from rljob.buffer.replay import ReplayStore, Sampled, data_bytes
+from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.replay import ReplayStore, Sampled, data_bytes
 from rljob.wire.arrays import Layout, unpack
 from tests.unit.experience import make_layout
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rljob.learner.progress import Progress
-from rljob.learner.report import Reporter
-from rljob.metrics import LearnerMetrics
+from rljob.roles.learner.progress import Progress
+from rljob.roles.learner.report import Reporter
+from rljob.telemetry.metrics import LearnerMetrics
 
 
 class Bench:

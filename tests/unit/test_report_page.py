@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from rljob import spec
 from rljob.errors import InputError
-from rljob.report.files import read
-from rljob.report.groups import group, spread
-from rljob.report.history import History, between, history, thin
-from rljob.report.page import page
-from rljob.report.plots import Line, Plot, plots, returns, shares
-from rljob.report.scale import Scale, nice_step, tick, time_tick, x_scale, y_scale
+from rljob.show.report.files import read
+from rljob.show.report.groups import group, spread
+from rljob.show.report.history import History, between, history, thin
+from rljob.show.report.page import page
+from rljob.show.report.plots import Line, Plot, plots, returns, shares
+from rljob.show.report.scale import Scale, nice_step, tick, time_tick, x_scale, y_scale
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 

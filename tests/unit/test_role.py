@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rljob.checkpoints.manifest import Checkpoint
 from rljob.cli.role import configure
-from rljob.learner.cores import usable_cores
-from rljob.learner.progress import Progress
-from rljob.learner.status import Status
-from rljob.manifest import Checkpoint
-from rljob.role import RoleContext, actor_number
+from rljob.process.context import RoleContext, actor_number
+from rljob.process.stopping import AskedToEnd, Stopping
+from rljob.roles.learner.cores import usable_cores
+from rljob.roles.learner.progress import Progress
+from rljob.roles.learner.status import Status
 from rljob.spec import parse
-from rljob.stopping import AskedToEnd, Stopping
 from tests.unit.specs import job
 
 WORDS = ["rollout", "--job", "j", "--buffer", "b", "--learner", "l"]

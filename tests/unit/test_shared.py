@@ -11,11 +11,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from rljob.buffer import delivering
-from rljob.buffer.core import Outgoing
-from rljob.buffer.delivering import SHARED_BYTES
-from rljob.learner.source import ASK_EVERY, Source
-from rljob.metrics import LearnerMetrics
+from rljob.roles.buffer import delivering
+from rljob.roles.buffer.core import Outgoing
+from rljob.roles.buffer.delivering import SHARED_BYTES
+from rljob.roles.learner.source import ASK_EVERY, Source
+from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.messages import Header, Kind, decode_json, encode_json
 from rljob.wire.shared import Inbox, Outbox

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from rljob.errors import RunError
-from rljob.metrics import RolloutMetrics
-from rljob.plan import ACTOR_WINDOW, Plan
-from rljob.rollout.ship import (
+from rljob.process.trace import Trace
+from rljob.roles.rollout.ship import (
     FRAMES,
     HELLO_EVERY,
     SILENT_AFTER,
@@ -19,7 +18,8 @@ from rljob.rollout.ship import (
     WORTH_WAITING,
     Shipper,
 )
-from rljob.trace import Trace
+from rljob.telemetry.metrics import RolloutMetrics
+from rljob.wire.experience import ACTOR_WINDOW, Plan
 from rljob.wire.messages import Header, Kind, decode_json, encode_json
 from tests.unit.experience import FakeEndpoint, on_policy_plan
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from rljob import spec
 from rljob.errors import InputError
-from rljob.sinks.following import Following, Place
-from rljob.sinks.scalars import Versions, evaluated, settings, trained
-from rljob.sinks.tensorboard import file_name
+from rljob.roles.sinks.following import Following, Place
+from rljob.roles.sinks.scalars import Versions, evaluated, settings, trained
+from rljob.roles.sinks.tensorboard import file_name
 from rljob.spec import RLJob
 from tests.unit.specs import job
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from rljob.errors import RunError
-from rljob.learner.batches import Batches
-from rljob.learner.source import ASK_EVERY, Source
-from rljob.metrics import LearnerMetrics
-from rljob.plan import Plan
+from rljob.roles.learner.batches import Batches
+from rljob.roles.learner.source import ASK_EVERY, Source
+from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
+from rljob.wire.experience import Plan
 from rljob.wire.messages import Header, Kind, decode_json, encode_json
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import FakeEndpoint, make_payload, on_policy_plan, replay_plan

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces as gym
 
-from rljob.errors import InputError
-from rljob.spaces import (
+from rljob.envs.spaces import (
     BoxSpace,
     DiscreteSpace,
     MultiDiscreteSpace,
@@ -19,6 +18,7 @@ from rljob.spaces import (
     encoded_shape,
     encoded_size,
 )
+from rljob.errors import InputError
 
 LEFT_OPEN = gym.Box(np.array([-np.inf, -2.5, 0.1]), np.array([1.0, np.inf, 0.7]), dtype=np.float64)
 GRID = gym.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[0, 1], [-2, 3]]))

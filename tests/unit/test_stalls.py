@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rljob.rolestate import STARTING, RoleState
+from rljob.diagnosis.stall import START_SECONDS, Asked, Watch, diagnose, stalled_at
 from rljob.spec.status import RoleName
-from rljob.stalls import START_SECONDS, Asked, Watch, diagnose, stalled_at
+from rljob.telemetry.role_state import STARTING, RoleState
 
 TIMEOUT = 60.0
 

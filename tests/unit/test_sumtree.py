@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rljob.buffer.sumtree import SumTree
+from rljob.roles.buffer.sumtree import SumTree
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 7, 64, 1000])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rljob.cluster.top import lines
-from rljob.view.panel import text
+from rljob.client.top import lines
+from rljob.show.view.panel import text
 from tests.unit.clusterjobs import NOW, TRAINING, cluster_job, condition
 
 

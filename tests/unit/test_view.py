@@ -15,10 +15,10 @@ from rich.console import Console
 from rljob import __version__, spec
 from rljob.local.summary import summary
 from rljob.local.view import ScreenView
-from rljob.view.figures import History, count, reached, score, span_text
-from rljob.view.lines import plain_line
-from rljob.view.panel import State, header, panel, text
-from rljob.view.screen import LiveScreen, PlainScreen, make_screen
+from rljob.show.view.figures import History, count, reached, score, span_text
+from rljob.show.view.lines import plain_line
+from rljob.show.view.panel import State, header, panel, text
+from rljob.show.view.screen import LiveScreen, PlainScreen, make_screen
 from tests.unit.specs import job
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"

@@ -22,12 +22,13 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Bounds
 from pydantic.alias_generators import to_camel
 
+from rljob.nets.head import Head as Head
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
     import torch
 
-    from rljob.spaces import Spaces
+    from rljob.envs.spaces import Spaces
 
 Arrays = dict[str, np.ndarray]
 Count = Annotated[int, Bounds(ge=1, le=1_000_000_000), AS_INTEGER]
@@ -61,23 +62,6 @@ class Field:
     name: str
     dtype: str
     shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Head:
-    """One output of the network, `[B, size]`.
-
-    Args:
-        size: number of values.
-        gain: scale of the orthogonal initialisation of its last layer.
-        free: a learned vector that does not depend on the observation (e.g. a log standard deviation).
-        trunk: heads that name the same trunk share their hidden layers; by default a head has its own.
-    """
-
-    size: int
-    gain: float = 1.0
-    free: bool = False
-    trunk: str = ""
 
 
 @dataclass(frozen=True)

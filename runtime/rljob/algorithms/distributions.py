@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from rljob.algorithms.base import Head, Shown
-from rljob.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -33,8 +33,8 @@ from rljob.algorithms.base import (
     with_prefix,
 )
 from rljob.algorithms.n_step import n_step
+from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
-from rljob.spaces import DiscreteSpace, Spaces
 
 if TYPE_CHECKING:
     import torch

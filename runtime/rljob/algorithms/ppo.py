@@ -35,7 +35,7 @@ from rljob.algorithms.base import (
 from rljob.algorithms.distributions import Distribution, distribution_for
 from rljob.algorithms.gae import gae
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.spaces import Spaces, encode, encoded_shape, encoded_size
+from rljob.envs.spaces import Spaces, encode, encoded_shape, encoded_size
 
 if TYPE_CHECKING:
     import torch

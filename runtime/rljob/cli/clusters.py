@@ -10,8 +10,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rljob.cluster.access import Choice
-    from rljob.cluster.jobs import Jobs
+    from rljob.client.access import Choice
+    from rljob.client.jobs import Jobs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def choice(arguments: argparse.Namespace) -> Choice:
     """What was chosen with those options."""
-    from rljob.cluster.access import Choice
+    from rljob.client.access import Choice
 
     return Choice(arguments.kubeconfig, arguments.context, arguments.namespace)
 
@@ -37,8 +37,8 @@ def connect(arguments: argparse.Namespace, namespace: str | None = None) -> Jobs
     Raises:
         InputError: there is no such cluster.
     """
-    from rljob.cluster import api
-    from rljob.cluster.jobs import Jobs
+    from rljob.client import api
+    from rljob.client.jobs import Jobs
 
     connection, found = api.connect(choice(arguments))
     return Jobs(connection, arguments.namespace or namespace or found.namespace)

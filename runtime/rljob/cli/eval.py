@@ -31,12 +31,12 @@ def handle(arguments: argparse.Namespace) -> int:
     # Read when numpy is imported; the matrices are too small to share out.
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
-    from rljob.evaluator.play import evaluate, find
     from rljob.local.view import shown_path
-    from rljob.view.figures import score, some, span_text
+    from rljob.roles.evaluator.play import evaluate, find
+    from rljob.show.view.figures import score, some, span_text
 
     if arguments.video is not None:
-        from rljob.evaluator import check_video, check_video_path
+        from rljob.roles.evaluator import check_video, check_video_path
 
         check_video_path(arguments.video)
         check_video("--video")
@@ -44,7 +44,7 @@ def handle(arguments: argparse.Namespace) -> int:
     try:
         recorded = None
         if arguments.video is not None:
-            from rljob.evaluator.recording import record_policy
+            from rljob.roles.evaluator.recording import record_policy
 
             recorded = record_policy(job, policy, arguments.video, arguments.seed)
         played = evaluate(job, policy, arguments.episodes, arguments.seed)

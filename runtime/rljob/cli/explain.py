@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rljob.cli import clusters
 
 if TYPE_CHECKING:
-    from rljob.explain.situation import Situation
+    from rljob.diagnosis.situation import Situation
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Look, conclude and print: 0 when there is nothing to be done, 1 when there is."""
-    from rljob.explain import explain, page
-    from rljob.view.screen import show
+    from rljob.diagnosis.page import page
+    from rljob.diagnosis.verdict import explain
+    from rljob.show.view.screen import show
 
     clusters.interrupt_on_termination()
     try:
@@ -43,7 +44,7 @@ def _situation(arguments: argparse.Namespace) -> Situation:
         return of_run(folder, time.time())
     from datetime import UTC, datetime
 
-    from rljob.cluster.explaining import situation as of_job
+    from rljob.client.explaining import situation as of_job
 
     jobs = clusters.connect(arguments)
     return of_job(jobs, jobs.get(arguments.job), datetime.now(UTC))

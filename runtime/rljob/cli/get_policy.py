@@ -22,10 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Fetch it, whole or not at all."""
-    from rljob.cluster.policy import fetch
-    from rljob.view.figures import some
-    from rljob.view.lines import hints
-    from rljob.view.screen import show
+    from rljob.client.policy import fetch
+    from rljob.show.view.figures import some
+    from rljob.show.view.lines import hints
+    from rljob.show.view.screen import show
 
     clusters.interrupt_on_termination()
     jobs = clusters.connect(arguments)

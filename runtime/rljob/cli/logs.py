@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print them, each after the name of its pod where there are several."""
-    from rljob.cluster.logs import Wanted, follow, print_logs
+    from rljob.client.logs import Wanted, follow, print_logs
 
     if arguments.follow and arguments.previous:
         raise InputError("--follow and --previous do not go together")

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Reinforcement-learning training, on one machine or on Kubernetes.",
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32),
     )
-    from rljob import __version__
+    from rljob.version import __version__
 
     parser.add_argument("--version", action="version", version=f"rljob {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")

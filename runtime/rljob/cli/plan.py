@@ -17,8 +17,8 @@ from rljob.cli.eval import ONE_THREAD
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
-    from rljob.costs.measured import Costs
-    from rljob.costs.model import Place
+    from rljob.plan.measured import Costs
+    from rljob.plan.model import Place
     from rljob.spec import RLJob
 
 ROLLOUTS = (1, 2, 4, 8)
@@ -69,12 +69,12 @@ def handle(arguments: argparse.Namespace) -> int:
     # Read when numpy is imported; as the roles have it.
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
+    from rljob.algorithms.settings import check_settings
     from rljob.cli.run import chosen
-    from rljob.costs import page
-    from rljob.costs.model import Place, fewest, predict
-    from rljob.learner.cores import usable_cores
     from rljob.local.prepare import read
-    from rljob.settings import check_settings
+    from rljob.plan import page
+    from rljob.plan.model import Place, fewest, predict
+    from rljob.roles.learner.cores import usable_cores
 
     job = read(*chosen(arguments))
     check_settings(job)
@@ -96,9 +96,9 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def _costs(job: RLJob, place: Place, arguments: argparse.Namespace) -> Costs:
     """Those in the file, when there is one; else measured now."""
-    from rljob.costs.calibrate import calibrate, digest
-    from rljob.costs.measured import Costs
-    from rljob.learner.cores import usable_cores
+    from rljob.plan.calibrate import calibrate, digest
+    from rljob.plan.measured import Costs
+    from rljob.roles.learner.cores import usable_cores
 
     kept = arguments.costs
     if kept is not None and kept.exists():

@@ -47,8 +47,8 @@ def documents(job: RLJob) -> Iterator[str]:
     Raises:
         InputError: when a template cannot be merged; with its place in the job's file.
     """
-    from rljob_operator.children import build, keys_secret
-    from rljob_operator.settings import Settings
+    from rljob.kube.manifests import build, keys_secret
+    from rljob.kube.settings import Settings
 
     try:
         children = build(job, None, Settings())

@@ -12,7 +12,7 @@ from rljob.cli import clusters
 from rljob.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from rljob.report.files import Run
+    from rljob.show.report.files import Run
 
 PAGE = "report.html"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -42,9 +42,9 @@ def handle(arguments: argparse.Namespace) -> int:
     """Read, draw and write."""
     from datetime import UTC, datetime
 
-    from rljob.report.groups import group
-    from rljob.report.page import page
-    from rljob.report.plots import plots
+    from rljob.show.report.groups import group
+    from rljob.show.report.page import page
+    from rljob.show.report.plots import plots
 
     clusters.interrupt_on_termination()
     try:
@@ -56,7 +56,7 @@ def handle(arguments: argparse.Namespace) -> int:
         out.write_text(page(runs, datetime.now(UTC)), encoding="utf-8")
         print(out)
         if arguments.png is not None:
-            from rljob.report.png import write
+            from rljob.show.report.png import write
 
             arguments.png.mkdir(parents=True, exist_ok=True)
             for plot in plots(group(runs)):
@@ -68,12 +68,12 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def _read(run: str, arguments: argparse.Namespace) -> Run:
     """The run in a folder; else, when that is no folder but could be a name, the job on a cluster."""
-    from rljob.report.files import read
+    from rljob.show.report.files import read
 
     folder = Path(run)
     if folder.exists() or not _NAME.fullmatch(run):
         return read(folder)
-    from rljob.cluster.records import fetch
+    from rljob.client.records import fetch
 
     try:
         jobs = clusters.connect(arguments)

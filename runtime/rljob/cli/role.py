@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rljob.errors import INTERRUPTED
-from rljob.stopping import AskedToEnd, Stopping
+from rljob.process.stopping import AskedToEnd, Stopping
 from rljob.wire.keys import ROLES
 
 if TYPE_CHECKING:
-    from rljob.role import RoleContext
+    from rljob.process.context import RoleContext
     from rljob.spec.status import EndReport
 
 MODULES = {
-    "rollout": "rljob.rollout.loop",
-    "buffer": "rljob.buffer.server",
-    "learner": "rljob.learner.loop",
-    "evaluator": "rljob.evaluator.loop",
+    "rollout": "rljob.roles.rollout.loop",
+    "buffer": "rljob.roles.buffer.server",
+    "learner": "rljob.roles.learner.loop",
+    "evaluator": "rljob.roles.evaluator.loop",
 }
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environments are stepped one by one and matrices are small: more threads only wait for each other."""
@@ -72,9 +72,9 @@ def handle(arguments: argparse.Namespace) -> int:
     except AskedToEnd:
         end = _interrupted() if arguments.role == "learner" else None
     except Exception as error:
-        from rljob import endfile
+        from rljob.process import termination_message
 
-        _write(arguments.end_file, endfile.failed(error), context)
+        _write(arguments.end_file, termination_message.failed(error), context)
         raise
     if end is None:
         return 0
@@ -84,7 +84,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
     from rljob import spec
-    from rljob.role import RoleContext, log_to_stderr
+    from rljob.process.context import RoleContext, log_to_stderr
 
     context = RoleContext(
         job=spec.load(arguments.job),
@@ -117,11 +117,11 @@ def _interrupted() -> EndReport:
 def _write(path: Path | None, end: EndReport, context: RoleContext | None) -> None:
     if path is None:
         return
-    from rljob import endfile
+    from rljob.process import termination_message
 
     report = context.report if context is not None else None
     try:
-        endfile.write(path, end.model_copy(update={"report": report}))
+        termination_message.write(path, end.model_copy(update={"report": report}))
     except OSError as error:
         # How the role ended matters more than that it could not be written down.
         print(f"--end-file {path}: {error.strerror}", file=sys.stderr)

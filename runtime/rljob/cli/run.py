@@ -52,7 +52,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.local.run import launch
     from rljob.local.supervisor import Stop
     from rljob.local.view import ScreenView
-    from rljob.view.screen import make_screen
+    from rljob.show.view.screen import make_screen
 
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

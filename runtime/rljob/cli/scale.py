@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rljob.cli import clusters
-from rljob.view.figures import some
+from rljob.show.view.figures import some
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

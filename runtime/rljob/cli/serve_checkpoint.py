@@ -30,16 +30,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Serve `/checkpoint`, `/records` and `/healthz` until nobody asks any more."""
-    from rljob import export, records
-    from rljob.pages import Answer, Page, serve_pages
-    from rljob.stopping import Stopping
+    from rljob.process import downloads
+    from rljob.process.stopping import Stopping
+    from rljob.run_folder.names import CHECKPOINTS, JOB
+    from rljob.telemetry.http_server import Answer, Page, serve_pages
 
     stop = Stopping()
     stop.listen()
     last = time.monotonic()
-    inner = arguments.dir / export.CHECKPOINTS
+    inner = arguments.dir / CHECKPOINTS
     folder = inner if inner.is_dir() else arguments.dir
-    job = arguments.job if arguments.job is not None else arguments.dir / export.JOB
+    job = arguments.job if arguments.job is not None else arguments.dir / JOB
 
     def counted(answer: Answer) -> Answer:
         return Answer(
@@ -52,8 +53,8 @@ def handle(arguments: argparse.Namespace) -> int:
         return part
 
     pages: dict[str, Page] = {
-        "/checkpoint": lambda: counted(export.page(folder, job)),
-        "/records": lambda: counted(records.page(arguments.dir)),
+        "/checkpoint": lambda: counted(downloads.checkpoint(folder, job)),
+        "/records": lambda: counted(downloads.records(arguments.dir)),
         "/healthz": lambda: Answer.text(200, "ok"),
     }
     server = serve_pages(pages, arguments.host, arguments.port)

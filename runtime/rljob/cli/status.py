@@ -12,8 +12,8 @@ from rljob.cli import clusters
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
-    from rljob.cluster.job import ClusterJob
-    from rljob.cluster.jobs import Jobs
+    from rljob.client.job import ClusterJob
+    from rljob.client.jobs import Jobs
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the table."""
@@ -64,8 +64,8 @@ def watch(arguments: argparse.Namespace, jobs: Jobs, job: ClusterJob, past: bool
     Args:
         past: whether what has happened already is told too.
     """
-    from rljob.cluster.watch import watch as watch_job
-    from rljob.view.screen import make_screen
+    from rljob.client.watch import watch as watch_job
+    from rljob.show.view.screen import make_screen
 
     clusters.interrupt_on_termination()
     flags = clusters.choice(arguments).flags
@@ -79,16 +79,16 @@ def watch(arguments: argparse.Namespace, jobs: Jobs, job: ClusterJob, past: bool
 
 
 def _print_detail(jobs: Jobs, job: ClusterJob) -> None:
-    from rljob.cluster.detail import detail
-    from rljob.view.screen import show
+    from rljob.client.detail import detail
+    from rljob.show.view.screen import show
 
     events = jobs.events(job)
     show(lambda width: detail(job, events, datetime.now(UTC), width))
 
 
 def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
-    from rljob.cluster.table import head, row
-    from rljob.view.columns import columns
+    from rljob.client.table import head, row
+    from rljob.show.view.columns import columns
 
     now = datetime.now(UTC)
     rows = [head(everywhere, wide), *(row(job, now, everywhere, wide) for job in found)]
@@ -98,9 +98,9 @@ def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
 
 def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
     """The table, then a row again for each job that has changed, as `kubectl get --watch` does."""
-    from rljob.cluster.failures import Unavailable
-    from rljob.cluster.table import head, row
-    from rljob.view.columns import columns
+    from rljob.client.failures import Unavailable
+    from rljob.client.table import head, row
+    from rljob.show.view.columns import columns
 
     clusters.interrupt_on_termination()
     rows, seen = [head(everywhere, wide)], dict[str, str]()

@@ -36,7 +36,7 @@ def handle(arguments: argparse.Namespace) -> int:
     job = spec.load(arguments.file, arguments.overrides)
     # Where what knows the settings is not installed, the API server says what is wrong with them.
     if importlib.util.find_spec("numpy") is not None:
-        from rljob.settings import check_settings
+        from rljob.algorithms.settings import check_settings
 
         check_settings(job)
     jobs = clusters.connect(arguments, namespace(job, arguments.namespace))

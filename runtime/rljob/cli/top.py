@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rljob.cli import clusters
 
 if TYPE_CHECKING:
-    from rljob.view.panel import Line
+    from rljob.show.view.panel import Line
 
 LOOK_EVERY = 2.0
 """Seconds between two looks."""
@@ -27,9 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Show the table until interrupted; once where there is no terminal."""
-    from rljob.cluster.failures import Unavailable
-    from rljob.cluster.top import lines
-    from rljob.view.screen import keep_showing, show
+    from rljob.client.failures import Unavailable
+    from rljob.client.top import lines
+    from rljob.show.view.screen import keep_showing, show
 
     jobs, everywhere = clusters.connect(arguments), arguments.all_namespaces
 

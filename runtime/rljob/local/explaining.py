@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rljob import spec
+from rljob.diagnosis.probes import Source, ask
+from rljob.diagnosis.situation import Process, RoleCount, Situation, stall_of
 from rljob.errors import InputError
-from rljob.explain.asking import Source, ask
-from rljob.explain.situation import Process, RoleCount, Situation, stall_of
-from rljob.local.folder import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.local.result import read_records
 from rljob.local.stalled import fetch
+from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
 

@@ -31,11 +31,11 @@ from typing import Any, NoReturn
 
 SHARED = (
     "rljob.cli.role",
-    "rljob.role",
-    "rljob.buffer.server",
-    "rljob.rollout.loop",
-    "rljob.learner.loop",
-    "rljob.evaluator.loop",
+    "rljob.process.context",
+    "rljob.roles.buffer.server",
+    "rljob.roles.rollout.loop",
+    "rljob.roles.learner.loop",
+    "rljob.roles.evaluator.loop",
     "gymnasium",
     "gymnasium.vector",
     "zmq",

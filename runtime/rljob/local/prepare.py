@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rljob import spec as specs
+from rljob.algorithms.settings import check_settings
 from rljob.errors import InputError, RunError
-from rljob.evaluator import check as check_evaluation
-from rljob.learner.cores import usable_cores
-from rljob.learner.progress import WINDOW_EPISODES, reached
-from rljob.local.folder import CODE, JOB, RESULT, RunFolder
-from rljob.settings import check_settings
-from rljob.sinks import check as check_sinks
+from rljob.roles.evaluator import check as check_evaluation
+from rljob.roles.learner.cores import usable_cores
+from rljob.roles.learner.progress import WINDOW_EPISODES, reached
+from rljob.roles.sinks import check as check_sinks
+from rljob.run_folder.folder import RunFolder
+from rljob.run_folder.names import CODE, JOB, RESULT
 from rljob.spec import RLJob
 from rljob.wire.mint import mint
 

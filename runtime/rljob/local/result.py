@@ -11,6 +11,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from rljob.errors import RunError
+from rljob.run_folder.names import CHECKPOINTS, LATEST
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Result:
     @property
     def policy_path(self) -> Path | None:
         """The newest checkpoint, or None when none was saved."""
-        latest = self.folder / "checkpoints" / "latest"
+        latest = self.folder / CHECKPOINTS / LATEST
         return latest if latest.exists() else None
 
     @classmethod

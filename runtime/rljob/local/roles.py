@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rljob.errors import INTERRUPTED
-from rljob.local.folder import BUFFER, JOB, LOGS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
+from rljob.run_folder.names import BUFFER, JOB, LOGS
 from rljob.spec import RLJobSpec
 from rljob.spec.status import RoleName
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rljob.errors import RLJobError
-from rljob.learner.report import write_result
-from rljob.local.folder import BUFFER, RESULT, RunFolder
 from rljob.local.prepare import Request, Transport, prepare, wire
 from rljob.local.result import Progress, Result, RunFailed
 from rljob.local.spawner import Spawner
 from rljob.local.supervisor import Ending, Stop, Supervisor
 from rljob.local.view import View
-from rljob.provenance import versions
+from rljob.roles.learner.report import write_result
+from rljob.run_folder.folder import RunFolder
+from rljob.run_folder.names import BUFFER, RESULT
+from rljob.run_folder.provenance import versions
 from rljob.spec import RLJob
 
 

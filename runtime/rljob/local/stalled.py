@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rljob.diagnosis.stall import Asked, Stall, Watch, diagnose, stalled_at
 from rljob.local.roles import Role
-from rljob.rolestate import RoleState
 from rljob.spec.stall import StallSpec
-from rljob.stalls import Asked, Stall, Watch, diagnose, stalled_at
+from rljob.telemetry.role_state import RoleState
 
 ANSWER_SECONDS = 2.0
 """How long a role may take to say what it does."""

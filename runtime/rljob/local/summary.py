@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rljob.view.figures import score, some
-from rljob.view.lines import ending, hints
-from rljob.view.panel import Line, text
+from rljob.show.view.figures import score, some
+from rljob.show.view.lines import ending, hints
+from rljob.show.view.panel import Line, text
 
 
 def summary(

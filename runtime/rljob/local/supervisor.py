@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rljob import endfile
+from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
-from rljob.local.events import Events
-from rljob.local.folder import EVENTS, LOGS, METRICS, TARGETS
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import Mark
 from rljob.local.result import Tail, read_records
@@ -22,8 +20,10 @@ from rljob.local.spawner import Exit, Spawner
 from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
 from rljob.local.view import View
+from rljob.process import termination_message
+from rljob.run_folder.events import Events
+from rljob.run_folder.names import EVENTS, LOGS, METRICS, TARGETS
 from rljob.spec import RLJob, locate
-from rljob.stalls import Stall
 
 TURN_SECONDS = 0.1
 """Longest time between two looks at everything."""
@@ -171,7 +171,7 @@ class Supervisor:
     def _exited(self, exited: Exit) -> Ending | None:
         role = self.roles[exited.name]
         role.state, role.died = "ended", self.clock()
-        end = endfile.take(end_file(role, self.wiring))
+        end = termination_message.take(end_file(role, self.wiring))
         error = end.error if end is not None else None
         if exited.status == 0 and role.kind == "learner":
             return Ending()

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rljob.local.summary import summary
+from rljob.run_folder.names import CHECKPOINTS, EVALUATIONS, LATEST, METRICS
+from rljob.show.view.figures import span_text
+from rljob.show.view.panel import Line, State
+from rljob.show.view.screen import Screen
 from rljob.spec import RLJob
-from rljob.view.figures import span_text
-from rljob.view.panel import Line, State
-from rljob.view.screen import Screen
 
-EVALUATIONS = "evaluations.jsonl"
-METRICS = "metrics.jsonl"
 TAIL_BYTES = 4096
 """A line of evaluations.jsonl is a good deal shorter."""
 
@@ -129,7 +128,7 @@ def shown_path(folder: Path) -> str:
 
 def has_policy(folder: Path) -> bool:
     """Whether a checkpoint was saved in the run's folder."""
-    return (folder / "checkpoints" / "latest").exists()
+    return (folder / CHECKPOINTS / LATEST).exists()
 
 
 def _record(line: str) -> dict[str, Any]:

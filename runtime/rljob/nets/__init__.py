@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rljob.entrypoint import load_entry_point
+from rljob.envs.spaces import Spaces
 from rljob.errors import InputError
 from rljob.nets.cnn import CNNConfig, CNNEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig
-from rljob.spaces import Spaces
+from rljob.spec.entry_point import load_entry_point
 from rljob.spec.invalid import checked, nearest
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from rljob.algorithms.base import Head
+    from rljob.nets.head import Head
     from rljob.nets.torch_nets import Network
     from rljob.spec.sections import NetworkSpec
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from pydantic import Field, Strict, model_validator
 
+from rljob.envs.spaces import BoxSpace, Space, Spaces, encode, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.nets.parts import (
     Arrays,
@@ -34,11 +35,10 @@ from rljob.nets.parts import (
     relu,
     take_free,
 )
-from rljob.spaces import BoxSpace, Space, Spaces, encode, encoded_shape
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
-    from rljob.algorithms.base import Head
+    from rljob.nets.head import Head
 
 BLOCK = 4
 """Images whose patches are laid out at a time: 2 MB of Atari's stay in a core's cache, which saves a

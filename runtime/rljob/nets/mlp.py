@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Strict
 
+from rljob.envs.spaces import Spaces, encode, encoded_shape, encoded_size
 from rljob.errors import RunError
 from rljob.nets.parts import (
     Arrays,
@@ -31,10 +32,9 @@ from rljob.nets.parts import (
     relu,
     take_free,
 )
-from rljob.spaces import Spaces, encode, encoded_shape, encoded_size
 
 if TYPE_CHECKING:
-    from rljob.algorithms.base import Head
+    from rljob.nets.head import Head
 
 
 class MLPConfig(NetworkConfig):

@@ -14,7 +14,7 @@ from rljob.errors import RunError
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
-    from rljob.algorithms.base import Head
+    from rljob.nets.head import Head
 
 Arrays = dict[str, np.ndarray]
 Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]

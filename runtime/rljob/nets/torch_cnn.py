@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from rljob.envs.spaces import Space
 from rljob.nets.cnn import CNNConfig, Convolution, channels_first, convolutions
 from rljob.nets.torch_mlp import linear
-from rljob.spaces import Space
 
 if TYPE_CHECKING:
-    from rljob.algorithms.base import Head
+    from rljob.nets.head import Head
 
 
 class CNN(nn.Module):

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rljob.envs.spaces import Space, encoded_size
 from rljob.nets.mlp import MLPConfig, group_by_trunk
-from rljob.spaces import Space, encoded_size
 
 if TYPE_CHECKING:
-    from rljob.algorithms.base import Head
+    from rljob.nets.head import Head
 
 
 class _Tanh(torch.autograd.Function):

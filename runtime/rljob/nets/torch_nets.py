@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces, encode, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import CNNConfig, channels_first
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
 from rljob.nets.torch_cnn import CNN
 from rljob.nets.torch_mlp import MLP
-from rljob.spaces import BoxSpace, DiscreteSpace, Spaces, encode, encoded_shape
 
 if TYPE_CHECKING:
-    from rljob.algorithms.base import Head
     from rljob.nets import ImportedNetwork
+    from rljob.nets.head import Head
 
 _BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN]] = {MLPConfig: MLP, CNNConfig: CNN}
 

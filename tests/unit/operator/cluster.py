@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rljob.diagnosis.stall import Asked
 from rljob.errors import INTERRUPTED, InputError
-from rljob.rolestate import RoleState
+from rljob.kube import names
+from rljob.kube.settings import Settings
 from rljob.spec.status import (
     CheckpointStatus,
     EndReport,
@@ -23,12 +25,10 @@ from rljob.spec.status import (
     PolicyStatus,
     ProgressStatus,
 )
-from rljob.stalls import Asked
-from rljob_operator import names
-from rljob_operator.decision import Question
-from rljob_operator.observed import Inspection, Manifest, Observed, Polled
-from rljob_operator.reconcile import Decision, Notice, Reference, reconcile
-from rljob_operator.settings import Settings
+from rljob.telemetry.role_state import RoleState
+from rljob_operator.decide.decision import Question
+from rljob_operator.decide.observed import Inspection, Manifest, Observed, Polled
+from rljob_operator.decide.reconcile import Decision, Notice, Reference, reconcile
 
 NAME, NAMESPACE = "x", "rl"
 START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rljob_operator import names
-from rljob_operator.drift import covers
+from rljob.kube import names
+from rljob_operator.decide.drift import covers
 from tests.unit.operator.cluster import NAME, Cluster, quiet
 
 ROLLOUT, BUFFER, LEARNER = (
@@ -131,7 +131,7 @@ def test_edited_data_is_put_right_though_it_has_no_generation() -> None:
         config["metadata"]["annotations"][names.HASH_ANNOTATION],
         config["metadata"]["generation"],
     )
-    config["data"][names.JOB_FILE] = "nonsense"
+    config["data"]["job.yaml"] = "nonsense"
     assert [m["kind"] for m in cluster.decide().apply] == ["ConfigMap"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rljob_operator import names
+from rljob.kube import names
 from tests.unit.operator.cluster import NAME, SETTINGS, Cluster, quiet
 
 LEARNER = ("Job", f"{NAME}-learner")

@@ -15,8 +15,8 @@ from hypothesis.stateful import (
 )
 
 from rljob.spec.status import RLJobStatus
-from rljob_operator.decision import Decision
-from rljob_operator.observed import Polled
+from rljob_operator.decide.decision import Decision
+from rljob_operator.decide.observed import Polled
 from tests.unit.operator.cluster import NAME, Cluster, is_role, quiet
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rljob.rolestate import RoleState
+from rljob.telemetry.role_state import RoleState
 from tests.unit.operator.cluster import Cluster, quiet
 
 TIMEOUT = 60.0

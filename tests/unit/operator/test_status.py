@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rljob.spec.status import RLJobStatus
-from rljob_operator.observed import Polled
-from rljob_operator.status import endings, record
-from rljob_operator.world import Ended
+from rljob_operator.decide.observed import Polled
+from rljob_operator.decide.status import endings, record
+from rljob_operator.decide.world import Ended
 from tests.unit.operator.cluster import NAME, SETTINGS, START, Cluster, quiet
 
 EVERY = SETTINGS.status_seconds

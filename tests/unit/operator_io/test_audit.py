@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rljob_operator.audit import Suspicions, differences
+from rljob_operator.watch.audit import Suspicions, differences
 
 A, B = ("ns", "a"), ("ns", "b")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from rljob_operator.cache import GONE_SECONDS, WARNING_LIMIT, WARNING_SECONDS, Cache
+from rljob_operator.watch.cache import GONE_SECONDS, WARNING_LIMIT, WARNING_SECONDS, Cache
 from tests.unit.operator_io.worlds import made, warning
 
 KEY = ("ns", "x")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rljob.errors import InputError
+from rljob.kube.settings import Settings
 from rljob_operator.config import Config, parse
-from rljob_operator.settings import Settings
 
 
 def test_defaults_are_those_of_the_types() -> None:

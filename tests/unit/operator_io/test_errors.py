@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rljob_operator.errors import from_status
+from rljob_operator.api.errors import from_status
 
 UNCONVERTIBLE = (
     "failed to convert new object (a/x-rollout; apps/v1, Kind=Deployment) to proper version: "

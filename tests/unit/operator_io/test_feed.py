@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rljob_operator.feed import Feed
-from rljob_operator.queue import WorkQueue
+from rljob_operator.watch.feed import Feed
+from rljob_operator.watch.queue import WorkQueue
 
 A = ("ns", "a")
 

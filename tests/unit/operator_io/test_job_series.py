@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rljob.metrics import render
-from rljob_operator.jobseries import DECLARED
-from rljob_operator.metrics import OperatorMetrics
+from rljob.telemetry.metrics import render
+from rljob_operator.telemetry.job_series import DECLARED
+from rljob_operator.telemetry.metrics import OperatorMetrics
 
 STATUS = {
     "phase": "Training",

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from rljob_operator.logs import JsonFormatter
+from rljob_operator.telemetry.logs import JsonFormatter
 
 
 @pytest.fixture

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from rljob_operator import names
-from rljob_operator.memory import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Memories, Memory
-from rljob_operator.observed import Manifest
+from rljob.kube import names
+from rljob_operator.act.memory import (
+    FIRST_RETRY_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    Memories,
+    Memory,
+)
+from rljob_operator.decide.observed import Manifest
 
 CHILD = ("Job", "x-learner")
 

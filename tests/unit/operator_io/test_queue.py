@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rljob_operator.queue import HOLD_SECONDS, LONGEST_RETRY_SECONDS, WorkQueue
+from rljob_operator.watch.queue import HOLD_SECONDS, LONGEST_RETRY_SECONDS, WorkQueue
 
 
 def queue() -> WorkQueue[str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rljob_operator.decision import Notice
-from rljob_operator.metrics import OperatorMetrics
-from rljob_operator.observed import Manifest
-from rljob_operator.recorder import AGAIN_SECONDS, LONGEST_MESSAGE, WAITING_LIMIT, Recorder
+from rljob_operator.act.recorder import AGAIN_SECONDS, LONGEST_MESSAGE, WAITING_LIMIT, Recorder
+from rljob_operator.decide.decision import Notice
+from rljob_operator.decide.observed import Manifest
+from rljob_operator.telemetry.metrics import OperatorMetrics
 from tests.unit.operator_io.worlds import made
 
 JOB = made("RLJob", "x")

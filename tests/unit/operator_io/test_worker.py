@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from rljob_operator.cache import Cache, Key
-from rljob_operator.decision import Decision
-from rljob_operator.errors import ApiError, NotLeading
-from rljob_operator.feed import Feed
-from rljob_operator.memory import Memory
-from rljob_operator.metrics import OperatorMetrics
-from rljob_operator.observed import Manifest
-from rljob_operator.queue import WorkQueue
-from rljob_operator.settings import Settings
-from rljob_operator.worker import Workers
+from rljob.kube.settings import Settings
+from rljob_operator.act.memory import Memory
+from rljob_operator.act.worker import Workers
+from rljob_operator.api.errors import ApiError, NotLeading
+from rljob_operator.decide.decision import Decision
+from rljob_operator.decide.observed import Key, Manifest
+from rljob_operator.telemetry.metrics import OperatorMetrics
+from rljob_operator.watch.cache import Cache
+from rljob_operator.watch.feed import Feed
+from rljob_operator.watch.queue import WorkQueue
 from tests.unit.operator_io.worlds import made
 
 BAD, GOOD = ("ns", "bad"), ("ns", "good")

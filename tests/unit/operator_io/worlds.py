@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rljob_operator import names
-from rljob_operator.observed import Manifest
+from rljob.kube import names
+from rljob_operator.decide.observed import Manifest
 
 
 def made(

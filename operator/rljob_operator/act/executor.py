@@ -1,0 +1,175 @@
+"""Carries out what `reconcile` decided, one write after the other."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeVar
+
+from rljob.kube import names
+from rljob.kube.kinds import BY_NAME, JOB
+from rljob_operator.act import keys
+from rljob_operator.act.memory import Memory, child
+from rljob_operator.api.client import Api
+from rljob_operator.api.errors import ApiError
+from rljob_operator.decide.decision import Decision, Notice, Reference
+from rljob_operator.decide.observed import Manifest
+from rljob_operator.watch.cache import Cache
+
+_OVER_QUOTA = "exceeded quota"
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+Tell = Callable[[Manifest, Notice], None]
+
+
+class Actor:
+    """Writes to the API server, and puts what it answers into the cache at once.
+
+    Args:
+        tell: posts an Event about an RLJob; never fails.
+        clock: monotonic seconds.
+        now: the time of day.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        cache: Cache,
+        tell: Tell,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api, self._cache, self._tell = api, cache, tell
+        self._clock, self._now = clock, now
+
+    async def carry_out(self, job: Manifest, decision: Decision, memory: Memory) -> None:
+        """Do all of it, in the order that `Decision` says.
+
+        What is refused is remembered as such, and the rest is done. So it is with what fails for reasons
+        of its own, which is raised in the end; where no other call would fare better, it is raised at once.
+        Raises ApiError and NotLeading.
+        """
+        if decision.delete_job:
+            await self._delete_job(job)
+            return
+        failures: list[ApiError] = []
+        secret = keys.secret(job) if decision.mint_keys else None
+        if secret is not None:
+            await _collect(failures, self._mint(secret, memory))
+        for reference in decision.delete:
+            await _collect(failures, self._delete(job, reference, memory))
+        for manifest in decision.apply:
+            await _collect(failures, self._apply(job, manifest, memory))
+        replacements = [reference.replacement for reference in decision.delete]
+        wanted = (secret, *replacements, *decision.apply)
+        memory.keep_refusals({child(manifest) for manifest in wanted if manifest is not None})
+        if decision.write_status:
+            await _collect(failures, self._write_status(job, decision, memory))
+        if failures:
+            raise failures[0]
+
+    async def _delete_job(self, job: Manifest) -> None:
+        metadata = job["metadata"]
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+        await self._api.delete(JOB, namespace, name, uid, "Background")
+        self._say("deleted the job: its time after the end is over", job)
+
+    async def _mint(self, secret: Manifest, memory: Memory) -> None:
+        namespace = secret["metadata"]["namespace"]
+        made = await self._attempt(secret, memory, lambda: self._api.create(secret, namespace))
+        if made is not None:
+            memory.accept(secret)
+            memory.keys_made = self._clock()
+
+    async def _delete(self, job: Manifest, reference: Reference, memory: Memory) -> None:
+        namespace = job["metadata"]["namespace"]
+        wanted = reference.replacement
+        if wanted is not None and not await self._would_be_taken(wanted, namespace, memory):
+            return
+        kind, id_ = BY_NAME[reference.kind], (namespace, reference.name)
+        left = await self._api.delete(kind, *id_, reference.uid, reference.propagation)
+        known = self._cache.get(reference.kind, id_)
+        if left is not None:
+            self._cache.put(left, self._clock())
+        elif known is not None and known["metadata"]["uid"] == reference.uid:
+            self._cache.drop(known, self._clock())
+        self._say(f"deleted {reference.kind} {reference.name}", job)
+
+    async def _would_be_taken(self, wanted: Manifest, namespace: str, memory: Memory) -> bool:
+        """Try a dry run under another name: the object that is to be replaced still has its own."""
+        name = f"{wanted['metadata']['name']}-{secrets.token_hex(2)}"
+        other = {**wanted, "metadata": {**wanted["metadata"], "name": name}}
+
+        async def dry_run() -> bool:
+            try:
+                await self._api.create(other, namespace, dry_run=True)
+            except ApiError as error:
+                # There will be room for it once the other one is gone.
+                if not (error.reason == "forbidden" and _OVER_QUOTA in error.message):
+                    raise
+            return True
+
+        if await self._attempt(wanted, memory, dry_run) is None:
+            return False
+        memory.accept(wanted)
+        return True
+
+    async def _apply(self, job: Manifest, manifest: Manifest, memory: Memory) -> None:
+        namespace = job["metadata"]["namespace"]
+        answer = await self._attempt(manifest, memory, lambda: self._api.apply(manifest, namespace))
+        if answer is not None:
+            self._cache.put(answer, self._clock())
+            memory.settle(manifest, answer)
+            self._say("applied {} {}".format(*child(manifest)), job)
+
+    async def _write_status(self, job: Manifest, decision: Decision, memory: Memory) -> None:
+        status = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        try:
+            answer = await self._api.apply_status(job, status)
+        except ApiError as error:
+            # It is gone: there is nothing to tell any more.
+            if error.reason == "not_found":
+                return
+            raise
+        self._cache.put(answer, self._clock())
+        memory.status_written = self._now()
+        for notice in decision.notices:
+            self._tell(job, notice)
+
+    def _say(self, message: str, job: Manifest) -> None:
+        metadata = job["metadata"]
+        _log.info(message, extra={"namespace": metadata["namespace"], "job": metadata["name"]})
+
+    async def _attempt(
+        self, manifest: Manifest, memory: Memory, call: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        """The answer to a call that brings a manifest; None when it is refused, or was lately."""
+        if not memory.may_try(manifest, self._clock()):
+            return None
+        try:
+            return await call()
+        except ApiError as error:
+            # A failing webhook or an exhausted range of addresses: the user has to hear of it.
+            failed = error.reason == "server" and memory.strike(manifest)
+            if not (error.refused or failed):
+                raise
+            memory.refuse(manifest, error.message, self._clock())
+            metadata = manifest["metadata"]
+            extra = {
+                "namespace": metadata["namespace"],
+                "job": metadata["labels"][names.JOB_NAME_LABEL],
+                "reason": error.message,
+            }
+            _log.warning("{} {} was refused".format(*child(manifest)), extra=extra)
+            return None
+
+
+async def _collect(failures: list[ApiError], step: Awaitable[None]) -> None:
+    try:
+        await step
+    except ApiError as error:
+        if error.unreached:
+            raise
+        failures.append(error)

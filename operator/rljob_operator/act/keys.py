@@ -1,0 +1,26 @@
+"""The Secret with a job's CURVE keys: made here, read by nobody but the pods."""
+
+from __future__ import annotations
+
+from rljob import spec
+from rljob.kube import names
+from rljob.kube.manifests import Owner, keys_secret
+from rljob.wire.keys import ROLES
+from rljob.wire.sockets import new_keypair
+from rljob_operator.decide.observed import Manifest
+
+
+def secret(job: Manifest) -> Manifest:
+    """A Secret with a new pair for each role, owned by the RLJob."""
+    metadata = job["metadata"]
+    owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
+    pairs = {role: new_keypair() for role in ROLES}
+    public = {f"{role}.public": pair[0] for role, pair in pairs.items()}
+    private = {f"{role}.secret": pair[1] for role, pair in pairs.items()}
+    return keys_secret(spec.parse(job), owner, public | private)
+
+
+def missed(job: str, warning: Manifest) -> bool:
+    """Whether a pod could not start because the Secret is not there (any more)."""
+    absent = f'secret "{names.keys_secret(job)}" not found'
+    return warning.get("reason") == "FailedMount" and absent in str(warning.get("message"))

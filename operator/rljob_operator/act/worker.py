@@ -1,0 +1,132 @@
+"""Workers: each takes a job from the queue, lets `reconcile` decide and has it carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from rljob.kube.settings import Settings
+from rljob_operator.act import keys
+from rljob_operator.act.executor import Actor
+from rljob_operator.act.memory import Memories, Memory
+from rljob_operator.api.errors import ApiError, NotLeading
+from rljob_operator.ask.inspection import inspect
+from rljob_operator.ask.polling import Poller
+from rljob_operator.decide.observed import Key, Manifest, Observed
+from rljob_operator.decide.reconcile import reconcile
+from rljob_operator.telemetry.metrics import OperatorMetrics
+from rljob_operator.watch.cache import Cache
+from rljob_operator.watch.feed import Feed
+
+_log = logging.getLogger(__name__)
+
+
+class Workers:
+    """Looks at jobs, several at once, never twice at the same one.
+
+    Args:
+        clock: monotonic seconds.
+        now: the time of day, with a time zone.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        cache: Cache,
+        actor: Actor,
+        poller: Poller,
+        metrics: OperatorMetrics,
+        settings: Settings,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._feed, self._cache, self._actor, self._poller = feed, cache, actor, poller
+        self._metrics, self._settings = metrics, settings
+        self._clock, self._now = clock, now
+        self._memories = Memories()
+        self._since: dict[Key, float] = {}
+
+    async def run(self, count: int) -> None:
+        """Never returns."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(self._work())
+
+    def longest_seconds(self) -> float:
+        """How long the job that is looked at for longest has been in hand."""
+        return self._clock() - min(self._since.values(), default=self._clock())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._feed.get()
+            self._since[key] = self._clock()
+            try:
+                with self._metrics.reconcile_seconds.time():
+                    again_in = await self._look(key)
+            except ApiError as error:
+                self._fail(key, error.reason, error.retry_after, error)
+            except NotLeading as error:
+                self._fail(key, "not_leading", 0.0, error)
+            except Exception as error:
+                # Whatever is wrong with one job, the others go on.
+                _log.exception("a look at a job failed", extra=_about(key))
+                self._fail(key, "bug", 0.0, error)
+            else:
+                self._feed.done(key, again_in)
+            finally:
+                del self._since[key]
+
+    def _fail(self, key: Key, reason: str, at_least: float, error: Exception) -> None:
+        self._metrics.errors[reason].inc()
+        delay = self._feed.failed(key, at_least)
+        extra = {**_about(key), "reason": str(error), "retry_seconds": round(delay, 2)}
+        _log.warning("a job will be tried again", extra=extra)
+
+    async def _look(self, key: Key) -> float | None:
+        """Seconds after which to look again by ourselves."""
+        job = self._cache.job(key)
+        if job is None:
+            self._memories.forget(key)
+            self._poller.forget(key)
+            return None
+        memory = self._memories.of(key, job["metadata"]["uid"])
+        observed = self._observe(key, job, memory)
+        decision = reconcile(observed, self._settings, self._now())
+        self._poller.follow(key, decision.poll)
+        await self._actor.carry_out(job, decision, memory)
+        if decision.ask:
+            memory.inspection = await inspect(decision.ask, self._now())
+            return 0.0
+        if memory.refused() != observed.refused:
+            # The status is to say so now; what was refused is not sent again before its time.
+            return 0.0
+        attempt = memory.next_attempt()
+        times = [decision.requeue_after]
+        times += [] if attempt is None else [max(0.0, attempt - self._clock())]
+        return min((time for time in times if time is not None), default=None)
+
+    def _observe(self, key: Key, job: Manifest, memory: Memory) -> Observed:
+        now = self._clock()
+        if memory.keys_made is not None:
+            lately = self._cache.warnings(key, now, since=memory.keys_made)
+            if any(keys.missed(key[1], warning) for warning in lately):
+                memory.keys_made = None
+        return Observed(
+            job=job,
+            children=self._cache.children(key),
+            pods=self._cache.pods(key),
+            gone=self._cache.gone(key, now),
+            warnings=self._cache.warnings(key, now),
+            refused=memory.refused(),
+            settled=dict(memory.settled),
+            polled=self._poller.newest(key),
+            inspection=memory.inspection,
+            keys_made=memory.keys_made is not None,
+            status_written=memory.status_written,
+        )
+
+
+def _about(key: Key) -> dict[str, str]:
+    return {"namespace": key[0], "job": key[1]}

@@ -1,0 +1,1 @@
+"""Asks the pods of a job what they do."""

@@ -1,0 +1,36 @@
+"""Asks the pods of a job that gets nowhere what they do: `GET /state`, once each, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import aiohttp
+
+from rljob.diagnosis.stall import Asked
+from rljob.telemetry.role_state import RoleState
+from rljob_operator.ask.polling import fetch
+from rljob_operator.decide.decision import Question
+from rljob_operator.decide.observed import Inspection
+
+TIMEOUT_SECONDS = 3.0
+MOST_PODS = 64
+"""Of a large job, enough to tell."""
+
+
+async def inspect(questions: Sequence[Question], now: datetime) -> Inspection:
+    """What they answer. Never fails: one that does not answer says that by it."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        asked = await asyncio.gather(*(_ask(session, one) for one in questions[:MOST_PODS]))
+    return Inspection(tuple(asked), now)
+
+
+async def _ask(session: aiohttp.ClientSession, question: Question) -> Asked:
+    try:
+        state = RoleState.model_validate_json(await fetch(session, question.url))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return Asked(question.role, question.pod, None)
+    return Asked(question.role, question.pod, state)

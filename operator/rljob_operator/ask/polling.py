@@ -1,0 +1,120 @@
+"""Asks running learners how it goes: `GET /status` of their pods, every few seconds, each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import datetime
+
+import aiohttp
+from pydantic import ValidationError
+
+from rljob.spec.status import LearnerReport
+from rljob_operator.decide.decision import Poll
+from rljob_operator.decide.observed import Key, Polled
+from rljob_operator.telemetry.metrics import OperatorMetrics
+from rljob_operator.watch.feed import Feed
+from rljob_operator.watch.queue import WorkQueue
+
+TIMEOUT_SECONDS = 2.0
+LARGEST_BYTES = 64 * 1024
+_log = logging.getLogger(__name__)
+
+
+class Poller:
+    """The newest report of each job that is followed.
+
+    Args:
+        every_seconds: between two questions to one learner.
+        changed: told of the job when its report is another one than before.
+        clock: monotonic seconds.
+        now: the time of day, with a time zone.
+    """
+
+    def __init__(
+        self,
+        every_seconds: float,
+        changed: Callable[[Key], None],
+        metrics: OperatorMetrics,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._every = every_seconds
+        self._changed, self._metrics, self._now = changed, metrics, now
+        self._feed = Feed(WorkQueue(random.random), clock)
+        self._followed: dict[Key, Poll] = {}
+        self._newest: dict[Key, Polled] = {}
+
+    def follow(self, key: Key, poll: Poll | None) -> None:
+        """Ask this learner from now on, and no other one of this job; none at all for None."""
+        if poll is None:
+            self._followed.pop(key, None)
+        elif self._followed.get(key) != poll:
+            self._followed[key] = poll
+            self._feed.add(key)
+
+    def newest(self, key: Key) -> Polled | None:
+        """The last answer of a learner of this job."""
+        return self._newest.get(key)
+
+    def forget(self, key: Key) -> None:
+        """The job is no more."""
+        self.follow(key, None)
+        self._newest.pop(key, None)
+
+    async def run(self, at_once: int) -> None:
+        """Ask, so many at once. Never returns."""
+        # Of many pods, none is asked often enough to keep a connection to it.
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(at_once):
+                group.create_task(self._ask_on(session))
+
+    async def _ask_on(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            key = await self._feed.get()
+            poll = self._followed.get(key)
+            if poll is not None:
+                await self._ask_once(session, key, poll)
+            self._feed.done(key, self._every if key in self._followed else None)
+
+    async def _ask_once(self, session: aiohttp.ClientSession, key: Key, poll: Poll) -> None:
+        try:
+            report = LearnerReport.model_validate_json(await fetch(session, poll.url))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._miss(key, poll, "unreachable", error)
+        except (ValueError, ValidationError) as error:
+            self._miss(key, poll, "invalid", error)
+        else:
+            self._metrics.polls["answered"].inc()
+            self._take(key, poll, report)
+
+    def _take(self, key: Key, poll: Poll, report: LearnerReport) -> None:
+        before = self._newest.get(key)
+        self._newest[key] = Polled(report=report, at=self._now(), pod=poll.pod)
+        if before is None or before.pod != poll.pod or before.report != report:
+            self._changed(key)
+
+    def _miss(self, key: Key, poll: Poll, result: str, error: Exception) -> None:
+        self._metrics.polls[result].inc()
+        extra = {"namespace": key[0], "job": key[1], "pod": poll.pod, "reason": str(error)}
+        _log.debug("a learner did not answer", extra=extra)
+
+
+async def fetch(session: aiohttp.ClientSession, url: str) -> bytes:
+    """A page of a pod; one that is too long raises ValueError."""
+    async with session.get(url, allow_redirects=False) as response:
+        if response.status != 200:
+            raise aiohttp.ClientError(f"status {response.status}")
+        body = b""
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > LARGEST_BYTES:
+                raise ValueError(f"more than {LARGEST_BYTES} bytes")
+    return body

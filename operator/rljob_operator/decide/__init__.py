@@ -1,0 +1,1 @@
+"""What the operator decides. Pure: no I/O, no clock."""

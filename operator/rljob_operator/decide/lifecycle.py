@@ -1,0 +1,215 @@
+"""How long a job runs, and when and how it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from rljob.errors import InputError
+from rljob.spec import RLJobSpec
+from rljob.spec.status import RLJobStatus
+from rljob_operator.decide import times
+from rljob_operator.decide.decision import Reference
+from rljob_operator.decide.drift import reference
+from rljob_operator.decide.observed import Manifest
+from rljob_operator.decide.status import endings
+from rljob_operator.decide.world import Ended, Pod, World, at, condition
+
+Stage = Literal["Active", "Suspended", "Finished"]
+"""What is asked for: pods that train, none for now, none any more."""
+CleanPodPolicy = Literal["Running", "All", "None"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, for good."""
+
+    complete: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time that a job was not suspended.
+
+    Attributes:
+        started: when the first pod was asked for.
+        active: seconds up to the last start or suspension.
+        resumed: since when it runs on; None while it stands.
+    """
+
+    started: str | None
+    active: float
+    resumed: str | None
+
+    @classmethod
+    def of(cls, status: RLJobStatus) -> Clock:
+        return cls(status.start_time, status.active_seconds, status.resume_time)
+
+    def elapsed(self, now: datetime) -> float:
+        """Seconds not suspended so far."""
+        if self.resumed is None:
+            return self.active
+        return self.active + max(0.0, (now - times.parse(self.resumed)).total_seconds())
+
+    def running(self, now: datetime) -> Clock:
+        """The clock of a job that is to train."""
+        if self.resumed is not None:
+            return self
+        time = times.rfc3339(now)
+        return Clock(self.started or time, self.active, time)
+
+    def stopped(self, now: datetime) -> Clock:
+        """The clock of a job that is suspended or over."""
+        if self.resumed is None:
+            return self
+        return Clock(self.started, round(self.elapsed(now), 3), None)
+
+
+def finished(status: RLJobStatus) -> Outcome | None:
+    """How the job ended, if its status says so; nothing changes that any more."""
+    for found in status.conditions:
+        if found.type in ("Complete", "Failed") and found.status == "True":
+            return Outcome(found.type == "Complete", found.reason, found.message)
+    return None
+
+
+def learner_outcome(world: World) -> Outcome | None:
+    """How the job ended, if its learner has ended for good."""
+    job = world.learner_job
+    if job is None:
+        return None
+    pods = world.pods_of(job)
+    succeeded = [pod for pod in pods if _well(pod)]
+    if succeeded:
+        return _complete(succeeded[-1])
+    if any(pod.exists and not pod.ended for pod in pods):
+        # The Job may be known to be over before its pod is: the pod has the words.
+        return None
+    if condition(job, "Complete"):
+        return Outcome(True, "Complete", "The learner ended well.")
+    failed = condition(job, "Failed")
+    return _failed(failed, [pod for pod in pods if pod.ended]) if failed else None
+
+
+def input_outcome(world: World, begun: bool) -> Outcome | None:
+    """How the job ended, if a role was given what it cannot use: trying again would not help.
+
+    The learner's own word is its Job's, see `learner_outcome`.
+    """
+    if begun:
+        return None
+    for role in ("rollout", "buffer", "evaluator"):
+        ends = [pod.ends[-1] for pod in world.alive(role) if pod.ends]
+        wrong = next((end for end in ends if _wrong_input(end)), None)
+        if wrong is not None:
+            return Outcome(False, "InvalidSpec", f"{role}: {endings.sentence(wrong)}")
+    return None
+
+
+def deadline_outcome(
+    spec: RLJobSpec, clock: Clock, begun: bool, why: str, now: datetime
+) -> Outcome | None:
+    """How the job ended, if its time is up.
+
+    Args:
+        begun: whether it has trained at all.
+        why: what it waits for, if that is known.
+    """
+    limit = spec.active_deadline_seconds
+    if limit is not None and clock.elapsed(now) >= limit:
+        return Outcome(False, "DeadlineExceeded", f"The job ran for longer than {limit} s.")
+    limit = spec.pending_deadline_seconds
+    if limit is not None and not begun and clock.elapsed(now) >= limit:
+        message = f"The job did not begin to train within {limit} s"
+        return Outcome(
+            False, "PendingDeadlineExceeded", f"{message}: {why}" if why else f"{message}."
+        )
+    return None
+
+
+def next_deadline(spec: RLJobSpec, clock: Clock, begun: bool, now: datetime) -> float | None:
+    """Seconds until `deadline_outcome` says something else by itself."""
+    limits = [spec.active_deadline_seconds, None if begun else spec.pending_deadline_seconds]
+    given = [limit for limit in limits if limit is not None]
+    if not given or clock.resumed is None:
+        return None
+    return max(0.0, min(given) - clock.elapsed(now))
+
+
+def expires_in(ttl: int | None, status: RLJobStatus, now: datetime) -> float | None:
+    """Seconds until a job that is over has outlived its time; 0 when it has, None when it never will."""
+    if ttl is None or status.completion_time is None:
+        return None
+    end = times.parse(status.completion_time) + timedelta(seconds=ttl)
+    return max(0.0, (end - now).total_seconds())
+
+
+def suspended(world: World) -> tuple[Reference, ...]:
+    """What goes when a job is suspended: all that makes pods."""
+    return tuple(reference(child) for child in world.workloads())
+
+
+def leftovers(world: World, outcome: Outcome, policy: CleanPodPolicy) -> tuple[Reference, ...]:
+    """What goes when a job is over.
+
+    A learner that has ended stays for its log, unless all is to go. One that has not, because
+    the job's time was up, is stopped whatever the policy says.
+    """
+    return tuple(
+        reference(child)
+        for child in world.workloads()
+        if (policy == "All")
+        or (child["kind"] == "Job" and not _over(world, child, outcome, policy))
+        or (child["kind"] != "Job" and policy == "Running")
+    )
+
+
+def _over(world: World, job: Manifest, outcome: Outcome, policy: CleanPodPolicy) -> bool:
+    """Whether no pod of this Job runs or will run; for a completed job, sidecars may."""
+    if condition(job, "Complete") or condition(job, "Failed"):
+        return True
+    if not outcome.complete:
+        return False
+    return policy == "None" or not any(_runs(pod) for pod in world.pods_of(job))
+
+
+def _runs(pod: Pod) -> bool:
+    return pod.exists and any(at(c, "state", "running") is not None for c in pod.containers)
+
+
+def _well(pod: Pod) -> bool:
+    """Whether the learner in it reached its stop condition."""
+    return pod.end is not None and pod.end.exit_code == 0
+
+
+def _complete(pod: Pod) -> Outcome:
+    end = pod.end
+    assert end is not None
+    reason = endings.reason(end, "Complete")
+    return Outcome(True, reason, endings.words(end) or "The learner ended well.")
+
+
+def _wrong_input(end: Ended) -> bool:
+    # Any program may end with 2; only a role of ours says that its input was the reason.
+    return (
+        not end.init
+        and end.exit_code == InputError.exit_code
+        and endings.reason(end, "") == InputError.__name__
+    )
+
+
+def _failed(job_failed: Manifest, pods: list[Pod]) -> Outcome:
+    """The Job's own reason, but where its pod was given what can never run."""
+    reason = str(job_failed.get("reason") or "Failed")
+    ends = [end for pod in pods for end in pod.ends if end.exit_code != 0]
+    end = max(ends, key=lambda end: end.finished, default=None)
+    if end is None:
+        return Outcome(False, reason, str(job_failed.get("message") or ""))
+    if end.exit_code == InputError.exit_code:
+        return Outcome(False, "InvalidSpec", endings.sentence(end))
+    return Outcome(
+        False, reason, f"The learner failed too often; the last time: {endings.sentence(end)}"
+    )

@@ -1,0 +1,254 @@
+"""What is to be done for one RLJob, from what is known of it. Pure: no I/O, no clock.
+
+Level-triggered: it looks at the whole and never at what changed, so it may be called at any time and
+any number of times. Called again with the world that it asked for, it asks for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rljob.kube import names
+from rljob.kube.settings import Settings
+from rljob.spec.status import RLJobStatus, RoleName
+from rljob_operator.decide import asked as asking
+from rljob_operator.decide import drift, lifecycle, pending, stalling
+from rljob_operator.decide.asked import Asked
+from rljob_operator.decide.decision import Decision, Notice, Poll, Reference
+from rljob_operator.decide.lifecycle import Clock, Outcome
+from rljob_operator.decide.observed import Manifest, Observed
+from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.stalling import Standing
+from rljob_operator.decide.status import record, report, restarts, roles, whole
+from rljob_operator.decide.status.notices import notices
+from rljob_operator.decide.status.report import Reported
+from rljob_operator.decide.status.whole import Facts
+from rljob_operator.decide.world import World, at, key
+
+__all__ = ["Decision", "Notice", "Poll", "Reference", "reconcile"]
+
+
+def reconcile(observed: Observed, settings: Settings, now: datetime) -> Decision:
+    """What to do for `observed.job` at `now`, which has a time zone."""
+    previous = record.read(observed.job.get("status"))
+    if at(observed.job, "metadata", "deletionTimestamp") is not None:
+        return Decision(status=previous)
+    look = _Look(previous, World.of(observed), observed, settings, now)
+    outcome = lifecycle.finished(previous)
+    return look.alive() if outcome is None else look.over(outcome)
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What has to be done to the children."""
+
+    mint_keys: bool
+    apply: tuple[Manifest, ...]
+    delete: tuple[Reference, ...]
+
+    @property
+    def wanted(self) -> list[Manifest]:
+        """All that the API server may refuse."""
+        return [*self.apply, *(r.replacement for r in self.delete if r.replacement is not None)]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a job."""
+
+    previous: RLJobStatus
+    world: World
+    observed: Observed
+    settings: Settings
+    now: datetime
+
+    def alive(self) -> Decision:
+        """A job that was not over before."""
+        asked = asking.read(self.previous, self.world)
+        wanted = roles.wanted(self.previous, asked.spec, asked.stage)
+        counts = restarts.count(self.previous, self.world, wanted)
+        asked = asking.with_children(asked, self.world, self.settings, counts.earlier_failures)
+        changes = self._changes(asked)
+        waiting, again = self._waiting(wanted)
+        grace = self.settings.pending_grace_seconds
+        unsettled = roles.unsettled_for(self.world, grace, self.now)
+        if unsettled is not None:
+            again.append(unsettled)
+        reported = report.merge(self.previous, self.world, self.observed.polled)
+        facts = Facts(
+            stage=asked.stage,
+            spec=asked.spec,
+            wanted=wanted,
+            counts=counts,
+            reported=reported,
+            clock=self._clock(asked),
+            standing=self._standing(asked, reported),
+            waiting=waiting,
+            fault=asked.fault or self._refused(changes),
+            unsettled=unsettled is not None,
+        )
+        outcome = self._outcome(facts)
+        if outcome is not None:
+            return self._end(facts, outcome)
+        return self._go_on(facts, changes, again)
+
+    def over(self, outcome: Outcome) -> Decision:
+        """A job that was over before: all that an edit still changes is what becomes of the rest."""
+        after = asking.after_end(self.world)
+        expires = lifecycle.expires_in(after.ttl, self.previous, self.now)
+        if expires == 0:
+            return Decision(status=self.previous, delete_job=True)
+        status = whole.final(self.previous, self.world)
+        write, later = self._worth_a_write(status)
+        return Decision(
+            status=status,
+            delete=lifecycle.leftovers(self.world, outcome, after.clean_pod_policy),
+            write_status=write,
+            requeue_after=_soonest(expires, later),
+        )
+
+    def _end(self, facts: Facts, outcome: Outcome) -> Decision:
+        """It is over now. That is written first: what it follows from may go after the next look."""
+        wanted = dict.fromkeys(facts.wanted, 0)
+        clock = facts.clock.stopped(self.now)
+        ended = replace(facts, wanted=wanted, clock=clock, waiting={}, fault=None, outcome=outcome)
+        status = whole.status(self.previous, self.world, ended, self.now)
+        return Decision(
+            status=status,
+            write_status=True,
+            notices=notices(self.previous, status, self.world, facts),
+            requeue_after=0.0,
+        )
+
+    def _go_on(self, facts: Facts, changes: _Changes, again: Iterable[float]) -> Decision:
+        status = whole.status(self.previous, self.world, facts, self.now)
+        told = notices(self.previous, status, self.world, facts)
+        write, later = self._worth_a_write(status)
+        standing = facts.standing
+        delete = changes.delete
+        if facts.spec is not None:
+            delete += standing.restarts(facts.spec, self.world)
+        if delete and self.world.learner_job is not None and _uncounted(self.previous, facts):
+            # The failures of a Job go with it: they are written down first.
+            delete, write, later = (), True, 0.0
+        return Decision(
+            status=status,
+            apply=changes.apply,
+            delete=delete,
+            mint_keys=changes.mint_keys,
+            write_status=write or bool(told),
+            notices=told,
+            ask=standing.ask,
+            poll=self._poll(facts),
+            requeue_after=_soonest(*again, later, standing.again, self._next_deadline(facts)),
+        )
+
+    def _changes(self, asked: Asked) -> _Changes:
+        """Those that the spec asks for; none when that cannot be said, but that it may be suspended."""
+        if asked.children is None:
+            stop = asked.stage == "Suspended"
+            return _Changes(False, (), lifecycle.suspended(self.world) if stop else ())
+        return _Changes(
+            mint_keys=asked.stage == "Active" and not self.observed.keys_made,
+            apply=drift.to_apply(self.world, asked.children, self.observed.settled),
+            delete=drift.to_delete(self.world, asked.children),
+        )
+
+    def _clock(self, asked: Asked) -> Clock:
+        clock = Clock.of(self.previous)
+        if asked.stage == "Suspended":
+            return clock.stopped(self.now)
+        # It begins to run when pods are asked for; a mistake made later does not stop it.
+        return clock.running(self.now) if asked.children is not None else clock
+
+    def _standing(self, asked: Asked, reported: Reported) -> Standing:
+        spec = asked.spec if asked.stage == "Active" else None
+        return stalling.look(self.previous, self.world, spec, self.observed, reported, self.now)
+
+    def _waiting(
+        self, wanted: Mapping[RoleName, int]
+    ) -> tuple[dict[RoleName, Waiting], list[float]]:
+        """What roles wait for, and in how many seconds time alone may tell more."""
+        waiting: dict[RoleName, Waiting] = {}
+        again: list[float] = []
+        for role, replicas in wanted.items():
+            found = pending.explain(
+                self.world,
+                self.observed.warnings,
+                role,
+                replicas,
+                self.settings.pending_grace_seconds,
+                self.now,
+            )
+            why = self._refused_role(role) if replicas and found.waiting is None else found.waiting
+            if why is not None:
+                waiting[role] = why
+            if found.again is not None:
+                again.append(found.again)
+        return waiting, again
+
+    def _refused_role(self, role: RoleName) -> Waiting | None:
+        """Why the API server does not take the role's workload."""
+        name = names.workload(self.world.name, role)
+        for (kind, refused), message in self.observed.refused.items():
+            if kind in ("Deployment", "StatefulSet", "Job") and refused == name:
+                return pending.refusal(message)
+        return None
+
+    def _refused(self, changes: _Changes) -> Waiting | None:
+        """Why the API server does not take something that is still wanted."""
+        refused = self.observed.refused
+        for manifest in changes.wanted:
+            if key(manifest) in refused:
+                kind, name = key(manifest)
+                found = pending.refusal(refused[kind, name])
+                return Waiting(found.reason, f"{kind} {name}: {found.message}")
+        secret = ("Secret", names.keys_secret(self.world.name))
+        return pending.refusal(refused[secret]) if changes.mint_keys and secret in refused else None
+
+    def _outcome(self, facts: Facts) -> Outcome | None:
+        outcome = lifecycle.learner_outcome(self.world) or lifecycle.input_outcome(
+            self.world, facts.reported.begun
+        )
+        if outcome is not None or facts.spec is None:
+            return outcome
+        stalled = facts.standing.outcome(facts.spec)
+        if stalled is not None:
+            return stalled
+        why = next((f"{role}: {w.reason}: {w.message}" for role, w in facts.waiting.items()), "")
+        return lifecycle.deadline_outcome(
+            facts.spec, facts.clock, facts.reported.begun, why, self.now
+        )
+
+    def _next_deadline(self, facts: Facts) -> float | None:
+        if facts.spec is None:
+            return None
+        return lifecycle.next_deadline(facts.spec, facts.clock, facts.reported.begun, self.now)
+
+    def _poll(self, facts: Facts) -> Poll | None:
+        pod = self.world.learner
+        if facts.stage != "Active" or pod is None or pod.address is None:
+            return None
+        return Poll(pod.name, names.page(pod.address, "status"))
+
+    def _worth_a_write(self, status: RLJobStatus) -> tuple[bool, float | None]:
+        """Whether to write it now, else in how many seconds, if at all."""
+        if status == self.previous:
+            return False, None
+        due = record.due_in(self.observed.status_written, self.settings.status_seconds, self.now)
+        if due == 0 or record.significant(self.previous, status):
+            return True, None
+        return False, due
+
+
+def _uncounted(previous: RLJobStatus, facts: Facts) -> bool:
+    """Whether the learner's Job has failures that the status does not tell of yet."""
+    before, ledger = previous.ledger, facts.counts.ledger
+    known = (before.job, before.job_failures) if before is not None else ("", 0)
+    return known != (ledger.job, ledger.job_failures)
+
+
+def _soonest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

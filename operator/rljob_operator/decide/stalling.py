@@ -1,0 +1,124 @@
+"""Whether a job that has all its pods gets anywhere, and what is done when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rljob.diagnosis.stall import Stall, diagnose, stalled_at
+from rljob.kube import names
+from rljob.spec import RLJobSpec
+from rljob.spec.status import Failure, RLJobStatus, RoleName
+from rljob_operator.decide import times
+from rljob_operator.decide.decision import Question, Reference
+from rljob_operator.decide.lifecycle import Outcome
+from rljob_operator.decide.observed import Observed
+from rljob_operator.decide.status.report import Reported
+from rljob_operator.decide.status.roles import NEEDED
+from rljob_operator.decide.world import Pod, World, at
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How long a job has stood still.
+
+    Attributes:
+        advanced: when its steps or updates were last seen to go on; None before the first look.
+        stall: what holds it up, once it counts as stalled and its pods were asked.
+        asked: when that was, RFC 3339.
+        ask: pods to ask what they do.
+        again: seconds until it may count as stalled.
+    """
+
+    advanced: str | None = None
+    stall: Stall | None = None
+    asked: str = ""
+    ask: tuple[Question, ...] = ()
+    again: float | None = None
+
+    def outcome(self, spec: RLJobSpec) -> Outcome | None:
+        """How the job ended, if a stall is to end it."""
+        if self.stall is None or spec.stall.policy != "Fail":
+            return None
+        return Outcome(False, self.stall.reason, self.stall.message)
+
+    def failure(self) -> Failure | None:
+        """What `status.lastFailure` says of it, the stack included."""
+        stall = self.stall
+        if stall is None or stall.role is None or stall.name is None:
+            return None
+        return Failure(
+            role=stall.role,
+            pod=stall.name,
+            reason=stall.reason,
+            message=told(stall),
+            time=self.asked,
+        )
+
+    def restarts(self, spec: RLJobSpec, world: World) -> tuple[Reference, ...]:
+        """Pods that hang and are to be replaced."""
+        if self.stall is None or spec.stall.policy != "Restart":
+            return ()
+        found = [pod for _, pod in _pods(world) if pod.name in self.stall.stuck]
+        return tuple(Reference("v1", "Pod", pod.name, pod.uid) for pod in found)
+
+
+def told(stall: Stall) -> str:
+    """The sentence, and the stack below it, innermost first: the rest may be cut off."""
+    return "\n".join((stall.message, *(f"at {frame}" for frame in reversed(stall.stack))))
+
+
+def look(
+    previous: RLJobStatus,
+    world: World,
+    spec: RLJobSpec | None,
+    observed: Observed,
+    reported: Reported,
+    now: datetime,
+) -> Standing:
+    """How it stands with a job of which all pods are wanted."""
+    advanced = _advanced(previous, reported, now)
+    if spec is None or not all(world.running(role) for role in NEEDED):
+        # What is in the way is said elsewhere.
+        return Standing(advanced)
+    timeout = spec.stall.timeout.seconds
+    since = max(times.parse(time) for time in (advanced, *_starts(world)))
+    starting = [times.parse(time).timestamp() for time in _starts(world, begun=False)]
+    due = datetime.fromtimestamp(stalled_at(since.timestamp(), starting, timeout), UTC)
+    if now < due:
+        return Standing(advanced, again=(due - now).total_seconds())
+    inspection = observed.inspection
+    if inspection is None or inspection.at < due:
+        return Standing(advanced, ask=tuple(_questions(world)))
+    stall = diagnose(inspection.asked, timeout)
+    return Standing(advanced, stall, times.rfc3339(inspection.at))
+
+
+def _advanced(previous: RLJobStatus, reported: Reported, now: datetime) -> str:
+    before = previous.ledger.advanced if previous.ledger is not None else None
+    was, now_at = previous.progress, reported.progress
+    same = (was and (was.steps, was.updates)) == (now_at and (now_at.steps, now_at.updates))
+    return before if before is not None and same else times.rfc3339(now)
+
+
+def _pods(world: World) -> Iterator[tuple[RoleName, Pod]]:
+    for role in NEEDED:
+        for pod in world.running(role):
+            yield role, pod
+
+
+def _starts(world: World, begun: bool = True) -> Iterator[str]:
+    """When the roles' containers were started; of those only that are not ready, unless `begun`."""
+    for _, pod in _pods(world):
+        if pod.ready and not begun:
+            continue
+        started = at(pod.main, "state", "running", "startedAt")
+        if started:
+            yield str(started)
+
+
+def _questions(world: World) -> Iterator[Question]:
+    for role, pod in _pods(world):
+        if pod.address is not None:
+            yield Question(role, pod.name, names.page(pod.address, "state"))

@@ -1,0 +1,175 @@
+"""The conditions: what holds, since when, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rljob.diagnosis.stall import Stall
+from rljob.spec.status import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Phase,
+    RLJobStatus,
+    RoleName,
+)
+from rljob_operator.decide import times
+from rljob_operator.decide.lifecycle import Outcome
+from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.status.report import Reported
+
+_SHORT: dict[RoleName, tuple[str, str]] = {
+    "rollout": ("RolloutsBelowMinimum", "Fewer rollouts are ready than rollout.minReplicas."),
+    "buffer": ("BufferNotReady", "The buffer is not ready."),
+    "learner": ("LearnerNotReady", "The learner is not ready."),
+}
+_LOST = frozenset(reason for reason, _ in _SHORT.values())
+"""Reasons of Degraded for what was ready once."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the conditions are made from.
+
+    Attributes:
+        fault: why the spec cannot be acted on, if so.
+        waiting: what each role waits for, if that is known.
+        short: roles with too few ready pods.
+        stall: what holds a job up that gets nowhere.
+    """
+
+    phase: Phase
+    outcome: Outcome | None
+    fault: Waiting | None
+    waiting: Mapping[RoleName, Waiting]
+    short: Sequence[RoleName]
+    reported: Reported
+    stall: Stall | None = None
+
+    @property
+    def blocked(self) -> Waiting | None:
+        """Why there is no training, if something is in the way."""
+        for role in self.short:
+            if role in self.waiting:
+                found = self.waiting[role]
+                return Waiting(found.reason, f"{role}: {found.message}")
+        return None
+
+
+@dataclass(frozen=True)
+class _Said:
+    holds: bool
+    reason: str
+    message: str = ""
+
+
+def conditions(
+    previous: RLJobStatus, situation: Situation, generation: int, now: datetime
+) -> list[Condition]:
+    """All conditions, each with the time at which it began to hold or not to."""
+    said: dict[ConditionType, _Said] = {
+        "Ready": _ready(situation),
+        "Progressing": _progressing(situation),
+        "Suspended": _suspended(situation),
+        "Checkpointed": _checkpointed(situation),
+        "Degraded": _degraded(previous, situation),
+        "Complete": _ended(situation, complete=True),
+        "Failed": _ended(situation, complete=False),
+    }
+    return [_condition(previous, kind, what, generation, now) for kind, what in said.items()]
+
+
+def find(status: RLJobStatus, kind: ConditionType) -> Condition | None:
+    """A condition of a status."""
+    return next((found for found in status.conditions if found.type == kind), None)
+
+
+def holds(status: RLJobStatus, kind: ConditionType) -> bool:
+    found = find(status, kind)
+    return found is not None and found.status == "True"
+
+
+def _condition(
+    previous: RLJobStatus, kind: ConditionType, said: _Said, generation: int, now: datetime
+) -> Condition:
+    status: ConditionStatus = "True" if said.holds else "False"
+    before = find(previous, kind)
+    same = before is not None and before.status == status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=said.reason,
+        message=said.message,
+        last_transition_time=before.last_transition_time if before and same else times.rfc3339(now),
+        observed_generation=generation,
+    )
+
+
+def _ready(situation: Situation) -> _Said:
+    if situation.phase in ("Complete", "Failed", "Suspending", "Suspended"):
+        return _Said(False, situation.phase)
+    if not situation.short:
+        return _Said(True, "AllRolesReady")
+    blocked = situation.blocked
+    return _Said(False, *(_SHORT[situation.short[0]] if blocked is None else _pair(blocked)))
+
+
+def _progressing(situation: Situation) -> _Said:
+    if situation.phase in ("Complete", "Failed"):
+        return _Said(False, situation.phase)
+    if situation.fault is not None:
+        return _Said(False, *_pair(situation.fault))
+    if situation.phase in ("Suspending", "Suspended"):
+        return _Said(False, situation.phase)
+    if situation.stall is not None:
+        return _Said(False, situation.stall.reason, situation.stall.message)
+    if situation.phase != "Training" and situation.blocked is not None:
+        return _Said(False, *_pair(situation.blocked))
+    if situation.phase == "Pending":
+        return _Said(True, "Pending", "Pods were asked for.")
+    return _Said(True, situation.phase)
+
+
+def _suspended(situation: Situation) -> _Said:
+    if situation.phase == "Suspended":
+        saved = situation.reported.checkpoint
+        at = f" The checkpoint is from step {saved.step}." if saved else ""
+        return _Said(True, "Suspended", f"Stopped at step {situation.reported.steps}.{at}")
+    if situation.phase == "Suspending":
+        return _Said(False, "Suspending", "Pods are ending.")
+    return _Said(False, "NotSuspended")
+
+
+def _checkpointed(situation: Situation) -> _Said:
+    if situation.reported.checkpoint is None:
+        return _Said(False, "NoCheckpoint")
+    return _Said(True, "CheckpointWritten")
+
+
+def _degraded(previous: RLJobStatus, situation: Situation) -> _Said:
+    """Something is wrong: with the spec, or with what was ready before and is not now."""
+    if situation.phase in ("Complete", "Failed"):
+        return _Said(False, situation.phase)
+    if situation.fault is not None:
+        return _Said(True, *_pair(situation.fault))
+    if situation.phase not in ("Suspending", "Suspended") and situation.short:
+        before = find(previous, "Degraded")
+        lost = before is not None and before.status == "True" and before.reason in _LOST
+        if lost or holds(previous, "Ready"):
+            return _Said(True, *_SHORT[situation.short[0]])
+    return _Said(False, "AsExpected")
+
+
+def _ended(situation: Situation, complete: bool) -> _Said:
+    outcome = situation.outcome
+    if outcome is None:
+        return _Said(False, "NotFinished")
+    if outcome.complete != complete:
+        return _Said(False, "Complete" if outcome.complete else "Failed")
+    return _Said(True, outcome.reason, outcome.message)
+
+
+def _pair(waiting: Waiting) -> tuple[str, str]:
+    return waiting.reason, waiting.message

@@ -1,0 +1,48 @@
+"""What a pod's last words say."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import ValidationError
+
+from rljob.spec.status import EndReport
+from rljob_operator.decide.world import Ended
+
+_WORD = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+_LONGEST = 1000
+"""Characters kept of what a program said."""
+
+
+def report(end: Ended) -> EndReport | None:
+    """The report that an rljob role leaves at its end; None for any other text."""
+    try:
+        return EndReport.model_validate_json(end.message)
+    except ValidationError:
+        return None
+
+
+def reason(end: Ended, otherwise: str) -> str:
+    """One word for why it ended: the role's own, unless it had no say in it."""
+    told = report(end)
+    if told is not None and end.reason != "OOMKilled" and _WORD.fullmatch(told.reason):
+        return told.reason
+    return otherwise
+
+
+def words(end: Ended) -> str:
+    """What a role said for itself, or the last line of any other program."""
+    told = report(end)
+    return last_line(end.message) if told is None else told.message.strip()[:_LONGEST]
+
+
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:_LONGEST] if lines else ""
+
+
+def sentence(end: Ended) -> str:
+    """The same with its exit code, for people."""
+    code = f"exit code {end.exit_code}"
+    said = words(end)
+    return f"{said} ({code})" if said else f"ended with {code}"

@@ -1,0 +1,99 @@
+"""The last failure of a role: what was lost, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from rljob.errors import INTERRUPTED
+from rljob.kube import names
+from rljob.spec.status import Failure, RoleName
+from rljob_operator.decide import times
+from rljob_operator.decide.status import endings
+from rljob_operator.decide.world import Ended, Pod, World, at, condition
+
+
+def last_failure(
+    previous: Failure | None, world: World, stalled: Failure | None = None
+) -> Failure | None:
+    """The newest failure that is known; one that hangs has failed as well."""
+    found = [] if stalled is None else [stalled]
+    found += [failure for role in names.ROLES for failure in _failures(role, world.of_role(role))]
+    if previous is not None:
+        found.append(previous)
+    # The one before wins a tie: the same failure seen again changes nothing.
+    return max(found, key=lambda failure: (failure.time, failure is previous), default=None)
+
+
+def cause(role: RoleName, pods: Sequence[Pod]) -> str:
+    """Why a pod or a container of a role was replaced, as far as that can be seen."""
+    lost = [(_lost_at(pod), pod) for pod in pods if _lost_at(pod)]
+    if not lost:
+        return "it was gone"
+    pod = max(lost, key=lambda entry: entry[0])[1]
+    failure = failure_of(role, pod)
+    if failure is None:
+        return f"{pod.name} was deleted"
+    return f"{pod.name}: {failure.reason}" + (f", {failure.message}" if failure.message else "")
+
+
+def failure_of(role: RoleName, pod: Pod) -> Failure | None:
+    """How this pod failed, if it did. One that was deleted, or ended as it was asked to, did not."""
+    disrupted = condition(pod.manifest, "DisruptionTarget")
+    if disrupted is not None:
+        return Failure(
+            role=role,
+            pod=pod.name,
+            reason=str(disrupted.get("reason") or "Disrupted"),
+            message=endings.last_line(str(disrupted.get("message") or "")),
+            time=str(disrupted.get("lastTransitionTime") or pod.created),
+        )
+    failed = [end for end in pod.ends if _failed(pod, end)]
+    if failed:
+        end = failed[-1]
+        return Failure(
+            role=role,
+            pod=pod.name,
+            reason=endings.reason(end, end.reason or "Error"),
+            exit_code=end.exit_code,
+            message=endings.words(end),
+            time=end.finished or pod.created,
+        )
+    if pod.phase == "Failed" and at(pod.manifest, "status", "reason"):
+        status = pod.manifest["status"]
+        return Failure(
+            role=role,
+            pod=pod.name,
+            reason=status["reason"],
+            message=endings.last_line(str(status.get("message") or "")),
+            time=str(status.get("startTime") or pod.created),
+        )
+    return None
+
+
+def _failures(role: RoleName, pods: Sequence[Pod]) -> Iterator[Failure]:
+    for pod in pods:
+        failure = failure_of(role, pod)
+        if failure is not None:
+            yield failure
+
+
+def _failed(pod: Pod, end: Ended) -> bool:
+    if end.exit_code in (0, INTERRUPTED):
+        return False
+    asked = _asked_to_end(pod)
+    return asked is None or not end.finished or end.finished < asked
+
+
+def _asked_to_end(pod: Pod) -> str | None:
+    """When its deletion was asked for: its grace period before it has to be gone."""
+    if pod.gone_by is None:
+        return None
+    grace = at(pod.manifest, "metadata", "deletionGracePeriodSeconds") or 0
+    return times.rfc3339(times.parse(pod.gone_by) - timedelta(seconds=grace))
+
+
+def _lost_at(pod: Pod) -> str:
+    """When it, or a container in it, was lost; empty for one that runs well."""
+    asked = _asked_to_end(pod) or ("" if pod.exists else pod.created)
+    return max([asked, *(end.finished for end in pod.ends if not end.init or end.exit_code)])

@@ -1,0 +1,29 @@
+"""The conditions in one word."""
+
+from __future__ import annotations
+
+from rljob.spec.status import Phase
+from rljob_operator.decide.lifecycle import Outcome, Stage
+from rljob_operator.decide.status.report import Reported
+from rljob_operator.decide.status.roles import NEEDED
+from rljob_operator.decide.world import World
+
+STANDING = ("Suspending", "Suspended")
+"""Phases of a job of which no pod is wanted for now."""
+
+
+def phase(stage: Stage, outcome: Outcome | None, world: World, reported: Reported) -> Phase:
+    """What the job does now.
+
+    Training is what the learner that runs now says: one that comes back has to say so again, while
+    rollouts and buffer may come and go.
+    """
+    if outcome is not None:
+        return "Complete" if outcome.complete else "Failed"
+    if stage == "Suspended":
+        left = any(pod.exists for pod in world.pods) or any(world.workloads())
+        return "Suspending" if left else "Suspended"
+    learner = world.learner
+    if learner is not None and learner.name == reported.reporter[1] and reported.steps > 0:
+        return "Training"
+    return "Starting" if all(world.running(role) for role in NEEDED) else "Pending"

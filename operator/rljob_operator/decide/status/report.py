@@ -1,0 +1,92 @@
+"""What the learner reports: progress, policy, buffer, the newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rljob.spec.status import (
+    BufferStatus,
+    CheckpointStatus,
+    LearnerReport,
+    Ledger,
+    PolicyStatus,
+    ProgressStatus,
+    RLJobStatus,
+)
+from rljob_operator.decide.observed import Polled
+from rljob_operator.decide.status import endings
+from rljob_operator.decide.world import World
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The numbers of the status.
+
+    Attributes:
+        reporter: when the pod that they are from was created, and its name.
+        begun: whether there was ever a step.
+        report: the report itself, if there is one now.
+        lost: steps that a new learner had to go back by; 0 almost always.
+    """
+
+    progress: ProgressStatus | None
+    policy: PolicyStatus | None
+    buffer: BufferStatus | None
+    checkpoint: CheckpointStatus | None
+    reporter: tuple[str, str]
+    begun: bool
+    report: LearnerReport | None = None
+    lost: int = 0
+
+    @classmethod
+    def before(cls, previous: RLJobStatus) -> Reported:
+        """What the status said before."""
+        ledger = previous.ledger or Ledger()
+        return cls(
+            progress=previous.progress,
+            policy=previous.policy,
+            buffer=previous.buffer,
+            checkpoint=previous.last_checkpoint,
+            reporter=(ledger.reporter_created, ledger.reporter),
+            begun=ledger.begun,
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.progress.steps if self.progress else 0
+
+
+def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reported:
+    """Take the newest report. Steps go back only where another learner truly begins further back."""
+    before = Reported.before(previous)
+    newest = max(_reports(world, polled), key=lambda found: found[:2], default=None)
+    if newest is None or newest[0] < before.reporter:
+        return before
+    reporter, _, report = newest
+    lost = before.steps - report.progress.steps
+    if lost > 0 and reporter == before.reporter:
+        # An answer that was overtaken by one already taken.
+        return before
+    return Reported(
+        progress=report.progress,
+        policy=report.policy,
+        buffer=report.buffer,
+        checkpoint=report.last_checkpoint or before.checkpoint,
+        reporter=reporter,
+        begun=before.begun or report.progress.steps > 0,
+        report=report,
+        lost=max(0, lost),
+    )
+
+
+def _reports(
+    world: World, polled: Polled | None
+) -> Iterator[tuple[tuple[str, str], bool, LearnerReport]]:
+    """All reports at hand: the pod's age and name, whether it was its last word, and what it says."""
+    for pod in world.of_role("learner"):
+        told = endings.report(pod.end) if pod.end else None
+        if told is not None and told.report is not None:
+            yield (pod.created, pod.name), True, told.report
+        if polled is not None and polled.pod == pod.name:
+            yield (pod.created, pod.name), False, polled.report

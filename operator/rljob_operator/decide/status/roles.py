@@ -1,0 +1,103 @@
+"""The pods of each role in the status, and what `kubectl scale` and the learner's column read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from rljob.kube import names
+from rljob.spec import RLJobSpec
+from rljob.spec.status import LearnerStatus, RLJobStatus, RoleName, RoleStatus, RolloutStatus
+from rljob_operator.decide import times
+from rljob_operator.decide.lifecycle import Outcome, Stage
+from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.status.restarts import Counts
+from rljob_operator.decide.world import World, at
+
+NEEDED: tuple[RoleName, ...] = ("learner", "buffer", "rollout")
+"""Roles without which nothing is trained, in the order in which they are looked at."""
+
+
+def wanted(previous: RLJobStatus, spec: RLJobSpec | None, stage: Stage) -> dict[RoleName, int]:
+    """Pods asked for, by role; for a spec that cannot be read, those asked for before."""
+    before = {role.name: role.replicas for role in previous.role_statuses}
+    if spec is not None:
+        asked: dict[RoleName, int] = {"rollout": spec.rollout.replicas, "buffer": 1, "learner": 1}
+        if spec.evaluation is not None:
+            asked["evaluator"] = 1
+    else:
+        asked = {role: before.get(role, 0) for role in (*NEEDED, *before)}
+    if stage != "Active":
+        asked = dict.fromkeys(asked, 0)
+    return {role: asked.get(role, 0) for role in names.ROLES if role in asked or role in before}
+
+
+def statuses(
+    world: World,
+    asked: Mapping[RoleName, int],
+    counts: Counts,
+    waiting: Mapping[RoleName, Waiting],
+) -> list[RoleStatus]:
+    """One entry for each role."""
+    found = []
+    for role, replicas in asked.items():
+        why = waiting.get(role)
+        found.append(
+            RoleStatus(
+                name=role,
+                replicas=replicas,
+                ready_replicas=world.ready(role),
+                restarts=counts.restarts.get(role, 0),
+                reason=why.reason if why else None,
+                message=why.message if why else None,
+            )
+        )
+    return found
+
+
+def rollout(world: World, asked: Mapping[RoleName, int]) -> RolloutStatus:
+    """What the scale subresource reads."""
+    return RolloutStatus(
+        replicas=len(world.alive("rollout")),
+        selector=names.selector_text(world.name, "rollout"),
+        ready=f"{world.ready('rollout')}/{asked.get('rollout', 0)}",
+    )
+
+
+def learner(
+    previous: RLJobStatus, world: World, stage: Stage, outcome: Outcome | None, counts: Counts
+) -> LearnerStatus:
+    """The learner's pod: the newest one."""
+    before = previous.learner or LearnerStatus()
+    pods = world.of_role("learner")
+    pod = pods[-1].name if pods else before.pod
+    if outcome is not None:
+        state = "Succeeded" if outcome.complete else "Failed"
+    elif stage == "Suspended":
+        state = "Stopped"
+    elif world.learner is not None:
+        state = "Running"
+    else:
+        state = "Restarting" if before.state in ("Running", "Restarting") else "Pending"
+    return LearnerStatus(state=state, failures=counts.failures, pod=pod)
+
+
+def short_of(spec: RLJobSpec | None, world: World) -> list[RoleName]:
+    """Roles with too few ready pods to train as asked; rollouts may be as few as minReplicas."""
+    least = (spec.rollout.min_replicas if spec else None) or 1
+    return [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
+
+
+def unsettled_for(world: World, grace: float, now: datetime) -> float | None:
+    """Seconds until pods that stopped being ready just now count as lost; None when none did.
+
+    A role that ends well, or that waits for another one a moment, is not ready for a while.
+    """
+    left = []
+    for pod in world.pods:
+        found = at(pod.manifest, "status", "conditions") if pod.alive else None
+        for one in found or ():
+            since = one.get("lastTransitionTime")
+            if one.get("type") == "Ready" and one.get("status") == "False" and since:
+                left.append(grace - (now - times.parse(since)).total_seconds())
+    return max((seconds for seconds in left if seconds > 0), default=None)

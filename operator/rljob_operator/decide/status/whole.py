@@ -1,0 +1,114 @@
+"""The whole status, from what was found out about a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from rljob.spec import RLJobSpec
+from rljob.spec.status import RLJobStatus, RoleName
+from rljob_operator.decide import times
+from rljob_operator.decide.lifecycle import Clock, Outcome, Stage
+from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.stalling import Standing
+from rljob_operator.decide.status import failures, roles
+from rljob_operator.decide.status.conditions import Situation, conditions, holds
+from rljob_operator.decide.status.phase import phase
+from rljob_operator.decide.status.provenance import provenance
+from rljob_operator.decide.status.report import Reported
+from rljob_operator.decide.status.restarts import Counts
+from rljob_operator.decide.world import World
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out.
+
+    Attributes:
+        spec: None when it cannot be read.
+        wanted: pods asked for, by role.
+        waiting: what a role waits for, where that is known.
+        fault: what is wrong with the spec, if anything.
+        outcome: how the job ended, if it has.
+        unsettled: whether a pod has stopped being ready only just now.
+    """
+
+    stage: Stage
+    spec: RLJobSpec | None
+    wanted: Mapping[RoleName, int]
+    counts: Counts
+    reported: Reported
+    clock: Clock
+    standing: Standing
+    waiting: Mapping[RoleName, Waiting]
+    fault: Waiting | None = None
+    outcome: Outcome | None = None
+    unsettled: bool = False
+
+
+def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> RLJobStatus:
+    """The status of a job that was not over before."""
+    outcome, reported, counts = facts.outcome, facts.reported, facts.counts
+    word = phase(facts.stage, outcome, world, reported)
+    situation = Situation(
+        phase=word,
+        outcome=outcome,
+        fault=facts.fault,
+        waiting=facts.waiting,
+        # What was ready and is not since a moment ago may only be about to end well.
+        short=[]
+        if facts.unsettled and holds(previous, "Ready")
+        else roles.short_of(facts.spec, world),
+        reported=reported,
+        stall=facts.standing.stall,
+    )
+    pods = roles.statuses(world, facts.wanted, counts, facts.waiting)
+    before = {role.name: role.restarts for role in previous.role_statuses}
+    return RLJobStatus(
+        phase=word,
+        observed_generation=world.generation,
+        conditions=conditions(previous, situation, world.generation, now),
+        role_statuses=pods,
+        rollout=roles.rollout(world, facts.wanted),
+        learner=roles.learner(previous, world, facts.stage, outcome, counts),
+        progress=reported.progress,
+        policy=reported.policy,
+        buffer=reported.buffer,
+        last_checkpoint=reported.checkpoint,
+        provenance=provenance(previous.provenance, world, reported.report),
+        restarts=previous.restarts + sum(r.restarts - before.get(r.name, 0) for r in pods),
+        last_failure=failures.last_failure(previous.last_failure, world, facts.standing.failure()),
+        start_time=facts.clock.started,
+        active_seconds=facts.clock.active,
+        resume_time=facts.clock.resumed,
+        completion_time=times.rfc3339(now) if outcome else None,
+        ledger=counts.ledger.model_copy(
+            update={
+                "reporter_created": reported.reporter[0],
+                "reporter": reported.reporter[1],
+                "begun": reported.begun,
+                "advanced": facts.standing.advanced,
+            }
+        ),
+    )
+
+
+def final(previous: RLJobStatus, world: World) -> RLJobStatus:
+    """The status of a job that was over before: what is left of its pods, and nothing else changes."""
+    conditions = [
+        found.model_copy(update={"observed_generation": world.generation})
+        for found in previous.conditions
+    ]
+    left = [
+        role.model_copy(update={"replicas": 0, "ready_replicas": world.ready(role.name)})
+        for role in previous.role_statuses
+    ]
+    return previous.model_copy(
+        update={
+            "observed_generation": world.generation,
+            "conditions": conditions,
+            "role_statuses": left,
+            "rollout": roles.rollout(world, {}),
+        }
+    )

@@ -1,0 +1,117 @@
+"""Every metric of the operator; `python -m rljob_operator.telemetry.metrics` prints docs/operator-metrics.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from prometheus_client import Counter, Gauge
+
+from rljob.kube.kinds import AUDITED, WATCHED
+from rljob.spec.status import Phase
+from rljob.telemetry.metrics_base import Labelled, Metrics
+from rljob_operator.telemetry import job_series
+
+RECONCILE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+PHASES = (*get_args(Phase), "")
+
+
+class OperatorMetrics(Metrics):
+    """Of one operator process."""
+
+    role = "operator"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leader = self._gauge("leader", "boolean", "1 when this process acts, 0 when it waits.")
+        self.jobs = self._gauges(
+            "jobs", "jobs", "RLJobs by phase; it is empty at first.", "phase", PHASES
+        )
+        self.queue_depth = self._gauge("queue_depth", "jobs", "Jobs that wait for a worker.")
+        self.queue_oldest = self._gauge(
+            "queue_oldest_seconds", "seconds", "How long the first of them has waited."
+        )
+        self.reconcile_seconds = self._histogram(
+            "reconcile_seconds",
+            "seconds",
+            "Time for one look at a job, with the writes that it led to.",
+            RECONCILE_BUCKETS,
+        )
+        self.errors = self._by_reason(
+            "errors_total", "looks", "Looks at a job that failed and are tried again."
+        )
+        self._requests = self._api_requests()
+        self.polls = self._counters(
+            "polls_total",
+            "calls",
+            "Learners asked.",
+            "result",
+            ("answered", "unreachable", "invalid"),
+        )
+        self.events = self._counters(
+            "events_total", "events", "Events on RLJobs.", "result", ("posted", "failed", "dropped")
+        )
+        self.watch_age = self._gauges(
+            "watch_last_event_age_seconds",
+            "seconds",
+            "Time since a watch told of anything; of a quiet kind it grows without harm.",
+            "resource",
+            tuple(kind.plural for kind in WATCHED),
+        )
+        self.stale = self._gauges(
+            "watch_stale_objects",
+            "objects",
+            "Objects of which a watch missed a change, at the last audit.",
+            "resource",
+            tuple(kind.plural for kind in AUDITED),
+        )
+        self.job_series = job_series.JobSeries()
+        self.declared += job_series.DECLARED
+        self.registry.register(self.job_series)
+
+    def count_request(self, verb: str, resource: str, code: str) -> None:
+        """One call to the API server is over."""
+        self._requests.labels(verb, resource, code).inc()
+
+    def _api_requests(self) -> Counter:
+        text = "Calls to the API server, without those of the watches."
+        labels = ("verb", "resource", "code")
+        values = "code is the HTTP status, `timeout` or `connection`"
+        name = self._name("api_requests_total", "counter", "calls", text, ", ".join(labels), values)
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauges(
+        self, name: str, unit: str, text: str, label: str, values: Sequence[str]
+    ) -> Labelled[Gauge]:
+        full = self._name(name, "gauge", unit, text, label, ", ".join(filter(None, values)))
+        return Labelled(Gauge(full, text, [label], registry=self.registry), values, False)
+
+    def _counters(
+        self, name: str, unit: str, text: str, label: str, values: Sequence[str]
+    ) -> Labelled[Counter]:
+        full = self._name(name, "counter", unit, text, label, ", ".join(values))
+        return Labelled(Counter(full, text, [label], registry=self.registry), values, False)
+
+
+def documentation() -> str:
+    """The Markdown of docs/operator-metrics.md."""
+    lines = [
+        "# Metrics of the operator",
+        "",
+        "<!-- Made by `make generate` from operator/rljob_operator/telemetry/metrics.py; change it there. -->",
+        "",
+        "Served at `/metrics` on port 8080, with the usual `process_*` and `python_*` ones. Those named",
+        "`rljob_operator_job_…` are told by the process that leads; a job that is gone has none. They are at most",
+        "nine series of each RLJob. All others together are fewer than 1000 and do not grow with the jobs.",
+        "",
+        "| Name | Type | Unit | Labels | Meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for one in OperatorMetrics().declared:
+        label = f"`{one.label}`: {one.values}" if one.label else ""
+        lines.append(f"| `{one.name}` | {one.type} | {one.unit} | {label} | {one.help} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(documentation(), end="")

@@ -1,0 +1,55 @@
+"""The work queue as asynchronous workers use it: who waits is woken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from rljob_operator.decide.observed import Key
+from rljob_operator.watch.queue import WorkQueue
+
+
+class Feed:
+    """Keys for workers, each with one at a time. Belongs to one event loop.
+
+    Args:
+        queue: what is kept of them; `add`, `get`, `done` and `failed` are to go through here.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, queue: WorkQueue[Key], clock: Callable[[], float]) -> None:
+        self.queue = queue
+        self._clock = clock
+        self._wake = asyncio.Event()
+
+    def add(self, key: Key) -> None:
+        """Ask for a look at this job."""
+        self.queue.add(key, self._clock())
+        self._wake.set()
+
+    async def get(self) -> Key:
+        """The next key, when there is one; it is in hand until `done` or `failed`."""
+        while True:
+            key = self.queue.take(self._clock())
+            if key is not None:
+                return key
+            self._wake.clear()
+            due = self.queue.next_due()
+            seconds = None if due is None else max(0.0, due - self._clock())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+
+    def done(self, key: Key, again_in: float | None = None) -> None:
+        """All went well; look again after so many seconds, if any."""
+        self.queue.done(key)
+        if again_in is not None:
+            self.queue.add_later(key, self._clock() + again_in)
+        self._wake.set()
+
+    def failed(self, key: Key, at_least: float = 0.0) -> float:
+        """It did not; the seconds after which it is tried again."""
+        delay = self.queue.failed(key, self._clock(), at_least)
+        self._wake.set()
+        return delay

@@ -1,0 +1,1 @@
+"""Checkpoints on disk, the policies in them, and both as archives."""

@@ -1,0 +1,159 @@
+"""The newest whole checkpoint of a run with its job, as a tar archive.
+
+    job.yaml
+    checkpoints/000000000150/…     as `rljob.checkpoints.checkpoint` describes it
+
+Unpacked, it is a run's folder that `rljob eval` takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from rljob.checkpoints.manifest import (
+    FILES,
+    MANIFEST,
+    Checkpoint,
+    is_name,
+    newest_whole,
+    read_manifest,
+    verify,
+)
+from rljob.errors import InputError, RunError
+from rljob.run_folder.names import CHECKPOINTS, JOB, LATEST
+
+_PART = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+_LOG = logging.getLogger("rljob")
+
+
+class Archive:
+    """Iterates over the bytes of one archive. Its files are open, so it does not matter when the learner
+    deletes the checkpoint meanwhile.
+
+    Attributes:
+        size: bytes of the whole.
+    """
+
+    def __init__(self, files: dict[str, IO[bytes]]) -> None:
+        self._files = files
+        self._headers = {name: _header(name, file) for name, file in files.items()}
+        whole = sum(_BLOCK + -(-info.size // _BLOCK) * _BLOCK for info in self._headers.values())
+        self.size = whole + 2 * _BLOCK
+
+    @classmethod
+    def of(cls, folder: Path, job: Path) -> Archive:
+        """Of the newest checkpoint that is whole.
+
+        Args:
+            folder: of the checkpoints.
+            job: the RLJob's YAML file.
+
+        Raises:
+            InputError: when there is none.
+            RunError: when it cannot be read.
+        """
+        while (found := newest_whole(folder, _LOG.warning)) is not None:
+            inside = f"{CHECKPOINTS}/{found.path.name}"
+            names = {JOB: job}
+            names |= {f"{inside}/{name}": found.path / name for name in (MANIFEST, *FILES)}
+            with ExitStack() as stack:
+                try:
+                    files: dict[str, IO[bytes]] = {
+                        n: stack.enter_context(path.open("rb")) for n, path in names.items()
+                    }
+                except FileNotFoundError as error:
+                    if found.path.exists():
+                        raise RunError(f"{error.filename} is missing") from error
+                    continue  # Deleted as too old since it was looked at.
+                except OSError as error:
+                    raise RunError(f"cannot read {error.filename}: {error.strerror}") from error
+                stack.pop_all()
+                return cls(files)
+        raise InputError(f"there is no whole checkpoint in {folder}")
+
+    def __iter__(self) -> Iterator[bytes]:
+        for name, file in self._files.items():
+            header = self._headers[name]
+            yield header.tobuf(tarfile.GNU_FORMAT)
+            # No more than was promised: records grow while they are sent.
+            left = header.size
+            while part := file.read(min(_PART, left)):
+                left -= len(part)
+                yield part
+            if header.size % _BLOCK:
+                yield bytes(_BLOCK - header.size % _BLOCK)
+        yield bytes(2 * _BLOCK)
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def _header(name: str, file: IO[bytes]) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size = file.seek(0, 2)
+    info.mtime = int(time.time())
+    file.seek(0)
+    return info
+
+
+def unpack(archive: BinaryIO, target: Path) -> Checkpoint:
+    """Make the folder `target` of an archive, once everything in it is what its manifest says.
+
+    Raises:
+        InputError: when `target` is there and not empty.
+        DamagedCheckpoint: when a file is not what the manifest says.
+        RunError: when the archive is cut off, or holds what does not belong there.
+        OSError: when it cannot be written. In each case, nothing is left behind.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: is already there and not empty; name another folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".rljob-", dir=target.parent) as name:
+        made = Path(name) / "run"
+        found = _extract(archive, made)
+        verify(found)
+        (made / CHECKPOINTS / LATEST).symlink_to(found.path.name)
+        made.replace(target)
+    return read_manifest(target / CHECKPOINTS / found.path.name)
+
+
+def _extract(archive: BinaryIO, target: Path) -> Checkpoint:
+    """Files of the names that belong there, once each; nothing else that the archive says is trusted."""
+    folders = set()
+    try:
+        with tarfile.open(fileobj=archive, mode="r|") as tar:
+            for member in tar:
+                path = _inside(target, member)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = tar.extractfile(member)
+                assert content is not None
+                with path.open("xb") as file:
+                    shutil.copyfileobj(content, file, _PART)
+                folders.add(path.parent)
+    except FileExistsError as error:
+        raise RunError(f"the archive holds {Path(error.filename).name} twice") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise RunError(f"the archive is damaged or cut off: {error}") from error
+    found = folders - {target}
+    if len(found) != 1 or not (target / JOB).is_file():
+        raise RunError(f"the archive does not hold {JOB} and one checkpoint")
+    return read_manifest(found.pop())
+
+
+def _inside(target: Path, member: tarfile.TarInfo) -> Path:
+    parts = member.name.split("/")
+    checkpoint = len(parts) == 3 and parts[0] == CHECKPOINTS and is_name(parts[1])
+    known = parts == [JOB] or (checkpoint and parts[2] in (MANIFEST, *FILES))
+    if known and member.isreg():
+        return target.joinpath(*parts)
+    raise RunError(f"the archive holds {member.name[:80]!r}, which does not belong there")

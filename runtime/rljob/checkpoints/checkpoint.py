@@ -1,0 +1,394 @@
+"""Checkpoints on disk: whole or not there, and never loaded when damaged.
+
+    checkpoints/
+      000000000150/            one checkpoint, named after its policy version
+        policy.safetensors     what a rollout acts with
+        learner.safetensors    parameters, optimizer, random states
+        state.json             counters, schedules, the consumed watermark
+        manifest.json          size and sha256 of the three files above
+      latest -> 000000000150   for people; the loader does not follow it
+
+A checkpoint is written under a name that starts with `.tmp-`, which the loader never looks at. Its
+files and its folder are fsynced, read back and compared with the manifest; only then is it renamed to
+its name, the folder above fsynced, `latest` moved, and what is older than the last `keep` whole ones
+deleted. So a process may be killed anywhere: what it leaves is swept by the next save.
+
+A name that is taken is never overwritten. When the version was saved before with the same content
+(say, at an interval and again at the end), that checkpoint is returned; otherwise, as after resuming
+from an older one, the new one is called `<version>.1`, `.2`, and so on, and counts as newer.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from rljob.checkpoints.manifest import (
+    FORMAT,
+    LEARNER,
+    MANIFEST,
+    POLICY,
+    STATE,
+    Checkpoint,
+    DamagedCheckpoint,
+    checkpoints,
+    entries,
+    is_name,
+    newest_whole,
+    read_file,
+    read_manifest,
+    read_values,
+    verify,
+)
+from rljob.errors import InputError, RunError
+from rljob.run_folder.names import CHECKPOINTS, LATEST
+from rljob.version import __version__
+
+DTYPES = (
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("float16", "float32", "float64", "complex64"),
+)
+__all__ = [
+    "LEARNER",
+    "MANIFEST",
+    "POLICY",
+    "STATE",
+    "Checkpoint",
+    "DamagedCheckpoint",
+    "Policy",
+    "Snapshot",
+    "checkpoints",
+    "load",
+    "load_policy",
+    "newest_whole",
+    "save",
+]
+"""What `rljob.checkpoints.manifest` knows of checkpoints is part of this module's face."""
+
+LOCK_SECONDS = 120.0
+"""How long the folder's lock is waited for: a network file system keeps that of a machine that was lost
+until its lease has run out."""
+_LOCK_EVERY = 0.2
+_TEMPORARY = ".tmp-"
+_LOG = logging.getLogger(__name__)
+
+Tensors = dict[str, np.ndarray]
+Parts = list[bytes | memoryview]
+Content = dict[str, Parts]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one checkpoint holds.
+
+    Args:
+        version: policy version, 0 or more.
+        lineage: how often the learner was started for this run; a higher one is newer.
+        policy: tensors that a rollout acts with.
+        policy_metadata: text kept in the header of `policy.safetensors`.
+        tensors: the learner's own: parameters, optimizer, random states.
+        values: the learner's own as JSON; NaN and the infinities are kept, keys must be text.
+        steps: environment steps trained on so far, for people who list checkpoints.
+    """
+
+    version: int
+    lineage: int
+    policy: Tensors
+    policy_metadata: dict[str, str]
+    tensors: Tensors
+    values: dict[str, Any]
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy read for acting, and the checkpoint that it came from."""
+
+    version: int
+    tensors: Tensors
+    metadata: dict[str, str]
+    path: Path
+
+
+# ---- saving
+
+
+def save(folder: Path, snapshot: Snapshot, keep: int) -> Checkpoint:
+    """Write a checkpoint below `folder`, then delete all but the last `keep` whole ones.
+
+    Raises RunError, naming the path, when the disk is full or fails, when another process is saving
+    here, or when the snapshot holds what safetensors or JSON cannot. The checkpoints before it are then
+    untouched. When the error came after the rename, the new one is whole and stays.
+    """
+    if keep < 1 or snapshot.version < 0:
+        raise ValueError(
+            f"keep must be at least 1 and version at least 0: {keep}, {snapshot.version}"
+        )
+    folder = Path(folder)
+    content: Content = {
+        POLICY: _tensor_parts("policy", snapshot.policy, snapshot.policy_metadata),
+        LEARNER: _tensor_parts("learner state", snapshot.tensors, {}),
+        STATE: [_state_text(snapshot)],
+    }
+    try:
+        with _saving_alone(folder):
+            saved = _write(folder, snapshot, content)
+            _point_latest(folder, saved)
+            _delete_older(folder, keep, saved)
+            return saved
+    except OSError as error:
+        path = error.filename or folder
+        hint = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise RunError(
+            f"cannot save the checkpoint of policy version {snapshot.version}: "
+            f"{path}: {error.strerror or error}{hint}"
+        ) from error
+
+
+@contextmanager
+def _saving_alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that every temporary name in it was left behind by a dead process."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _lock(lock, folder)
+        _sweep(folder)
+        try:
+            yield
+        finally:
+            _sweep(folder)
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise RunError(f"another process is saving a checkpoint in {folder}") from error
+        except OSError as error:
+            # A file system without locks: that one learner writes here is then up to the supervisor.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            return
+        time.sleep(_LOCK_EVERY)
+
+
+def _write(folder: Path, snapshot: Snapshot, content: Content) -> Checkpoint:
+    temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir()
+    files = {name: _write_file(temporary / name, parts) for name, parts in content.items()}
+    manifest = {
+        "format": FORMAT,
+        "rljob": __version__,
+        "policyVersion": snapshot.version,
+        "lineage": snapshot.lineage,
+        "steps": snapshot.steps,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "files": files,
+    }
+    _write_file(temporary / MANIFEST, [json.dumps(manifest, indent=1).encode()])
+    _sync_folder(temporary)
+    verify(read_manifest(temporary))
+    name = f"{snapshot.version:012d}"
+    taken = max(
+        (again for version, again, _ in entries(folder) if version == snapshot.version), default=-1
+    )
+    if taken >= 0:
+        there = folder / (f"{name}.{taken}" if taken else name)
+        if _holds(there, files):
+            return read_manifest(there)
+        name = f"{name}.{taken + 1}"
+    temporary.rename(folder / name)
+    _sync_folder(folder)
+    return read_manifest(folder / name)
+
+
+def _holds(path: Path, files: dict[str, dict[str, Any]]) -> bool:
+    try:
+        there = read_manifest(path)
+        verify(there)
+    except DamagedCheckpoint:
+        return False
+    return there.files == files
+
+
+def _point_latest(folder: Path, checkpoint: Checkpoint) -> None:
+    temporary = folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    temporary.symlink_to(checkpoint.path.name)
+    temporary.replace(folder / LATEST)
+    _sync_folder(folder)
+
+
+def _delete_older(folder: Path, keep: int, saved: Checkpoint) -> None:
+    """Count whole checkpoints from the newest; those after the last that is kept go, but never
+    `saved`, which was verified before it got its name."""
+    found = checkpoints(folder)
+    whole = 0
+    for checkpoint in found if len(found) > keep else ():
+        if whole >= keep and checkpoint.path != saved.path:
+            # Out of the loader's sight at once: a deletion cut short leaves no damaged checkpoint.
+            removed = folder / f"{_TEMPORARY}{checkpoint.path.name}"
+            checkpoint.path.rename(removed)
+            shutil.rmtree(removed)
+            continue
+        try:
+            if checkpoint.path != saved.path:
+                verify(checkpoint)
+        except DamagedCheckpoint:
+            continue
+        whole += 1
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_file(path: Path, parts: Parts) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        for part in parts:
+            digest.update(part)
+            size += len(part)
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+        if hasattr(os, "posix_fadvise"):
+            # Synced pages may be dropped, so that verifying reads the disk and not the memory.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        os.close(descriptor)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+# ---- what is in the files
+
+
+def _tensor_parts(what: str, tensors: Tensors, metadata: dict[str, str]) -> Parts:
+    """The bytes of a safetensors file: the same ones for the same tensors, on every run."""
+    plain = {}
+    for name, tensor in tensors.items():
+        if tensor.dtype.name not in DTYPES:
+            raise RunError(
+                f"cannot save the checkpoint: {what} tensor {name!r} has dtype {tensor.dtype}; "
+                f"a checkpoint holds {', '.join(DTYPES)}"
+            )
+        plain[name] = np.asarray(tensor, dtype=tensor.dtype.newbyteorder("="), order="C")
+    try:
+        data = memoryview(safetensors.numpy.save(plain, metadata or None))
+    except (safetensors.SafetensorError, TypeError) as error:
+        raise RunError(f"cannot save the checkpoint: {what}: {error}") from error
+    start = 8 + int.from_bytes(data[:8], "little")
+    # safetensors orders the metadata at random.
+    header = json.dumps(json.loads(bytes(data[8:start])), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return [len(header).to_bytes(8, "little") + header, data[start:]]
+
+
+def _state_text(snapshot: Snapshot) -> bytes:
+    state = {
+        "policyVersion": snapshot.version,
+        "lineage": snapshot.lineage,
+        "steps": snapshot.steps,
+        "values": snapshot.values,
+    }
+    try:
+        return json.dumps(state).encode()
+    except (TypeError, ValueError) as error:
+        raise RunError(f"cannot save the checkpoint: learner values: {error}") from error
+
+
+def _tensors(data: bytes) -> Tensors:
+    loaded: Tensors = safetensors.numpy.load(data)
+    return dict(sorted(loaded.items()))
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found: dict[str, str] = header.get("__metadata__", {})
+    return found
+
+
+# ---- loading
+
+
+def load(path: Path) -> Snapshot:
+    """Read one checkpoint; tensors come writable and in the order of their names.
+
+    Raises DamagedCheckpoint when any file is missing or not the one that was written.
+    """
+    checkpoint = read_manifest(Path(path))
+    policy = read_file(checkpoint, POLICY)
+    return Snapshot(
+        version=checkpoint.version,
+        lineage=checkpoint.lineage,
+        policy=_tensors(policy),
+        policy_metadata=_metadata(policy),
+        tensors=_tensors(read_file(checkpoint, LEARNER)),
+        values=read_values(checkpoint),
+        steps=checkpoint.steps,
+    )
+
+
+def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) -> Policy:
+    """Read the policy of a run's folder, of a folder of checkpoints, or of one checkpoint.
+
+    Of several, the newest whole one is taken; see `newest_whole` for `on_damaged`. Raises InputError
+    when there is no checkpoint at `path`, DamagedCheckpoint when `path` is one that is damaged.
+    """
+    path = Path(path)
+    found: Checkpoint | None
+    if path.is_dir() and ((path / MANIFEST).exists() or is_name(path.resolve().name)):
+        found = read_manifest(path)
+    else:
+        inner = path / CHECKPOINTS
+        found = newest_whole(inner if inner.is_dir() else path, on_damaged)
+    if found is None:
+        raise InputError(
+            f"no whole checkpoint in {path}; "
+            "give a run's folder, its checkpoints folder, or one checkpoint in it"
+        )
+    data = read_file(found, POLICY)
+    return Policy(found.version, _tensors(data), _metadata(data), found.path)

@@ -1,0 +1,139 @@
+"""The situation of a job on a cluster, from its status and from what its pods answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import get_args
+
+from rljob.client.api import PODS
+from rljob.client.failures import ClusterError, Forbidden
+from rljob.client.job import ClusterJob, Pod, parse_time
+from rljob.client.jobs import Jobs
+from rljob.diagnosis.probes import Source, ask
+from rljob.diagnosis.situation import OVER, Process, RoleCount, Situation, stall_of
+from rljob.diagnosis.stall import STALL_REASONS, Stall
+from rljob.errors import RunError
+from rljob.kube import names
+from rljob.spec import RLJobSpec
+from rljob.spec.stall import StallSpec
+from rljob.spec.status import RLJobStatus, RoleName
+
+SILENT_SECONDS = 20.0
+"""Without progress after which pods are asked why; the operator looks every few seconds."""
+PAGE_SECONDS = 5.0
+LARGEST_BYTES = 4 * 1024 * 1024
+_NORMAL = ("Pending", "Starting", "Training", "Complete", "Failed", "Suspended", "Suspending")
+
+
+def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
+    """What is known of a job; who may not ask its pods learns what the status says."""
+    status = job.status
+    processes, unreached = _processes(jobs, job) if job.phase not in OVER else ([], "")
+    silent = _silent(job, now)
+    reason, message = _why(job)
+    spec = _spec(job)
+    timeout = (spec.stall if spec is not None else StallSpec()).timeout.seconds
+    stall = stall_of(processes, silent, SILENT_SECONDS, timeout)
+    if stall is None:
+        stall = next((Stall(each, message) for each in STALL_REASONS if each == reason), None)
+    saved = status.last_checkpoint
+    lag = status.policy.lag if status.policy is not None else None
+    return Situation(
+        name=job.name,
+        place=job.namespace,
+        local=False,
+        phase=job.phase,
+        spec=spec,
+        reason=reason,
+        message=message,
+        unseen=status.observed_generation != job.raw["metadata"].get("generation"),
+        stall=stall,
+        silent_seconds=silent,
+        roles=tuple(_roles(status)),
+        processes=processes,
+        progress=status.progress,
+        lag=(lag.p50, lag.p95, lag.bound) if lag is not None else None,
+        fill=status.buffer.fill if status.buffer is not None else None,
+        checkpoint=saved,
+        checkpoint_age=(now - parse_time(saved.time)).total_seconds() if saved else None,
+        last_failure=status.last_failure,
+        unreached=unreached,
+    )
+
+
+def _spec(job: ClusterJob) -> RLJobSpec | None:
+    try:
+        return job.job().spec
+    except RunError:
+        return None
+
+
+def _why(job: ClusterJob) -> tuple[str, str]:
+    """Reason and message: of its end, or of what is in the way."""
+    if job.end is not None:
+        return job.end.reason, job.end.message
+    progressing = job.condition("Progressing")
+    if progressing is None or progressing.status == "True" or progressing.reason in _NORMAL:
+        return "", ""
+    return progressing.reason, progressing.message
+
+
+def _roles(status: RLJobStatus) -> Iterator[RoleCount]:
+    for role in status.role_statuses:
+        yield RoleCount(
+            role.name,
+            role.replicas,
+            role.ready_replicas,
+            role.restarts,
+            role.reason or "",
+            role.message or "",
+        )
+
+
+def _silent(job: ClusterJob, now: datetime) -> float | None:
+    ledger = job.status.ledger
+    if job.phase != "Training" or ledger is None or ledger.advanced is None:
+        return None
+    return max(0.0, (now - parse_time(ledger.advanced)).total_seconds())
+
+
+def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[Process], str]:
+    """What its pods say, and why they could not be asked, if so."""
+    try:
+        pods = [pod for role in get_args(RoleName) for pod in jobs.pods(job, role)]
+    except ClusterError as error:
+        return [], str(error)
+    running = [pod for pod in pods if pod.state == "running" and not pod.deleting]
+    try:
+        for pod in running[:1]:
+            _page(jobs, pod, "state")
+    except Forbidden as error:
+        return [], str(error)
+    except ClusterError:
+        pass  # This pod does not answer; the others may.
+    return ask(_source(jobs, pod) for pod in running), ""
+
+
+def _source(jobs: Jobs, pod: Pod) -> Source:
+    def fetch(page: str) -> bytes | None:
+        try:
+            return _page(jobs, pod, page)
+        except ClusterError:
+            return None
+
+    role: RoleName = pod.role  # type: ignore[assignment]
+    return Source(role, pod.name, fetch)
+
+
+def _page(jobs: Jobs, pod: Pod, page: str) -> bytes:
+    at = f"{pod.name}:{names.METRICS_PORT}"
+    with jobs.api.stream(
+        PODS, jobs.namespace, at, f"proxy/{page}", patience=PAGE_SECONDS
+    ) as chunks:
+        body = b""
+        for chunk in chunks:
+            body += chunk
+            if len(body) > LARGEST_BYTES:
+                break
+        return body

@@ -1,0 +1,150 @@
+"""RLJobs of one namespace: made, looked at, changed, deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from rljob import spec
+from rljob.client.api import EVENTS, PODS, RLJOBS, Api, Manifest
+from rljob.client.failures import AlreadyExists, ClusterError, Forbidden, NotFound
+from rljob.client.job import ClusterJob, JobEvent, Pod
+from rljob.errors import InputError, RunError
+from rljob.kube import names
+from rljob.spec import RLJob
+from rljob.spec.invalid import nearest
+from rljob.spec.status import RoleName
+
+MOST_NAMES = 8
+LOOK_EVERY = 0.5
+
+
+class Jobs:
+    """The RLJobs of a namespace.
+
+    Its methods raise ClusterError, or InputError for what the API server finds wrong in a job.
+    """
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+
+    def get(self, name: str) -> ClusterJob:
+        """One job; when there is none of that name, the error names those that there are."""
+        try:
+            return ClusterJob.of(self.api.get(RLJOBS, self.namespace, name))
+        except NotFound:
+            raise NotFound(self._missing(name)) from None
+
+    def all(self, everywhere: bool = False) -> list[ClusterJob]:
+        """All jobs, of this namespace or of the cluster, by namespace and name."""
+        found = self.api.get_all(RLJOBS, "" if everywhere else self.namespace)
+        # A list names the kind of its items only once.
+        named = ({"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in found)
+        return sorted(map(ClusterJob.of, named), key=lambda job: (job.namespace, job.name))
+
+    def create(self, job: RLJob) -> ClusterJob:
+        """Make the job, as it was written: the API server fills in what was left out.
+
+        Raises:
+            InputError: with file and line, what the API server finds wrong.
+            AlreadyExists: naming what can be done.
+        """
+        try:
+            return ClusterJob.of(self.api.create(RLJOBS, self.namespace, manifest(job)))
+        except AlreadyExists:
+            name = job.metadata.name
+            raise AlreadyExists(
+                f"an RLJob {name} is there already in namespace {self.namespace} "
+                f"({self.get(name).phase}); delete it first, give this one another name as in "
+                "--set metadata.name=NAME, or change it with kubectl apply"
+            ) from None
+        except InputError as error:
+            raise spec.locate(job, error) from None
+
+    def suspend(self, name: str, wished: bool) -> ClusterJob | None:
+        """Ask for suspension, or for going on; None when that was so before.
+
+        Raises:
+            RunError: the job has ended.
+        """
+        job = self.get(name)
+        if job.end is not None:
+            verb = "suspend" if wished else "resume"
+            raise RunError(f"{name} has ended ({job.end.type}): there is nothing to {verb}")
+        if job.suspended == wished:
+            return None
+        body = {"spec": {"suspend": wished}}
+        return ClusterJob.of(self.api.patch(RLJOBS, self.namespace, name, body))
+
+    def scale(self, name: str, replicas: int) -> int:
+        """Ask for so many rollouts; returns how many were asked for before."""
+        job = self.get(name)
+        if job.end is not None:
+            raise RunError(f"{name} has ended ({job.end.type}): it has no rollouts to scale")
+        if job.replicas != replicas:
+            body = {"spec": {"replicas": replicas}}
+            self.api.patch(RLJOBS, self.namespace, name, body, "scale")
+        return replicas if job.replicas is None else job.replicas
+
+    def delete(self, name: str, foreground: bool = False) -> ClusterJob:
+        """Delete the job; its pods follow, with `foreground` before it is gone itself."""
+        job = self.get(name)
+        options: Manifest = {
+            "propagationPolicy": "Foreground" if foreground else "Background",
+            # What was looked at, not another job of the same name.
+            "preconditions": {"uid": job.uid},
+        }
+        self.api.delete(RLJOBS, self.namespace, name, options)
+        return job
+
+    def await_gone(self, job: ClusterJob) -> None:
+        """Return when the job does not exist any more."""
+        with suppress(NotFound):
+            while self.api.get(RLJOBS, self.namespace, job.name)["metadata"]["uid"] == job.uid:
+                time.sleep(LOOK_EVERY)
+
+    def events(self, job: ClusterJob) -> list[JobEvent]:
+        """The job's Events, oldest first; none for a user who may not read them."""
+        query = {"fieldSelector": f"involvedObject.uid={job.uid}"}
+        try:
+            found = self.api.get_all(EVENTS, self.namespace, query)
+        except Forbidden:
+            return []
+        return sorted(map(JobEvent.of, found), key=lambda event: event.time)
+
+    def pods(self, job: ClusterJob, role: RoleName) -> list[Pod]:
+        """The job's pods of one role, oldest first."""
+        query = {"labelSelector": names.selector_text(job.name, role)}
+        found = (Pod.of(raw, role) for raw in self.api.get_all(PODS, self.namespace, query))
+        return sorted(found, key=lambda pod: (pod.created, pod.name))
+
+    def _missing(self, name: str) -> str:
+        start = f"there is no RLJob {name} in namespace {self.namespace}"
+        try:
+            there = [job.name for job in self.all()]
+        except ClusterError:
+            return start
+        near = nearest(name, there)
+        if near is not None:
+            return f"{start}. Did you mean {near}?"
+        return f"{start}; there {_listed(there)}"
+
+
+def manifest(job: RLJob) -> Manifest:
+    """The job with what was written in it and nothing more, as the API server takes it."""
+    written: Manifest = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    written |= {"apiVersion": job.api_version, "kind": job.kind}
+    # The API server says which job this is.
+    written["metadata"].pop("uid", None)
+    written["metadata"].pop("namespace", None)
+    return written
+
+
+def _listed(there: Iterable[str]) -> str:
+    found = list(there)
+    if not found:
+        return "is none at all"
+    more = ", …" if len(found) > MOST_NAMES else ""
+    return f"{'is' if len(found) == 1 else 'are'} {', '.join(found[:MOST_NAMES])}{more}"

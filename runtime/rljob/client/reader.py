@@ -1,0 +1,169 @@
+"""The pod that reads a job's checkpoints when its learner's is gone: from the job to a manifest.
+
+It is the learner's pod as the operator makes it, with the learner's volumes, scheduling and security, but
+with another command, without the job's keys, sidecars and labels, and for a few minutes only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from rljob.client.job import ClusterJob, Pod
+from rljob.kube import names
+from rljob.kube.manifests import Owner, build
+from rljob.kube.settings import Settings
+from rljob.run_folder.names import JOB
+from rljob.spec import RLJob
+
+Manifest = dict[str, Any]
+LIVES_SECONDS = 900
+"""After which the pod ends by itself, should nobody delete it."""
+COMPONENT = "get-policy"
+_KEPT = (
+    *("affinity", "dnsConfig", "dnsPolicy", "hostAliases", "imagePullSecrets", "nodeSelector"),
+    *("priorityClassName", "runtimeClassName", "schedulerName", "securityContext", "tolerations"),
+    *("automountServiceAccountToken", "enableServiceLinks"),
+)
+"""Fields of the learner's pod that its volumes or its namespace may need."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the container is made from, and how it is pulled."""
+
+    name: str
+    policy: str | None = None
+    secrets: tuple[str, ...] = ()
+
+
+def image_of(
+    job: ClusterJob, pods: Sequence[Pod], workload: Manifest | None, chosen: str | None
+) -> Image:
+    """The learner's image: of its newest pod, its Job, or what the status remembers of it.
+
+    Args:
+        workload: the learner's Job, if it is there.
+        chosen: an image that the user names instead.
+    """
+    specs = [pod.raw["spec"] for pod in reversed(pods)]
+    if workload is not None:
+        specs.append(workload["spec"]["template"]["spec"])
+    for found in specs:
+        main = next((one for one in found["containers"] if one["name"] == "learner"), None)
+        if main is not None:
+            secrets = tuple(one["name"] for one in found.get("imagePullSecrets") or ())
+            return Image(chosen or main["image"], main.get("imagePullPolicy"), secrets)
+    known = job.status.provenance
+    ran = (known.images or {}).get("learner") if known is not None else None
+    return Image(chosen or job.raw["spec"].get("image") or _named(ran) or Settings().learner_image)
+
+
+def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
+    """The pod, which serves the newest whole checkpoint at `/checkpoint`.
+
+    Raises:
+        InputError: when the learner's template cannot be merged.
+    """
+    settings = Settings(
+        learner_image=image.name,
+        image_pull_policy=image.policy,
+        image_pull_secrets=image.secrets,
+    )
+    owner = Owner(job.name, job.namespace, job.uid)
+    learner = build(parsed, owner, settings).learner["spec"]["template"]["spec"]
+    main = next(one for one in learner["containers"] if one["name"] == "learner")
+    folder, job_file = _where(parsed)
+    paths = ["/tmp"] if job_file is None else ["/tmp", names.JOB_FOLDER]
+    mounts = [
+        mount
+        for mount in main["volumeMounts"]
+        if mount["mountPath"] in paths or _overlap(mount["mountPath"], folder)
+    ]
+    arguments = ["--dir", folder, "--host", "0.0.0.0", "--port", str(names.METRICS_PORT)]
+    if job_file is not None:
+        arguments += ["--job", job_file]
+    mounted = {mount["name"] for mount in mounts}
+    container = {
+        "name": COMPONENT,
+        "image": image.name,
+        "command": ["rljob"],
+        "args": ["serve-checkpoint", *arguments],
+        "ports": [{"name": "metrics", "containerPort": names.METRICS_PORT, "protocol": "TCP"}],
+        "resources": _resources(main.get("resources") or {}),
+        "securityContext": main["securityContext"],
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if "imagePullPolicy" in main:
+        container["imagePullPolicy"] = main["imagePullPolicy"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{job.name}-{COMPONENT}-{uuid.uuid4().hex[:6]}",
+            "labels": labels(job.name),
+            # Whatever becomes of us, it goes with the job.
+            "ownerReferences": [
+                {
+                    "apiVersion": names.API_VERSION,
+                    "kind": names.KIND,
+                    "name": job.name,
+                    "uid": job.uid,
+                }
+            ],
+        },
+        "spec": {
+            **{key: learner[key] for key in _KEPT if key in learner},
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": LIVES_SECONDS,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container],
+            "volumes": [volume for volume in learner["volumes"] if volume["name"] in mounted],
+        },
+    }
+
+
+def labels(job: str) -> dict[str, str]:
+    """Of these pods of a job. None that the operator looks for: it is not one of the job's own."""
+    return {
+        "app.kubernetes.io/name": "rljob",
+        "app.kubernetes.io/instance": job,
+        "app.kubernetes.io/component": COMPONENT,
+        names.MANAGED_BY_LABEL: "rljob",
+    }
+
+
+def _where(job: RLJob) -> tuple[str, str | None]:
+    """The learner's own folder, in which its job is too; or the folder of its checkpoints, and its job."""
+    storage = job.spec.checkpoint.storage
+    if storage is not None and storage.path is not None and storage.path.startswith("/"):
+        return storage.path, f"{names.JOB_FOLDER}/{JOB}"
+    return names.DATA_FOLDER, None
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one of these folders is in the other."""
+    first, second = PurePosixPath(one), PurePosixPath(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _resources(learner: Manifest) -> Manifest:
+    """Little, but with the learner's limits where a quota may want some; no accelerators."""
+    limits = {key: value for key, value in (learner.get("limits") or {}).items() if key in _PLAIN}
+    requests = {"cpu": "50m", "memory": "128Mi"}
+    return {"requests": requests} | ({"limits": limits} if limits else {})
+
+
+_PLAIN = ("cpu", "memory")
+
+
+def _named(image: str | None) -> str | None:
+    """Of `name:tag@sha256:…`, an image that was loaded into the node, only the name can be used."""
+    if image is None:
+        return None
+    name, _, _ = image.partition("@")
+    return name if ":" in name.rpartition("/")[2] else image

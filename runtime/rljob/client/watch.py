@@ -1,0 +1,108 @@
+"""Looks at a job until it has ended, and shows it meanwhile."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from rljob.client.failures import ClusterError, NotFound
+from rljob.client.job import ClusterJob
+from rljob.client.jobs import Jobs
+from rljob.client.live import ending_lines, event_line, record, roles
+from rljob.errors import RunError
+from rljob.show.view.panel import State
+from rljob.show.view.screen import Screen
+
+LOOK_EVERY = 1.0
+"""Seconds. A status changes every five; a watch would be no newer, and may die unnoticed."""
+
+
+def watch(
+    jobs: Jobs,
+    job: ClusterJob,
+    screen: Screen,
+    flags: str = "",
+    past: bool = False,
+) -> str:
+    """Show the job until it has ended; returns `Complete` or `Failed`.
+
+    An API server that does not answer is waited for. Interrupting this leaves the job as it is.
+
+    Args:
+        flags: that name the cluster and namespace in commands.
+        past: whether what has happened already is told too.
+
+    Raises:
+        RunError: the job was deleted.
+        ClusterError: looking is not allowed any more.
+    """
+    shown = _Shown(jobs, job, screen, past)
+    try:
+        while job.end is None:
+            time.sleep(LOOK_EVERY)
+            job = shown.look() or job
+        # The last Event may come after the status; the job may be gone with it.
+        with suppress(RunError):
+            shown.look()
+        end = job.end.type
+        screen.end(lambda width: ending_lines(job, flags))
+        return end
+    except KeyboardInterrupt:
+        screen.end(lambda width: [])
+        raise
+    finally:
+        screen.close()
+
+
+class _Shown:
+    """The job on the screen."""
+
+    def __init__(self, jobs: Jobs, job: ClusterJob, screen: Screen, past: bool) -> None:
+        self._jobs, self._screen = jobs, screen
+        self._job = job
+        self._state = State(job.job(), f"namespace {job.namespace}")
+        self._phase = ""
+        self._answered = True
+        before = [] if past else jobs.events(job)
+        self._told = {(event.uid, event.count) for event in before}
+        screen.open(self._state)
+        self._take(job)
+
+    def look(self) -> ClusterJob | None:
+        """The job as it is now; None when nobody answers."""
+        try:
+            job = self._jobs.get(self._job.name)
+            if job.uid == self._job.uid:
+                self._tell_events(job)
+                self._answered = True
+                self._take(job)
+                return job
+        except NotFound:
+            pass
+        except ClusterError as error:
+            if not error.transient:
+                raise
+            if self._answered:
+                self._answered = False
+                self._screen.say([(f"  {error}; trying again", "warning")])
+            return None
+        raise RunError(f"the RLJob {self._job.name} was deleted")
+
+    def _take(self, job: ClusterJob) -> None:
+        if job.raw["metadata"].get("generation") != self._job.raw["metadata"].get("generation"):
+            self._state.job = job.job()
+        self._job = job
+        status = job.status
+        self._state.advance(record(status), status.restarts, roles(status))
+        if job.phase != self._phase:
+            self._phase = job.phase
+            self._screen.say([(" " * 11, ""), (job.phase, "name")])
+        if job.end is not None:
+            self._state.ended = job.end.reason
+        self._screen.moved()
+
+    def _tell_events(self, job: ClusterJob) -> None:
+        for event in self._jobs.events(job):
+            if (event.uid, event.count) not in self._told:
+                self._told.add((event.uid, event.count))
+                self._screen.say(event_line(event, job.created))

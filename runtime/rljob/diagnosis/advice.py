@@ -1,0 +1,69 @@
+"""What to change, by what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rljob.diagnosis.bottleneck import Bottleneck
+from rljob.diagnosis.situation import Situation
+
+_BY_REASON = {
+    "Unschedulable": "lower the requests in the role's template (resources.requests), relax its "
+    "nodeSelector and tolerations, or add nodes",
+    "ErrImagePull": "correct spec.image, or the operator's image settings; a private registry needs "
+    "imagePullSecrets in the role's template",
+    "InvalidImageName": "correct spec.image",
+    "QuotaExceeded": "ask for less in the roles' templates, or raise the namespace's ResourceQuota",
+    "InvalidTemplate": "correct the role's template: what the API server says names the field",
+    "InvalidSpec": "correct the field that is named, and apply the file again",
+    "CreateContainerConfigError": "make the Secret or ConfigMap that the template names",
+    "CrashLoopBackOff": "read its last lines above; `rljob logs` has the rest",
+    "OOMKilled": "raise resources.limits.memory in the role's template, or lower buffer.capacity or "
+    "rollout.envsPerReplica",
+    "FailedMount": "look at the volume that is named: kubectl get pvc",
+    "FailedScheduling": "lower the requests in the role's template, or add nodes",
+    "BackoffLimitExceeded": "read its last lines above, correct the cause, and submit it again",
+    "DeadlineExceeded": "raise activeDeadlineSeconds, or lower what stop asks for",
+    "PendingDeadlineExceeded": "see to what its pods waited for, or raise pendingDeadlineSeconds",
+    "CrashLoop": "read its log, correct the cause, and go on with rljob run --resume",
+    "InputError": "correct the field that is named",
+    "LearnerStalled": "look at the frame that is named; stall.policy: Restart replaces a learner that "
+    "hangs, and it goes on from its checkpoint",
+    "EnvironmentHung": "look at the frame that is named; stall.policy: Restart replaces rollouts whose "
+    "environment hangs",
+    "RolloutStarved": "give it more rollouts, or a faster environment; raise stall.timeout where one "
+    "segment may take that long",
+    "BufferFull": "raise buffer.capacity, or see why the learner takes nothing",
+    "Disconnected": "see whether the pods reach each other: NetworkPolicies, DNS, keys of another job",
+}
+_SAME = {"ImagePullBackOff": "ErrImagePull", "ErrImageNeverPull": "ErrImagePull"}
+
+
+def for_reason(reason: str) -> str:
+    """What to do about it; empty when there is nothing general to say."""
+    return _BY_REASON.get(_SAME.get(reason, reason), "")
+
+
+def for_bottleneck(found: Bottleneck, situation: Situation) -> Iterator[str]:
+    """What would make it faster."""
+    spec = situation.spec
+    if found.bound == "rollouts":
+        replicas = spec.rollout.replicas if spec is not None else 1
+        if situation.local:
+            yield f"more rollouts if cores are free: --set rollout.replicas={2 * replicas}"
+        else:
+            yield f"more rollouts: rljob scale {situation.name} --replicas {2 * replicas}"
+        if found.stage == "acting" and spec is not None:
+            more = 2 * spec.rollout.envs_per_replica
+            yield f"more environments for each network call: rollout.envsPerReplica: {more}"
+        if found.stage == "environment":
+            yield "a vectorised or faster environment: its steps take most of the time"
+    elif found.bound == "learner":
+        yield "a faster learner: more CPU or a GPU in learner.template, larger minibatches, fewer epochs"
+        yield "rollouts wait already: fewer of them would do as well"
+    elif found.bound == "lag":
+        yield "experience may be older: raise buffer.maxPolicyLag, so that rollouts wait less"
+    elif found.stage == "checkpoint":
+        yield "raise checkpoint.interval, or use faster storage"
+    elif found.stage == "publish":
+        yield "publish less often, in larger batches: the network is large for its updates"

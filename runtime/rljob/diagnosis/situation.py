@@ -1,0 +1,102 @@
+"""All that is known of a job at one moment, wherever it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rljob.diagnosis.samples import Samples
+from rljob.diagnosis.stall import Asked, Stall, diagnose
+from rljob.spec import RLJobSpec
+from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
+from rljob.telemetry.role_state import RoleState
+
+TRAINING = "Training"
+OVER = ("Complete", "Failed", "Stopped")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process or pod that runs.
+
+    Attributes:
+        state: what it said of itself; None when it did not answer.
+    """
+
+    role: RoleName
+    name: str
+    state: RoleState | None = None
+    samples: Samples = field(default_factory=Samples)
+
+
+@dataclass(frozen=True)
+class RoleCount:
+    """One role as a whole.
+
+    Attributes:
+        reason, message: why some of it is not ready, in Kubernetes' own words; empty when all is.
+    """
+
+    role: RoleName
+    wanted: int
+    ready: int
+    restarts: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A job.
+
+    Attributes:
+        place: where it trains: a folder, or a namespace.
+        local: whether on this machine.
+        phase: one word, as in the status of a cluster's job; `Stopped` for a run that was.
+        reason, message: how it ended, or why it does not go on; empty when neither is so.
+        unseen: no operator has looked at its newest change yet.
+        stall: what holds it up, if it has stopped getting on.
+        silent_seconds: since it went on last; None when that is not known.
+        lag: policy versions by which experience was behind: median, 95th percentile, bound.
+        checkpoint_age: seconds since the newest checkpoint.
+        unreached: why processes could not be asked, if so.
+    """
+
+    name: str
+    place: str
+    local: bool
+    phase: str
+    spec: RLJobSpec | None = None
+    reason: str = ""
+    message: str = ""
+    unseen: bool = False
+    stall: Stall | None = None
+    silent_seconds: float | None = None
+    roles: Sequence[RoleCount] = ()
+    processes: Sequence[Process] = ()
+    progress: ProgressStatus | None = None
+    lag: tuple[int, int, int | None] | None = None
+    fill: float | None = None
+    checkpoint: CheckpointStatus | None = None
+    checkpoint_age: float | None = None
+    last_failure: Failure | None = None
+    unreached: str = ""
+
+    def of_role(self, role: RoleName) -> list[Process]:
+        return [process for process in self.processes if process.role == role]
+
+
+def stall_of(
+    processes: Sequence[Process], silent: float | None, least: float, timeout: float
+) -> Stall | None:
+    """What holds a job up that did not get on for `silent` seconds, if anything does.
+
+    Args:
+        least: seconds of silence below which nothing is asked.
+        timeout: the job's `stall.timeout`, before which only what hangs counts: what is at work may
+            just be slow.
+    """
+    if silent is None or silent < least or not processes:
+        return None
+    found = diagnose([Asked(one.role, one.name, one.state) for one in processes], silent)
+    return found if found.stuck or silent >= timeout else None

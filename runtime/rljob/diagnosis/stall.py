@@ -1,0 +1,161 @@
+"""Why a job that has all its processes gets nowhere, from what each says of itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rljob.spec.status import RoleName
+from rljob.telemetry.role_state import STARTING, RoleState
+
+StallReason = Literal[
+    "LearnerStalled", "RolloutStarved", "BufferFull", "Disconnected", "EnvironmentHung"
+]
+STALL_REASONS: tuple[StallReason, ...] = get_args(StallReason)
+START_SECONDS = 60.0
+"""What a process may take to start, however short the timeout is."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A process that was asked for its state.
+
+    Attributes:
+        state: its answer; None when there was none in time.
+    """
+
+    role: RoleName
+    name: str
+    state: RoleState | None
+
+
+@dataclass(frozen=True)
+class Stall:
+    """What holds a job up.
+
+    Attributes:
+        message: a sentence for people.
+        role, name: the process that is to blame, if it is one.
+        stack: where it is, innermost last.
+        stuck: names of all that hang: others in their place may get on.
+    """
+
+    reason: StallReason
+    message: str
+    role: RoleName | None = None
+    name: str | None = None
+    stack: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How far a job was when it last went on, and when that was.
+
+    Attributes:
+        since: seconds of the caller's clock.
+    """
+
+    since: float
+    steps: int = -1
+    updates: int = -1
+
+    def look(self, steps: int, updates: int, now: float) -> Watch:
+        """The same when neither steps nor updates went on since."""
+        if (steps, updates) == (self.steps, self.updates):
+            return self
+        return Watch(now, steps, updates)
+
+
+def stalled_at(since: float, starting: Iterable[float], timeout: float) -> float:
+    """When a job stalls that nothing happens to any more.
+
+    Args:
+        since: when it went on last, or when the last of its processes was started.
+        starting: when those were started that have not yet begun to work.
+    """
+    return max([since + timeout, *(start + max(timeout, START_SECONDS) for start in starting)])
+
+
+def diagnose(asked: Sequence[Asked], timeout: float) -> Stall:
+    """What holds a job up that made no progress for `timeout` seconds."""
+    learner = [one for one in asked if one.role == "learner"]
+    buffer = [one for one in asked if one.role == "buffer"]
+    rollouts = [one for one in asked if one.role == "rollout"]
+    if asked and all(one.state is None for one in asked):
+        return Stall("Disconnected", "No process of the job answers.")
+    stuck = _stuck(learner, timeout)
+    if stuck is not None:
+        return _blame("LearnerStalled", stuck)
+    stuck = _stuck(buffer, timeout)
+    if stuck is not None:
+        return _blame("Disconnected", stuck)
+    if not rollouts:
+        return Stall("RolloutStarved", "There is no rollout.")
+    hung = [one for one in rollouts if _is_stuck(one, timeout)]
+    if len(hung) == len(rollouts):
+        return _blame("EnvironmentHung", *hung)
+    return _waiting([*learner, *buffer, *rollouts]) or _unbalanced(learner, rollouts, hung)
+
+
+def _waiting(asked: Sequence[Asked]) -> Stall | None:
+    """Who waits for another role as a whole."""
+    for one in asked:
+        if one.state is not None and one.state.waits_for not in ("", STARTING):
+            message = f"{one.name} waits for {one.state.waits_for}."
+            return Stall("Disconnected", message, one.role, one.name, _stack(one), (one.name,))
+    return None
+
+
+def _unbalanced(
+    learner: Sequence[Asked], rollouts: Sequence[Asked], hung: Sequence[Asked]
+) -> Stall:
+    blocked = [one for one in rollouts if one.state is not None and one.state.doing == "credit"]
+    if len(blocked) == len(rollouts) - len(hung):
+        message = "All rollouts wait for leave to send: the buffer takes no more experience."
+        return Stall("BufferFull", message)
+    if hung:
+        return _blame("EnvironmentHung", *hung)
+    if not learner:
+        return Stall("LearnerStalled", "There is no learner.")
+    found = learner[0]
+    if found.state is not None and found.state.doing == "data":
+        slow = max(rollouts, key=lambda one: one.state.silent_seconds if one.state else 0.0)
+        message = f"The learner waits for experience; {slow.name} is at work{_where(slow)}."
+        return Stall("RolloutStarved", message, "rollout", slow.name, _stack(slow))
+    message = f"The learner is at work and does not get on{_where(found)}."
+    return Stall("LearnerStalled", message, "learner", found.name, _stack(found))
+
+
+def _stuck(asked: Sequence[Asked], timeout: float) -> Asked | None:
+    return next((one for one in asked if _is_stuck(one, timeout)), None)
+
+
+def _is_stuck(one: Asked, timeout: float) -> bool:
+    state = one.state
+    # It need not have been silent for all of the time: one turn may have come late.
+    return state is None or state.waits_for == STARTING or state.silent_seconds >= timeout / 2
+
+
+def _blame(reason: StallReason, one: Asked, *others: Asked) -> Stall:
+    state = one.state
+    if state is None:
+        said = "does not answer: it is stopped, cannot be reached, or runs code that never yields"
+    elif state.waits_for == STARTING:
+        said = f"has not finished its start{_where(one)}"
+    else:
+        said = f"has done nothing for {state.silent_seconds:.0f} s{_where(one)}"
+    more = f" So it is with {', '.join(other.name for other in others)}." if others else ""
+    stuck = tuple(each.name for each in (one, *others))
+    return Stall(reason, f"{one.name} {said}.{more}", one.role, one.name, _stack(one), stuck)
+
+
+def _stack(one: Asked) -> tuple[str, ...]:
+    return tuple(one.state.stack) if one.state is not None else ()
+
+
+def _where(one: Asked) -> str:
+    """The innermost frame."""
+    stack = _stack(one)
+    return f", in {stack[-1]}" if stack else ""

@@ -1,0 +1,131 @@
+"""The verdict in one sentence, and what to try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob.diagnosis import advice
+from rljob.diagnosis.bottleneck import WORDS, Bottleneck, bottleneck, stages
+from rljob.diagnosis.situation import OVER, TRAINING, Situation
+from rljob.show.view.figures import count, share_text, span_text
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is wrong, if anything.
+
+    Attributes:
+        verdict: one sentence.
+        well: whether nothing needs to be done.
+        tries: what may help, the best first.
+    """
+
+    verdict: str
+    well: bool = False
+    tries: tuple[str, ...] = ()
+
+
+def explain(situation: Situation) -> Explanation:
+    """Draw the conclusion."""
+    if situation.phase in OVER:
+        return _over(situation)
+    if situation.phase in ("Suspended", "Suspending"):
+        go_on = (f"rljob resume {situation.name}",)
+        at = f" at step {count(situation.progress.steps)}" if situation.progress else ""
+        return Explanation(f"{situation.name} is suspended{at}.", well=True, tries=go_on)
+    if situation.unseen:
+        verdict = f"{situation.name} has not been looked at by an operator since its newest change."
+        tries = (
+            "is the operator there, and does it serve this namespace? kubectl get deployment -A "
+        )
+        return Explanation(verdict, tries=(tries + "-l app.kubernetes.io/name=rljob-operator",))
+    if situation.stall is not None:
+        return _not(situation, situation.stall.message, situation.stall.reason)
+    if situation.reason:
+        return _blocked(situation)
+    if situation.phase == TRAINING:
+        return _training(situation)
+    return _starting(situation)
+
+
+def _over(situation: Situation) -> Explanation:
+    how = ": ".join(part for part in (situation.reason, situation.message) if part)
+    if situation.phase == "Complete":
+        return Explanation(f"{situation.name} is complete: {_sentence(how)}", well=True)
+    if situation.phase == "Stopped":
+        go_on = (f"rljob run --resume --dir {situation.place}",)
+        return Explanation(f"{situation.name} was stopped before its end.", tries=go_on)
+    what = advice.for_reason(situation.reason)
+    failure = situation.last_failure
+    if failure is not None and failure.reason == "OOMKilled":
+        what = advice.for_reason("OOMKilled")
+    return Explanation(
+        f"{situation.name} has failed: {_sentence(how)}", tries=(what,) if what else ()
+    )
+
+
+def _blocked(situation: Situation) -> Explanation:
+    """It does not go on, and somebody said why."""
+    worst = next((role for role in situation.roles if role.reason), None)
+    if worst is not None and worst.reason == situation.reason:
+        text = f"the {worst.role} is not ready: {worst.reason}: {worst.message}"
+    else:
+        text = ": ".join(part for part in (situation.reason, situation.message) if part)
+    return _not(situation, text, situation.reason)
+
+
+def _not(situation: Situation, why: str, reason: str) -> Explanation:
+    what = advice.for_reason(reason)
+    return Explanation(
+        f"{situation.name} is not training: {_sentence(why)}", tries=(what,) if what else ()
+    )
+
+
+def _starting(situation: Situation) -> Explanation:
+    late = [role for role in situation.roles if role.ready < role.wanted]
+    waiting = [
+        f"{one.name} waits for {one.state.waits_for}"
+        for one in situation.processes
+        if one.state is not None and one.state.waits_for
+    ]
+    if late:
+        names = " and ".join(
+            f"the {role.role} ({role.ready} of {role.wanted} ready)" for role in late
+        )
+        words = f"{situation.name} is starting: it waits for {names}"
+        return Explanation(f"{words}; {waiting[0]}." if waiting else f"{words}.")
+    return Explanation(f"{situation.name} is starting: nothing is trained on yet.")
+
+
+def _training(situation: Situation) -> Explanation:
+    found = bottleneck(situation)
+    progress = situation.progress
+    rate = f" at {count(progress.steps_per_second)} steps/s" if progress else ""
+    tries = tuple(advice.for_bottleneck(found, situation))
+    start = f"{situation.name} trains{rate}"
+    return Explanation(f"{start}{_bound(found, situation)}.", well=True, tries=tries)
+
+
+def _bound(found: Bottleneck, situation: Situation) -> str:
+    learner = stages(situation.of_role("learner"))
+    waits = share_text(learner.get("data_wait", 0.0))
+    work = f"{share_text(found.share)} of their time on {WORDS.get(found.stage, found.stage)}"
+    if found.bound == "rollouts":
+        return f"; its rollouts bound it: the learner waits {waits} of its time, they spend {work}"
+    if found.bound == "learner":
+        return f"; its learner bounds it: {share_text(found.share)} of its time goes into updates"
+    if found.bound == "lag":
+        return (
+            f"; the bound on lag holds it: rollouts wait {share_text(found.share)} for new weights"
+        )
+    if found.bound == "publishing":
+        return f"; its learner spends {share_text(found.share)} of its time {WORDS[found.stage]}"
+    if found.bound == "balanced":
+        return "; rollouts and learner are in balance"
+    if situation.silent_seconds is not None and situation.silent_seconds > 10:
+        return f"; its last step was {span_text(situation.silent_seconds)} ago"
+    return ""
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

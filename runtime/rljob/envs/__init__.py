@@ -1,0 +1,1 @@
+"""Environments: made from a job, stepped together, their spaces described without Gymnasium."""

@@ -1,0 +1,320 @@
+"""Makes the environments that an RLJob names; `rljob.envs.vector` steps them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rljob.errors import InputError
+from rljob.spec.entry_point import load_entry_point
+
+if TYPE_CHECKING:
+    import gymnasium
+    from gymnasium.envs.registration import EnvSpec
+    from gymnasium.vector import VectorEnv
+
+    from rljob.spec import EnvironmentSpec
+
+    Env = gymnasium.Env[Any, Any]
+    Vector = VectorEnv[Any, Any, Any]
+
+_MAX_LINE = 500
+RENDER_MODE = "rgb_array"
+
+# What to install for a module whose package has another name, or that an extra brings.
+_PACKAGES = {
+    "Box2D": "gymnasium[box2d]",
+    "ale_py": "rljob[atari]",
+    "jax": "gymnasium[jax]",
+    "mujoco": "gymnasium[mujoco]",
+    "pygame": "gymnasium[classic-control]",
+}
+# Ids of these namespaces exist once a module of another package has been imported.
+_NAMESPACES = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid", "MinAtar": "minatar"}
+
+
+def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] | Vector:
+    """`count` environments, not reset: one vector environment where there is one, else each by itself,
+    which `single` prefers.
+
+    Whatever is returned resets on the step after an episode's end, or is to be reset then.
+
+    Raises:
+        InputError: with a path below `environment`, where they cannot be made.
+    """
+    from gymnasium import logger
+
+    # What Gymnasium advises is meant for authors of environments; its errors are exceptions.
+    logger.min_level = logger.ERROR
+    if "num_envs" in spec.kwargs:
+        raise InputError(
+            "is set by rollout.envsPerReplica; leave it out", path="environment.kwargs.num_envs"
+        )
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        # A command that pip installed does not look there; code beside the YAML is to be found.
+        sys.path.insert(0, os.getcwd())
+    if spec.id is not None:
+        return _from_id(spec.id, spec.kwargs, count, single)
+    return _from_factory(str(spec.entry_point), spec.kwargs, count)
+
+
+def group_sizes(spec: EnvironmentSpec, count: int) -> tuple[int, ...]:
+    """`count` environments as groups that are acted for in turn: two halves where they step by themselves,
+    so that one steps while the other is acted for, else one.
+
+    Raises:
+        InputError: with path `environment.id`, when there is no such id.
+    """
+    # The class tells: to make such environments takes seconds.
+    made = None if spec.id is None else _vector_class(_registered(spec.id))
+    return (count // 2, count // 2) if made and is_pool(made) and count % 2 == 0 else (count,)
+
+
+def is_pool(vector: object) -> bool:
+    """Whether a vector environment, or a class of them, has `send` and `recv`, as ale-py's and EnvPool's."""
+    return all(callable(getattr(vector, name, None)) for name in ("send", "recv"))
+
+
+def make_rendered(spec: EnvironmentSpec) -> Env:
+    """One environment, not reset, whose `render` gives a picture.
+
+    Raises:
+        InputError: with path `environment`, where it cannot be made like that.
+    """
+    name = spec.id or str(spec.entry_point)
+    if len(group_sizes(spec, 2)) > 1:
+        message = (
+            f"{name} cannot be recorded: it is trained on in its vector form, which gives no pictures, and "
+            "its other form observes something else"
+        )
+        raise InputError(message, path="environment")
+    asked = spec.model_copy(update={"kwargs": {**spec.kwargs, "render_mode": RENDER_MODE}})
+    # Pictures need no display, and pygame would greet on standard output.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        made = make(asked, 1, single=True)
+    except InputError as error:
+        message = f"{name} cannot be recorded: {error.message}"
+        raise InputError(message, path="environment") from error
+    if not isinstance(made, list):
+        made.close()
+        message = f"{name} cannot be recorded: its factory makes vector environments"
+        raise InputError(message, path="environment")
+    (env,) = made
+    if env.render_mode != RENDER_MODE:
+        env.close()
+        message = (
+            f"{name} cannot be recorded: it was made with render_mode={RENDER_MODE!r}, and has "
+            f"render_mode {env.render_mode!r}"
+        )
+        raise InputError(message, path="environment")
+    return env
+
+
+def explain(error: BaseException) -> str:
+    """The exception in one line, with what to install where a module is missing."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_MAX_LINE]
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return text
+    package = _PACKAGES.get(error.name.partition(".")[0])
+    if package is not None:
+        return f'{text}. Try: pip install "{package}"'
+    return f"{text}. Is it installed, or in the current folder or on PYTHONPATH?"
+
+
+def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> list[Env] | Vector:
+    import gymnasium
+
+    registered = _registered(name)
+    vector = None if single else _from_vector_entry_point(registered, kwargs, count)
+    if vector is not None:
+        return vector
+
+    def one() -> object:
+        # Its checks run at every reset and step, ours in `rljob.envs.vector` at no cost.
+        return gymnasium.make(registered, disable_env_checker=True, **kwargs)
+
+    try:
+        return _each(one, count)
+    except TypeError as error:
+        path = "environment.kwargs" if kwargs else "environment.id"
+        raise InputError(f"{name} cannot be made: {explain(error)}", path=path) from error
+    except Exception as error:
+        message = f"{name} cannot be made: {explain(error)}"
+        raise InputError(message, path="environment.id") from error
+
+
+def _registered(name: str) -> EnvSpec:
+    """The registry's entry of an id, `module:id` importing the module first; so are those in `_NAMESPACES`."""
+    import gymnasium
+
+    module, _, plain = name.rpartition(":")
+    home = _NAMESPACES.get(plain.partition("/")[0])
+    if home is not None and not module:
+        with suppress(ImportError):
+            importlib.import_module(home)
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            message = f"{name}: cannot import {module}: {explain(error)}"
+            raise InputError(message, path="environment.id") from error
+    entry = gymnasium.registry.get(plain)
+    if entry is not None:
+        return entry
+    ids = {each.lower(): each for each in gymnasium.registry}
+    near = [ids[each] for each in difflib.get_close_matches(plain.lower(), ids, n=3, cutoff=0.75)]
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif home is not None and not module:
+        hint = f"is it installed? Try: pip install {home.replace('_', '-')}"
+    else:
+        hint = "an id that another package registers is written module:id"
+    raise InputError(f"{name!r} is not registered with Gymnasium; {hint}", path="environment.id")
+
+
+def _from_vector_entry_point(
+    registered: EnvSpec, kwargs: Mapping[str, Any], count: int
+) -> Vector | None:
+    """The environment's own vector form, or None where it has none that does the same."""
+    import gymnasium
+
+    made = _vector_class(registered)
+    if made is None:
+        return None
+    # ale-py would take every core of the machine, those of others included.
+    threads = {"num_threads": 1} if "num_threads" in inspect.signature(made).parameters else {}
+    try:
+        vector: Vector = gymnasium.make_vec(
+            registered,
+            num_envs=count,
+            vectorization_mode="vector_entry_point",
+            **{**threads, **kwargs},
+        )
+    except Exception:
+        # It may lack a dependency, take fewer settings or refuse wrappers. Single environments do
+        # the same more slowly, or say what is wrong with the settings.
+        return None
+    if _resets_on_next_step(vector):
+        return vector
+    vector.close()
+    return None
+
+
+def _vector_class(registered: EnvSpec) -> Callable[..., Any] | None:
+    """What makes an id's vector form; None where there is none, or it cannot be imported."""
+    from gymnasium.envs.registration import load_env_creator
+
+    made = registered.vector_entry_point
+    if not isinstance(made, str):
+        return made
+    try:
+        loaded: Callable[..., Any] = load_env_creator(made)
+    except Exception:
+        return None
+    return loaded
+
+
+def _from_factory(entry_point: str, kwargs: Mapping[str, Any], count: int) -> list[Env] | Vector:
+    from gymnasium.vector import VectorEnv
+
+    path = "environment.entryPoint"
+    factory = load_entry_point(entry_point, path)
+    if not callable(factory):
+        what = type(factory).__name__
+        raise InputError(f"{entry_point} is a {what}, not a function or class", path=path)
+    vectorised = _takes_num_envs(factory, kwargs, entry_point)
+    try:
+        if not vectorised:
+            return _each(lambda: factory(**kwargs), count)
+        vector = factory(num_envs=count, **kwargs)
+    except InputError as error:
+        raise InputError(f"{entry_point} {error.message}", path=path) from error
+    except Exception as error:
+        raise InputError(f"{entry_point} raised {explain(error)}", path=path) from error
+    if not isinstance(vector, VectorEnv):
+        raise InputError(
+            f"{entry_point} takes num_envs and returned {_kind(vector)}; such a factory returns a "
+            "gymnasium.vector.VectorEnv",
+            path=path,
+        )
+    if vector.num_envs != count:
+        message = f"{entry_point} was asked for {count} environments and returned {vector.num_envs}"
+        raise InputError(message, path=path)
+    if not _resets_on_next_step(vector):
+        raise InputError(
+            f"{entry_point} returned a VectorEnv whose metadata['autoreset_mode'] is "
+            f"{vector.metadata.get('autoreset_mode')}; rljob needs AutoresetMode.NEXT_STEP",
+            path=path,
+        )
+    return vector
+
+
+def _each(one: Callable[[], object], count: int) -> list[Env]:
+    """`count` environments with the same spaces; closes what it made when one cannot be."""
+    import gymnasium
+
+    made: list[Env] = []
+    try:
+        for _ in range(count):
+            env = one()
+            if not isinstance(env, gymnasium.Env):
+                raise _wrong(f"returned {_kind(env)}, expected a gymnasium.Env", env)
+            if any(env is other for other in made):
+                raise _wrong("returned the same environment twice; each call makes a new one")
+            made.append(env)
+            if env.observation_space != made[0].observation_space:
+                raise _wrong("returned environments with different observation spaces")
+            if env.action_space != made[0].action_space:
+                raise _wrong("returned environments with different action spaces")
+    except BaseException:
+        for env in made:
+            env.close()
+        raise
+    return made
+
+
+def _wrong(message: str, env: object = None) -> InputError:
+    from gymnasium.vector import VectorEnv
+
+    if isinstance(env, VectorEnv):
+        message += "; a factory of vector environments takes num_envs"
+    return InputError(message, path="environment")
+
+
+def _takes_num_envs(
+    factory: Callable[..., Any], kwargs: Mapping[str, Any], entry_point: str
+) -> bool:
+    """Whether a factory makes vector environments; checks that it takes `kwargs` as well."""
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:
+        return False
+    vectorised = "num_envs" in signature.parameters
+    try:
+        signature.bind(**({"num_envs": 1} if vectorised else {}), **kwargs)
+    except TypeError as error:
+        names = ", ".join(name for name in signature.parameters if name != "num_envs") or "nothing"
+        message = f"{error}. {entry_point} takes {names}"
+        raise InputError(message, path="environment.kwargs") from error
+    return vectorised
+
+
+def _resets_on_next_step(vector: Vector) -> bool:
+    from gymnasium.vector import AutoresetMode
+
+    try:
+        return AutoresetMode(vector.metadata.get("autoreset_mode")) is AutoresetMode.NEXT_STEP
+    except ValueError:
+        return False
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__module__}.{type(value).__name__}"

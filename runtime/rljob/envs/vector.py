@@ -1,0 +1,221 @@
+"""Several environments stepped as one, with what is exact about their episodes.
+
+Environments reset on the step *after* an episode's end: that step ignores the action, returns the
+first observation of the next episode with reward 0, and must not be trained on (`valid` is False).
+So the observation after any other step is the true successor, the final one of an episode included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rljob.envs import factory
+from rljob.envs.factory import explain
+from rljob.envs.spaces import Spaces
+from rljob.envs.stepping import stepper
+from rljob.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from rljob.spec import EnvironmentSpec
+
+
+@dataclass(slots=True)
+class Step:
+    """What one step of `N` environments gave. The arrays may be overwritten by the next step.
+
+    Attributes:
+        observation: `[N, *shape]`, as stored.
+        reward: float32 `[N]`.
+        terminated: bool `[N]`, the episode came to an end of its own; its future is worth 0.
+        truncated: bool `[N]`, the episode was cut off, for example by a time limit.
+        ended: bool `[N]`, terminated or truncated.
+    """
+
+    observation: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    ended: np.ndarray
+
+
+class Environments:
+    """`count` environments of one kind in this process, stepped together.
+
+    The environment's own vector form is used where it has one, else they are stepped in turn.
+
+    Args:
+        spec: which environment, and what it is made with.
+        count: `N`.
+        pictures: whether `picture` is wanted; of one environment only.
+
+    Attributes:
+        spaces: of one environment.
+        count: `N`.
+        valid: bool `[N]`, False where the *next* step only resets. A new array after each step.
+        vectorised: whether the environment's own vector form is used.
+
+    Raises:
+        InputError: with a path at or below `environment`, when they cannot be made or used.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, count: int, pictures: bool = False) -> None:
+        if count < 1:
+            raise InputError(f"{count} environments; at least 1 is needed", path="environment")
+        assert count == 1 or not pictures
+        made = [factory.make_rendered(spec)] if pictures else factory.make(spec, count)
+        self._rendered = made[0] if pictures and isinstance(made, list) else None
+        self.count = count
+        self.vectorised = not isinstance(made, list)
+        self.valid = np.ones(count, np.bool_)
+        try:
+            if isinstance(made, list):
+                self.spaces = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
+            else:
+                self.spaces = Spaces.from_gymnasium(
+                    made.single_observation_space, made.single_action_space
+                )
+            self._stepper = stepper(made, self.spaces.observation)
+        except BaseException:
+            for env in made if isinstance(made, list) else [made]:
+                env.close()
+            raise
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        """Start new episodes in all environments.
+
+        Args:
+            seed: of all randomness in the environments; each gets its own, independent of those
+                that another seed gives. None takes fresh entropy.
+
+        Returns:
+            Observation `[N, *shape]`, as stored; may be overwritten by the next step.
+
+        Raises:
+            RunError: an environment raised, or returned something else than its spaces say.
+        """
+        observation = self._stepper.reset(seed)
+        self.valid = np.ones(self.count, np.bool_)
+        return self.spaces.observation.from_environment(observation)
+
+    def step(self, action: np.ndarray) -> Step:
+        """One step of each environment: `send` and `receive` in one."""
+        self.send(action)
+        return self.receive()
+
+    def send(self, action: np.ndarray) -> None:
+        """Begin one step of each environment; those that are not `valid` reset instead.
+
+        Args:
+            action: `[N, ...]`, as stored (see `Spaces.to_environment`).
+
+        Raises:
+            RunError: an environment raised.
+        """
+        self._stepper.send(self.spaces.to_environment(action))
+
+    def receive(self) -> Step:
+        """What the step gave that was begun.
+
+        Raises:
+            RunError: an environment raised, or returned something else than its spaces say.
+        """
+        observation, reward, terminated, truncated = self._stepper.receive()
+        ended = terminated | truncated
+        self.valid = ~ended
+        observation = self.spaces.observation.from_environment(observation)
+        return Step(observation, reward, terminated, truncated, ended)
+
+    def picture(self) -> np.ndarray:
+        """What it looks like now: uint8 `[height, width, 3]`, red, green and blue.
+
+        Raises:
+            InputError: with path `environment`, when it gives none.
+        """
+        assert self._rendered is not None
+        try:
+            frame: Any = self._rendered.render()
+        except Exception as error:
+            message = f"cannot be recorded: render raised {explain(error)}"
+            raise InputError(message, path="environment") from error
+        if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
+            what = f"shape {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            message = f"cannot be recorded: render returned {what}, expected an array [H, W, 3]"
+            raise InputError(message, path="environment")
+        return frame.astype(np.uint8, copy=False)
+
+    @property
+    def pictures_per_second(self) -> float:
+        """At which it looks as fast as it is meant to, by its own word; 30 without one."""
+        assert self._rendered is not None
+        told = self._rendered.metadata.get("render_fps")
+        return float(told) if isinstance(told, int | float) and 0 < told <= 240 else 30.0
+
+    def close(self) -> None:
+        """Release what the environments hold; may be called more than once."""
+        self._stepper.close()
+
+
+class EpisodeStatistics:
+    """Exact return and length of every episode, summed in float64.
+
+    Args:
+        count: `N`.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._carried = np.zeros((2, count), np.float64)
+
+    def update(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Count a segment, all of it at once: step by step takes as long as acting does.
+
+        Args:
+            reward: `[T, N]`.
+            ended: bool `[T, N]`, terminated or truncated.
+            valid: bool `[T, N]`, False for rows that only reset; they are not counted.
+
+        Returns:
+            Return and length of the episodes that ended, in that order, float64 `[E, 2]`.
+        """
+        steps, count = reward.shape
+        # Each environment's steps in a row, behind what its episode has so far, before an empty column
+        # in which there is always an episode that goes on.
+        width = steps + 2
+        sums = np.zeros((2, count, width), np.float64)
+        sums[:, :, 0] = self._carried
+        np.copyto(sums[0, :, 1:-1], reward.T, where=valid.T)
+        sums[1, :, 1:-1] = valid.T
+        begins = np.zeros((count, width), np.bool_)
+        begins[:, 0] = True
+        begins[:, 2:] = (ended & valid).T
+        starts = np.flatnonzero(begins)
+        episodes = np.add.reduceat(sums.reshape(2, -1), starts, axis=1)
+        column = starts % width
+        over = np.append(column[1:] > 0, False)
+        self._carried = episodes[:, ~over]
+        finished: np.ndarray = episodes[:, over].T
+        return finished[np.argsort(column[column > 0], kind="stable")]
+
+
+def check_finite(observation: np.ndarray, reward: np.ndarray, first_step: int = 0) -> None:
+    """Raise RunError where a segment holds NaN or an infinity, naming field, step and environment.
+
+    Args:
+        observation: `[T + 1, N, ...]`; integers are finite.
+        reward: `[T, N]`.
+        first_step: the number of row 0 in the message.
+    """
+    for name, array in (("observation", observation), ("reward", reward)):
+        if array.dtype.kind != "f":
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = array.sum()
+        # A sum is finite only if all its terms are; the other way round it may overflow.
+        if np.isfinite(total) or np.isfinite(array).all():
+            continue
+        row, index = np.argwhere(~np.isfinite(array))[0][:2]
+        kind = "NaN" if np.isnan(array[row, index]).any() else "infinity"
+        step = first_step + int(row)
+        raise RunError(f"{name} contains {kind} at step {step} of environment {int(index)}")

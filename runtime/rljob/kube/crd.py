@@ -1,0 +1,195 @@
+"""The CustomResourceDefinition of RLJobs: `python -m rljob.kube.crd` prints crds/rljobs.rljob.dev.yaml.
+
+The schema is that of the models in `rljob.spec`; here are the names, the columns of `kubectl get`, and what the
+API server knows of the built-in algorithms and networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from rljob import algorithms, nets
+from rljob.spec import Metadata, RLJobSpec
+from rljob.spec.cel import VALIDATIONS, Rule, rule, text, texts
+from rljob.spec.status import RLJobStatus
+from rljob.spec.structural import Schema, lenient, structural
+
+_HEADER = "# Made by `make generate` from runtime/rljob/spec and runtime/rljob/kube/crd.py; change it there.\n"
+_NAMES = {
+    "kind": "RLJob",
+    "listKind": "RLJobList",
+    "plural": "rljobs",
+    "singular": "rljob",
+    "shortNames": ["rlj"],
+    "categories": ["all"],
+}
+_SCALE = {
+    "specReplicasPath": ".spec.rollout.replicas",
+    "statusReplicasPath": ".status.rollout.replicas",
+    "labelSelectorPath": ".status.rollout.selector",
+}
+
+
+def _column(name: str, kind: str, path: str, description: str, *, wide: bool = False) -> Schema:
+    shown = {"name": name, "type": kind, "description": description, "jsonPath": path}
+    return {**shown, "priority": 1} if wide else shown
+
+
+_COLUMNS = [
+    _column("Phase", "string", ".status.phase", "The conditions in one word."),
+    _column("Rollouts", "string", ".status.rollout.ready", "Ready rollouts of those wanted."),
+    _column("Learner", "string", ".status.learner.state", "State of the learner's pod."),
+    _column("Step", "integer", ".status.progress.steps", "Environment steps trained on."),
+    _column("Return", "number", ".status.progress.meanReturn", "Mean return of late."),
+    _column(
+        "Steps/s", "integer", ".status.progress.stepsPerSecond", "Environment steps per second."
+    ),
+    _column("Lag", "integer", ".status.policy.lag.p95", "Policy lag, 95th percentile."),
+    _column("Restarts", "integer", ".status.restarts", "Restarts of all roles."),
+    _column("Age", "date", ".metadata.creationTimestamp", "Time since the job was made."),
+    _column("Best", "number", ".status.progress.bestReturn", "Highest mean return.", wide=True),
+    _column("Buffer", "number", ".status.buffer.fill", "Share of the buffer in use.", wide=True),
+    _column("Checkpoint", "integer", ".status.lastCheckpoint.step", "Steps in it.", wide=True),
+    _column(
+        "Reason",
+        "string",
+        '.status.conditions[?(@.type=="Ready")].reason',
+        "Why the job is, or is not, ready.",
+        wide=True,
+    ),
+]
+
+
+def definition() -> dict[str, Any]:
+    """The whole CustomResourceDefinition."""
+    version = {
+        "name": "v1alpha1",
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": _COLUMNS,
+        "subresources": {"status": {}, "scale": _SCALE},
+        "schema": {"openAPIV3Schema": _schema()},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rljobs.rljob.dev"},
+        "spec": {
+            "group": "rljob.dev",
+            "scope": "Namespaced",
+            "names": _NAMES,
+            "versions": [version],
+        },
+    }
+
+
+def to_yaml() -> str:
+    """The text of crds/rljobs.rljob.dev.yaml."""
+    return _HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def _schema() -> Schema:
+    spec = structural(RLJobSpec)
+    _add_settings(
+        spec, "algorithm", {name: one.Config for name, one in algorithms.BUILT_IN.items()}
+    )
+    _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
+    status = lenient(RLJobStatus)
+    return {
+        "type": "object",
+        "description": "A reinforcement-learning training job: rollouts step environments, a buffer "
+        "stores what they saw, and a learner makes of it a better policy.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Always `rljob.dev/v1alpha1`."},
+            "kind": {"type": "string", "description": "Always `RLJob`."},
+            # The name stands here so that a rule may point at it.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
+            "spec": {**spec, "description": "What to train, how, and until when."},
+            "status": {**status, "description": "What the cluster says of the job."},
+        },
+        VALIDATIONS: [_name_rule()],
+    }
+
+
+def _name_rule() -> Rule:
+    name = structural(Metadata)["properties"]["name"]
+    longest, pattern = name["maxLength"], text(name["pattern"])
+    what = name["description"].partition(". ")[0]
+    return rule(
+        f"self.metadata.name.size() <= {longest} && self.metadata.name.matches({pattern})",
+        f"the name is not allowed; {what}",
+        computed=f"self.metadata.name + {text(f' is not allowed; {what}')}",
+        at="metadata.name",
+    )
+
+
+def _add_settings(
+    spec: Schema, section: str, built_in: Mapping[str, type[BaseModel]], default: str = ""
+) -> None:
+    """Tell the names of the built-in ones and of their settings, and refuse others."""
+    settings = {
+        name: list(model.model_json_schema()["properties"]) for name, model in built_in.items()
+    }
+    schema = spec["properties"][section]
+    schema[VALIDATIONS] += [
+        _known_names(section, list(settings)),
+        *(_known_settings(name, names, name == default) for name, names in settings.items()),
+    ]
+    config = schema["properties"]["config"]
+    config["description"] += "".join(f" {_knows(name, names)}." for name, names in settings.items())
+
+
+def _known_names(section: str, names: list[str]) -> Rule:
+    known = f". Known: {', '.join(names)}"
+    return rule(
+        f"!has(self.name) || self.name in {texts(names)}",
+        f"unknown {section}{known}",
+        computed=f"{text(f'unknown {section} ')} + self.name + {text(known)}",
+        at="name",
+    )
+
+
+def _known_settings(name: str, names: list[str], default: bool) -> Rule:
+    """That `config` has only settings of the built-in one of that name.
+
+    CEL sees the names in a free mapping, and no values: those are checked by whoever uses them.
+    `dyn`, since a mapping to values of any type has no type of its own.
+    """
+    chosen = f"has(self.name) && self.name == {text(name)}"
+    if default:
+        chosen = f"(has(self.name) ? self.name == {text(name)} : !has(self.entryPoint))"
+    hint = (
+        f"{texts(names)}.filter(n, n.lowerAscii() == k.replace('_', '').lowerAscii())"
+        ".map(n, ' Did you mean ' + n + '?').join('')"
+    )
+    wrong = (
+        f"dyn(self).config.filter(k, !(k in {texts(names)}))"
+        f".map(k, k + {text(f': unknown setting of {name}.')} + {hint}).join(' ')"
+    )
+    knows = _knows(name, names)
+    return rule(
+        f"!({chosen}) || !has(dyn(self).config) || dyn(self).config.all(k, k in {texts(names)})",
+        f"unknown setting of {name}. {knows}",
+        computed=f"{wrong} + {text(f' {knows}')}",
+        at="config",
+    )
+
+
+def _knows(name: str, names: list[str]) -> str:
+    return f"{name} knows: {', '.join(names)}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no aliases: what stands in two places is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+if __name__ == "__main__":
+    print(to_yaml(), end="")

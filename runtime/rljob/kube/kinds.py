@@ -1,0 +1,56 @@
+"""The kinds that the operator reads or writes: where the API server has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob.kube import names
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of namespaced objects, as it is found below `/api` or `/apis`."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    selector: str = ""
+    fields: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
+        """Path of the collection (of all namespaces for None), of an object, or of its subresource."""
+        parts = [f"/apis/{self.group}" if self.group else "/api", self.version]
+        if namespace is not None:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+def _child(group: str, version: str, plural: str, kind: str) -> Kind:
+    return Kind(group, version, plural, kind, selector=names.JOB_NAME_LABEL)
+
+
+JOB = Kind(names.GROUP, names.VERSION, names.PLURAL, names.KIND)
+POD = _child("", "v1", "pods", "Pod")
+EVENT = Kind("", "v1", "events", "Event", fields="type=Warning")
+SECRET = Kind("", "v1", "secrets", "Secret")
+LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
+CHILDREN = (
+    _child("", "v1", "configmaps", "ConfigMap"),
+    _child("", "v1", "services", "Service"),
+    _child("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
+    _child("apps", "v1", "deployments", "Deployment"),
+    _child("apps", "v1", "statefulsets", "StatefulSet"),
+    _child("batch", "v1", "jobs", "Job"),
+    _child("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    _child("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+)
+AUDITED = (JOB, *CHILDREN, POD)
+"""Kinds of which no change may be missed. Events come and go, and nothing depends on them."""
+WATCHED = (*AUDITED, EVENT)
+BY_NAME = {kind.kind: kind for kind in (*WATCHED, SECRET, LEASE)}

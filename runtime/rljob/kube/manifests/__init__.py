@@ -1,0 +1,71 @@
+"""The Kubernetes objects that an RLJob stands for, as manifests for server-side apply.
+
+Pure: the same job, owner and settings make the same manifests, byte for byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob.kube.manifests import network
+from rljob.kube.manifests.buffer import buffer
+from rljob.kube.manifests.evaluator import evaluator
+from rljob.kube.manifests.files import configs, keys_secret, told_replicas
+from rljob.kube.manifests.learner import learner
+from rljob.kube.manifests.objects import Manifest, Owner, Scope
+from rljob.kube.manifests.rollout import rollout
+from rljob.kube.manifests.storage import claims
+from rljob.kube.settings import Settings
+from rljob.spec import RLJob
+
+__all__ = ["Children", "Manifest", "Owner", "build", "keys_secret", "told_replicas"]
+
+
+@dataclass(frozen=True)
+class Children:
+    """All that is made for one RLJob, but for the Secret with its keys.
+
+    Attributes:
+        shared: ConfigMaps, volume claims, Services, NetworkPolicies, PodDisruptionBudgets; what the
+            others need, so they come first.
+        evaluator: None for a job without evaluation.
+    """
+
+    shared: tuple[Manifest, ...]
+    rollout: Manifest
+    buffer: Manifest
+    learner: Manifest
+    evaluator: Manifest | None
+
+
+def build(
+    job: RLJob,
+    owner: Owner | None,
+    settings: Settings,
+    failures: int = 0,
+    replicas: int | None = None,
+) -> Children:
+    """The children of an RLJob.
+
+    Args:
+        owner: None when they are only shown: then nothing has an owner.
+        failures: of the learner, counted before its present Job.
+        replicas: rollouts that pods were told of before, see `told_replicas`; None when the job
+            begins, and it is the number that it has now.
+
+    Raises:
+        InputError: when a role's template cannot be merged; `path` names the field.
+    """
+    if replicas is None or job.spec.strict:
+        replicas = job.spec.rollout.replicas
+    scope = Scope(job, owner, settings, replicas)
+    shared = [
+        *configs(scope),
+        *claims(scope),
+        *network.services(scope),
+        *network.policies(scope),
+        *network.budgets(scope),
+    ]
+    return Children(
+        tuple(shared), rollout(scope), buffer(scope), learner(scope, failures), evaluator(scope)
+    )

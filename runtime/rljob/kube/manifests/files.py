@@ -1,0 +1,132 @@
+"""What the pods of a job are told, as ConfigMaps, and the Secret with their keys."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rljob.kube import names
+from rljob.kube.manifests.objects import Manifest, Owner, Scope, digest, sealed
+from rljob.kube.settings import Settings
+from rljob.run_folder.names import JOB
+from rljob.spec import RLJob, yamltext
+from rljob.spec.status import RoleName
+
+_TOLD: dict[str, tuple[str, ...]] = {
+    "buffer": ("capacity", "maxPolicyLag", "samplesPerInsert"),
+    "learner": ("device", "precision"),
+    "evaluation": ("interval", "episodes", "video"),
+    "checkpoint": ("interval", "keep", "onSuspend", "replay"),
+}
+"""Fields of these sections that concern a process; the others are the operator's business."""
+_UNREAD: dict[RoleName, tuple[str, ...]] = {
+    "rollout": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
+    "buffer": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
+    "learner": ("evaluation",),
+    "evaluator": ("stop", "learner", "checkpoint", "buffer", "sinks"),
+}
+"""Sections that a role does not read: its pods need not be replaced when one of them changes."""
+
+
+def configs(scope: Scope) -> list[Manifest]:
+    """The ConfigMaps: `job.yaml`, and the user's modules if there are any."""
+    job = scope.metadata(names.job_config(scope.name))
+    job["annotations"] = {names.REPLICAS_ANNOTATION: str(scope.replicas)}
+    made = [_config(job, {JOB: yamltext.dump(told(scope))})]
+    if scope.job.spec.code:
+        made.append(_config(scope.metadata(names.code_config(scope.name)), scope.job.spec.code))
+    return made
+
+
+def told_replicas(children: Iterable[Manifest]) -> int | None:
+    """The number of rollouts that pods were told of before; None when there is no `job.yaml` yet."""
+    for child in children:
+        if child.get("kind") == "ConfigMap":
+            annotations = child["metadata"].get("annotations") or {}
+            text = annotations.get(names.REPLICAS_ANNOTATION, "")
+            if text.isdecimal() and int(text) > 0:
+                return int(text)
+    return None
+
+
+def told(scope: Scope) -> dict[str, Any]:
+    """The RLJob as its pods read it, in the form of its YAML.
+
+    What they need, and no more: no templates, nothing of when and how often pods are started. What
+    all roles have to agree on is settled here: which job it is, the seed when none was given, and
+    the number of rollouts, by which an algorithm may size its batches; it stays what it was when the
+    job began, however many there are now.
+    """
+    job = scope.job
+    spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    sections = {
+        section: {field: spec[section][field] for field in fields if field in spec[section]}
+        for section, fields in _TOLD.items()
+        if section in spec
+    }
+    if job.spec.sinks.wanted:
+        sections["sinks"] = spec["sinks"]
+    storage = job.spec.checkpoint.storage
+    if storage is not None and storage.path is not None:
+        sections["checkpoint"]["storage"] = {"path": storage.path}
+    metadata = {"name": scope.name, "namespace": scope.namespace, "uid": scope.uid}
+    return {
+        "apiVersion": job.api_version,
+        "kind": job.kind,
+        "metadata": {key: value for key, value in metadata.items() if value is not None},
+        "spec": {
+            "environment": spec["environment"],
+            "algorithm": spec["algorithm"],
+            "network": spec["network"],
+            "stop": spec["stop"],
+            "seed": _seed(scope),
+            "strict": spec["strict"],
+            "rollout": {
+                "replicas": scope.replicas,
+                "envsPerReplica": spec["rollout"]["envsPerReplica"],
+                "precision": spec["rollout"]["precision"],
+            },
+            **sections,
+        },
+    }
+
+
+def told_hash(scope: Scope, role: RoleName) -> str:
+    """Digest of all that a role is told; its pods are replaced when it differs."""
+    whole = told(scope)
+    del whole["spec"]["rollout"]["replicas"]
+    spec = {key: value for key, value in whole["spec"].items() if key not in _UNREAD[role]}
+    return digest([whole["metadata"], spec, scope.job.spec.code, scope.job.spec.requirements])
+
+
+def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> Manifest:
+    """The Secret with the job's CURVE keys: file name, as in `rollout.secret`, to content.
+
+    It is created once and never read or changed, so it has no hash.
+    """
+    scope = Scope(job, owner, Settings(), job.spec.rollout.replicas)
+    data = {name: base64.b64encode(key).decode() for name, key in keys.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": scope.metadata(names.keys_secret(scope.name)),
+        "type": "Opaque",
+        "immutable": True,
+        "data": data,
+    }
+
+
+def _seed(scope: Scope) -> int:
+    """The job's seed; when it has none, one that is the same for as long as the job exists."""
+    if scope.job.spec.seed is not None:
+        return scope.job.spec.seed
+    text = f"seed of {scope.namespace or ''}/{scope.name}/{scope.uid or ''}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little") >> 1
+
+
+def _config(metadata: dict[str, Any], data: Mapping[str, str]) -> Manifest:
+    return sealed(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+    )

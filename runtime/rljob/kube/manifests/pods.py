@@ -1,0 +1,266 @@
+"""What every pod has: one container with one role, and nothing that it does not need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rljob.kube import names
+from rljob.kube.manifests import network
+from rljob.kube.manifests.files import told_hash
+from rljob.kube.manifests.merge import RESERVED, Tree, merge
+from rljob.kube.manifests.objects import Scope
+from rljob.kube.manifests.storage import Mount, scratch
+from rljob.run_folder.names import JOB
+from rljob.spec.status import RoleName
+
+_START_SECONDS = 600
+_READ_ONLY_BY_GROUP = 0o440
+_TMP, _PACKAGES = scratch("rljob-tmp", "/tmp"), scratch("rljob-packages", names.PACKAGES_FOLDER)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What differs between the pods of two roles.
+
+    Attributes:
+        template: the user's PodTemplateSpec, and in `path` where the RLJob has it.
+        mounts: where the role keeps its files.
+        folder: the role's own.
+        torch: whether it acts or learns through torch.
+        memory_mib: requested, in MiB, beyond what the role's settings say.
+        imports: whether it imports the user's code.
+        threads: whether it may use as many threads as it asks for CPUs, else one.
+    """
+
+    role: RoleName
+    template: Mapping[str, Any] | None
+    path: str
+    mounts: tuple[Mount, ...]
+    folder: str = names.DATA_FOLDER
+    torch: bool = False
+    memory_mib: int = 0
+    imports: bool = True
+    threads: bool = False
+    restart: str = "Always"
+    flags: tuple[str, ...] = ()
+
+
+def pod_template(scope: Scope, pod: Pod) -> Tree:
+    """The PodTemplateSpec of a role, the user's template merged in.
+
+    Raises:
+        InputError: when that template cannot be merged.
+    """
+    mounts = (*_mounts(scope, pod), *pod.mounts, _TMP)
+    spec: Tree = {
+        "restartPolicy": pod.restart,
+        "terminationGracePeriodSeconds": scope.settings.role(pod.role).grace_seconds,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": names.USER,
+            "runAsGroup": names.USER,
+            "fsGroup": names.USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(scope, pod, mounts)],
+        "volumes": [{"name": mount.name, **mount.source} for mount in mounts],
+    }
+    if scope.settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in scope.settings.image_pull_secrets]
+    ours: Tree = {
+        "metadata": {
+            "labels": names.labels(scope.name, pod.role),
+            "annotations": {
+                names.SPEC_HASH_ANNOTATION: told_hash(scope, pod.role),
+                "kubectl.kubernetes.io/default-container": pod.role,
+            },
+        },
+        "spec": spec,
+    }
+    merged = ours if pod.template is None else merge(ours, pod.template, pod.role, pod.path)
+    if scope.job.spec.requirements and pod.imports:
+        _install(merged["spec"], scope.job.spec.requirements)
+    _drop_unused(merged["spec"])
+    return merged
+
+
+def image(scope: Scope, torch: bool) -> str:
+    """Of a role, unless its template names another one."""
+    settings = scope.settings
+    return scope.job.spec.image or (settings.learner_image if torch else settings.worker_image)
+
+
+def acts_with_torch(scope: Scope) -> bool:
+    """Whether acting imports torch: a network or an algorithm of the user's own does."""
+    spec = scope.job.spec
+    return spec.network.entry_point is not None or spec.algorithm.entry_point is not None
+
+
+def _container(scope: Scope, pod: Pod, mounts: tuple[Mount, ...]) -> Tree:
+    defaults = scope.settings.role(pod.role)
+    memory = max(defaults.memory_mib, scope.settings.torch_memory_mib if pod.torch else 0)
+    ports = {**network.PORTS[pod.role], "metrics": names.METRICS_PORT}
+    container: Tree = {
+        "name": pod.role,
+        "image": image(scope, pod.torch),
+        "command": ["rljob"],
+        "args": _arguments(scope, pod),
+        "env": _environment(scope, pod),
+        "ports": [
+            {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()
+        ],
+        "resources": {"requests": {"cpu": defaults.cpu, "memory": f"{memory + pod.memory_mib}Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [_volume_mount(mount) for mount in mounts],
+        "terminationMessagePath": names.TERMINATION_FILE,
+        # A role that ends before it can say why has at least a last line in its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **_probes(),
+    }
+    if scope.settings.image_pull_policy is not None:
+        container["imagePullPolicy"] = scope.settings.image_pull_policy
+    return container
+
+
+def _arguments(scope: Scope, pod: Pod) -> list[str]:
+    def address(role: RoleName, port: int) -> str:
+        if role == pod.role:
+            return f"tcp://0.0.0.0:{port}"
+        return network.address(scope.name, role, port)
+
+    arguments = {
+        "--job": f"{names.JOB_FOLDER}/{JOB}",
+        "--name": "$(POD_NAME)",
+        "--buffer": address("buffer", names.EXPERIENCE_PORT),
+        "--learner": address("learner", names.WEIGHTS_PORT),
+        "--keys": names.KEYS_FOLDER,
+        "--dir": pod.folder,
+        "--metrics-host": "0.0.0.0",
+        "--metrics-port": str(names.METRICS_PORT),
+        "--end-file": names.TERMINATION_FILE,
+    }
+    pairs = [text for pair in arguments.items() for text in pair]
+    return ["role", pod.role, *pairs, *pod.flags]
+
+
+def _environment(scope: Scope, pod: Pod) -> list[Tree]:
+    values = {"HOME": _TMP.path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    # Only where it is needed, as it hides a PYTHONPATH of the image.
+    path = [names.CODE_FOLDER] if scope.job.spec.code else []
+    path += [names.PACKAGES_FOLDER] if scope.job.spec.requirements else []
+    if path and pod.imports:
+        values["PYTHONPATH"] = ":".join(path)
+    pod_name = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}
+    # Rounded up. More threads than CPUs would only wait for each other.
+    asked = {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}}
+    threads = {"valueFrom": asked} if pod.threads else {"value": "1"}
+    return [
+        {"name": "POD_NAME", "valueFrom": pod_name},
+        *({"name": name, "value": value} for name, value in values.items()),
+        {"name": "OMP_NUM_THREADS", **threads},
+    ]
+
+
+def _mounts(scope: Scope, pod: Pod) -> list[Mount]:
+    files = [*(f"{role}.public" for role in names.ROLES), f"{pod.role}.secret"]
+    keys = {
+        "secretName": names.keys_secret(scope.name),
+        "defaultMode": _READ_ONLY_BY_GROUP,
+        "items": [{"key": file, "path": file} for file in files],
+    }
+    job = {"name": names.job_config(scope.name)}
+    mounts = [
+        Mount(f"{RESERVED}job", names.JOB_FOLDER, {"configMap": job}, read_only=True),
+        Mount(f"{RESERVED}keys", names.KEYS_FOLDER, {"secret": keys}, read_only=True),
+    ]
+    if scope.job.spec.code and pod.imports:
+        code = {"configMap": {"name": names.code_config(scope.name)}}
+        mounts.append(Mount(f"{RESERVED}code", names.CODE_FOLDER, code, read_only=True))
+    if scope.job.spec.requirements and pod.imports:
+        mounts.append(_PACKAGES)
+    return mounts
+
+
+def _volume_mount(mount: Mount) -> Tree:
+    made: Tree = {"name": mount.name, "mountPath": mount.path}
+    if mount.read_only:
+        made["readOnly"] = True
+    if mount.sub_path is not None:
+        made["subPath"] = mount.sub_path
+    return made
+
+
+def _probes() -> Tree:
+    """Whether the role's loop turns; whether it works with the others is readiness and kills nothing."""
+
+    def get(path: str) -> Tree:
+        return {"path": path, "port": "metrics"}
+
+    return {
+        "startupProbe": {
+            "httpGet": get("/healthz"),
+            "periodSeconds": 1,
+            "timeoutSeconds": 5,
+            "failureThreshold": _START_SECONDS,
+        },
+        "livenessProbe": {
+            "httpGet": get("/healthz"),
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+        "readinessProbe": {
+            "httpGet": get("/readyz"),
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+    }
+
+
+def _install(spec: Tree, requirements: list[str]) -> None:
+    """Before the role starts, its container with another command: what reaches an index there does here."""
+    main = spec["containers"][0]
+    ours = (f"{RESERVED}job", f"{RESERVED}keys", f"{RESERVED}code", f"{RESERVED}data")
+    pip = ["python", "-m", "pip", "install", "--no-input", "--no-cache-dir"]
+    container = {
+        "name": f"{RESERVED}requirements",
+        **{
+            key: main[key]
+            for key in ("image", "imagePullPolicy", "envFrom", "resources", "securityContext")
+            if key in main
+        },
+        "command": [
+            *pip,
+            "--disable-pip-version-check",
+            "--target",
+            names.PACKAGES_FOLDER,
+            *requirements,
+        ],
+        "env": [variable for variable in main["env"] if variable["name"] != "PYTHONPATH"],
+        "volumeMounts": [mount for mount in main["volumeMounts"] if mount["name"] not in ours],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    spec["initContainers"] = [*spec.get("initContainers", []), container]
+
+
+def _drop_unused(spec: Tree) -> None:
+    """Volumes of ours that the template has put others in place of."""
+    containers = [*spec["containers"], *spec.get("initContainers", [])]
+    used = {
+        mount["name"] for container in containers for mount in container.get("volumeMounts", ())
+    }
+    spec["volumes"] = [
+        volume
+        for volume in spec["volumes"]
+        if volume["name"] in used or not volume["name"].startswith(RESERVED)
+    ]

@@ -1,0 +1,104 @@
+"""What things are called: the API, labels, children, ports and paths. One place for all of them."""
+
+from __future__ import annotations
+
+from rljob.spec.status import RoleName
+
+GROUP = "rljob.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "RLJob"
+PLURAL = "rljobs"
+FIELD_MANAGER = "rljob-operator"
+
+ROLES: tuple[RoleName, ...] = ("rollout", "buffer", "learner", "evaluator")
+
+JOB_NAME_LABEL = f"{GROUP}/job-name"
+"""On every child and every pod: the name of their RLJob."""
+ROLE_LABEL = f"{GROUP}/role"
+"""On what belongs to one role, and on its pods."""
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+
+HASH_ANNOTATION = f"{GROUP}/hash"
+"""On every child: digest of the manifest that was applied, without this annotation."""
+SPEC_HASH_ANNOTATION = f"{GROUP}/spec-hash"
+"""On a pod: digest of what its role was told. On the learner's Job: digest of all that cannot be
+changed in a Job, so a new one is needed when it differs."""
+REPLICAS_ANNOTATION = f"{GROUP}/told-replicas"
+"""On the ConfigMap with `job.yaml`: the number of rollouts in it, which stays what it was at first."""
+
+EXPERIENCE_PORT = 5555
+SAMPLES_PORT = EXPERIENCE_PORT + 1
+"""The buffer's two sockets have ports beside each other, see `rljob.wire.endpoints`."""
+WEIGHTS_PORT = 5557
+METRICS_PORT = 9090
+"""`/metrics`, `/healthz`, `/readyz`, and the learner's `/status`."""
+
+JOB_FOLDER = "/etc/rljob/job"
+KEYS_FOLDER = "/etc/rljob/keys"
+CODE_FOLDER = "/etc/rljob/code"
+DATA_FOLDER = "/var/lib/rljob"
+"""What a role writes; the root of `checkpoint.storage` and `buffer.storage`."""
+PACKAGES_FOLDER = "/var/lib/rljob-packages"
+TERMINATION_FILE = "/dev/termination-log"
+
+USER = 65532
+"""uid, gid and fsGroup of every pod."""
+
+
+def workload(job: str, role: RoleName) -> str:
+    """Of the Deployment, StatefulSet or Job of a role; of its Service, NetworkPolicy and budget too."""
+    return f"{job}-{role}"
+
+
+def job_config(job: str) -> str:
+    """Of the ConfigMap with `job.yaml`."""
+    return f"{job}-job"
+
+
+def code_config(job: str) -> str:
+    """Of the ConfigMap with the user's modules."""
+    return f"{job}-code"
+
+
+def keys_secret(job: str) -> str:
+    """Of the Secret with the CURVE keys."""
+    return f"{job}-keys"
+
+
+def page(address: str, name: str) -> str:
+    """URL of a page of a pod: `status` of a learner, `state` of any role."""
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{METRICS_PORT}/{name}"
+
+
+def checkpoint_claim(job: str) -> str:
+    """Of the volume claim that is made for checkpoints."""
+    return f"{job}-checkpoints"
+
+
+def buffer_claim(job: str) -> str:
+    """Of the volume claim that is made for experience."""
+    return f"{job}-buffer"
+
+
+def selector(job: str, role: RoleName | None = None) -> dict[str, str]:
+    """Labels that select a job's pods, or those of one role."""
+    return {JOB_NAME_LABEL: job, **({ROLE_LABEL: role} if role else {})}
+
+
+def selector_text(job: str, role: RoleName | None = None) -> str:
+    """The same as Kubernetes writes it: `rljob.dev/job-name=x,rljob.dev/role=rollout`."""
+    return ",".join(f"{key}={value}" for key, value in selector(job, role).items())
+
+
+def labels(job: str, role: RoleName | None = None) -> dict[str, str]:
+    """All labels of a child; of its pods too."""
+    component = {"app.kubernetes.io/component": role} if role else {}
+    return {
+        "app.kubernetes.io/name": "rljob",
+        "app.kubernetes.io/instance": job,
+        **component,
+        MANAGED_BY_LABEL: FIELD_MANAGER,
+        **selector(job, role),
+    }

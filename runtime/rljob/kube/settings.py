@@ -1,0 +1,67 @@
+"""What an operator is told: typed, and read from the environment and the command line by `main` only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob.spec.status import RoleName
+from rljob.version import __version__
+
+REGISTRY = "ghcr.io/rljob"
+
+
+@dataclass(frozen=True)
+class RoleDefaults:
+    """What a pod has unless the role's template says otherwise. There are no limits by default.
+
+    Attributes:
+        cpu: requested, as a Kubernetes quantity. Small: a job has to fit on a laptop.
+        memory_mib: requested, in MiB.
+        grace_seconds: between SIGTERM and SIGKILL.
+    """
+
+    cpu: str
+    memory_mib: int
+    grace_seconds: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that differs between two operators.
+
+    Attributes:
+        worker_image: of rollouts and buffers, and of evaluators of a built-in network.
+        learner_image: of learners, and of all that acts through torch.
+        image_pull_policy: of every container; Kubernetes' own default when None.
+        image_pull_secrets: names of Secrets in the job's namespace.
+        checkpoint_size: of the claim that is made when a job names no storage.
+        storage_class: of claims that name none; the cluster's default one when None.
+        restrict_egress: let a job's pods reach nothing but each other and DNS. Off by default, as
+            environments may need the network; who turns it on has to allow what they need.
+        poll_seconds: between two looks at a learner's `/status`.
+        status_seconds: least time between two writes of a status in which only numbers moved.
+        pending_grace_seconds: for which a pod may be pending before its status says why.
+        rollout, buffer, learner, evaluator: what the pods of each role have.
+        torch_memory_mib: least memory requested, in MiB, where torch is imported.
+    """
+
+    worker_image: str = f"{REGISTRY}/rljob-worker:{__version__}"
+    learner_image: str = f"{REGISTRY}/rljob-learner:{__version__}"
+    image_pull_policy: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    checkpoint_size: str = "1Gi"
+    storage_class: str | None = None
+    restrict_egress: bool = False
+    poll_seconds: float = 5.0
+    status_seconds: float = 5.0
+    pending_grace_seconds: float = 5.0
+    rollout: RoleDefaults = RoleDefaults(cpu="200m", memory_mib=128, grace_seconds=10)
+    buffer: RoleDefaults = RoleDefaults(cpu="100m", memory_mib=64, grace_seconds=30)
+    learner: RoleDefaults = RoleDefaults(cpu="250m", memory_mib=768, grace_seconds=60)
+    evaluator: RoleDefaults = RoleDefaults(cpu="50m", memory_mib=128, grace_seconds=5)
+    torch_memory_mib: int = 640
+
+    def role(self, name: RoleName) -> RoleDefaults:
+        """What the pods of a role have."""
+        defaults: RoleDefaults = getattr(self, name)
+        return defaults

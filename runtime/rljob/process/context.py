@@ -1,0 +1,147 @@
+"""What every role's process has: its job, its addresses, its keys, when to stop, what it reports.
+
+`rljob role NAME` makes one `RoleContext` and hands it to the role's `main`; on one machine and in a pod
+alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rljob.process.stopping import Stopping
+from rljob.process.trace import Trace
+from rljob.spec import RLJob
+from rljob.spec.status import LearnerReport, RoleName
+from rljob.telemetry.health import Health, serve
+from rljob.telemetry.http_server import Answer, Page, Server
+from rljob.telemetry.metrics_base import Metrics
+from rljob.telemetry.role_state import RoleState, main_stack
+from rljob.wire import keys
+from rljob.wire.sockets import Client, Wire
+
+STALLED_AFTER = 300.0
+"""Seconds without a turn of its loop after which a role is not healthy. Environments, networks and
+algorithms are other people's: one step, one reset or one update may take minutes."""
+
+
+@dataclass
+class RoleContext:
+    """One role's process.
+
+    Attributes:
+        job: what is trained.
+        role: `rollout`, `buffer`, `learner` or `evaluator`.
+        given_name: unique in the job, as a pod's name is; None for ROLE-INDEX.
+        index: which of the role's replicas this is.
+        attempt: how often this replica was started before, for its random numbers.
+        buffer, learner: addresses, see `rljob.wire.endpoints`.
+        keys: folder of CURVE keys; None where only this machine can connect.
+        folder: where this role keeps its files.
+        resume: whether to go on from the checkpoints in `folder`.
+        threads: of a learner's torch; None takes the cores that the process may use.
+        trace: folder for `Trace`, if any.
+        report: what a learner last said of itself.
+    """
+
+    job: RLJob
+    role: RoleName
+    given_name: str | None
+    index: int
+    attempt: int
+    buffer: str
+    learner: str
+    keys: Path | None
+    folder: Path
+    resume: bool
+    threads: int | None
+    metrics_host: str
+    metrics_port: int
+    trace: Path | None
+    stop: Stopping
+    started: int = field(default_factory=time.time_ns)
+    report: LearnerReport | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique in the job, e.g. `rollout-0`."""
+        return self.given_name or f"{self.role}-{self.index}"
+
+    @property
+    def seed(self) -> int:
+        """The job's seed; a job without one has had one drawn when it was resolved."""
+        return self.job.spec.seed or 0
+
+    @property
+    def random_seed(self) -> tuple[int, ...]:
+        """Of this process alone: another for each replica, and for each life of it. Pods have no
+        index, and one that is started again does not know that it is."""
+        if self.given_name is not None:
+            return (self.seed, actor_number(self.given_name), self.started)
+        return (self.seed, self.index, self.attempt)
+
+    def stopping(self) -> bool:
+        """Whether the process was asked to end."""
+        return self.stop.asked
+
+    def wire(self, rejected: Callable[[Client, str], None]) -> Wire:
+        """The sockets of this process."""
+        own = keys.read(self.keys, self.role) if self.keys is not None else None
+        return Wire(job_number(self.job), own, rejected)
+
+    def tracer(self) -> Trace:
+        return Trace(self.trace, self.name)
+
+    def observe(
+        self, metrics: Metrics, pages: Mapping[str, Page] | None = None
+    ) -> tuple[Health, Server]:
+        """Serve metrics and health, and what else there is to read; first of all, for what comes next
+        may take long."""
+        health = Health(STALLED_AFTER)
+        every = {"/state": lambda: self._state(health), **(pages or {})}
+        server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, every)
+        return health, server
+
+    def _state(self, health: Health) -> Answer:
+        state = RoleState(
+            role=self.role,
+            name=self.name,
+            silent_seconds=round(health.silent_seconds(health.clock()), 1),
+            waits_for=health.waits_for,
+            doing=health.doing,
+            stack=main_stack(),
+        )
+        return Answer.of(200, "application/json", state.model_dump_json(by_alias=True).encode())
+
+    def announce(self, server: Server) -> None:
+        """Tell the port, now that the role is about to work."""
+        logging.getLogger("rljob").info(
+            "%s: metrics at http://%s:%d/metrics", self.name, self.metrics_host, server.port
+        )
+
+
+def job_number(job: RLJob) -> int:
+    """The job's number on the wire: 64 bits of a hash of namespace, name and uid."""
+    metadata = job.metadata
+    text = f"{metadata.namespace or ''}/{metadata.name}/{metadata.uid or ''}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def actor_number(name: str) -> int:
+    """A rollout's number on the wire: 64 bits of a hash of its name."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def log_to_stderr(name: str) -> None:
+    """One line for each event: time, role, message."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format=f"%(asctime)s {name} %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )

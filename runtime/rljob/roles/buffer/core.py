@@ -1,0 +1,375 @@
+"""What the buffer does with each message: state and rules, no sockets, the clock an argument.
+
+Rollouts say HELLO with what their segments look like; the first one fixes it. With the HELLO of the first
+learner there is a store (queue or replay): every accepted segment is acknowledged after it was stored, and
+credit is granted as the limiter allows. The learner pulls: it says up to which position of the delivery it
+received and up to which it may be sent; both are absolute, so that repeating a request is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rljob.errors import RunError
+from rljob.roles.buffer import snapshot
+from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.delivering import Known, LearnerLink, ReplayMode
+from rljob.roles.buffer.rollouts import FENCE_AFTER, Actor, Fence, Rollouts, Status
+from rljob.roles.buffer.store import Observer, Settings, Store
+from rljob.wire.arrays import ArrayField, Layout, unpack
+from rljob.wire.delivery import WINDOW, Receiver
+from rljob.wire.experience import Plan
+from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
+from rljob.wire.sockets import Message
+
+RESEND_AFTER = 1.0
+"""Seconds after which a delivery is repeated for a learner that asks again."""
+SNAPSHOTS = "snapshots"
+"""Folder beside the arena for its copies."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to send: on which socket (`experience` or `samples`), to whom."""
+
+    socket: str
+    client: bytes
+    header: Header
+    payload: bytes | memoryview = b""
+
+
+class Buffer:
+    """One shard of a job's experience.
+
+    Args:
+        settings: from the RLJob.
+        path: file of the arena; None keeps the experience in this process only.
+        incarnation: differs between lives of the buffer, so that others notice a restart.
+    """
+
+    def __init__(
+        self, settings: Settings, path: Path | None, incarnation: int, observer: Observer
+    ) -> None:
+        self._settings = settings
+        self._path = path
+        self._incarnation = incarnation
+        self._observer = observer
+        self.rollouts = Rollouts()
+        self._fence = Fence()
+        self._link: LearnerLink | None = None
+        self._plan: Plan | None = None
+        self._store: Store | None = None
+        if path is not None and (arena := Arena.open(path)) is not None:
+            try:
+                plan = Plan.from_json(arena.description)
+            except Rejected as error:
+                raise RunError(f"the buffer's file {path} is damaged: {error}") from error
+            self._plan = plan
+            self._store = self._open(plan, arena)
+
+    def _open(self, plan: Plan, arena: Arena | int) -> Store:
+        return Store(plan, self._settings, self._path, arena, self._observer)
+
+    # -- rollouts ------------------------------------------------------------------------------
+
+    def experience(self, message: Message, now: float) -> Iterator[Outgoing]:
+        """Take one message from a rollout.
+
+        Raises:
+            Rejected: when it breaks the protocol.
+        """
+        header, client = message.header, message.client
+        if header.kind is Kind.HELLO:
+            yield from self._welcome(message, now)
+            return
+        if self._fence.excludes(client):
+            # It would wait for credit for ever; so it ends, and its next life says HELLO.
+            yield self._refuse(client, f"{FENCE_AFTER} malformed messages in a row")
+            return
+        actor = self.rollouts.known(header.actor, client, header.epoch)
+        if actor is None:
+            yield Outgoing("experience", client, self._header(Kind.WHO))
+            return
+        self.rollouts.heard(header.actor, actor, now)
+        if header.kind is Kind.SEGMENT:
+            # Before the first learner there is no place for it: it is offered again.
+            if self._store is not None:
+                self._store.receive(header, message.payload, actor.receiver, now)
+        elif header.kind is Kind.STATUS:
+            status = Status.read(message.payload)
+            actor.waiting = status.waiting
+            actor.granted_before(header.limit // self._segment_bytes)
+            if status.leaving:
+                self.rollouts.leave(header.actor)
+        else:
+            raise Rejected("unexpected", header.kind.name)
+        self.rollouts.changed(header.actor)
+        self._fence.clear(client)
+
+    def rejected(self, client: bytes, reason: str) -> None:
+        """Count a malformed message; three in a row fence the client."""
+        self._observer.rejected(reason)
+        if self._fence.strike(client):
+            self._observer.fenced()
+
+    def _welcome(self, message: Message, now: float) -> Iterator[Outgoing]:
+        header, client = message.header, message.client
+        try:
+            plan = Plan.from_json(decode_json(message.payload))
+            if (header.ack + 2 * WINDOW) * plan.layout.size >= 2**63:
+                raise Rejected("unexpected", f"position {header.ack}")
+        except Rejected as error:
+            self.rejected(client, error.reason)
+            yield self._refuse(client, str(error))
+            return
+        self._plan = self._plan or plan
+        if plan != self._plan:
+            text = "its segments differ from those of the job's other rollouts"
+            yield self._refuse(client, text)
+            return
+        receiver = self._receiver(header.actor)
+        if header.epoch < receiver.epoch:
+            text = "a newer process of this rollout is at work"
+            yield self._refuse(client, text, newest=receiver.epoch)
+            return
+        receiver.learn(header.epoch, header.ack, header.bits)
+        # At once, so that from now on an older process of this rollout is refused.
+        if self._store is not None:
+            self._store.arena.remember(header.actor, receiver)
+        self._fence.clear(client)
+        actor = Actor(client, receiver, now, receiver.count)
+        actor.granted_before(header.limit // self._segment_bytes)
+        self.rollouts.welcome(header.actor, actor)
+        yield Outgoing("experience", client, self._header(Kind.WELCOME))
+
+    def _receiver(self, number: int) -> Receiver:
+        if self._store is not None:
+            return self._store.arena.receiver(number)
+        actor = self.rollouts.actors.get(number)
+        return actor.receiver if actor is not None else Receiver()
+
+    @property
+    def _segment_bytes(self) -> int:
+        """What one segment costs of a rollout's credit."""
+        assert self._plan is not None
+        return self._plan.layout.size
+
+    def _refuse(self, client: bytes, text: str, **more: int) -> Outgoing:
+        payload = encode_json({"message": text, **more})
+        return Outgoing("experience", client, self._header(Kind.REFUSED), payload)
+
+    # -- learner -------------------------------------------------------------------------------
+
+    def samples(self, message: Message, now: float) -> Iterator[Outgoing]:
+        """Take one message from the learner.
+
+        Raises:
+            Rejected: when it breaks the protocol.
+        """
+        header, client, link = message.header, message.client, self._link
+        store = self._store
+        if header.kind is Kind.HELLO:
+            yield from self._attach(client, header, decode_json(message.payload), now)
+        elif link is None or store is None or (client, header.epoch) != (link.client, link.lineage):
+            yield Outgoing("samples", client, self._header(Kind.WHO))
+        elif header.kind is Kind.PULL:
+            yield from self._pulled(link, store, header, now)
+        elif header.kind is Kind.PRIORITIES:
+            arrays = unpack(message.payload)
+            keys, priorities = arrays.get("key"), arrays.get("priority")
+            if keys is None or priorities is None or keys.shape != priorities.shape:
+                raise Rejected("layout", "priorities are key and priority of one shape")
+            if keys.dtype != np.uint64 or not isinstance(store.mode, ReplayMode):
+                raise Rejected("unexpected", "priorities")
+            store.mode.reprioritise(keys.reshape(-1), priorities.reshape(-1))
+        elif header.kind is Kind.SNAPSHOT:
+            yield self._snapshot(client, store, decode_json(message.payload))
+        else:
+            raise Rejected("unexpected", header.kind.name)
+
+    def _attach(
+        self, client: bytes, header: Header, request: dict[str, Any], now: float
+    ) -> Iterator[Outgoing]:
+        if self._link is not None and header.epoch < self._link.lineage:
+            text = "a newer process of the learner is at work"
+            refusal = encode_json({"message": text, "newest": self._link.lineage})
+            yield Outgoing("samples", client, self._header(Kind.REFUSED), refusal)
+            return
+        known = Known.from_json(request)
+        if abs(header.version) >= 2**62:
+            raise Rejected("unexpected", f"version {header.version}")
+        if self._plan is None:
+            return
+        batch = self._plan.segments_per_batch(known.segments_per_batch)
+        problem = self._restore(request)
+        store = self._make_room(self._plan, batch)
+        link = LearnerLink(client, header.epoch, header.version, header.version, batch)
+        store.mode.attach(link, self._link, known, now)
+        self._link = link
+        payload = {
+            "plan": store.plan.to_json(),
+            "arena": store.arena.id,
+            "steps": store.arena.counter("steps"),
+            "episodes": store.arena.counter("episodes"),
+            "problem": problem,
+        }
+        if (shared := store.mode.shared) is not None:
+            payload["shared"] = shared
+        yield Outgoing("samples", client, self._header(Kind.WELCOME), encode_json(payload))
+
+    def _make_room(self, plan: Plan, segments_per_batch: int) -> Store:
+        """The store, made now or made larger if it has to be."""
+        if self._store is None:
+            self._store = self._open(plan, segments_per_batch)
+            for number, actor in self.rollouts.actors.items():
+                self._store.arena.remember(number, actor.receiver)
+        elif (larger := self._store.grown(segments_per_batch)) is not None:
+            # What was lent is waiting again, so there is nothing to take back from the link.
+            self._store, self._link = larger, None
+        return self._store
+
+    def _snapshot(self, client: bytes, store: Store, request: dict[str, Any]) -> Outgoing:
+        name, keep = request.get("name"), request.get("keep")
+        if not isinstance(name, str) or not name.isalnum() or type(keep) is not int or keep < 1:
+            raise Rejected("json", "a snapshot has a name of letters and digits, and keep")
+        answer = {"name": name}
+        if self._path is None or not isinstance(store.mode, ReplayMode):
+            answer["problem"] = "this buffer keeps no replay content"
+        else:
+            folder = self._path.with_name(SNAPSHOTS)
+            try:
+                state = {"rng": store.mode.random_state}
+                answer["sha256"] = snapshot.save(self._path, folder, name, state, keep)
+            except RunError as error:
+                answer["problem"] = str(error)
+        return Outgoing("samples", client, self._header(Kind.SNAPSHOT_DONE), encode_json(answer))
+
+    def _restore(self, request: dict[str, Any]) -> str:
+        """Go back to a snapshot when the learner asks for it; returns what went wrong, if anything.
+
+        Experience that outlived the learner is newer than the snapshot and stays, except in strict
+        mode, where a resumed run has to repeat what an uninterrupted one did.
+        """
+        name, sha256 = request.get("restore"), request.get("sha256")
+        if name is None or self._path is None:
+            return ""
+        if not isinstance(name, str) or not name.isalnum() or not isinstance(sha256, str):
+            raise Rejected("json", "restore is a name of letters and digits, with a sha256")
+        store, strict = self._store, self._settings.strict
+        if store is not None and store.arena.counter("segments") and not strict:
+            return ""
+        try:
+            state = snapshot.restore(self._path.with_name(SNAPSHOTS), name, sha256, self._path)
+        except RunError as error:
+            return str(error)
+        arena = Arena.open(self._path)
+        assert arena is not None
+        restored = self._store = self._open(Plan.from_json(arena.description), arena)
+        if restored.plan != self._plan:
+            self._store = None
+            self._path.unlink()
+            return f"the replay content {name} is not that of these rollouts"
+        if isinstance(restored.mode, ReplayMode):
+            restored.mode.random_state = state["rng"]
+        return ""
+
+    def _pulled(
+        self, link: LearnerLink, store: Store, header: Header, now: float
+    ) -> Iterator[Outgoing]:
+        for position in [q for q in link.lent if q < header.ack]:
+            store.mode.confirmed(link.lent.pop(position))
+        link.limit = max(link.limit, header.limit)
+        link.version = max(link.version, header.version)
+        store.heard(header.bits)
+        for position, lent in link.lent.items():
+            if position >= header.seq and now - lent.sent_at >= RESEND_AFTER:
+                lent.sent_at = now
+                self._observer.resent()
+                yield self._carry(link, lent.header, lent.payload)
+        link.untold = True
+
+    def _carry(self, link: LearnerLink, header: Header, payload: memoryview) -> Outgoing:
+        header.ack = self._incarnation
+        return Outgoing("samples", link.client, header, payload)
+
+    # -- both ----------------------------------------------------------------------------------
+
+    def turn(self, now: float) -> Iterator[Outgoing]:
+        """After messages were taken: what can be delivered, and what can be granted."""
+        link, store = self._link, self._store
+        minimum = -1
+        if link is not None and store is not None:
+            deliveries = list(store.mode.deliver(link, now))
+            # Statistics first: what a batch makes the learner decide, it decides knowing them.
+            if deliveries or link.untold:
+                yield self._stats(link, store, now)
+                link.untold = False
+            for lent, freshness in deliveries:
+                self._observer.delivered(freshness)
+                yield self._carry(link, lent.header, lent.payload)
+            granted = self.rollouts.share(partial(store.mode.room, link), now)
+            minimum = store.mode.minimum(link, granted)
+        for number in list(self.rollouts.owed):
+            del self.rollouts.owed[number]
+            actor = self.rollouts.actors[number]
+            header = self._header(Kind.GRANT, number)
+            header.epoch = actor.receiver.epoch
+            header.limit = actor.granted * self._segment_bytes
+            header.ack, header.bits = actor.receiver.ack, actor.receiver.bits
+            header.version = minimum
+            if link is not None:
+                header.lineage = link.lineage
+                header.seq = link.version + 1
+            yield Outgoing("experience", actor.client, header)
+
+    def _stats(self, link: LearnerLink, store: Store, now: float) -> Outgoing:
+        numbers = {
+            **store.numbers(),
+            "rollouts": len(self.rollouts.live(now)),
+            "rollouts_waiting": self.rollouts.waiting(now),
+        }
+        header = self._header(Kind.STATS)
+        header.epoch = store.arena.id
+        # Episodes are said again until the learner has them; `seq` is the number of the first.
+        header.seq = store.first_episode
+        payload, arrays = _stats_layout(len(store.episodes), *numbers).allocate()
+        arrays["episode"][...] = store.episodes
+        for name, value in numbers.items():
+            arrays[name][0] = value
+        return Outgoing("samples", link.client, header, payload.data)
+
+    @property
+    def fill(self) -> float:
+        """Share of the capacity in use, in [0, 1]."""
+        return self._store.mode.fill if self._store is not None else 0.0
+
+    @property
+    def stored(self) -> int:
+        """Steps that are stored."""
+        return self._store.mode.stored if self._store is not None else 0
+
+    @property
+    def learner_waits(self) -> bool:
+        """Whether the learner has asked for more than there is to give; true after `turn` only."""
+        return self._link is not None and self._link.position < self._link.limit
+
+    def granted_bytes(self, now: float) -> int:
+        """Credit of rollouts that are there, not used yet."""
+        if self._plan is None:
+            return 0
+        return self.rollouts.outstanding(now) * self._segment_bytes
+
+    def _header(self, kind: Kind, actor: int = 0) -> Header:
+        return Header(kind, actor=actor, ack=self._incarnation)
+
+
+@lru_cache(maxsize=16)
+def _stats_layout(episodes: int, *names: str) -> Layout:
+    numbers = (ArrayField(name, "float64", (1,)) for name in names)
+    return Layout((ArrayField("episode", "float64", (episodes, 2)), *numbers))

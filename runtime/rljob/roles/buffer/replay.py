@@ -1,0 +1,233 @@
+"""Transitions in a ring of segments, sampled uniformly or by priority."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.sumtree import SumTree
+from rljob.wire.arrays import ArrayField, Layout
+
+NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row"})
+"""Fields of a segment that a batch does not carry as they are."""
+_FLOAT = 8
+
+
+def data_bytes(layout: Layout, slots: int, priority_exponent: float) -> int:
+    """Bytes of arena that `slots` segments of a layout need, with their priorities if any."""
+    fields = slots * sum(_padded(field) for field in layout.fields)
+    rows = slots * next(f.shape[0] * f.shape[1] for f in layout.fields if f.name == "reward")
+    return fields + (_FLOAT * (rows + 1) if priority_exponent else 0)
+
+
+def _padded(field: ArrayField) -> int:
+    return -(-field.nbytes // 64) * 64
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A delivery's worth of batches: arrays `[K, B, ...]` in one payload.
+
+    Attributes:
+        payload: what is sent.
+        versions: policy versions that acted, int64, for up to 64 of the transitions.
+        ages: seconds since these were stored, float64.
+    """
+
+    payload: np.ndarray
+    versions: np.ndarray
+    ages: np.ndarray
+
+
+class ReplayStore:
+    """The ring. Each field is one array over all slots, so that a batch is one `take` a field.
+
+    Args:
+        arena: with `data_bytes(...)` of data; what it holds already can be sampled.
+        layout: of one segment, see `rljob.algorithms.base`; `next_row` is optional.
+        priority_exponent: 0 for uniform sampling.
+    """
+
+    def __init__(self, arena: Arena, layout: Layout, priority_exponent: float) -> None:
+        self._arena = arena
+        self._slots = len(arena.slots)
+        self._length, self._envs = next(f.shape for f in layout.fields if f.name == "reward")
+        self._rows = self._length * self._envs
+        self._fields: dict[str, np.ndarray] = {}
+        at = 0
+        for field in layout.fields:
+            size = self._slots * _padded(field)
+            self._fields[field.name] = (
+                arena.data[at : at + self._slots * field.nbytes]
+                .view(np.dtype(field.dtype))
+                .reshape(self._slots, *field.shape)
+            )
+            at += size
+        self._flat = {
+            name: array.reshape(array.shape[0] * array.shape[1] * array.shape[2], *array.shape[3:])
+            for name, array in self._fields.items()
+        }
+        self._exponent = priority_exponent
+        self._tree = SumTree(self._slots * self._rows) if priority_exponent else None
+        if self._tree is not None:
+            # In the arena as well: whoever goes on with it draws as its writer would have.
+            end = at + _FLOAT * self._slots * self._rows
+            self._leaves = arena.data[at:end].view(np.float64)
+            self._top = arena.data[end : end + _FLOAT].view(np.float64)
+            self._top[0] = max(self._top[0], 1.0)
+        self._batch: tuple[tuple[int, int], Layout] | None = None
+        self._held = 0
+        # Slots are filled from 0 on, so those in use are always the first ones.
+        self._used = 0
+        for slot in arena.stored():
+            self._admit(slot)
+        # A slot that a killed process was writing holds nothing, whatever its bytes say.
+        torn = np.flatnonzero(arena.slots["stored"][: self._used] == 0)
+        self._fields["valid"][torn] = False
+        self._next = int(arena.slots["order"].argmin()) if self._used == self._slots else self._used
+
+    @property
+    def held(self) -> int:
+        """Transitions that can be sampled."""
+        return self._held
+
+    def valid(self, slot: int) -> int:
+        """Transitions in one slot that can be sampled."""
+        return int(np.count_nonzero(self._fields["valid"][slot]))
+
+    @property
+    def fill(self) -> float:
+        """Share of the slots in use, in [0, 1]."""
+        return self._used / self._slots
+
+    def put(
+        self,
+        arrays: dict[str, np.ndarray],
+        origin: tuple[int, int, int],
+        stamp: tuple[int, int],
+        now: float,
+    ) -> int:
+        """Store a segment over the oldest one; returns how many segments that evicted (0 or 1)."""
+        slot = self._next
+        evicted = int(self._arena.slots["stored"][slot])
+        if evicted:
+            self._held -= self.valid(slot)
+        self._arena.begin(slot)
+        for name, array in arrays.items():
+            self._fields[name][slot] = array
+        if self._tree is not None:
+            self._leaves[self._range(slot)] = self._top[0] ** self._exponent
+        self._arena.commit(slot, origin, stamp, now)
+        self._admit(slot)
+        self._next = (slot + 1) % self._slots
+        return evicted
+
+    def _admit(self, slot: int) -> None:
+        valid = self._fields["valid"][slot].reshape(-1)
+        self._held += int(np.count_nonzero(valid))
+        self._used = max(self._used, slot + 1)
+        if self._tree is not None:
+            rows = self._range(slot)
+            self._tree.set(np.arange(rows.start, rows.stop), valid * self._leaves[rows])
+
+    def _range(self, slot: int) -> slice:
+        return slice(slot * self._rows, (slot + 1) * self._rows)
+
+    def batch_bytes(self, count: int, batch: int) -> int:
+        """Size of the payload of `sample`."""
+        return self._batch_layout(count, batch).size
+
+    def sample(
+        self,
+        count: int,
+        batch: int,
+        rng: np.random.Generator,
+        now: float,
+        memory: memoryview | None = None,
+    ) -> Sampled:
+        """Draw `count` batches of `batch` transitions, with replacement; into `memory`, if it is given.
+
+        The payload holds `action`, `reward`, `terminated` and the algorithm's fields as they were
+        stored, `observation` and `next_observation`; for prioritised replay also `key` (uint64, for
+        `reprioritise`), `probability` (float64) and `stored` (int64), the transitions drawn from.
+        """
+        rows = self._draw(count * batch, rng)
+        payload, out = self._batch_layout(count, batch).allocate_empty(memory)
+        slots = rows // self._rows
+        observation_rows = rows + slots * self._envs
+        if "next_row" in self._flat:
+            ahead = self._flat["next_row"].take(rows) - rows % self._rows // self._envs
+            following = observation_rows + ahead * self._envs
+        else:
+            following = observation_rows + self._envs
+        for name, array in out.items():
+            stored = name if name != "next_observation" else "observation"
+            if stored in self._flat:
+                index = {"observation": observation_rows, "next_observation": following}
+                flat = array.reshape(rows.shape[0], *array.shape[2:])
+                # Clipping is for speed: without it numpy copies the output twice.
+                np.take(self._flat[stored], index.get(name, rows), axis=0, out=flat, mode="clip")
+        if self._tree is not None:
+            order = self._arena.slots["order"][slots]
+            out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)
+            out["probability"].reshape(-1)[:] = self._tree.get(rows) / self._tree.total
+            out["stored"][...] = self._held
+        some = self._arena.slots[slots[:64]]
+        return Sampled(payload, some["version"].copy(), now - some["time"])
+
+    def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
+        """Set priorities of sampled transitions; those overwritten meanwhile are left alone.
+
+        Args:
+            keys: uint64 `[n]` as sampled.
+            priorities: positive and finite float `[n]`; others are left out.
+        """
+        if self._tree is None:
+            return
+        rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        inside = rows < self._slots * self._rows
+        rows = np.where(inside, rows, 0)
+        current = self._arena.slots["order"][rows // self._rows] == keys >> np.uint64(32)
+        fit = inside & current & np.isfinite(priorities) & (priorities > 0)
+        if fit.any():
+            self._top[0] = max(self._top[0], priorities[fit].max())
+            rows, leaves = rows[fit], priorities[fit].astype(np.float64) ** self._exponent
+            self._tree.set(rows, leaves)
+            self._leaves[rows] = leaves
+
+    def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        rows = self._propose(count, rng)
+        valid = self._flat["valid"]
+        wrong = np.flatnonzero(~valid[rows])
+        while len(wrong):
+            rows[wrong] = self._propose(len(wrong), rng)
+            wrong = wrong[~valid[rows[wrong]]]
+        return rows
+
+    def _propose(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        if self._tree is not None:
+            return self._tree.find(rng.random(count) * self._tree.total)
+        return rng.integers(0, self._used * self._rows, count)
+
+    def _batch_layout(self, count: int, batch: int) -> Layout:
+        if self._batch is None or self._batch[0] != (count, batch):
+            self._batch = (count, batch), Layout(self._batch_fields(count, batch))
+        return self._batch[1]
+
+    def _batch_fields(self, count: int, batch: int) -> tuple[ArrayField, ...]:
+        fields = [
+            ArrayField(name, array.dtype.name, (count, batch, *array.shape[1:]))
+            for name, array in self._flat.items()
+            if name not in NOT_SAMPLED
+        ]
+        observation = self._flat["observation"]
+        for name in ("observation", "next_observation"):
+            shape = (count, batch, *observation.shape[1:])
+            fields.append(ArrayField(name, observation.dtype.name, shape))
+        if self._tree is not None:
+            fields.append(ArrayField("key", "uint64", (count, batch)))
+            fields.append(ArrayField("probability", "float64", (count, batch)))
+            fields.append(ArrayField("stored", "int64", (count, batch)))
+        return tuple(fields)

@@ -1,0 +1,264 @@
+"""What the buffer holds: a plan, an arena and the way in which it is handed out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rljob.errors import InputError
+from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
+from rljob.roles.buffer.limiter import ReplayLimiter
+from rljob.roles.buffer.replay import data_bytes
+from rljob.wire.delivery import Receiver, Verdict
+from rljob.wire.experience import EPISODE_BYTES, OnPolicyData, Plan, ReplayData
+from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
+
+Arrays = dict[str, np.ndarray]
+_ORIGIN = ("actor", "epoch", "seq")
+_NO_EPISODES = np.zeros((0, 2))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the RLJob says of its buffer.
+
+    Args:
+        capacity: environment steps to store, at most.
+        max_policy_lag: versions; see `OnPolicyLimiter`.
+        samples_per_insert: overrides the algorithm's; see `ReplayLimiter`.
+        strict: lockstep, for runs that can be repeated exactly.
+        seed: of sampling.
+    """
+
+    capacity: int
+    max_policy_lag: int
+    samples_per_insert: float | None
+    strict: bool
+    seed: int
+
+
+class Observer:
+    """Is told what happens; the methods do nothing unless overridden."""
+
+    def stored(self, actor: int, epoch: int, seq: int, steps: int) -> None: ...
+    def recovered(self, actor: int, epoch: int, seq: int) -> None: ...
+    def duplicate(self) -> None: ...
+    def evicted(self, reason: str, actor: int, epoch: int, seq: int) -> None: ...
+    def rejected(self, reason: str) -> None: ...
+    def fenced(self) -> None: ...
+    def delivered(self, freshness: Freshness) -> None: ...
+    def resent(self) -> None: ...
+
+
+class Store:
+    """Exists from the first learner's HELLO on, when it is known how much is needed; outlives the process
+    in its arena.
+
+    Args:
+        path: file of the arena; None keeps the experience in this process only.
+        arena: one that exists already, described by the same plan, or the number of segments that make
+            a batch, for which a new one is made.
+
+    Attributes:
+        episodes: float64 `[E, 2]` of return and length that the learner has not confirmed.
+
+    Raises:
+        InputError: when the job's experience does not fit into the capacity.
+        RunError: when the space cannot be had.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        path: Path | None,
+        arena: Arena | int,
+        observer: Observer,
+    ) -> None:
+        self.plan = plan
+        self.episodes = np.zeros((0, 2))
+        self._settings = settings
+        self._path = path
+        self._observer = observer
+        if isinstance(arena, int):
+            arena = _new_arena(plan, arena, settings, path)
+        self.arena = arena
+        self.mode: Mode = self._make_mode(plan.data, settings)
+        self._recover()
+
+    def grown(self, segments_per_batch: int) -> Store | None:
+        """The same in more space, when batches of so many segments need it; it replaces this one, and
+        what was lent to a learner is in it as if it were not.
+
+        Raises:
+            InputError: when so many do not fit into the capacity.
+            RunError: when the space cannot be had.
+        """
+        if not isinstance(self.plan.data, OnPolicyData):
+            return None
+        slots = _queue_slots(self.plan, segments_per_batch, self._settings)
+        if slots <= len(self.arena.slots):
+            return None
+        arena = self.arena.grown(self._path, slots)
+        larger = Store(self.plan, self._settings, self._path, arena, self._observer)
+        larger.episodes = self.episodes
+        return larger
+
+    def _make_mode(self, data: OnPolicyData | ReplayData, settings: Settings) -> Mode:
+        if isinstance(data, OnPolicyData):
+            lag = settings.max_policy_lag
+            return OnPolicyMode(self.arena, self.plan, lag, self._evict, settings.strict)
+        ratio = ReplayLimiter(
+            settings.samples_per_insert or data.samples_per_insert,
+            data.min_size,
+            data.updates_per_publish * data.batch_size,
+            self.plan.steps,
+            settings.strict,
+        )
+        return ReplayMode(self.arena, self.plan, data, ratio, settings.seed)
+
+    @property
+    def first_episode(self) -> int:
+        """Number of the first of `episodes`, counted over all that ever ended."""
+        return self.arena.counter("episodes") - len(self.episodes)
+
+    def receive(self, header: Header, payload: memoryview, receiver: Receiver, now: float) -> None:
+        """Take a SEGMENT: store it, unless it was stored before or there is no room.
+
+        Raises:
+            Rejected: when it is not what HELLO said.
+        """
+        verdict = receiver.check(header.epoch, header.seq)
+        if verdict is not Verdict.NEW:
+            if verdict is Verdict.DUPLICATE:
+                self.arena.count("duplicates")
+                self._observer.duplicate()
+            return
+        arrays, episodes = self._read(payload)
+        if not self.mode.fits():
+            # Not acknowledged, so the rollout keeps it and offers it again.
+            return
+        origin = (header.actor, header.epoch, header.seq)
+        steps = int(np.count_nonzero(arrays["valid"]))
+        # The order matters: experience first, then the record of its arrival, the answer last.
+        kept = self.mode.put(payload, origin, (header.lineage, header.version), now)
+        self._observer.stored(*origin, steps)
+        receiver.commit(header.epoch, header.seq)
+        self.arena.remember(header.actor, receiver)
+        if not kept:
+            self._evict("lineage", *origin)
+            return
+        self.arena.count("segments")
+        self.arena.count("steps", steps)
+        if len(episodes):
+            self.arena.count("episodes", len(episodes))
+            self.episodes = np.concatenate([self.episodes, episodes])
+
+    def _read(self, payload: memoryview) -> tuple[Arrays, np.ndarray]:
+        """Arrays, which share memory with the payload, and episode records."""
+        layout = self.plan.layout
+        if not layout.matches(payload):
+            raise Rejected("layout", "differs from what HELLO said")
+        episodes = self._episodes_in(payload[layout.size :])
+        arrays = layout.views(payload)
+        _check_finite(arrays["reward"])
+        return arrays, episodes
+
+    def _episodes_in(self, tail: memoryview) -> np.ndarray:
+        if not tail:
+            return _NO_EPISODES
+        if len(tail) % EPISODE_BYTES or len(tail) > self.plan.steps * EPISODE_BYTES:
+            raise Rejected("episodes", f"{len(tail)} bytes")
+        episodes = np.frombuffer(tail, np.float64).reshape(-1, 2)
+        if not np.isfinite(episodes).all():
+            raise Rejected("episodes", "not finite")
+        return episodes
+
+    def heard(self, episodes: int) -> None:
+        """Forget the episodes that the learner knows: so many of all that ever ended."""
+        known = min(max(0, episodes - self.first_episode), len(self.episodes))
+        self.episodes = self.episodes[known:]
+
+    def numbers(self) -> dict[str, float]:
+        """What STATS says of the store."""
+        counted = ("steps", "episodes", "evicted", "duplicates")
+        return {
+            **{name: self.arena.counter(name) for name in counted},
+            "stored": self.mode.stored,
+            "fill": self.mode.fill,
+        }
+
+    def _recover(self) -> None:
+        """Record the arrival that was stored but not recorded when an earlier life was killed."""
+        for slot in self.arena.stored():
+            actor, epoch, seq = (int(self.arena.slots[name][slot]) for name in _ORIGIN)
+            receiver = self.arena.receiver(actor)
+            if receiver.check(epoch, seq) is Verdict.NEW:
+                receiver.commit(epoch, seq)
+                self.arena.remember(actor, receiver)
+                self.arena.count("segments")
+                self.arena.count("steps", self.mode.steps(slot))
+                self._observer.recovered(actor, epoch, seq)
+
+    def _evict(self, reason: str, actor: int, epoch: int, seq: int) -> None:
+        self.arena.count("evicted")
+        self._observer.evicted(reason, actor, epoch, seq)
+
+
+def _check_finite(reward: np.ndarray) -> None:
+    # One NaN in the return of an episode would be in every mean from then on.
+    flat = reward.reshape(-1)
+    # The square is finite only if all are; the other way round it may overflow (of which vdot does not warn).
+    if not (math.isfinite(np.vdot(flat, flat)) or np.isfinite(flat).all()):
+        raise Rejected("values", "a reward is NaN or infinite")
+
+
+def _new_arena(plan: Plan, segments_per_batch: int, settings: Settings, path: Path | None) -> Arena:
+    data = plan.data
+    if isinstance(data, OnPolicyData):
+        slots = _queue_slots(plan, segments_per_batch, settings)
+        size = slots * plan.layout.size
+    else:
+        slots = _ring_slots(plan, data, settings)
+        size = data_bytes(plan.layout, slots, data.priority_exponent)
+    return Arena.create(path, plan.to_json(), slots, size)
+
+
+def _queue_slots(plan: Plan, segments_per_batch: int, settings: Settings) -> int:
+    # A batch in training, one being collected, and the stragglers that the lag bound allows.
+    slots = segments_per_batch * (settings.max_policy_lag + 3)
+    least = segments_per_batch * 3
+    held = min(slots, settings.capacity // plan.steps)
+    if held < least:
+        raise InputError(
+            f"{settings.capacity} steps are too few for this job; at least "
+            f"{least * plan.steps} (3 updates of {segments_per_batch} x {plan.steps} steps)",
+            path="buffer.capacity",
+        )
+    return held
+
+
+def _ring_slots(plan: Plan, data: ReplayData, settings: Settings) -> int:
+    # A transition travels with both its observations: at most twice its share of a segment.
+    transition = 2 * plan.layout.size // plan.steps
+    delivery = data.updates_per_publish * data.batch_size * transition
+    if delivery > MAX_PAYLOAD_BYTES:
+        most = MAX_PAYLOAD_BYTES // (transition * data.updates_per_publish)
+        raise InputError(
+            f"{data.batch_size} transitions of {transition} bytes, {data.updates_per_publish} times "
+            f"in one message, are more than can be sent; at most {most}",
+            path="algorithm.config.batchSize",
+        )
+    slots = settings.capacity // plan.steps
+    if slots * plan.steps < data.min_size or slots < 2:
+        least = max(data.min_size + plan.steps, 2 * plan.steps)
+        raise InputError(
+            f"{settings.capacity} steps are too few for this job; at least {least} "
+            f"(the algorithm's minSize and one segment of {plan.steps} steps)",
+            path="buffer.capacity",
+        )
+    return slots

@@ -1,0 +1,190 @@
+"""The evaluator process: now and then, play greedy episodes of the newest policy and note the returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rljob.algorithms.base import Algorithm
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.vector import Environments
+from rljob.errors import InputError
+from rljob.nets import Engine
+from rljob.process import downloads
+from rljob.process.context import RoleContext
+from rljob.roles.evaluator import check
+from rljob.roles.evaluator.play import Evaluation, Interrupted, actor, environments_for, play
+from rljob.run_folder.names import EVALUATIONS
+from rljob.telemetry.health import Health
+from rljob.telemetry.metrics import EvaluatorMetrics
+from rljob.wire.endpoints import weights_endpoint
+from rljob.wire.sockets import Wire
+from rljob.wire.subscription import Subscription
+from rljob.wire.weights import Stamp
+
+if TYPE_CHECKING:
+    from rljob.roles.evaluator.videos import Videos
+
+NICENESS = 10
+"""Training goes first wherever both want the same core."""
+WAIT = 0.1
+"""Longest sleep in seconds before the loop looks around again."""
+FRESH_SECONDS = 0.3
+"""How long the newest version is looked for: the first that comes was asked for an interval ago."""
+
+
+def main(context: RoleContext) -> None:
+    """Run until asked to stop.
+
+    Raises:
+        AskedToEnd: asked to stop before there was anything to end.
+        InputError: when the job asks for no evaluation, or environment, algorithm or network cannot
+            be used.
+        RunError: when the environment fails.
+    """
+    evaluation = context.job.spec.evaluation
+    if evaluation is None:
+        raise InputError("is absent: there is nothing to evaluate", path="evaluation")
+    check(evaluation)
+    os.nice(NICENESS)
+    metrics = EvaluatorMetrics()
+    with ExitStack() as stack:
+        health, server = context.observe(
+            metrics, {"/records": lambda: downloads.records(context.folder)}
+        )
+        stack.callback(server.close)
+        with context.stop.at_once():
+            environments = environments_for(context.job, evaluation.episodes)
+            stack.callback(environments.close)
+            algorithm, engine = actor(context.job, environments)
+            videos: Videos | None = None
+            if evaluation.video:
+                from rljob.roles.evaluator.videos import Videos
+
+                videos = Videos(context.job, context.folder)
+                stack.callback(videos.close)
+        wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
+        stack.callback(wire.close)
+        weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        metrics.links.add("weights", weights.traffic)
+        subscription = Subscription(weights)
+        context.announce(server)
+        evaluator = Evaluator(
+            context, environments, engine, algorithm, subscription, wire, metrics, health, videos
+        )
+        evaluator.run(evaluation.interval.seconds, evaluation.episodes)
+
+
+class Evaluator:
+    """The loop of one evaluator."""
+
+    def __init__(
+        self,
+        context: RoleContext,
+        environments: Environments,
+        engine: Engine,
+        algorithm: Algorithm,
+        subscription: Subscription,
+        wire: Wire,
+        metrics: EvaluatorMetrics,
+        health: Health,
+        videos: Videos | None,
+    ) -> None:
+        self._context = context
+        self._environments = environments
+        self._engine = engine
+        self._algorithm = algorithm
+        self._subscription = subscription
+        self._wire = wire
+        self._metrics = metrics
+        self._health = health
+        self._videos = videos
+
+    def run(self, interval: float, episodes: int) -> None:
+        """Every `interval` seconds play `episodes` episodes, if there is a policy not yet played."""
+        self._health.waits_for = "weights"
+        while not self._stopping():
+            payload = self._newest()
+            if payload is None:
+                return
+            due = time.monotonic() + interval
+            try:
+                self._evaluate(payload, self._subscription.stamp, episodes)
+            except Interrupted:
+                return
+            # Nothing is asked for meanwhile: versions that are not played need not travel.
+            while (left := due - time.monotonic()) > 0 and not self._stopping():
+                time.sleep(min(WAIT, left))
+
+    def _newest(self) -> bytes | None:
+        """Wait for a policy that was trained and not yet played; None when asked to stop."""
+        newest: bytes | None = None
+        until = time.monotonic() + FRESH_SECONDS
+        while not self._stopping():
+            now = time.monotonic()
+            payload = self._subscription.newest(now)
+            if payload is not None:
+                self._health.waits_for = ""
+            # Version 0 is where training starts.
+            if payload is not None and self._subscription.stamp[1] > 0:
+                newest = payload
+            if newest is not None and now >= until:
+                return newest
+            self._subscription.ask(now)
+            self._wire.wait(WAIT)
+        return None
+
+    def _evaluate(self, payload: bytes, stamp: Stamp, episodes: int) -> None:
+        weights = PolicyWeights.decode(payload)
+        self._engine.load(weights.tensors)
+        sequence = np.random.SeedSequence((self._context.seed, *stamp))
+        played = play(
+            self._environments,
+            self._engine,
+            self._algorithm,
+            weights.scalars,
+            episodes,
+            int(sequence.generate_state(1, np.uint32)[0]),
+            self._stopping,
+        )
+        append(self._context.folder, stamp, played)
+        if self._videos is not None:
+            self._videos.add(stamp[1], weights, self._context.seed, self._stopping)
+        metrics = self._metrics
+        metrics.evaluations.inc()
+        metrics.return_mean.set(played.mean)
+        metrics.return_std.set(played.std)
+        metrics.return_min.set(played.min)
+        metrics.return_max.set(played.max)
+        metrics.policy_version.set(stamp[1])
+        for _ in range(played.episodes):
+            metrics.episode_seconds.observe(played.seconds / played.episodes)
+
+    def _stopping(self) -> bool:
+        self._health.beat()
+        return self._context.stopping()
+
+
+def append(folder: Path, stamp: Stamp, played: Evaluation) -> None:
+    """Add one line to `evaluations.jsonl`."""
+    lineage, version = stamp
+    record = {
+        "time": round(time.time(), 3),
+        "policyVersion": version,
+        "lineage": lineage,
+        "mean": played.mean,
+        "std": played.std,
+        "min": played.min,
+        "max": played.max,
+        "episodes": played.episodes,
+        "seconds": round(played.seconds, 3),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / EVALUATIONS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

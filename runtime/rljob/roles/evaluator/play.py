@@ -1,0 +1,176 @@
+"""Greedy episodes of a policy, and what they returned."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rljob import spec
+from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms.base import Algorithm
+from rljob.checkpoints import checkpoint
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.vector import Environments
+from rljob.errors import InputError, RunError
+from rljob.nets import Engine, build_engine
+from rljob.run_folder.names import CODE, JOB
+from rljob.spec import RLJob
+
+MOST_ENVIRONMENTS = 16
+"""Environments that are stepped as one batch."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns of greedy episodes.
+
+    Attributes:
+        mean, std, min, max: of `returns`; the standard deviation is that of these episodes.
+        returns: float64 `[E]`.
+        lengths: int64 `[E]`, in environment steps.
+        seconds: spent playing.
+    """
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    episodes: int
+    returns: np.ndarray
+    lengths: np.ndarray
+    seconds: float
+
+    @classmethod
+    def of(cls, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> Evaluation:
+        """Raises RunError when a return is infinite or not a number."""
+        if not np.isfinite(returns).all():
+            raise RunError("the return of an episode is infinite or NaN; look at the rewards")
+        return cls(
+            float(returns.mean()),
+            float(returns.std()),
+            float(returns.min()),
+            float(returns.max()),
+            len(returns),
+            returns,
+            lengths,
+            seconds,
+        )
+
+
+class Interrupted(Exception):
+    """Playing was stopped before its last episode ended."""
+
+
+def environments_for(job: RLJob, episodes: int) -> Environments:
+    """As many as are worth stepping together; InputError when they cannot be made."""
+    return Environments(job.spec.environment, min(episodes, MOST_ENVIRONMENTS))
+
+
+def actor(job: RLJob, environments: Environments) -> tuple[Algorithm, Engine]:
+    """What chooses the actions: numpy for a built-in network. The engine has no weights yet.
+
+    Raises:
+        InputError: when algorithm or network cannot be used with the environment's spaces.
+    """
+    algorithm_class = resolve_algorithm(job.spec.algorithm)
+    algorithm = algorithm_class(load_config(job.spec.algorithm), environments.spaces)
+    engine = build_engine(
+        job.spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
+    )
+    return algorithm, engine
+
+
+def play(
+    environments: Environments,
+    engine: Engine,
+    algorithm: Algorithm,
+    scalars: Mapping[str, float],
+    episodes: int,
+    seed: int | None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Play `episodes` greedy episodes.
+
+    How many each environment plays is fixed beforehand. Counting whichever end first would prefer
+    short ones.
+
+    Args:
+        scalars: acting values of the policy version.
+        seed: of the environments and of the policy; None takes fresh entropy.
+        stopping: asked before each step.
+
+    Raises:
+        Interrupted: `stopping` said so.
+        RunError: an environment failed, or a return is not finite.
+    """
+    started = time.perf_counter()
+    count = environments.count
+    quota = np.full(count, episodes // count)
+    quota[: episodes % count] += 1
+    current, lengths = np.zeros(count), np.zeros(count, np.int64)
+    ended_returns: list[float] = []
+    ended_lengths: list[int] = []
+    rng = np.random.default_rng(seed)
+    observation = environments.reset(seed)
+    while quota.any():
+        if stopping():
+            raise Interrupted
+        valid = environments.valid
+        acted = algorithm.act(engine(observation), rng, scalars, greedy=True)
+        step = environments.step(acted.action)
+        observation = step.observation
+        current[valid] += step.reward[valid]
+        lengths[valid] += 1
+        for index in np.flatnonzero(step.ended & valid):
+            if quota[index]:
+                quota[index] -= 1
+                ended_returns.append(float(current[index]))
+                ended_lengths.append(int(lengths[index]))
+            current[index], lengths[index] = 0.0, 0
+    seconds = time.perf_counter() - started
+    return Evaluation.of(np.array(ended_returns), np.array(ended_lengths, np.int64), seconds)
+
+
+def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> Evaluation:
+    """Play greedy episodes of a trained policy; see `find`, `evaluate`."""
+    return evaluate(*find(path), episodes, seed)
+
+
+def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
+    """The newest policy of a run's folder, of its checkpoints or of one checkpoint, with its job.
+
+    The job's own modules, which lie in the run's folder, can be imported from now on.
+
+    Raises:
+        InputError: when there is none, or no `job.yaml` in the run's folder.
+        RunError: when `path` is a checkpoint that is damaged.
+    """
+    policy = checkpoint.load_policy(path)
+    for folder in (path, *path.absolute().parents[:2]):
+        if (folder / JOB).is_file():
+            if (folder / CODE).is_dir():
+                sys.path.insert(0, str((folder / CODE).resolve()))
+            return spec.load(folder / JOB), policy
+    raise InputError(
+        f"no {JOB} in {path} or above it; the policy does not say which environment it was trained "
+        "for. Give the run's folder"
+    )
+
+
+def evaluate(
+    job: RLJob, policy: checkpoint.Policy, episodes: int, seed: int | None = None
+) -> Evaluation:
+    """Play greedy episodes of this policy in new environments; errors as those of `play`, `actor`."""
+    environments = environments_for(job, episodes)
+    try:
+        algorithm, engine = actor(job, environments)
+        weights = PolicyWeights.of(policy.tensors, policy.metadata)
+        engine.load(weights.tensors)
+        return play(environments, engine, algorithm, weights.scalars, episodes, seed)
+    finally:
+        environments.close()

@@ -1,0 +1,150 @@
+"""One greedy episode as a video, with what the policy chose by below each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rljob.algorithms.base import Acted, Algorithm, Showing, Shown
+from rljob.checkpoints.checkpoint import Policy
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.spaces import DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.envs.vector import Environments
+from rljob.errors import InputError, RunError
+from rljob.roles.evaluator.film import writing
+from rljob.roles.evaluator.overlay import Bar, Canvas, Panel, bars
+from rljob.roles.evaluator.play import Interrupted, actor
+from rljob.spec import RLJob
+
+MOST_STEPS = 5000
+"""After which a video ends, whether or not the episode does."""
+LAST_SECONDS = 1.0
+"""For which the last picture stays."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a video shows."""
+
+    path: Path
+    steps: int
+    returned: float
+    whole: bool
+
+
+class Recorder:
+    """Plays in an environment of its own, which can be looked at.
+
+    Raises:
+        InputError: the environment cannot be recorded.
+    """
+
+    def __init__(self, job: RLJob) -> None:
+        self._environment = Environments(job.spec.environment, 1, pictures=True)
+        try:
+            self._algorithm, self._engine = actor(job, self._environment)
+            self._environment.reset(0)
+            self._shape = self._environment.picture().shape
+        except BaseException:
+            self._environment.close()
+            raise
+
+    def record(
+        self,
+        weights: PolicyWeights,
+        path: Path,
+        seed: int | None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Recorded:
+        """Play one episode into the file `path`, which ends in `.mp4` or `.gif`.
+
+        Raises:
+            Interrupted: `stopping` said so; there is no file then.
+            RunError: the environment failed.
+        """
+        environment = self._environment
+        self._engine.load(weights.tensors)
+        rate = environment.pictures_per_second
+        rng = np.random.default_rng(seed)
+        track = _Track(environment.spaces.action)
+        observation = environment.reset(seed)
+        returned, steps, over = 0.0, 0, False
+        outputs = self._engine(observation)
+        canvas = Canvas(self._shape, track.count(self._algorithm, outputs))
+        with writing(path, canvas.size, rate) as film:
+            while not over and steps < MOST_STEPS:
+                if stopping():
+                    raise Interrupted
+                acted = self._algorithm.act(outputs, rng, weights.scalars, greedy=True)
+                shown = _shown(self._algorithm, outputs)
+                panel = track.panel(steps, returned, shown, acted)
+                film.add(canvas.draw(self._picture(), panel))
+                step = environment.step(acted.action)
+                returned, steps = returned + float(step.reward[0]), steps + 1
+                over = bool(step.ended[0])
+                outputs = self._engine(step.observation)
+            last = canvas.draw(self._picture(), Panel(steps, returned))
+            for _ in range(max(1, round(LAST_SECONDS * rate))):
+                film.add(last)
+        return Recorded(path, steps, returned, over)
+
+    def close(self) -> None:
+        self._environment.close()
+
+    def _picture(self) -> np.ndarray:
+        picture = self._environment.picture()
+        if picture.shape != self._shape:
+            message = f"cannot be recorded: its pictures have {self._shape} and {picture.shape}"
+            raise InputError(message, path="environment")
+        return picture
+
+
+class _Track:
+    """The range of the bars: the one that is known, else all that was seen so far."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._low, self._high = np.inf, -np.inf
+
+    def count(self, algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> int:
+        shown = _shown(algorithm, outputs)
+        return 0 if shown is None else shown.values.shape[1]
+
+    def panel(self, steps: int, returned: float, shown: Shown | None, acted: Acted) -> Panel:
+        if shown is None:
+            return Panel(steps, returned)
+        values = shown.values[0]
+        self._low = min(self._low, float(values.min()))
+        self._high = max(self._high, float(values.max()))
+        low, high = shown.range or (self._low, self._high)
+        found: tuple[list[Bar], int] = bars(values, self._chosen(acted.action[0]), low, high)
+        return Panel(steps, returned, shown.label, *found)
+
+    def _chosen(self, action: np.ndarray) -> list[int]:
+        """Places of the action among the values; none where every value is part of it."""
+        match self._space:
+            case DiscreteSpace():
+                return [int(action)]
+            case MultiDiscreteSpace(nvec=nvec):
+                starts = np.concatenate([[0], np.cumsum(nvec)[:-1]])
+                return [int(start + choice) for start, choice in zip(starts, action, strict=True)]
+        return []
+
+
+def _shown(algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> Shown | None:
+    return algorithm.shown(outputs) if isinstance(algorithm, Showing) else None
+
+
+def record_policy(job: RLJob, policy: Policy, path: Path, seed: int | None) -> Recorded:
+    """One episode of a trained policy, as `Recorder` records it."""
+    recorder = Recorder(job)
+    try:
+        weights = PolicyWeights.of(policy.tensors, policy.metadata)
+        return recorder.record(weights, path, seed)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        recorder.close()

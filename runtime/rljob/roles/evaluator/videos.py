@@ -1,0 +1,52 @@
+"""The videos of a run: `videos/VERSION.mp4` for each evaluation, the newest of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.roles.evaluator.recording import Recorder
+from rljob.spec import RLJob
+
+FOLDER = "videos"
+KEPT = 20
+_LOG = logging.getLogger("rljob")
+
+
+class Videos:
+    """Records an episode after each evaluation, always one with the same beginning.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        InputError: the environment cannot be recorded.
+    """
+
+    def __init__(self, job: RLJob, folder: Path) -> None:
+        self._recorder = Recorder(job)
+        self._folder = folder / FOLDER
+
+    def add(
+        self, version: int, weights: PolicyWeights, seed: int, stopping: Callable[[], bool]
+    ) -> None:
+        """Record a policy version; a file that cannot be written is no reason to stop.
+
+        Raises:
+            Interrupted: `stopping` said so.
+        """
+        path = self._folder / f"{version:012d}.mp4"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._recorder.record(weights, path, seed % 2**32, stopping)
+            for old in sorted(self._folder.glob("*.mp4"))[:-KEPT]:
+                old.unlink(missing_ok=True)
+        except (OSError, FFmpegError) as error:
+            _LOG.warning("no video of policy version %d: %s", version, error)
+
+    def close(self) -> None:
+        self._recorder.close()

@@ -1,0 +1,194 @@
+"""The learner process: addresses, torch, the buffer's welcome; then `training.Training`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rljob import spec
+from rljob.errors import RunError
+from rljob.process import downloads
+from rljob.process.context import RoleContext
+from rljob.process.stopping import AskedToEnd
+from rljob.roles.learner.cores import usable_cores
+from rljob.roles.learner.progress import Progress
+from rljob.roles.learner.publish import Publisher
+from rljob.roles.learner.report import Reporter
+from rljob.roles.learner.saving import Saver
+from rljob.roles.learner.source import Opened, Source
+from rljob.roles.learner.status import Status
+from rljob.roles.learner.training import Training, device_of
+from rljob.roles.sinks import check as check_sinks
+from rljob.roles.sinks.children import Sinks
+from rljob.run_folder import provenance
+from rljob.run_folder.names import CHECKPOINTS, JOB
+from rljob.spec.status import EndReport
+from rljob.telemetry.health import Health
+from rljob.telemetry.http_server import Answer
+from rljob.telemetry.metrics import LearnerMetrics
+from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.sockets import Client
+from rljob.wire.watermark import Watermark
+
+_LOG = logging.getLogger("rljob")
+
+
+def main(context: RoleContext) -> EndReport:
+    """Run until the job's stop condition is reached, or until asked to stop; tells which.
+
+    Raises:
+        AskedToEnd: asked to stop before there was anything to save.
+        InputError: when algorithm or network cannot be used with the environment's spaces.
+        RunError: when training cannot go on, for example because a loss is not finite.
+    """
+    check_sinks(context.job.spec.sinks)
+    metrics = LearnerMetrics()
+    metrics.restarts.set(context.attempt)
+    if not context.job.spec.strict:
+        metrics.checkpoint_interval.set(context.job.spec.checkpoint.interval.seconds)
+    with ExitStack() as stack:
+        pages = {
+            "/status": lambda: _status_page(context),
+            "/checkpoint": lambda: downloads.checkpoint(
+                context.folder / CHECKPOINTS, context.folder / JOB
+            ),
+            "/records": lambda: downloads.records(context.folder),
+        }
+        health, server = context.observe(metrics, pages)
+        stack.callback(server.close)
+        context.announce(server)
+
+        def rejected(_: Client, reason: str) -> None:
+            metrics.messages_rejected[reason].inc()
+
+        publisher = Publisher(context.wire(rejected), weights_endpoint(context.learner), metrics)
+        stack.callback(publisher.close)
+        wire = context.wire(rejected)
+        stack.callback(wire.close)
+        # Slow, and while it lasts the rollouts start up: so the addresses come first, torch second.
+        with context.stop.at_once():
+            _prepare_torch(context)
+        _write_job(context)
+        _write_provenance(context)
+        saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
+        stack.callback(saver.close)
+        names = context.job.spec.sinks.wanted
+        # They end after the last record.
+        stack.callback(Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc()).close)
+        reporter = Reporter(context.folder, metrics)
+        stack.callback(reporter.close)
+        snapshot = saver.newest() if context.resume or context.attempt > 0 else None
+        status = Status(context)
+        samples = wire.connect(buffer_endpoints(context.buffer).samples, context.name, "buffer")
+        metrics.links.add("samples", samples.traffic)
+        source = Source(
+            wire,
+            samples,
+            context.started if snapshot is None else max(context.started, snapshot.lineage + 1),
+            0 if context.job.spec.strict else 1,
+            context.job.spec.rollout.replicas,
+            metrics,
+            same_machine=context.buffer.startswith("ipc://"),
+        )
+        progress = Progress()
+        if snapshot is not None:
+            progress = Progress.from_json(snapshot.values["progress"])
+            source.watermark = Watermark.from_json(snapshot.values["watermark"])
+            source.version = snapshot.version
+            source.restore = snapshot.values["replay"]
+        status.starts(progress, saver.last)
+        opened = _wait_for_buffer(context, source, health)
+        health.waits_for = ""
+        training = Training(context, opened, source, publisher, saver, reporter, status, health)
+        return training.run(snapshot)
+
+
+def _status_page(context: RoleContext) -> Answer:
+    if context.report is None:
+        return Answer.text(503, "the learner starts")
+    report = context.report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Answer.of(200, "application/json", json.dumps(report).encode() + b"\n")
+
+
+def _write_job(context: RoleContext) -> None:
+    """Keep the job beside its checkpoints, which say nothing of the environment.
+
+    Raises:
+        RunError: when the folder cannot be written.
+    """
+    path, text = context.folder / JOB, spec.dump(context.job)
+    temporary = path.with_name(f".{path.name}")
+    try:
+        context.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _write_provenance(context: RoleContext) -> None:
+    """Say what made the result, on which machine.
+
+    Raises:
+        RunError: when the folder cannot be written.
+    """
+    device = device_of(context.job.spec.learner.device)
+    try:
+        provenance.write(context.folder, provenance.of(context.seed, device, usable_cores()))
+    except OSError as error:
+        raise RunError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _checkpoint_folder(context: RoleContext) -> Path:
+    """`checkpoints` in the role's folder; a link to `checkpoint.storage.path` when that is given.
+
+    Raises:
+        RunError: when the folder cannot be made.
+    """
+    folder = context.folder / CHECKPOINTS
+    storage = context.job.spec.checkpoint.storage
+    if storage is None or storage.path is None:
+        return folder
+    target = (context.folder / storage.path).resolve()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if target != folder.resolve():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.symlink_to(target)
+    except OSError as error:
+        raise RunError(f"checkpoint.storage.path: {target}: {error.strerror}") from error
+    return folder
+
+
+def _prepare_torch(context: RoleContext) -> None:
+    import torch
+
+    if context.threads is not None:
+        torch.set_num_threads(context.threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        # Threads beyond the free cores wait for each other at every operation.
+        torch.set_num_threads(usable_cores())
+    torch.manual_seed(context.seed)
+    if context.job.spec.strict:
+        torch.use_deterministic_algorithms(True)
+
+
+def _wait_for_buffer(context: RoleContext, source: Source, health: Health) -> Opened:
+    health.waits_for = "the buffer"
+    while True:
+        if context.stopping():
+            raise AskedToEnd
+        opened = source.poll(time.monotonic())
+        if opened is not None:
+            if opened.problem and context.job.spec.strict:
+                raise RunError(opened.problem)
+            if opened.problem:
+                _LOG.warning("going on with an empty buffer: %s", opened.problem)
+            return opened
+        source.wait()
+        health.beat()

@@ -1,0 +1,88 @@
+"""Policy versions to whoever acts: a thread of its own, so that a late joiner never waits for an update."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from rljob.errors import RunError
+from rljob.telemetry.metrics import LearnerMetrics
+from rljob.wire.messages import Kind
+from rljob.wire.sockets import Client, Endpoint, Wire
+from rljob.wire.subscription import chunk_header, read_want
+from rljob.wire.weights import Chunk, Published, Stamp, WeightServer
+
+WAIT = 1.0
+
+
+class Publisher:
+    """Serves the newest version on one socket.
+
+    Args:
+        wire: sockets of the thread; closed by it.
+        address: to bind.
+
+    Raises:
+        RunError: when the address cannot be had.
+    """
+
+    def __init__(self, wire: Wire, address: str, metrics: LearnerMetrics) -> None:
+        self._wire = wire
+        self._endpoint: Endpoint = wire.serve(address, "weights")
+        self._metrics = metrics
+        metrics.links.add("weights", self._endpoint.traffic)
+        self._server = WeightServer()
+        self._lock = threading.Lock()
+        self._pending: tuple[Stamp, bytes] | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="rljob-publish", daemon=True)
+        self._thread.start()
+
+    def publish(self, stamp: Stamp, payload: bytes) -> None:
+        """Make a version the newest; one that was not yet looked at by the thread is skipped."""
+        with self._lock:
+            self._pending = (stamp, payload)
+        self._wire.wake()
+
+    def check(self) -> None:
+        """Raise RunError when the thread has ended: nobody would ever get a newer version."""
+        if not self._thread.is_alive():
+            raise RunError("publishing policy versions has ended; see the log for why")
+
+    def close(self) -> None:
+        """End the thread; versions that are on their way get a moment to leave."""
+        self._closing = True
+        self._wire.wake()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._wire.wait(WAIT)
+                self._turn()
+        except Exception:
+            logging.getLogger("rljob").exception("publishing ended")
+        finally:
+            self._wire.close()
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            pending, self._pending = self._pending, None
+        if pending is not None:
+            for client, chunk in self._server.publish(Published.of(*pending)):
+                self._send(client, chunk)
+        for message in self._endpoint.receive():
+            if message.header.kind is Kind.WANT:
+                want = read_want(message.header)
+                for chunk in self._server.wanted(message.client, want, now):
+                    self._send(message.client, chunk)
+        self._server.forget_silent(now)
+        self._metrics.subscribers.set(self._server.clients)
+
+    def _send(self, client: Client, chunk: Chunk) -> None:
+        if self._endpoint.send(client, chunk_header(chunk), chunk.payload):
+            self._metrics.weights_sent_bytes.inc(len(chunk.payload))
+        else:
+            self._server.forget(client)

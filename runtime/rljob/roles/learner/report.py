@@ -1,0 +1,155 @@
+"""What the learner tells the outside: `metrics.jsonl`, `result.json`, and its Prometheus metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rljob.roles.learner.progress import Progress
+from rljob.run_folder.names import METRICS, RESULT
+from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
+
+REPORT_EVERY = 0.25
+"""Seconds between two lines of `metrics.jsonl`; later in a run ten times as long."""
+SHORTEST = 0.1
+"""Seconds below which a rate says nothing: the line before stands for it."""
+RECENT_UPDATES = 200
+
+
+class Reporter:
+    """Collects over updates and writes a line now and then."""
+
+    def __init__(self, folder: Path, metrics: LearnerMetrics) -> None:
+        self._metrics = metrics
+        self._lag_bound: int | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
+        self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
+        self._values: dict[str, float] = {}
+        self._numbers: dict[str, float] = {}
+        self._before = (0, 0)
+        self._rates = (0.0, 0.0)
+        self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
+        self._shares = dict(self._spent)
+        self._started = self._last = time.monotonic()
+
+    def statistics(self, numbers: dict[str, float]) -> None:
+        """Take what the buffer says of itself."""
+        self._numbers = numbers
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Count time that a stage of the loop took, one of `LEARNER_STAGES`."""
+        self._spent[stage] += seconds
+        self._metrics.seconds[stage].inc(seconds)
+
+    def updated(self, values: dict[str, float], lags: list[int], samples: int, steps: int) -> None:
+        """Take one update: what the algorithm reports, how old its experience was."""
+        self._values = values
+        self._lags.extend(lags)
+        for lag in lags:
+            self._metrics.policy_lag.observe(lag)
+            if self._lag_bound is not None and lag > self._lag_bound:
+                self._metrics.lag_above_bound.inc()
+        self._metrics.updates.inc()
+        self._metrics.samples.inc(samples)
+        self._metrics.steps_consumed.inc(steps)
+
+    def due(self, now: float) -> bool:
+        every = REPORT_EVERY if now - self._started < 60 else 10 * REPORT_EVERY
+        return now - self._last >= every
+
+    def write(self, now: float, progress: Progress, version: int, saved: Any) -> dict[str, Any]:
+        """Write a line; returns it."""
+        elapsed = now - self._last
+        steps, updates = self._before
+        if elapsed >= SHORTEST:
+            self._rates = (
+                round((progress.steps - steps) / elapsed, 1),
+                round((progress.updates - updates) / elapsed, 1),
+            )
+            self._shares = {
+                stage: round(min(1.0, seconds / elapsed), 4)
+                for stage, seconds in self._spent.items()
+            }
+        lags = np.array(self._lags or [0])
+        numbers = self._numbers
+        record = {
+            "time": round(time.time(), 3),
+            "seconds": round(progress.seconds, 3),
+            "steps": progress.steps,
+            "episodes": progress.episodes,
+            "updates": progress.updates,
+            "meanReturn": progress.mean_return,
+            "bestReturn": progress.best_return,
+            "stepsPerSecond": self._rates[0],
+            "updatesPerSecond": self._rates[1],
+            "policyVersion": version,
+            "lagP50": int(np.percentile(lags, 50)),
+            "lagP95": int(np.percentile(lags, 95)),
+            "lagBound": self._lag_bound,
+            "bufferFill": round(numbers.get("fill", 0.0), 4),
+            "rolloutsReady": int(numbers.get("rollouts", 0)),
+            "rolloutsWaiting": round(numbers.get("rollouts_waiting", 0.0), 4),
+            "learnerWaiting": self._shares["data_wait"],
+            "stages": {s: share for s, share in self._shares.items() if s != "data_wait"},
+            "evicted": int(numbers.get("evicted", 0)),
+            "duplicates": int(numbers.get("duplicates", 0)),
+            "checkpoint": saved,
+            "metrics": {name: round(value, 6) for name, value in self._values.items()},
+        }
+        self._file.write(json.dumps(_finite(record)) + "\n")
+        self._expose(progress, version)
+        self._before, self._last = (progress.steps, progress.updates), now
+        self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
+        return record
+
+    def close(self) -> None:
+        self._file.close()
+
+    def start(self, progress: Progress, lag_bound: int | None) -> None:
+        """Begin counting, from a resumed run's numbers.
+
+        Args:
+            lag_bound: versions that experience may be behind; None where nothing bounds it.
+        """
+        self._lag_bound = lag_bound
+        self._metrics.lag_bound.set(math.nan if lag_bound is None else lag_bound)
+        self._before = (progress.steps, progress.updates)
+        self._started = self._last = time.monotonic()
+
+    def _expose(self, progress: Progress, version: int) -> None:
+        metrics = self._metrics
+        metrics.policy_version.set(version)
+        for gauge, value in (
+            (metrics.mean_return, progress.mean_return),
+            (metrics.best_return, progress.best_return),
+            (metrics.episode_return, progress.last_return),
+            (metrics.episode_length, progress.last_length),
+        ):
+            if value is not None:
+                gauge.set(value)
+        for name, number in self._values.items():
+            metrics.metric[name].set(number)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write `result.json` whole or not at all."""
+    temporary = folder / f".{RESULT}.{os.getpid()}"
+    temporary.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / RESULT)

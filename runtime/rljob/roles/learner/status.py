@@ -1,0 +1,101 @@
+"""What the learner says of itself at `/status` and when it ends: numbers rounded for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rljob.checkpoints.manifest import Checkpoint
+from rljob.process.context import RoleContext
+from rljob.roles.learner.progress import Progress
+from rljob.run_folder.provenance import versions
+from rljob.spec.status import (
+    BufferStatus,
+    CheckpointStatus,
+    LagStatus,
+    LearnerReport,
+    PolicyStatus,
+    ProgressStatus,
+)
+
+
+class Status:
+    """Keeps `context.report` up to date."""
+
+    def __init__(self, context: RoleContext) -> None:
+        self._context = context
+        self._versions = versions()
+
+    def starts(self, progress: Progress, saved: Checkpoint | None) -> None:
+        """Nothing was trained yet: the learner begins, or goes on from `saved`."""
+        reached = ProgressStatus(
+            steps=progress.steps,
+            episodes=progress.episodes,
+            updates=progress.updates,
+            mean_return=_score(progress.mean_return),
+            best_return=_score(progress.best_return),
+            seconds=round(progress.seconds, 1),
+        )
+        version = 0 if saved is None else saved.version
+        self._tell(reached, PolicyStatus(version=version), BufferStatus(), saved)
+
+    def trains(self, record: Mapping[str, Any], saved: Checkpoint | None) -> None:
+        """Say the same as a line of `metrics.jsonl`."""
+        reached = ProgressStatus(
+            steps=record["steps"],
+            episodes=record["episodes"],
+            updates=record["updates"],
+            mean_return=_score(record["meanReturn"]),
+            best_return=_score(record["bestReturn"]),
+            steps_per_second=round(record["stepsPerSecond"]),
+            updates_per_second=round(record["updatesPerSecond"], 1),
+            seconds=round(record["seconds"], 1),
+        )
+        policy = PolicyStatus(
+            version=record["policyVersion"],
+            lag=LagStatus(p50=record["lagP50"], p95=record["lagP95"], bound=record["lagBound"]),
+        )
+        buffer = BufferStatus(
+            fill=round(record["bufferFill"], 2),
+            dropped=record["evicted"],
+            duplicates=record["duplicates"],
+            rollouts_waiting=round(record["rolloutsWaiting"], 2),
+            learner_waiting=round(record["learnerWaiting"], 2),
+        )
+        self._tell(reached, policy, buffer, saved)
+
+    def _tell(
+        self,
+        progress: ProgressStatus,
+        policy: PolicyStatus,
+        buffer: BufferStatus,
+        saved: Checkpoint | None,
+    ) -> None:
+        self._context.report = LearnerReport(
+            progress=progress,
+            policy=policy,
+            buffer=buffer,
+            last_checkpoint=None if saved is None else self._checkpoint(saved),
+            seed=self._context.seed,
+            versions=self._versions,
+        )
+
+    def _checkpoint(self, saved: Checkpoint) -> CheckpointStatus:
+        root, path = self._context.folder, saved.path
+        return CheckpointStatus(
+            step=saved.steps,
+            policy_version=saved.version,
+            time=saved.time.replace("+00:00", "Z"),
+            path=str(path.relative_to(root) if path.is_relative_to(root) else path),
+            sha256=saved.sha256,
+            # It was read back before it got its name, or before training went on from it.
+            verified=True,
+        )
+
+
+def _score(value: float | None) -> float | None:
+    """One decimal; more for a small return, of which that would leave little."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(value, 1 if abs(value) >= 10 else 3)

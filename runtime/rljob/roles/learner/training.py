@@ -1,0 +1,330 @@
+"""The learner's loop: take experience, update, publish; report and save on the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms.base import Algorithm, Learner, LearnerState, Replay
+from rljob.checkpoints.checkpoint import Snapshot
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.spaces import Spaces
+from rljob.errors import RunError
+from rljob.nets import build_module, export
+from rljob.process.context import RoleContext
+from rljob.process.trace import Trace
+from rljob.roles.learner.batches import Batch, Batches
+from rljob.roles.learner.progress import Progress, Reached, StoredSteps
+from rljob.roles.learner.publication import Publication
+from rljob.roles.learner.publish import Publisher
+from rljob.roles.learner.report import Reporter, write_result
+from rljob.roles.learner.saving import Saver
+from rljob.roles.learner.source import Opened, Source
+from rljob.roles.learner.status import Status
+from rljob.run_folder.provenance import versions
+from rljob.spec.status import EndReport
+from rljob.telemetry.health import Health
+
+STRICT_BOUNDARY = 500
+"""In strict mode: steps of each environment to the first boundary, a checkpoint from which a resumed
+run is the same."""
+STRICT_GROWTH = 0.25
+"""In strict mode: share of all steps so far that pass until the next boundary, if those are more.
+Open episodes are given up at a boundary, so they must become rarer: else long ones would never end."""
+FIRST_SAVED_AFTER = 1.0
+"""Seconds to the first checkpoint; the time doubles until it is `checkpoint.interval`."""
+SNAPSHOT_SECONDS = 60.0
+"""How long the buffer may take to save its content."""
+_LOG = logging.getLogger("rljob")
+
+
+class Training:
+    """One life of the learner, from the first experience to the stop condition."""
+
+    def __init__(
+        self,
+        context: RoleContext,
+        opened: Opened,
+        source: Source,
+        publisher: Publisher,
+        saver: Saver,
+        reporter: Reporter,
+        status: Status,
+        health: Health,
+    ) -> None:
+        spec = context.job.spec
+        self._context, self._spec = context, spec
+        self._opened = opened
+        self._source, self._lineage = source, source.lineage
+        self._publisher, self._saver = publisher, saver
+        self._reporter, self._status = reporter, status
+        self._health = health
+        self._trace: Trace = context.tracer()
+        spaces = Spaces.from_json(opened.plan.spaces)
+        algorithm_class = resolve_algorithm(spec.algorithm)
+        self._algorithm: Algorithm = algorithm_class(load_config(spec.algorithm), spaces)
+        heads, precision = self._algorithm.heads, spec.learner.precision
+        module = build_module(spec.network, spaces, heads, context.seed, precision)
+        self._module = module.to(device_of(spec.learner.device))
+        self._learner: Learner = self._algorithm.learner(self._module, context.seed)
+        self._progress = Progress()
+        self._stored = StoredSteps(opened.arena, opened.steps)
+        self._version = 0
+        self._boundary, self._next_boundary = 0, self._boundary_ahead()
+        self._batches = Batches(source, opened.plan, spec.rollout.replicas)
+        self._saved_at = self._began = self._ticked = 0.0
+        replay = isinstance(self._algorithm.data, Replay)
+        self._publication = Publication(awaited=spec.strict or not replay)
+
+    def run(self, snapshot: Snapshot | None) -> EndReport:
+        """Train until the stop condition is reached or the process is asked to stop; tells which."""
+        if snapshot is not None:
+            self._restore(snapshot)
+        self._reporter.start(self._progress, self._lag_bound())
+        self._publish()
+        if snapshot is None:
+            self._saver.save(self._snapshot())
+        self._source.confirm(self._publication.published, time.monotonic())
+        self._saved_at = self._began = self._ticked = time.monotonic()
+        while not self._progress.reached(self._spec.stop) and not self._context.stopping():
+            batch = self._next()
+            if batch is not None:
+                self._health.doing = "update"
+                self._train(batch)
+                self._tick(time.monotonic())
+        return self._finish(self._progress.reached(self._spec.stop))
+
+    def _lag_bound(self) -> int | None:
+        if isinstance(self._algorithm.data, Replay):
+            return None
+        return 0 if self._spec.strict else self._spec.buffer.max_policy_lag
+
+    def _next(self) -> Batch | None:
+        """Wait for the next batch; None when asked to stop or out of time meanwhile."""
+        started = time.monotonic()
+        self._health.doing = "data"
+        while not self._context.stopping() and not self._progress.out_of_time(self._spec.stop):
+            self._health.beat()
+            self._publisher.check()
+            now = time.monotonic()
+            self._source.poll(now)
+            batch = self._batches.next(self._version)
+            self._take_statistics()
+            # At once: a wait that never ends must be seen as one.
+            self._reporter.spent("data_wait", now - started)
+            started = now
+            if batch is not None:
+                return batch
+            if self._publication.due(self._version, now, idle=True):
+                self._publish()
+            self._tick(now)
+            self._source.wait()
+        return None
+
+    def _tick(self, now: float) -> None:
+        self._progress.seconds += now - self._ticked
+        self._ticked = now
+        if self._reporter.due(now):
+            self._report(now)
+
+    def _take_statistics(self) -> None:
+        replay = isinstance(self._algorithm.data, Replay)
+        for statistics in self._source.statistics:
+            stored = self._stored.more(statistics.arena, int(statistics.numbers["steps"]))
+            if replay:
+                self._progress.steps += stored
+            self._progress.ended(statistics.episodes)
+            self._reporter.statistics(statistics.numbers)
+        self._source.statistics.clear()
+
+    def _train(self, batch: Batch) -> None:
+        started = time.monotonic()
+        share = self._progress.share(self._spec.stop)
+        keys, priorities = [], []
+        for arrays in batch.updates:
+            update = self._learner.update(arrays, share)
+            if update.priorities is not None:
+                keys.append(arrays["key"].reshape(-1))
+                priorities.append(update.priorities.reshape(-1))
+            self._progress.updates += 1
+            samples = arrays["reward"].size
+            self._reporter.updated(update.metrics, batch.lags, samples, batch.steps)
+        _check_finite(update.metrics, self._progress.updates)
+        self._progress.steps += batch.steps
+        trained = time.monotonic()
+        self._reporter.spent("update", trained - started)
+        self._version += 1
+        if self._spec.strict and self._progress.steps >= self._next_boundary:
+            self._boundary, self._next_boundary = self._version, self._boundary_ahead()
+        if self._publication.due(self._version, trained):
+            self._publish()
+        if keys:
+            self._source.reprioritise(np.concatenate(keys), np.concatenate(priorities))
+        for origin in batch.segments:
+            self._trace.event("consumed", *origin)
+        self._source.trained(batch.segments)
+        self._reporter.spent("publish", time.monotonic() - trained)
+        # Before the confirmation: until then the buffer stands still in strict mode, and what it
+        # saves belongs to exactly this version.
+        self._save_if_due(time.monotonic())
+        self._source.confirm(self._publication.published, time.monotonic())
+
+    def _at_boundary(self) -> bool:
+        return self._spec.strict and self._version == self._boundary
+
+    def _boundary_ahead(self) -> int:
+        return boundary_after(self._progress.steps, self._spec.rollout.envs_per_replica)
+
+    def _save_if_due(self, now: float) -> None:
+        # In strict mode only boundaries are saved: a run that goes on from one repeats what a run
+        # that was never interrupted did there.
+        if self._spec.strict:
+            due = self._at_boundary()
+        else:
+            # Early on more often, so that a death in the first minute does not cost all of it.
+            interval = min(self._spec.checkpoint.interval.seconds, self._saved_at - self._began)
+            since = now - self._saved_at
+            due = since >= max(FIRST_SAVED_AFTER, interval) and not self._saver.busy
+        if due:
+            self._saved_at = now
+            self._saver.save(self._snapshot())
+
+    def _weights(self, copy: bool) -> PolicyWeights:
+        tensors = export(self._module, self._algorithm.acting_heads, copy)
+        share = self._progress.share(self._spec.stop)
+        scalars = self._learner.scalars(share, self._progress.steps)
+        if self._spec.strict:
+            scalars = {**scalars, "boundary": float(self._boundary)}
+        return PolicyWeights(tensors, scalars)
+
+    def _publish(self) -> None:
+        self._publication.sent(self._version, time.monotonic())
+        payload = self._weights(copy=False).encode()
+        self._publisher.publish((self._lineage, self._version), payload)
+
+    def _snapshot(self) -> Snapshot:
+        started = time.monotonic()
+        weights, state = self._weights(copy=True), self._learner.state()
+        values = {
+            "learner": state.values,
+            "progress": self._progress.to_json(),
+            "watermark": self._source.watermark.to_json(),
+            "arena": self._stored.arena,
+            "stored": self._stored.seen,
+            "boundary": self._boundary,
+            "replay": self._save_replay(),
+        }
+        snapshot = Snapshot(
+            self._version,
+            self._lineage,
+            {name: array.copy() for name, array in weights.tensors.items()},
+            weights.metadata(),
+            {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()},
+            values,
+            self._progress.steps,
+        )
+        self._reporter.spent("checkpoint", time.monotonic() - started)
+        return snapshot
+
+    def _save_replay(self) -> dict[str, str]:
+        """Have the buffer save its content, when the job wants that; what HELLO needs to go back."""
+        if not self._spec.saves_replay or not isinstance(self._algorithm.data, Replay):
+            return {}
+        name = f"{self._version:012d}"
+        self._source.request_snapshot(name, self._spec.checkpoint.keep)
+        deadline = time.monotonic() + SNAPSHOT_SECONDS
+        while name not in self._source.snapshots and time.monotonic() < deadline:
+            self._health.beat()
+            self._source.wait()
+            self._source.poll(time.monotonic())
+        answer = self._source.snapshots.pop(name, {"problem": "the buffer did not answer"})
+        if "sha256" not in answer:
+            _LOG.warning("checkpoint %s has no replay content: %s", name, answer["problem"])
+            return {}
+        return {"restore": name, "sha256": str(answer["sha256"])}
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        import torch
+
+        values = snapshot.values
+        tensors = {name: torch.from_numpy(a.copy()) for name, a in snapshot.tensors.items()}
+        self._learner.load_state(LearnerState(tensors, values["learner"]))
+        self._progress = Progress.from_json(values["progress"])
+        self._version, self._boundary = snapshot.version, values["boundary"]
+        self._next_boundary = self._boundary_ahead()
+        if values["arena"] == self._opened.arena:
+            self._stored = StoredSteps(values["arena"], values["stored"])
+
+    def _report(self, now: float) -> None:
+        saved = self._saver.last
+        checkpoint: dict[str, Any] | None = None
+        if saved is not None and self._saver.last_at is not None:
+            checkpoint = {
+                "policyVersion": saved.version,
+                "step": saved.steps,
+                "path": str(saved.path),
+                "sha256": saved.sha256,
+                "time": self._saver.last_at,
+            }
+        record = self._reporter.write(now, self._progress, self._version, checkpoint)
+        self._status.trains(record, saved)
+
+    def _finish(self, reached: Reached | None) -> EndReport:
+        if self._publication.due(self._version, time.monotonic(), idle=True):
+            self._publish()
+        asked = self._spec.checkpoint.on_suspend and not self._spec.strict
+        if reached is not None or asked:
+            self._saver.save(self._snapshot())
+        self._saver.finish()
+        self._report(time.monotonic())
+        progress = self._progress
+        result = {
+            "outcome": "Complete" if reached is not None else "Stopped",
+            "reason": reached.reason if reached is not None else "Interrupted",
+            "meanReturn": progress.mean_return,
+            "bestReturn": progress.best_return,
+            "steps": progress.steps,
+            "episodes": progress.episodes,
+            "updates": progress.updates,
+            "seconds": round(progress.seconds, 3),
+            "policyVersion": self._version,
+            "seed": self._context.seed,
+            "versions": versions(),
+        }
+        write_result(self._context.folder, result)
+        _LOG.info("ended: %s", json.dumps({k: result[k] for k in ("outcome", "reason", "steps")}))
+        if reached is not None:
+            return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)
+        message = f"asked to end after {progress.steps} steps"
+        if self._saver.last is not None:
+            message = f"{message}; the last checkpoint is {self._saver.last.path.name}"
+        return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
+
+
+def boundary_after(steps: int, environments: int) -> int:
+    """Steps of all environments together at which a strict run that is at a boundary has the next."""
+    return steps + max(STRICT_BOUNDARY * environments, int(STRICT_GROWTH * steps))
+
+
+def _check_finite(metrics: dict[str, float], updates: int) -> None:
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise RunError(
+            f"{', '.join(bad)} became infinite or NaN in update {updates}; "
+            "try a lower algorithm.config.learningRate, or look at the environment's rewards"
+        )
+
+
+def device_of(name: str) -> str:
+    """The device that a job's `learner.device` means here."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"

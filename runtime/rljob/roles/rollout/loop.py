@@ -1,0 +1,264 @@
+"""The rollout process: wait for credit and weights, collect a segment, ship it, again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms.base import Algorithm, OnPolicy
+from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.factory import group_sizes
+from rljob.envs.spaces import Spaces
+from rljob.envs.vector import Environments
+from rljob.errors import InputError, RunError
+from rljob.nets import Engine, build_engine
+from rljob.process.context import RoleContext, actor_number
+from rljob.roles.rollout.collect import Collector
+from rljob.roles.rollout.ship import WORTH_WAITING, Shipper
+from rljob.spec import RLJobSpec
+from rljob.telemetry.health import Health
+from rljob.telemetry.metrics import RolloutMetrics
+from rljob.wire.arrays import ArrayField, Layout
+from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.experience import OnPolicyData, Plan, ReplayData
+from rljob.wire.messages import Rejected
+from rljob.wire.sockets import Wire
+from rljob.wire.subscription import Subscription
+from rljob.wire.weights import NOTHING, Stamp
+
+SERVICE_EVERY = 0.25
+"""Seconds after which the sockets are looked after in the middle of a segment."""
+WAIT = 0.1
+"""Longest sleep in seconds before the loop looks around again."""
+DRAIN_SECONDS = 10.0
+"""How long the acknowledgement of the last segments is waited for at the end, as long as the buffer is
+heard from."""
+
+
+def main(context: RoleContext) -> None:
+    """Run until asked to stop.
+
+    Raises:
+        AskedToEnd: asked to stop before there was anything to end.
+        InputError: when environment, algorithm or network cannot be used.
+        RunError: when the environment fails or the buffer refuses this rollout.
+    """
+    spec = context.job.spec
+    metrics = RolloutMetrics()
+    with ExitStack() as stack:
+        health, server = context.observe(metrics)
+        stack.callback(server.close)
+        with context.stop.at_once():
+            groups = []
+            for size in group_sizes(spec.environment, spec.rollout.envs_per_replica):
+                groups.append(Environments(spec.environment, size))
+                stack.callback(groups[-1].close)
+            spaces = groups[0].spaces
+            algorithm_class = resolve_algorithm(spec.algorithm)
+            algorithm = algorithm_class(load_config(spec.algorithm), spaces)
+            engine = build_engine(
+                spec.network,
+                spaces,
+                algorithm.heads,
+                algorithm.acting_heads,
+                spec.rollout.precision,
+            )
+        wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
+        stack.callback(wire.close)
+        plan = make_plan(spec, spaces, algorithm)
+        experience = wire.connect(
+            buffer_endpoints(context.buffer).experience, context.name, "buffer"
+        )
+        weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        metrics.links.add("experience", experience.traffic)
+        metrics.links.add("weights", weights.traffic)
+        shipper = Shipper(
+            experience,
+            plan,
+            actor_number(context.name),
+            context.started,
+            metrics,
+            context.tracer(),
+        )
+        subscription = Subscription(weights)
+        collector = Collector(groups, engine, algorithm, plan.length)
+        context.announce(server)
+        Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
+
+
+def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
+    """What this job's segments look like and how they are used.
+
+    Raises:
+        InputError: when one segment is larger than a message may be.
+    """
+    data = algorithm.data
+    length, envs = data.segment_length, spec.rollout.envs_per_replica
+    observation, action = spaces.observation, spaces.action
+    arrays = [
+        ("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
+        ("action", action.dtype.name, (length, envs, *action.shape)),
+        ("reward", "float32", (length, envs)),
+        ("terminated", "bool", (length, envs)),
+        ("truncated", "bool", (length, envs)),
+        ("valid", "bool", (length, envs)),
+        *((field.name, field.dtype, (length, envs, *field.shape)) for field in algorithm.fields),
+    ]
+    use: OnPolicyData | ReplayData
+    if isinstance(data, OnPolicy):
+        use = OnPolicyData(data.segments_per_batch or 0)
+    else:
+        use = ReplayData(
+            data.batch_size,
+            data.min_size,
+            data.samples_per_insert,
+            data.priority_exponent,
+            data.updates_per_publish,
+        )
+    try:
+        layout = Layout(tuple(ArrayField(*array) for array in arrays))
+    except Rejected as error:
+        raise InputError(
+            f"{envs} environments and {length} steps make a segment that cannot be sent: "
+            f"{error.detail}; lower one of them",
+            path="rollout.envsPerReplica",
+        ) from error
+    return Plan(layout, use, spaces.to_json())
+
+
+class Rollout:
+    """The loop of one rollout."""
+
+    def __init__(
+        self,
+        context: RoleContext,
+        collector: Collector,
+        engine: Engine,
+        shipper: Shipper,
+        subscription: Subscription,
+        wire: Wire,
+        metrics: RolloutMetrics,
+        health: Health,
+    ) -> None:
+        self._context = context
+        self._collector = collector
+        self._engine = engine
+        self._shipper = shipper
+        self._subscription = subscription
+        self._wire = wire
+        self._metrics = metrics
+        self._health = health
+        self._stamp: Stamp = NOTHING
+        self._scalars: dict[str, float] = {}
+        self._serviced_at = 0.0
+        self._reset_at: Stamp | None = None
+        self._waited = [0.0, 0.0]
+        self._broken = 0
+
+    def run(self) -> None:
+        """Collect and ship until asked to stop; then wait until the last segments are acknowledged, and
+        give back what credit is left."""
+        strict = self._context.job.spec.strict
+        if not strict:
+            self._collector.reset(self._context.random_seed)
+        while not self._context.stopping():
+            self._wait_until_ready()
+            if self._context.stopping():
+                break
+            self._health.doing = "segment"
+            if strict:
+                self._reset_at_boundary()
+            self._segment()
+        self._drain(time.monotonic() + DRAIN_SECONDS)
+
+    def _drain(self, deadline: float) -> None:
+        while self._shipper.unacked and (now := time.monotonic()) < deadline:
+            self._shipper.service(now)
+            self._health.beat()
+            if not self._shipper.connected(now):
+                return
+            self._wire.wait(WAIT)
+        self._shipper.leave()
+
+    def _segment(self) -> None:
+        frame = self._shipper.frame()
+        collector, seconds = self._collector, self._metrics.seconds
+        before = collector.acting_seconds, collector.environment_seconds
+        episodes = collector.collect(frame.arrays, self._scalars, self._between_steps)
+        shipped_at = time.monotonic()
+        self._shipper.ship(frame, episodes, self._stamp, shipped_at)
+        seconds["acting"].inc(collector.acting_seconds - before[0])
+        seconds["environment"].inc(collector.environment_seconds - before[1])
+        seconds["shipping"].inc(time.monotonic() - shipped_at)
+        self._metrics.environment_steps.inc(int(frame.arrays["valid"].sum()))
+        self._metrics.episodes.inc(len(episodes))
+
+    def _wait_until_ready(self) -> None:
+        before = time.monotonic()
+        self._look_after(before)
+        now = time.monotonic()
+        self._metrics.seconds["shipping"].inc(now - before)
+        while not self._shipper.ready(self._stamp, now) and not self._context.stopping():
+            before, stage = now, "weights_wait" if self._shipper.credited else "credit_wait"
+            self._health.doing = "weights" if self._shipper.credited else "credit"
+            self._wire.wait(WORTH_WAITING if self._shipper.credited else WAIT)
+            now = time.monotonic()
+            # At once: a wait that never ends must be seen as one.
+            self._metrics.seconds[stage].inc(now - before)
+            if stage == "credit_wait":
+                self._waited[0] += now - before
+            self._look_after(now)
+
+    def _between_steps(self) -> None:
+        now = time.monotonic()
+        if now - self._serviced_at > SERVICE_EVERY:
+            self._shipper.service(now)
+            self._serviced_at = now
+            self._health.beat()
+
+    def _look_after(self, now: float) -> None:
+        """Sockets and weights; only between segments, so that one segment has one policy version."""
+        waited, since = self._waited
+        if now - since > 1.0:
+            self._shipper.waiting = min(1.0, waited / (now - since))
+            self._waited = [0.0, now]
+        self._shipper.service(now)
+        self._serviced_at = now
+        self._health.beat()
+        self._health.waits_for = self._waits_for(now)
+        self._renew(self._subscription.newest(now))
+        self._subscription.ask(now)
+
+    def _renew(self, payload: bytes | None) -> None:
+        """Act with this policy version from now on, if there is one."""
+        broken = self._subscription.rejected - self._broken
+        if broken:
+            self._broken += broken
+            self._metrics.weights_rejected["digest"].inc(broken)
+        if payload is None:
+            return
+        try:
+            weights = PolicyWeights.decode(payload)
+            self._engine.load(weights.tensors)
+        except RunError:
+            self._metrics.weights_rejected["unreadable"].inc()
+            raise
+        self._scalars = weights.scalars
+        self._stamp = self._subscription.stamp
+        self._metrics.weights_applied.inc()
+        self._metrics.policy_version.set(self._stamp[1])
+
+    def _waits_for(self, now: float) -> str:
+        if not self._shipper.connected(now):
+            return "the buffer"
+        return "" if self._stamp != NOTHING else "weights"
+
+    def _reset_at_boundary(self) -> None:
+        """In strict mode the learner marks versions at which a run can be resumed; from each of them
+        on, what happens depends on nothing before it: new episodes, new random numbers."""
+        boundary = int(self._scalars.get("boundary", 0))
+        # A learner that was restarted goes back to a boundary, so its lineage counts as well.
+        if (self._stamp[0], boundary) != self._reset_at:
+            self._reset_at = (self._stamp[0], boundary)
+            self._collector.reset((self._context.seed, self._context.index, boundary))

@@ -1,0 +1,210 @@
+"""Segments on their way to the buffer: credit, acknowledgement, retransmission.
+
+A segment is collected in the frame that is sent, and the frame is kept until the buffer says that it
+has stored it. There are as many frames as may be on their way, so experience that cannot be delivered
+stops the rollout; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rljob.algorithms.base import Arrays
+from rljob.errors import RunError
+from rljob.process.trace import Trace
+from rljob.telemetry.metrics import RolloutMetrics
+from rljob.wire.delivery import Sender
+from rljob.wire.experience import ACTOR_WINDOW, EPISODE_BYTES, Plan
+from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
+from rljob.wire.sockets import Endpoint, Message
+from rljob.wire.weights import NOTHING, Stamp
+
+HELLO_EVERY = 0.5
+STATUS_EVERY = 1.0
+SILENT_AFTER = 3.0
+"""Seconds without an answer, of which there is one each second, after which the buffer counts as away."""
+WORTH_WAITING = 0.02
+"""Seconds that a rollout waits for a newer policy version than the one that it has to have."""
+FRAMES = ACTOR_WINDOW + 2
+
+
+@dataclass(eq=False)
+class Frame:
+    """Memory of one segment: its payload, with room for episode records behind the arrays."""
+
+    payload: np.ndarray
+    arrays: Arrays
+    header: Header | None = None
+    size: int = 0
+
+
+class Shipper:
+    """One rollout's stream to the buffer.
+
+    Args:
+        actor, epoch: who this is on the wire; the epoch is higher in each life of the process. It is
+            raised when the buffer knows a higher one already, for clocks are set back.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        plan: Plan,
+        actor: int,
+        epoch: int,
+        metrics: RolloutMetrics,
+        trace: Trace,
+    ) -> None:
+        self._endpoint = endpoint
+        self._plan = plan
+        self._actor, self._epoch = actor, epoch
+        self._metrics = metrics
+        self._trace = trace
+        self._sender = Sender()
+        self._frames = [self._new_frame() for _ in range(FRAMES)]
+        self._sent: dict[int, Frame] = {}
+        self._welcome = False
+        self._was_welcome = False
+        self._heard_at = float("-inf")
+        self._minimum: Stamp = NOTHING
+        self._newest: Stamp = NOTHING
+        self._newest_since = 0.0
+        self._hello_at = self._status_at = float("-inf")
+        self._most_unacked = 0
+        self.waiting = 0.0
+        """Share of the last second spent waiting for credit, for the buffer's statistics."""
+
+    def ready(self, stamp: Stamp, now: float) -> bool:
+        """Whether a segment acted with policy version `stamp` may be begun.
+
+        The bound on the policy lag decides; but a version that was just published is on its way and
+        worth a moment, for credit often arrives before it.
+        """
+        if not self.credited or stamp < self._minimum or stamp == NOTHING:
+            return False
+        return stamp >= self._newest or now - self._newest_since >= WORTH_WAITING
+
+    @property
+    def credited(self) -> bool:
+        """Whether the buffer would take another segment."""
+        return (
+            self._welcome and bool(self._frames) and self._sender.may_send(self._plan.layout.size)
+        )
+
+    def connected(self, now: float) -> bool:
+        """Whether the buffer knows this rollout and answers it."""
+        return self._welcome and now - self._heard_at < SILENT_AFTER
+
+    def frame(self) -> Frame:
+        """A free frame to collect into."""
+        return self._frames[-1]
+
+    def ship(self, frame: Frame, episodes: np.ndarray, stamp: Stamp, now: float) -> None:
+        """Send a collected segment with the episodes `[E, 2]` that ended in it."""
+        size = self._plan.layout.size
+        frame.size = size + episodes.nbytes
+        if len(episodes):
+            frame.payload[size : frame.size] = episodes.reshape(-1).view(np.uint8)
+        seq = self._sender.send(size, now)
+        frame.header = Header(
+            Kind.SEGMENT,
+            actor=self._actor,
+            epoch=self._epoch,
+            seq=seq,
+            version=stamp[1],
+            lineage=stamp[0],
+        )
+        self._frames.remove(frame)
+        self._sent[seq] = frame
+        self._most_unacked = max(self._most_unacked, self._sender.unacked)
+        self._metrics.segments_sent.inc()
+        self._send(frame)
+
+    def service(self, now: float) -> None:
+        """Take what the buffer said, and say what is due; called between segments and steps."""
+        for message in self._endpoint.receive():
+            self._take(message, now)
+        if not self._welcome:
+            if now - self._hello_at >= HELLO_EVERY:
+                header = self._header(Kind.HELLO)
+                header.ack, header.bits = self._sender.confirmed()
+                if self._endpoint.send(b"", header, encode_json(self._plan.to_json())):
+                    self._hello_at = now
+            return
+        self._send_again(self._sender.due(now))
+        if now - self._status_at >= STATUS_EVERY:
+            self._status_at = now
+            self._tell({"waiting": round(self.waiting, 4)})
+            # An acknowledgement comes within a millisecond: at any one moment there is hardly ever one to wait for.
+            self._metrics.unacked_segments.set(self._most_unacked)
+            self._most_unacked = self._sender.unacked
+            self._metrics.credit_available.set(self._sender.limit - self._sender.sent_bytes)
+
+    def leave(self) -> None:
+        """Tell the buffer that nothing more comes, so that others get at once what was granted."""
+        if self._welcome:
+            self._tell({"leaving": True})
+
+    @property
+    def unacked(self) -> int:
+        """Segments that the buffer has not confirmed."""
+        return self._sender.unacked
+
+    def _tell(self, status: dict[str, Any]) -> None:
+        self._endpoint.send(b"", self._header(Kind.STATUS), encode_json(status))
+
+    def _take(self, message: Message, now: float) -> None:
+        header = message.header
+        self._heard_at = now
+        if header.kind is Kind.GRANT and header.epoch == self._epoch:
+            self._minimum = (header.lineage, header.version)
+            newest = (header.lineage, header.seq - 1)
+            if newest > self._newest:
+                self._newest, self._newest_since = newest, now
+            for seq in self._sender.granted(header.ack, header.bits, header.limit):
+                self._frames.append(self._sent.pop(seq))
+                self._metrics.segments_acked.inc()
+                self._trace.event("acked", self._actor, self._epoch, seq)
+        elif header.kind is Kind.WHO:
+            # The buffer was restarted: introduce ourselves again and offer all that it did not confirm.
+            self._welcome = False
+        elif header.kind is Kind.WELCOME and not self._welcome:
+            self._welcome = self._was_welcome = True
+            self._send_again(self._sender.all_due(now))
+        elif header.kind is Kind.REFUSED:
+            self._refused(message)
+
+    def _refused(self, message: Message) -> None:
+        try:
+            answer = decode_json(message.payload)
+        except Rejected:
+            answer = {}
+        newest = answer.get("newest")
+        if type(newest) is int and not self._was_welcome:
+            # This process has just begun, so it is the newer one, whatever the clocks say.
+            if newest >= self._epoch:
+                self._epoch, self._hello_at = newest + 1, float("-inf")
+            return
+        reason = str(answer.get("message", "no reason given"))[:500]
+        raise RunError(f"the buffer refused this rollout: {reason}")
+
+    def _send_again(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            self._metrics.segments_retransmitted.inc()
+            self._send(self._sent[seq])
+
+    def _send(self, frame: Frame) -> None:
+        assert frame.header is not None
+        self._metrics.payload_bytes.inc(frame.size)
+        # The memory may be shared with zmq: it is written again only after an acknowledgement, and a
+        # repetition that is still queued then carries a seq that the buffer has seen.
+        self._endpoint.send(b"", frame.header, frame.payload.data[: frame.size])
+
+    def _header(self, kind: Kind) -> Header:
+        return Header(kind, actor=self._actor, epoch=self._epoch, limit=self._sender.limit)
+
+    def _new_frame(self) -> Frame:
+        return Frame(*self._plan.layout.allocate(extra=self._plan.steps * EPISODE_BYTES))

@@ -1,0 +1,79 @@
+"""The learner's side of its sinks: it starts their processes, hears of failures, and lets them finish."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rljob.spec.sinks import SinkName
+
+FINISH_SECONDS = 15.0
+"""Which all of them together have for what is left when the run has ended."""
+_LOG = logging.getLogger("rljob")
+
+
+class Sinks:
+    """The processes of a learner's sinks.
+
+    Args:
+        folder: the run's; `job.yaml` is there already.
+        failed: called for each failure with the sink's name, in a thread.
+    """
+
+    def __init__(
+        self, folder: Path, names: Sequence[SinkName], failed: Callable[[SinkName], None]
+    ) -> None:
+        self._failed = failed
+        self._children = {name: _start(name, folder) for name in names}
+        self._listeners = [
+            threading.Thread(target=self._listen, args=item, name=f"rljob-{item[0]}", daemon=True)
+            for item in self._children.items()
+        ]
+        for thread in self._listeners:
+            thread.start()
+
+    def close(self) -> None:
+        """Let each take what is left, and end; those that take too long are ended."""
+        for child in self._children.values():
+            assert child.stdin is not None
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        deadline = time.monotonic() + FINISH_SECONDS
+        for name, child in self._children.items():
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                self._tell(name, f"did not finish in {FINISH_SECONDS:g} s", first=True)
+        for thread in self._listeners:
+            thread.join()
+
+    def _listen(self, name: SinkName, child: subprocess.Popen[str]) -> None:
+        """Until it has ended: the first failure is worth a warning, all of them are counted."""
+        assert child.stdout is not None
+        first = True
+        with child.stdout as lines:
+            for line in lines:
+                self._tell(name, line.strip(), first)
+                first = False
+        if child.wait() > 0:
+            self._tell(name, f"its process ended with exit code {child.returncode}", first)
+
+    def _tell(self, name: SinkName, what: str, first: bool) -> None:
+        self._failed(name)
+        if first:
+            _LOG.warning("sink %s: %s; training goes on, and it is tried again", name, what)
+
+
+def _start(name: SinkName, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-P", "-m", "rljob.roles.sinks.process", name, str(folder)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace"
+    )

@@ -1,0 +1,80 @@
+"""A run of MLflow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# It would tell its makers what it is used for.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# What fails is tried again by us, and told meanwhile.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunStatus
+from mlflow.exceptions import MlflowException
+
+from rljob.roles.sinks.base import Opening
+from rljob.roles.sinks.scalars import Point
+from rljob.spec.sinks import MlflowSink
+
+MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 6000
+"""Of one request, by MLflow's rules."""
+STORE = "mlflow.db"
+_STATUS = {"Complete": "FINISHED", "Stopped": "KILLED"}
+
+
+class Mlflow:
+    """Writes to a server, or to a file in the run's folder."""
+
+    def __init__(self, opening: Opening, sink: MlflowSink) -> None:
+        given = sink.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        local = opening.folder.resolve() / STORE
+        self._client = MlflowClient(tracking_uri=given or f"sqlite:///{local}")
+        self.run = opening.run or self._new(opening, sink.experiment)
+        if opening.run:
+            self._client.update_run(self.run, RunStatus.to_string(RunStatus.RUNNING))
+
+    def add(self, points: Sequence[Point]) -> None:
+        metrics = [
+            Metric(name, value, int(1000 * point.time), point.step)
+            for point in points
+            for name, value in point.values.items()
+        ]
+        for start in range(0, len(metrics), MOST_METRICS):
+            self._client.log_batch(self.run, metrics=metrics[start : start + MOST_METRICS])
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        for name, value in result.items():
+            self._client.set_tag(self.run, f"rljob.{name}", str(value))
+        status = _STATUS.get(str(result.get("outcome")), "FAILED")
+        self._client.set_terminated(self.run, status)
+
+    def close(self) -> None:
+        """Everything is there already."""
+
+    def _new(self, opening: Opening, experiment: str) -> str:
+        run = str(
+            self._client.create_run(self._experiment(experiment), run_name=opening.name).info.run_id
+        )
+        parameters = [
+            Param(name, value[:LONGEST_PARAMETER]) for name, value in opening.settings.items()
+        ]
+        for start in range(0, len(parameters), MOST_PARAMETERS):
+            self._client.log_batch(run, params=parameters[start : start + MOST_PARAMETERS])
+        return run
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException:
+            # Another run has made it meanwhile.
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)

@@ -1,0 +1,145 @@
+"""The process of one sink: `python -m rljob.roles.sinks.process NAME FOLDER`, started by the learner.
+
+It follows the run's files until its standard input is closed, which the death of the learner does too; then
+it takes what is left and ends. What it has to tell, one line for each failure, goes to its standard output.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from rljob import spec
+from rljob.roles.sinks.base import Opening, Sink
+from rljob.roles.sinks.following import Following, Place
+from rljob.roles.sinks.scalars import settings
+from rljob.run_folder.names import JOB, RESULT
+from rljob.spec import RLJob
+from rljob.spec.sinks import SinkName
+
+EVERY = 1.0
+"""Seconds between two looks at the files."""
+AGAIN_AFTER = (5.0, 60.0)
+"""Seconds after a first failure, and at most, until it is tried again."""
+PLACES = "sinks"
+NICENESS = 10
+
+
+def main(name: SinkName, folder: Path, told: IO[str], ended: Callable[[float], bool]) -> None:
+    """Run until asked to end.
+
+    Args:
+        told: takes one line for each failure.
+        ended: waits for so many seconds; whether it is time to end.
+    """
+    (folder / PLACES).mkdir(exist_ok=True)
+    with (folder / PLACES / f"{name}.lock").open("w") as lock:
+        # One of an earlier life of the learner may still be at it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _Following(name, folder, told).run(ended)
+
+
+class _Following:
+    """Brings what is new to the sink, and opens it when there is something to bring."""
+
+    def __init__(self, name: SinkName, folder: Path, told: IO[str]) -> None:
+        self._name, self._folder, self._told = name, folder, told
+        self._path = folder / PLACES / f"{name}.json"
+        self._place = Place.load(self._path)
+        self._following = Following(folder, self._place)
+        self._job = spec.load(folder / JOB)
+        self._sink: Sink | None = None
+        self._delay = 0.0
+
+    def run(self, ended: Callable[[float], bool]) -> None:
+        over = False
+        while not over:
+            over = ended(max(EVERY, self._delay))
+            self._try(self._bring)
+        # A life that brought nothing leaves the end to the one before.
+        if self._sink is not None and not self._delay:
+            self._try(self._end)
+
+    def _try(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+            self._delay = 0.0
+        except Exception as error:  # Whatever a library may raise.
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            self._told.write(f"{type(error).__name__}: {lines[0]}\n")
+            self._told.flush()
+            first, most = AGAIN_AFTER
+            self._delay = min(most, max(first, 2 * self._delay))
+
+    def _bring(self) -> None:
+        points, offsets = self._following.new()
+        if not points:
+            return
+        if self._sink is None:
+            name = self._folder.resolve().name
+            dumped = self._job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+            opening = Opening(self._folder, name, settings(dumped), self._place.run, points[0].step)
+            self._sink = open_sink(self._name, self._job, opening)
+            self._place.run = self._sink.run
+            self._place.save(self._path)
+        self._sink.add(points)
+        self._place.offsets = offsets
+        self._place.save(self._path)
+
+    def _end(self) -> None:
+        assert self._sink is not None
+        try:
+            result = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._sink.close()  # The learner was lost; the next one goes on.
+            return
+        self._sink.finish(result)
+        self._sink.close()
+
+
+def open_sink(name: SinkName, job: RLJob, opening: Opening) -> Sink:
+    """The sink that the job describes."""
+    sinks = job.spec.sinks
+    if name == "tensorboard":
+        from rljob.roles.sinks.tensorboard import TensorBoard
+
+        return TensorBoard(opening)
+    if name == "mlflow":
+        from rljob.roles.sinks.mlflow import Mlflow
+
+        assert sinks.mlflow is not None
+        return Mlflow(opening, sinks.mlflow)
+    from rljob.roles.sinks.wandb import Wandb
+
+    assert sinks.wandb is not None
+    return Wandb(opening, sinks.wandb)
+
+
+def _start() -> None:
+    name, folder = sys.argv[1:]
+    # Who asks a run to end asks the learner; it asks us, once it has written the last line.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
+    logging.basicConfig(level=logging.WARNING)
+    # What libraries print is no report of ours.
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def ended(seconds: float) -> bool:
+        ready, _, _ = select.select([0], [], [], seconds)
+        return bool(ready)
+
+    main(name, Path(folder), told, ended)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    _start()

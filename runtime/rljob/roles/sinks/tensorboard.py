@@ -1,0 +1,84 @@
+"""TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from rljob.roles.sinks.base import Opening
+from rljob.roles.sinks.scalars import Point
+
+FOLDER = "tensorboard"
+PREFIX = "events.out.tfevents."
+
+
+def file_name(before: Iterable[str], now: int) -> str:
+    """Name of a run's next event file.
+
+    TensorBoard reads a run's files in the order of their names, and never goes back to one that came later
+    but sorts before where it is. So this one sorts after all `before`, whatever the clock says.
+
+    Args:
+        now: nanoseconds since 1970.
+    """
+    seconds, rest = divmod(now, 10**9)
+    name, last = f"{PREFIX}{seconds:010d}.{rest:09d}", max(before, default="")
+    return name if name > last else f"{last}.1"
+
+
+class TensorBoard:
+    """Writes below `tensorboard` in the run's folder; what a learner lost is hidden."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.run = FOLDER
+        folder = opening.folder / FOLDER
+        folder.mkdir(exist_ok=True)
+        before = (path.name for path in folder.glob(f"{PREFIX}*"))
+        # One process at a time is here: no other takes the name between the look and the opening.
+        file = (folder / file_name(before, time.time_ns())).open("xb")
+        self._writer = RecordWriter(file)
+        self._event(0, time.time(), file_version="brain.Event:2")
+        if opening.run:
+            started = SessionLog(status=SessionLog.START)
+            self._event(opening.step, time.time(), session_log=started)
+        else:
+            self._text("job", opening.settings)
+
+    def add(self, points: Sequence[Point]) -> None:
+        for point in points:
+            values = [Summary.Value(tag=name, simple_value=x) for name, x in point.values.items()]
+            self._event(point.step, point.time, summary=Summary(value=values))
+        self._writer.flush()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        self._text("result", {name: json.dumps(value) for name, value in result.items()})
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _text(self, tag: str, rows: Mapping[str, str]) -> None:
+        """A table in Markdown, as the text plugin shows it."""
+        lines = ["| | |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in rows.items())]
+        plugin = SummaryMetadata.PluginData(plugin_name="text")
+        tensor = TensorProto(
+            dtype="DT_STRING",
+            string_val=["\n".join(lines).encode()],
+            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+        )
+        value = Summary.Value(
+            tag=f"{tag}/text_summary", metadata=SummaryMetadata(plugin_data=plugin), tensor=tensor
+        )
+        self._event(0, time.time(), summary=Summary(value=[value]))
+
+    def _event(self, step: int, wall_time: float, **content: Any) -> None:
+        event = Event(wall_time=wall_time, step=step, **content)
+        self._writer.write(event.SerializeToString())

@@ -1,0 +1,54 @@
+"""A run of Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import wandb
+
+from rljob.roles.sinks.base import Opening
+from rljob.roles.sinks.scalars import Point
+from rljob.spec.sinks import WandbSink
+
+STEPS = "steps"
+
+
+class Wandb:
+    """Writes to the service, or offline below `wandb` in the run's folder."""
+
+    def __init__(self, opening: Opening, sink: WandbSink) -> None:
+        self.run = opening.run or uuid.uuid4().hex[:12]
+        folder = opening.folder.resolve()
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            os.environ.setdefault(name, str(folder / "wandb" / name.split("_")[1].lower()))
+        self._run = wandb.init(
+            id=self.run,
+            resume="allow",
+            project=sink.project,
+            entity=sink.entity,
+            name=opening.name,
+            mode=sink.mode,
+            dir=folder,
+            config=dict(opening.settings),
+            settings=wandb.Settings(
+                console="off", disable_git=True, save_code=False, silent=True, x_disable_stats=True
+            ),
+        )
+        # Steps may begin again where a learner went back; W&B's own may not.
+        self._run.define_metric(STEPS)
+        self._run.define_metric("*", step_metric=STEPS)
+
+    def add(self, points: Sequence[Point]) -> None:
+        for point in points:
+            self._run.log({STEPS: point.step, "_timestamp": point.time, **point.values})
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        for name, value in result.items():
+            self._run.summary[name] = value
+        self._run.finish(exit_code=int(result.get("outcome") == "Failed"))
+
+    def close(self) -> None:
+        self._run.finish()

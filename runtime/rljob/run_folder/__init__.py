@@ -1,0 +1,1 @@
+"""The folder of a run: its files, who may write to it, and what made it."""

@@ -1,0 +1,124 @@
+"""A run's folder: chosen, made, locked, and removed again when nothing came of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from pathlib import Path
+
+from rljob.errors import InputError, RunError
+from rljob.run_folder.names import JOB
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """A folder that this process alone works on, until `close`.
+
+    Args:
+        path: the folder; it exists.
+        made: folders that were made for this run, the innermost first.
+        fresh: whether all that is in the folder is this run's.
+
+    Raises:
+        InputError: when another run works on it.
+    """
+
+    def __init__(self, path: Path, made: list[Path], fresh: bool) -> None:
+        self.path = path.resolve()
+        self._made, self._fresh = made, fresh
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise InputError(f"{path}: another rljob run is working in this folder") from None
+
+    @classmethod
+    def new(cls, name: str, directory: Path | None) -> RunFolder:
+        """Make `directory`, or `runs/NAME-N` with the next free N.
+
+        Raises:
+            InputError: when `directory` is there and not empty.
+            RunError: when it cannot be made.
+        """
+        made: list[Path] = []
+        try:
+            if directory is not None:
+                if directory.exists() and not directory.is_dir():
+                    raise InputError(f"--dir {directory}: is a file; name a folder")
+                if directory.is_dir() and any(directory.iterdir()):
+                    raise InputError(
+                        f"--dir {directory}: is already there and not empty; name another folder, "
+                        f"or go on with what is in it: rljob run --resume --dir {directory}"
+                    )
+                _make(directory, made)
+                return cls(directory, made, fresh=True)
+            _make(RUNS, made)
+            number = max((number for number, _ in _runs(name)), default=0) + 1
+            while True:
+                path = RUNS / f"{name}-{number}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    number += 1
+                    continue
+                made.insert(0, path)
+                return cls(path, made, fresh=True)
+        except OSError as error:
+            where = directory or RUNS / name
+            raise RunError(f"cannot make the run's folder {where}: {error.strerror}") from error
+
+    @classmethod
+    def existing(cls, directory: Path | None, name: str | None) -> RunFolder:
+        """The folder to resume in: `directory`, else the newest of the job `name`, else the newest.
+
+        Raises:
+            InputError: when there is none.
+        """
+        if directory is None:
+            runs = _runs(name)
+            if not runs:
+                what = f"no run of {name}" if name else "no run"
+                raise InputError(f"--resume: there is {what} in {RUNS}/; name it with --dir")
+            directory = max(runs, key=lambda run: run[1].stat().st_mtime)[1]
+        if not (directory / JOB).is_file():
+            raise InputError(f"--resume: {directory} is no run's folder: it has no {JOB}")
+        return cls(directory, [], fresh=False)
+
+    def discard(self) -> None:
+        """Remove what this run has made; nothing when the folder was there before with content."""
+        if not self._fresh:
+            return
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:  # Somebody else uses it by now.
+                return
+
+    def close(self) -> None:
+        """Let others work on it."""
+        os.close(self._lock)
+
+
+def _make(path: Path, made: list[Path]) -> None:
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir()
+            made.insert(0, folder)
+
+
+def _runs(name: str | None) -> list[tuple[int, Path]]:
+    """Number and path of each run below `runs/`, of one job or of all."""
+    pattern = re.compile(rf"{re.escape(name) if name else '.+'}-([0-9]+)")
+    if not RUNS.is_dir():
+        return []
+    found = ((pattern.fullmatch(path.name), path) for path in RUNS.iterdir() if path.is_dir())
+    return [(int(match[1]), path) for match, path in found if match]

@@ -1,0 +1,91 @@
+"""What made a result: `provenance.json`, written when a learner begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rljob.run_folder.names import PROVENANCE
+
+PACKAGES = ("rljob", "torch", "gymnasium", "numpy")
+GIT_SECONDS = 2.0
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def of(seed: int, device: str, cores: int) -> dict[str, Any]:
+    """All that is known of here and now.
+
+    Args:
+        device: that the learner trains on, e.g. `cuda`.
+        cores: that its process may use.
+    """
+    return {
+        "seed": seed,
+        "git": git_commit(Path.cwd()),
+        "machine": {
+            "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
+            "processor": _processor(),
+            "cores": cores,
+            "memory": _memory(),
+            "device": device,
+        },
+        "versions": versions(),
+    }
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit that is checked out there, `…, changed` with edits on top; None where git knows none."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}, changed" if changed else commit
+
+
+def write(folder: Path, values: dict[str, Any]) -> None:
+    """Write it down whole or not at all."""
+    temporary = folder / f".{PROVENANCE}.{os.getpid()}"
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / PROVENANCE)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str | None:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or None
+
+
+def _memory() -> str | None:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,191 @@
+"""A run's folder, read with what is missing; nothing in it is trusted to be whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rljob import spec
+from rljob.errors import InputError
+from rljob.run_folder.names import (
+    EVALUATIONS,
+    EVENTS,
+    JOB,
+    METRICS,
+    PROVENANCE,
+    RECORDS,
+    RESULT,
+)
+from rljob.show.report.history import History, history, number
+from rljob.spec import RLJob
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What `result.json` says; None where it does not."""
+
+    outcome: str = ""
+    reason: str = ""
+    message: str = ""
+    mean_return: float | None = None
+    best_return: float | None = None
+    evaluation: tuple[float, float, int] | None = None
+    restarts: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        name: for legends; that of the folder.
+        place: where it was read.
+        job: None when `job.yaml` is missing or none that this version reads.
+        job_text: of `job.yaml`.
+        provenance: lines of what made it, by name.
+        missing: what is not there, or cannot be read, in sentences.
+    """
+
+    name: str
+    place: str
+    history: History
+    job: RLJob | None = None
+    job_text: str = ""
+    ended: Ended = Ended()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int | None:
+        return self.job.spec.seed if self.job is not None else None
+
+
+def read(folder: Path, name: str = "", place: str = "") -> Run:
+    """The run in a folder.
+
+    Args:
+        name, place: where they are not those of the folder.
+
+    Raises:
+        InputError: when there is no such folder, or none of a run's files in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give that of a run")
+    if not any((folder / each).exists() for each in RECORDS):
+        raise InputError(f"{folder} is no run's folder: it has none of {', '.join(RECORDS[:2])}")
+    missing: list[str] = []
+    text = _text(folder / JOB)
+    job = _job(text, missing)
+    records = _lines(folder / METRICS, missing)
+    evaluations = _lines(folder / EVALUATIONS, missing)
+    events = _lines(folder / EVENTS, missing)
+    happened = history(records, evaluations, events)
+    if not happened:
+        what = "is empty" if (folder / METRICS).exists() else "is not there"
+        missing.insert(0, f"{METRICS} {what}: there is nothing to draw")
+    result, told = _object(folder / RESULT, missing), _object(folder / PROVENANCE, missing)
+    if not (folder / RESULT).exists():
+        missing.append(f"{RESULT} is not there: the run goes on, or was killed")
+    if job is not None and job.spec.evaluation is not None and not happened.evaluations:
+        why = "none has ended yet, or they went with the evaluator's pod"
+        missing.append(f"{EVALUATIONS} has no evaluation: {why}")
+    return Run(
+        name or folder.resolve().name,
+        place or str(folder),
+        happened,
+        job,
+        text,
+        _ended(result),
+        _provenance(told, result, job),
+        tuple(missing),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _job(text: str, missing: list[str]) -> RLJob | None:
+    if not text.strip():
+        missing.append(f"{JOB} is not there: the configuration is unknown")
+        return None
+    try:
+        return spec.parse(text, file=JOB)
+    except InputError as error:
+        first = str(error).splitlines()[0]
+        missing.append(f"{JOB} is none that this version of rljob reads: {first}")
+        return None
+
+
+def _lines(path: Path, missing: list[str]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    broken = 0
+    whole, _, rest = _text(path).rpartition("\n")
+    for line in [*whole.splitlines(), rest]:
+        value = _value(line)
+        if isinstance(value, dict):
+            found.append(value)
+        elif line.strip():
+            broken += 1
+    if broken:
+        lines = "1 line" if broken == 1 else f"{broken} lines"
+        missing.append(f"{path.name} has {lines} that cannot be read")
+    return found
+
+
+def _object(path: Path, missing: list[str]) -> dict[str, Any]:
+    text = _text(path)
+    value = _value(text)
+    if text and not isinstance(value, dict):
+        missing.append(f"{path.name} cannot be read")
+    return value if isinstance(value, dict) else {}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _ended(result: Mapping[str, Any]) -> Ended:
+    played = result.get("evaluation")
+    evaluation = None
+    if isinstance(played, dict) and (mean := number(played.get("mean"))) is not None:
+        episodes = number(played.get("episodes")) or 0
+        evaluation = (mean, number(played.get("std")) or 0.0, int(episodes))
+    restarts = number(result.get("restarts"))
+    outcome, reason, message = (
+        str(result.get(name) or "") for name in ("outcome", "reason", "message")
+    )
+    return Ended(
+        outcome,
+        reason,
+        message,
+        number(result.get("meanReturn")),
+        number(result.get("bestReturn")),
+        evaluation,
+        None if restarts is None else int(restarts),
+    )
+
+
+def _provenance(
+    told: Mapping[str, Any], result: Mapping[str, Any], job: RLJob | None
+) -> dict[str, str]:
+    lines: dict[str, str] = {}
+    seed = result.get("seed", job.spec.seed if job is not None else None)
+    if seed is not None:
+        lines["seed"] = str(seed)
+    for section in (told, {"versions": result.get("versions")}):
+        for name, value in section.items():
+            if isinstance(value, dict):
+                lines |= {str(key): str(item) for key, item in value.items() if item is not None}
+            elif value is not None:
+                lines[str(name)] = str(value)
+    return lines

@@ -1,0 +1,303 @@
+"""What is drawn of runs, as plain values that the page and single pictures share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rljob.show.report.files import Run
+from rljob.show.report.groups import Group, spread
+from rljob.show.report.history import Axis, History, Mark, Point
+
+STAGES = (
+    ("learnerWaiting", "waiting for data"),
+    ("stages.update", "updating"),
+    ("stages.publish", "publishing weights"),
+    ("stages.checkpoint", "taking snapshots"),
+)
+REST = "everything else"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve. `colour` counts from 0; `quiet` ones are in the background. `key` is for the legend, where
+    curves that share it and their colour are one entry; the label when empty."""
+
+    label: str
+    colour: int
+    points: Sequence[Point]
+    quiet: bool = False
+    dashed: bool = False
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Band:
+    """An area between two curves, (x, low, high); `solid` where it is a share of something."""
+
+    label: str
+    colour: int
+    points: Sequence[tuple[float, float, float]]
+    solid: bool = False
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Single values with what they vary by, (x, y, deviation)."""
+
+    label: str
+    colour: int
+    points: Sequence[tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A line across, for example a bound."""
+
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot.
+
+    Attributes:
+        key: of files and anchors.
+        note: one sentence on how to read it.
+        x: what is on the x axis.
+        share: whether y goes from 0 to 1 and is written in percent.
+        zero: whether y begins at 0.
+        wide: whether it takes the page's whole width.
+        algorithm: whether it is of the many numbers that the algorithm reports.
+    """
+
+    key: str
+    title: str
+    note: str
+    x: Axis
+    lines: Sequence[Line] = ()
+    bands: Sequence[Band] = ()
+    dots: Sequence[Dots] = ()
+    levels: Sequence[Level] = ()
+    marks: Sequence[Mark] = ()
+    share: bool = False
+    zero: bool = True
+    wide: bool = False
+    algorithm: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not self.xs
+
+    @property
+    def xs(self) -> list[float]:
+        """Of all that is drawn."""
+        found = [x for line in self.lines for x, _ in line.points]
+        found += [x for band in self.bands for x, _, _ in band.points]
+        return found + [x for dots in self.dots for x, _, _ in dots.points]
+
+
+def plots(groups: Sequence[Group]) -> list[Plot]:
+    """All plots of which there is something, the learning curve first."""
+    drawn = [
+        returns(groups, "steps"),
+        returns(groups, "seconds"),
+        _plain(groups, "steps-per-second", "Environment steps per second", "", "stepsPerSecond"),
+        _plain(groups, "updates-per-second", "Updates per second", "", "updatesPerSecond"),
+        *_stages(groups),
+        _waiting(groups),
+        _lag(groups),
+        _plain(groups, "buffer", "Buffer fill", "Share of its capacity.", "bufferFill", share=True),
+        *_algorithm(groups),
+    ]
+    return [plot for plot in drawn if not plot.empty]
+
+
+def returns(groups: Sequence[Group], axis: Axis) -> Plot:
+    """The learning curve."""
+    over = "environment steps" if axis == "steps" else "time"
+    notes = ["Mean of the last 100 training episodes."]
+    lines, bands, dots = [], [], []
+    alone = _alone(groups)
+    for colour, group in enumerate(groups):
+        curves = [(run, run.history.series("meanReturn", axis)) for run in group.runs]
+        curves = [(run, curve) for run, curve in curves if curve]
+        several = len(curves) > 1
+        for run, curve in curves:
+            label = "training" if alone else _label(group, run)
+            lines.append(Line(label, colour, curve, quiet=several))
+        if several:
+            both = spread([curve for _, curve in curves])
+            lines.append(Line(f"{group.label}, mean of {len(curves)} seeds", colour, both.mean))
+            bands.append(Band(f"{group.label}, standard deviation", colour, both.band))
+        label = "evaluation" if alone else f"{group.label}, evaluation"
+        played = [point for run in group.runs for point in _evaluated(run, axis)]
+        dots.append(Dots(label, colour, played))
+    if bands:
+        notes.append("Band: standard deviation over seeds, where all runs are.")
+    if any(each.points for each in dots):
+        notes.append("Dots: greedy evaluations, and the deviation of their episodes.")
+    goals = {
+        run.job.spec.stop.mean_return for g in groups for run in g.runs if run.job is not None
+    } - {None}
+    levels = [Level(goal, f"goal {goal:g}") for goal in goals if goal is not None]
+    levels = levels if len(levels) == 1 else []
+    wide, key = axis == "steps", "return" if axis == "steps" else "return-time"
+    return Plot(
+        key,
+        f"Return over {over}",
+        " ".join(notes),
+        axis,
+        lines,
+        bands,
+        dots,
+        levels,
+        _marks(groups),
+        zero=False,
+        wide=wide,
+    )
+
+
+def _evaluated(run: Run, axis: Axis) -> list[tuple[float, float, float]]:
+    """Evaluations on the way, and that of the end."""
+    found = [(x, played.mean, played.std) for x, played in run.history.evaluated(axis)]
+    if run.ended.evaluation is not None and run.history:
+        mean, std, _ = run.ended.evaluation
+        found.append((run.history.samples[-1].at(axis), mean, std))
+    return found
+
+
+def shares(history: History) -> list[tuple[str, float]]:
+    """Where the learner's time went, as shares that add up to 1; empty when nothing is known."""
+    named = [(text, history.mean(name)) for name, text in STAGES]
+    known = [(text, share) for text, share in named if share is not None]
+    if not known:
+        return []
+    rest = 1.0 - sum(share for _, share in known)
+    return [*known, (REST, max(0.0, rest))]
+
+
+def _plain(
+    groups: Sequence[Group], key: str, title: str, note: str, name: str, share: bool = False
+) -> Plot:
+    lines = _each(groups, name)
+    return Plot(key, title, note, "seconds", lines, marks=_marks(groups), share=share)
+
+
+def _each(groups: Sequence[Group], name: str) -> list[Line]:
+    """One line for each run."""
+    return [
+        Line(_label(group, run), colour, run.history.series(name, "seconds"), key=group.label)
+        for colour, group in enumerate(groups)
+        for run in group.runs
+    ]
+
+
+def _stages(groups: Sequence[Group]) -> list[Plot]:
+    """Of a single run: shares of many would lie over each other."""
+    if not _alone(groups):
+        return []
+    history = groups[0].runs[0].history
+    bands: list[Band] = []
+    below: list[Point] = []
+    for colour, (name, text) in enumerate(STAGES):
+        points = history.series(name, "seconds")
+        if not points:
+            continue
+        under = [y for _, y in below] or [0.0] * len(points)
+        above = [(x, min(1.0, low + y)) for (x, y), low in zip(points, under, strict=False)]
+        stacked = [(x, low, high) for (x, high), low in zip(above, under, strict=False)]
+        bands.append(Band(text, colour, stacked, solid=True))
+        below = above
+    note = "Share of its time, one on top of the other; what is left goes to everything else."
+    plot = Plot(
+        "learner-time",
+        "What the learner does",
+        note,
+        "seconds",
+        bands=bands,
+        marks=_marks(groups),
+        share=True,
+    )
+    return [plot]
+
+
+def _waiting(groups: Sequence[Group]) -> Plot:
+    lines = []
+    single = _alone(groups)
+    for colour, group in enumerate(groups):
+        for run in group.runs:
+            who = "" if single else f"{_label(group, run)}, "
+            rollouts = run.history.series("rolloutsWaiting", "seconds")
+            learner = run.history.series("learnerWaiting", "seconds")
+            key = "" if single else f"{group.label}, "
+            lines += [
+                Line(f"{who}rollouts", colour, rollouts, key=f"{key}rollouts"),
+                Line(
+                    f"{who}learner",
+                    colour + single,
+                    learner,
+                    dashed=not single,
+                    key=f"{key}learner",
+                ),
+            ]
+    note = "Share of the time: rollouts wait when they run ahead, the learner when data is short."
+    return Plot("waiting", "Who waits", note, "seconds", lines, marks=_marks(groups), share=True)
+
+
+def _lag(groups: Sequence[Group]) -> Plot:
+    lines, single = [], _alone(groups)
+    for colour, group in enumerate(groups):
+        for run in group.runs:
+            series = run.history.series
+            if single:
+                lines.append(Line("median", colour, series("lagP50", "seconds")))
+                lines.append(Line("95th percentile", colour + 1, series("lagP95", "seconds")))
+            else:
+                p95 = series("lagP95", "seconds")
+                lines.append(Line(_label(group, run), colour, p95, key=group.label))
+    bounds = {
+        bound
+        for group in groups
+        for run in group.runs
+        for sample in run.history.samples[-1:]
+        if (bound := sample.values.get("lagBound")) is not None
+    }
+    levels = [Level(bound, f"bound {bound:g}") for bound in sorted(bounds)]
+    note = "Policy versions that experience is behind when it is trained on"
+    note += "." if single else "; 95th percentile."
+    return Plot("lag", "Policy lag", note, "seconds", lines, levels=levels, marks=_marks(groups))
+
+
+def _algorithm(groups: Sequence[Group]) -> list[Plot]:
+    """Whatever the algorithm reports, a plot for each."""
+    names = dict.fromkeys(
+        name for group in groups for run in group.runs for name in run.history.names("metrics.")
+    )
+    made = []
+    for name in names:
+        title = name.removeprefix("metrics.").replace("_", " ")
+        key = "algorithm-" + "".join(c if c.isalnum() else "-" for c in title.lower())
+        lines = _each(groups, name)
+        made.append(
+            Plot(
+                key, title[:1].upper() + title[1:], "", "seconds", lines, zero=False, algorithm=True
+            )
+        )
+    return made
+
+
+def _alone(groups: Sequence[Group]) -> bool:
+    """Whether there is a single run."""
+    return [len(group.runs) for group in groups] == [1]
+
+
+def _label(group: Group, run: Run) -> str:
+    return f"{group.label}, seed {run.seed}" if len(group.runs) > 1 else group.label
+
+
+def _marks(groups: Sequence[Group]) -> Sequence[Mark]:
+    """Of a single run; among several nobody could tell whose they are."""
+    runs = [run for group in groups for run in group.runs]
+    return runs[0].history.marks if len(runs) == 1 else ()

@@ -1,0 +1,71 @@
+"""A job in single lines of text: while it trains, where there is no terminal, and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rljob.show.view.figures import reached, score, some, span_text
+from rljob.show.view.panel import Line, State
+
+
+def plain_line(state: State) -> str:
+    """One moment as `key value` pairs, always the same keys; `-` for what is not known yet."""
+    record = state.record
+    at = reached(state.job.spec.stop, record, state.history.first)
+    values: dict[str, object] = {
+        "seconds": f"{record.get('seconds', 0.0):.1f}",
+        "steps": record.get("steps", 0),
+        "episodes": record.get("episodes", 0),
+        "meanReturn": _short(record.get("meanReturn")),
+        "bestReturn": _short(record.get("bestReturn")),
+        "evalReturn": _short(state.evaluation.get("mean")),
+        "stepsPerSecond": round(record.get("stepsPerSecond", 0.0)),
+        "updatesPerSecond": round(record.get("updatesPerSecond", 0.0)),
+        "policyVersion": record.get("policyVersion", "-"),
+        "lagP95": record.get("lagP95", "-"),
+        "bufferFill": f"{record.get('bufferFill', 0.0):.2f}",
+        "rolloutsReady": f"{record.get('rolloutsReady', 0)}/{state.job.spec.rollout.replicas}",
+        "restarts": state.restarts,
+        "reached": f"{at.share:.2f}",
+        "secondsLeft": round(at.left) if at.left is not None else "-",
+    }
+    return " ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def ending(
+    outcome: str, reason: str, steps: int, seconds: float, mean: float | None, message: str = ""
+) -> Line:
+    """How it ended: `Solved in 2.1 s (106,496 steps).`
+
+    Args:
+        outcome: `Complete`, `Stopped` or another word for a failure, which `message` explains.
+        mean: return, if one is known.
+    """
+    steps_text, spent = some(steps, "step"), span_text(seconds)
+    so_far = f", mean return {score(mean)}" if mean is not None else ""
+    if reason == "MeanReturnReached":
+        return [("Solved", "good"), (f" in {spent} ({steps_text}).", "")]
+    if outcome == "Complete":
+        return [("Ended", "good"), (f" after {steps_text} ({reason}), {spent}{so_far}.", "")]
+    if outcome == "Stopped":
+        return [("Stopped", "warning"), (f" after {steps_text}, {spent}{so_far}.", "")]
+    return [(outcome, "bad"), (f" after {steps_text}, {spent}: {message or reason}", "")]
+
+
+def hints(commands: Sequence[tuple[str, str]]) -> list[Line]:
+    """Commands that can be typed next, each with its use."""
+    column = max((len(command) for command, _ in commands), default=0)
+    return [
+        [("  " + command.ljust(column), "name"), ("   " + use, "dim")] for command, use in commands
+    ]
+
+
+def to_ascii(line: str) -> str:
+    """The same for an output that knows no more than ASCII."""
+    for symbol, plain in (("·", "-"), ("×", "x"), ("±", "+-"), ("–", "-"), ("…", "...")):
+        line = line.replace(symbol, plain)
+    return line.encode("ascii", "replace").decode()

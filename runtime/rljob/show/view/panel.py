@@ -1,0 +1,257 @@
+"""What a job in training looks like as text: pure functions from what is known to lines. No terminal, no clock.
+
+A line is a list of spans, each a text and the name of its style in `STYLES`, so that the same lines
+serve a terminal in colour, a log without, and the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rljob.show.view.figures import (
+    History,
+    count,
+    reached,
+    roughly,
+    score,
+    share_text,
+    some,
+    span_text,
+)
+from rljob.spec import RLJob, StopSpec
+from rljob.version import __version__
+
+Span = tuple[str, str]
+Line = list[Span]
+Record = Mapping[str, Any]
+
+STYLES = {
+    "": "",
+    "label": "dim",
+    "dim": "dim",
+    "name": "bold",
+    "value": "bold",
+    "history": "cyan",
+    "good": "green",
+    "warning": "yellow",
+    "bad": "bold red",
+}
+BLOCKS = "▁▂▃▄▅▆▇█"
+WIDE, MEDIUM = 110, 78
+"""Columns from which waiting times fit beside the buffer, and two facts into one line."""
+LABEL, LEFT, RIGHT_LABEL, SCORE = 10, 36, 12, 9
+"""Columns of the labels on the left, of what they stand for, of the labels on the right; of a return."""
+CALM = ("running", "ready", "ended")
+"""States of a role that need no mention."""
+COUNTERS = ("seconds", "steps", "episodes", "updates", "policyVersion")
+
+
+@dataclass
+class State:
+    """All that is known of a job at one moment.
+
+    Attributes:
+        place: where it trains: the run's folder, or a cluster's namespace.
+        record: the newest line of `metrics.jsonl`, or the same of a cluster's status, or empty.
+        roles: state of each role by name, e.g. `{"learner-0": "starting"}`.
+        evaluation: the newest line of `evaluations.jsonl`, or empty.
+        now: seconds since the epoch, for ages.
+        ended: the reason with which the run ended, or the empty text.
+    """
+
+    job: RLJob
+    place: str
+    record: Record = field(default_factory=dict)
+    restarts: int = 0
+    roles: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Record = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    now: float = 0.0
+    ended: str = ""
+
+    def advance(self, record: Record, restarts: int, roles: Mapping[str, str]) -> None:
+        """Take what is newer; an empty record says nothing new."""
+        if record:
+            # A learner that goes on from a checkpoint repeats some of its way: that is no progress lost.
+            held = {name: self.record[name] for name in COUNTERS if name in self.record}
+            self.record = {**record, **{n: max(v, record.get(n, v)) for n, v in held.items()}}
+            self.history.add(record)
+        self.restarts, self.roles = restarts, dict(roles)
+
+
+def header(job: RLJob, place: str, width: int) -> list[Line]:
+    """What runs, where; as many lines as it takes."""
+    spec = job.spec
+    environment = spec.environment.id or spec.environment.entry_point or ""
+    algorithm = spec.algorithm.name or spec.algorithm.entry_point or ""
+    rollout = spec.rollout
+    parts = [
+        f"rljob {__version__}",
+        job.metadata.name,
+        environment,
+        algorithm,
+        f"{some(rollout.replicas, 'rollout')} × {some(rollout.envs_per_replica, 'env')}",
+        place,
+    ]
+    rows = [parts[0]]
+    for part in parts[1:]:
+        joined = f"{rows[-1]} · {part}"
+        if len(joined) <= width:
+            rows[-1] = joined
+        else:
+            rows.append("  " + part)
+    return [[(row, "name" if row is rows[0] else "")] for row in rows]
+
+
+def panel(state: State, width: int) -> list[Line]:
+    """The live area. Its height depends on the width alone, and what changes stands at a line's end
+    or has a fixed width: nothing jumps."""
+    wide = width >= WIDE
+    cells = _cells(state, wide)
+    if width >= MEDIUM:
+        history = _history(state, LEFT - SCORE)
+        lines = [
+            _row("return", history, "best", cells["best"] + (cells["eval"] if wide else [])),
+            _row("steps", cells["steps"], "updates", cells["updates"]),
+            _row("policy", cells["policy"], "buffer", cells["buffer"]),
+        ]
+        if not wide:
+            lines.append(_row("waiting", cells["waiting"], "eval", cells["eval"]))
+        lines.append(_row("rollouts", cells["rollouts"], "checkpoint", cells["checkpoint"]))
+    else:
+        history = _history(state, max(8, width - RIGHT_LABEL - SCORE - 4))
+        lines = [_labelled("return", history, RIGHT_LABEL)]
+        lines += [_labelled(name, cell, RIGHT_LABEL) for name, cell in cells.items()]
+    return [[], *lines, _troubles(state), _bar(state, width)]
+
+
+def _cells(state: State, wide: bool) -> dict[str, Line]:
+    record, spec = state.record, state.job.spec
+    steps, target = record.get("steps", 0), spec.stop.steps
+    of = f"{count(steps):>{len(count(target))}} of {count(target)}" if target else count(steps)
+    cells: dict[str, Line] = {
+        "best": [(score(record.get("bestReturn")), "")],
+        "eval": _evaluation(state.evaluation, wide),
+        "steps": [(of, "value"), _rate(record.get("stepsPerSecond"))],
+        "updates": [
+            (count(record.get("updates", 0)), "value"),
+            _rate(record.get("updatesPerSecond")),
+        ],
+        "policy": _policy(record),
+        "buffer": [(share_text(record.get("bufferFill", 0.0)), "value")],
+        "waiting": [],
+        "rollouts": _rollouts(state),
+        "checkpoint": _checkpoint(record, state.now),
+    }
+    rollouts, learner = (
+        share_text(record.get(key, 0.0)) for key in ("rolloutsWaiting", "learnerWaiting")
+    )
+    if wide:
+        cells["buffer"] += [(f" · rollouts waited {rollouts}, learner waited {learner}", "")]
+    else:
+        cells["buffer"] += [(" full", "")]
+        cells["waiting"] = [(f"rollouts {rollouts}, learner {learner}", "")]
+    return cells
+
+
+def _history(state: State, width: int) -> Line:
+    columns = state.history.columns(width)
+    mean = state.record.get("meanReturn")
+    if not columns or mean is None:
+        return [("no episode has ended yet".ljust(width + SCORE), "dim")]
+    low = min(columns)
+    high = max(*columns, low, state.job.spec.stop.mean_return or low)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    blocks = "".join(BLOCKS[round((value - low) * scale)] for value in columns)
+    return [(blocks.ljust(width), "history"), (f"{score(mean):>{SCORE}}", "value")]
+
+
+def _evaluation(evaluation: Record, wide: bool) -> Line:
+    """Beside the best return when wide, in a cell of its own otherwise."""
+    if not evaluation:
+        return [] if wide else [("–", "")]
+    mean = evaluation["mean"]
+    text = f"{score(mean)} ± {score(evaluation['std'], mean)}"
+    if not wide:
+        return [(text, "")]
+    episodes = some(evaluation["episodes"], "episode")
+    return [(" · eval ", "label"), (text, ""), (f" ({episodes})", "label")]
+
+
+def _rate(value: float | None) -> Span:
+    return (f" · {count(value)}/s", "") if value is not None else ("", "")
+
+
+def _policy(record: Record) -> Line:
+    version = record.get("policyVersion")
+    if version is None:
+        return [("none yet", "dim")]
+    lag = f" · lag p50 {record.get('lagP50', 0)}, p95 {record.get('lagP95', 0)}"
+    bound = record.get("lagBound")
+    return [
+        (f"v{version}", "value"),
+        (lag, ""),
+        (f" (bound {bound})" if bound is not None else "", ""),
+    ]
+
+
+def _rollouts(state: State) -> Line:
+    ready, wanted = state.record.get("rolloutsReady", 0), state.job.spec.rollout.replicas
+    style = "value" if ready >= wanted else "warning"
+    return [(f"{ready}/{wanted} ready", style), (f" · {some(state.restarts, 'restart')}", "")]
+
+
+def _checkpoint(record: Record, now: float) -> Line:
+    saved = record.get("checkpoint")
+    if not saved:
+        return [("none yet", "dim")]
+    age = span_text(max(0, round(now - saved["time"]))).replace(".0 s", " s")
+    return [(f"v{saved['policyVersion']}", "value"), (f", {age} ago", "")]
+
+
+def _troubles(state: State) -> Line:
+    odd = [f"{name} {what}" for name, what in sorted(state.roles.items()) if what not in CALM]
+    return [("  " + ", ".join(odd), "warning")] if odd else []
+
+
+def _bar(state: State, width: int) -> Line:
+    at = reached(state.job.spec.stop, state.record, state.history.first)
+    length = max(10, min(40, width - 40))
+    if state.ended:
+        done = _CONDITIONS.get(state.ended)
+        full = length if done else round(at.share * length)
+        text = f"{_condition(state.job.spec.stop, done)} reached" if done else state.ended
+    else:
+        full = round(at.share * length)
+        left = f" · ~{roughly(at.left)} left" if at.left is not None else ""
+        text = f"{share_text(at.share)} of {at.condition}{left}"
+    return [("  ", ""), ("━" * full, "good"), ("━" * (length - full), "dim"), (f" {text}", "")]
+
+
+_CONDITIONS = {
+    "MeanReturnReached": "mean_return",
+    "StepsReached": "steps",
+    "DurationReached": "duration",
+}
+
+
+def _condition(stop: StopSpec, name: str | None) -> str:
+    if name == "mean_return":
+        return f"meanReturn {stop.mean_return:g}"
+    return f"{count(stop.steps or 0)} steps" if name == "steps" else f"duration {stop.duration}"
+
+
+def _labelled(label: str, cell: Iterable[Span], width: int = LABEL) -> Line:
+    return [("  " + label.ljust(width), "label"), *cell]
+
+
+def _row(left: str, first: Line, right: str, second: Line) -> Line:
+    gap = " " * max(2, LEFT - sum(len(text) for text, _ in first))
+    return [*_labelled(left, first), (gap + right.ljust(RIGHT_LABEL), "label"), *second]
+
+
+def text(line: Sequence[Span]) -> str:
+    """A line without its styles."""
+    return "".join(part for part, _ in line).rstrip()

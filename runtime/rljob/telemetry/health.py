@@ -1,0 +1,77 @@
+"""`/metrics`, `/healthz` and `/readyz` of one role, over plain HTTP, and what else it has to show.
+
+`/healthz` is true while the role starts, and then only while its own loop calls `Health.beat`: a process
+that answers but no longer works is not healthy, one that waits for others is. `/readyz` says for whom.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from rljob.telemetry.http_server import Answer, Page, Server, serve_pages
+from rljob.telemetry.metrics import CONTENT_TYPE, render
+from rljob.telemetry.role_state import STARTING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+class Health:
+    """Whether a loop makes progress.
+
+    Args:
+        timeout_seconds: longest time between two beats of a healthy loop.
+        clock: monotonic seconds.
+
+    Attributes:
+        waits_for: what keeps the role from its work, for `/readyz`; empty when nothing does.
+        doing: what its loop does now, in a word, for `/state`.
+    """
+
+    def __init__(self, timeout_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.timeout_seconds = timeout_seconds
+        self.clock = clock
+        self.waits_for = STARTING
+        self.doing = ""
+        self._last: float | None = None
+
+    def beat(self) -> None:
+        """Call once per turn of the loop, and only there."""
+        self._last = self.clock()
+
+    def silent_seconds(self, now: float) -> float:
+        """Since the last beat; 0 before the first, for no loop runs yet."""
+        return 0.0 if self._last is None else now - self._last
+
+    def healthy(self, now: float) -> bool:
+        return self.silent_seconds(now) <= self.timeout_seconds
+
+
+def serve(
+    registry: CollectorRegistry,
+    health: Health,
+    host: str,
+    port: int,
+    pages: Mapping[str, Page] | None = None,
+) -> Server:
+    """Serve these, and further `pages` by path; see `serve_pages`."""
+    own: dict[str, Page] = {
+        "/metrics": lambda: Answer.of(200, CONTENT_TYPE, render(registry)),
+        "/healthz": lambda: _answer_health(health),
+        "/readyz": lambda: _answer_ready(health),
+    }
+    return serve_pages({**own, **(pages or {})}, host, port)
+
+
+def _answer_health(health: Health) -> Answer:
+    now = health.clock()
+    if health.healthy(now):
+        return Answer.text(200, "ok")
+    return Answer.text(503, f"no progress for {health.silent_seconds(now):.1f} s")
+
+
+def _answer_ready(health: Health) -> Answer:
+    waits_for = health.waits_for
+    return Answer.text(503, f"waits for {waits_for}") if waits_for else Answer.text(200, "ok")

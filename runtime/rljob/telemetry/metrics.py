@@ -1,0 +1,303 @@
+"""Every metric of the runtime, declared once; `python -m rljob.telemetry.metrics` prints docs/metrics.md.
+
+Each role makes one of the classes below and serves its `registry` (see `rljob.telemetry.health`). Names follow
+Prometheus: base units, `_total` for what only grows. Labels take few, known values. What tells
+processes apart (namespace, job, role, pod) is added by whoever scrapes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from rljob.telemetry.metrics_base import OPEN_LABEL_LIMIT, Labelled, Metrics
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LEARNER_STAGES = ("data_wait", "update", "publish", "checkpoint")
+LAG_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
+SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+
+class RolloutMetrics(Metrics):
+    role = "rollout"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.environment_steps = self._counter(
+            "environment_steps_total", "steps", "Environment steps taken, summed over environments."
+        )
+        self.episodes = self._counter("episodes_total", "episodes", "Episodes finished.")
+        self.segments_sent = self._counter(
+            "segments_sent_total", "segments", "Segments sent for the first time."
+        )
+        self.segments_acked = self._counter(
+            "segments_acked_total", "segments", "Segments that the buffer acknowledged."
+        )
+        self.segments_retransmitted = self._counter(
+            "segments_retransmitted_total",
+            "segments",
+            "Segments sent again because no acknowledgement came in time.",
+        )
+        self.payload_bytes = self._counter(
+            "payload_bytes_total", "bytes", "Bytes of experience sent, retransmissions included."
+        )
+        self.seconds = self._by_stage(
+            ("environment", "acting", "credit_wait", "weights_wait", "shipping"),
+            "Time spent: stepping environments, choosing actions, waiting for credit of the buffer, "
+            "waiting for weights, packing and sending segments.",
+        )
+        self.policy_version = self._gauge(
+            "policy_version", "version", "Policy version that acts now; -1 before the first.", -1
+        )
+        self.credit_available = self._gauge(
+            "credit_available_bytes", "bytes", "Experience that may be sent before more is granted."
+        )
+        self.unacked_segments = self._gauge(
+            "unacked_segments",
+            "segments",
+            "Segments kept until the buffer acknowledges them; the most in the last second.",
+        )
+        self.weights_applied = self._counter(
+            "weights_applied_total", "versions", "Policy versions received whole and applied."
+        )
+        self.weights_rejected = self._by_reason(
+            "weights_rejected_total", "versions", "Policy versions received and not applied."
+        )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
+        self.links = self._links()
+
+
+class BufferMetrics(Metrics):
+    role = "buffer"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segments_stored = self._counter(
+            "segments_stored_total", "segments", "Segments stored, each counted once."
+        )
+        self.segments_duplicate = self._counter(
+            "segments_duplicate_total", "segments", "Segments that were stored before; dropped."
+        )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
+        self.segments_evicted = self._by_reason(
+            "segments_evicted_total",
+            "segments",
+            "Stored segments removed before any were trained on.",
+        )
+        self.environment_steps_inserted = self._counter(
+            "environment_steps_inserted_total", "steps", "Environment steps stored."
+        )
+        self.transitions_sampled = self._counter(
+            "transitions_sampled_total", "transitions", "Transitions handed to the learner."
+        )
+        self.fill = self._gauge("fill_ratio", "ratio", "Share of the capacity in use, 0 to 1.")
+        self.stored_steps = self._gauge("stored_steps", "steps", "Environment steps held now.")
+        self.policy_lag = self._histogram(
+            "policy_lag_versions",
+            "versions",
+            "Newest policy version minus the one that acted, when a segment or transition is sampled.",
+            LAG_BUCKETS,
+        )
+        self.data_age = self._histogram(
+            "data_age_seconds",
+            "seconds",
+            "Time from storing to sampling of a segment or transition.",
+            SECONDS_BUCKETS,
+        )
+        self.rollouts_connected = self._gauge(
+            "rollouts_connected", "rollouts", "Rollouts heard from lately."
+        )
+        self.credit_granted = self._gauge(
+            "credit_granted_bytes", "bytes", "Credit granted to rollouts and not used yet."
+        )
+        self.learner_wait_seconds = self._counter(
+            "learner_wait_seconds_total",
+            "seconds",
+            "Time in which the learner had asked for data and none could be given.",
+        )
+        self.peers_fenced = self._counter(
+            "peers_fenced_total",
+            "peers",
+            "Peers shut out after repeated bad messages or as outdated.",
+        )
+        self.batches_retransmitted = self._counter(
+            "batches_retransmitted_total", "batches", "Batches sent to the learner again."
+        )
+        self.links = self._links()
+
+
+class LearnerMetrics(Metrics):
+    role = "learner"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy_version = self._gauge(
+            "policy_version", "version", "Newest policy version published; -1 before the first.", -1
+        )
+        self.updates = self._counter("updates_total", "updates", "Batches trained on.")
+        self.samples = self._counter(
+            "samples_total", "transitions", "Transitions trained on, each time it is used."
+        )
+        self.steps_consumed = self._counter(
+            "steps_consumed_total", "steps", "Environment steps trained on, each counted once."
+        )
+        self.mean_return = self._gauge(
+            "mean_return", "reward", "Mean return of the last 100 training episodes.", math.nan
+        )
+        self.best_return = self._gauge("best_return", "reward", "Highest mean return.", math.nan)
+        self.episode_return = self._gauge(
+            "episode_return", "reward", "Return of the training episode that ended last.", math.nan
+        )
+        self.episode_length = self._gauge(
+            "episode_length_steps", "steps", "Its length in environment steps.", math.nan
+        )
+        help_text = "What the algorithm reports of its last update: losses, entropy and the like."
+        name = self._name(
+            "metric", "gauge", "as named", help_text, "name", f"at most {OPEN_LABEL_LIMIT}"
+        )
+        self.metric = Labelled(Gauge(name, help_text, ["name"], registry=self.registry), (), True)
+        self.seconds = self._by_stage(
+            LEARNER_STAGES,
+            "Time spent: waiting for data, training, publishing weights, saving checkpoints.",
+        )
+        self.policy_lag = self._histogram(
+            "policy_lag_versions",
+            "versions",
+            "Policy version trained minus the one that acted, for each segment or batch.",
+            LAG_BUCKETS,
+        )
+        self.lag_bound = self._gauge(
+            "policy_lag_bound_versions",
+            "versions",
+            "Highest lag that the job allows; NaN where nothing bounds it.",
+            math.nan,
+        )
+        self.lag_above_bound = self._counter(
+            "policy_lag_above_bound_total",
+            "segments",
+            "Segments trained on although they were behind by more than the bound.",
+        )
+        self.checkpoints = self._counter("checkpoints_total", "checkpoints", "Checkpoints saved.")
+        self.checkpoint_last_success = self._gauge(
+            "checkpoint_last_success_timestamp_seconds",
+            "seconds",
+            "Unix time of the last checkpoint saved; 0 before the first.",
+        )
+        self.checkpoint_duration = self._histogram(
+            "checkpoint_duration_seconds",
+            "seconds",
+            "Time to save one checkpoint.",
+            SECONDS_BUCKETS,
+        )
+        self.checkpoint_interval = self._gauge(
+            "checkpoint_interval_seconds",
+            "seconds",
+            "Longest time between two checkpoints as the job wants it; NaN with strict, which saves "
+            "at boundaries.",
+            math.nan,
+        )
+        self.weights_sent_bytes = self._counter(
+            "weights_sent_bytes_total", "bytes", "Bytes of weights sent to rollouts and evaluators."
+        )
+        self.subscribers = self._gauge(
+            "subscribers", "processes", "Rollouts and evaluators that fetch weights."
+        )
+        self.sink_failures = self._by_sink(
+            "sink_failures_total", "failures", "Times that a sink could not take records."
+        )
+        self.restarts = self._gauge(
+            "restarts", "restarts", "How often the learner resumed from a checkpoint in this run."
+        )
+        self.segments_duplicate = self._counter(
+            "segments_duplicate_total",
+            "segments",
+            "Segments that came from the buffer again after they were taken; dropped.",
+        )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
+        self.links = self._links()
+
+
+class EvaluatorMetrics(Metrics):
+    role = "evaluator"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.evaluations = self._counter(
+            "evaluations_total", "evaluations", "Evaluations finished."
+        )
+        last = "return of an episode in the last evaluation."
+        self.return_mean = self._gauge("return_mean", "reward", f"Mean {last}", math.nan)
+        self.return_std = self._gauge(
+            "return_std", "reward", f"Standard deviation of the {last}", math.nan
+        )
+        self.return_min = self._gauge("return_min", "reward", f"Lowest {last}", math.nan)
+        self.return_max = self._gauge("return_max", "reward", f"Highest {last}", math.nan)
+        self.policy_version = self._gauge(
+            "policy_version", "version", "Policy version evaluated last; -1 before the first.", -1
+        )
+        self.episode_seconds = self._histogram(
+            "episode_seconds", "seconds", "Time to play one episode.", SECONDS_BUCKETS
+        )
+        self.messages_rejected = self._by_reason(
+            "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
+        )
+        self.links = self._links()
+
+
+ROLES: tuple[Callable[[], Metrics], ...] = (
+    RolloutMetrics,
+    BufferMetrics,
+    LearnerMetrics,
+    EvaluatorMetrics,
+)
+
+
+def render(registry: CollectorRegistry) -> bytes:
+    """The registry in the Prometheus text format, of type `CONTENT_TYPE`."""
+    return generate_latest(registry)
+
+
+def documentation() -> str:
+    """The Markdown of docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Made by `make generate` from runtime/rljob/telemetry/metrics.py; change it there. -->",
+        "",
+        "Every role serves `/metrics`, `/healthz`, `/readyz` and `/state` on one port. `/state` says in JSON",
+        "what it waits for, what it does, and where its main thread is. `/healthz` answers 200 while",
+        "the role starts and while its own loop makes progress, else 503. `/readyz` answers 200 when it",
+        "waits for no other role: a rollout or evaluator has weights, the learner has heard from the buffer,",
+        "the buffer listens. The learner also has `/status`, a report in JSON, `/checkpoint`, its newest",
+        "verified checkpoint as a tar archive, and `/records`, what it has written down, as another; so has",
+        "the evaluator.",
+        "",
+        "The scraper adds the labels `namespace`, `rljob` (the job's name), `role` and `pod`; see",
+        "[monitoring.md](monitoring.md). A return is NaN until there is one. Besides the metrics below, every",
+        "role serves the usual `process_*` and `python_*` ones.",
+        "",
+        "A process has a bounded number of series: a label takes the values that are named below, or at most",
+        f"{OPEN_LABEL_LIMIT} and then `other`, so that no peer can grow it. A link is named by what it carries:",
+        "`experience` between a rollout and the buffer, `samples` between buffer and learner, `weights` between",
+        "the learner and each rollout or evaluator. No process has more than 200 series, whatever is trained.",
+    ]
+    for make in ROLES:
+        metrics = make()
+        lines += ["", f"## {metrics.role.capitalize()}", ""]
+        lines += ["| Name | Type | Unit | Labels | Meaning |", "|---|---|---|---|---|"]
+        for one in metrics.declared:
+            label = f"`{one.label}`: {one.values}" if one.label else ""
+            lines.append(f"| `{one.name}` | {one.type} | {one.unit} | {label} | {one.help} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(documentation(), end="")

@@ -1,0 +1,165 @@
+"""What rollouts, buffer and learner agree on: how segments look and how they are used.
+
+Rollouts say it in HELLO; the buffer hands it to the learner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rljob.envs.spaces import Spaces
+from rljob.errors import InputError
+from rljob.wire.arrays import DTYPES, ArrayField, Layout
+from rljob.wire.messages import Rejected
+
+EPISODE_BYTES = 16
+"""One episode record behind a segment's arrays: float64 return, float64 length."""
+ACTOR_WINDOW = 4
+"""Segments that one rollout may have been granted and not delivered."""
+REQUIRED = {
+    "reward": "float32",
+    "terminated": "bool",
+    "truncated": "bool",
+    "valid": "bool",
+}
+RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
+"""Names that sampling gives to arrays of its own."""
+
+
+@dataclass(frozen=True)
+class OnPolicyData:
+    """See `rljob.algorithms.base.OnPolicy`.
+
+    Attributes:
+        segments_per_batch: 0 where the algorithm leaves it open. Then the learner says it, once, when it
+            starts: rollouts come and go, and each may have been told another number of them.
+    """
+
+    segments_per_batch: int
+
+
+@dataclass(frozen=True)
+class ReplayData:
+    """See `rljob.algorithms.base.Replay`."""
+
+    batch_size: int
+    min_size: int
+    samples_per_insert: float
+    priority_exponent: float
+    updates_per_publish: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job's experience; all its rollouts say the same.
+
+    Attributes:
+        layout: of one segment's payload.
+        length, envs: `T` and `N`.
+        spaces: the environment's, as JSON, handed on to the learner.
+    """
+
+    layout: Layout
+    data: OnPolicyData | ReplayData
+    spaces: dict[str, Any]
+
+    @property
+    def length(self) -> int:
+        return self._field("reward").shape[0]
+
+    @property
+    def envs(self) -> int:
+        return self._field("reward").shape[1]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps in one segment, those that only reset included."""
+        return self.length * self.envs
+
+    def segments_per_batch(self, otherwise: int) -> int:
+        """Deliveries to the learner that one policy version is made of.
+
+        Args:
+            otherwise: segments in a batch where the algorithm leaves it open.
+        """
+        if isinstance(self.data, ReplayData):
+            return 1
+        return self.data.segments_per_batch or otherwise
+
+    def _field(self, name: str) -> ArrayField:
+        return next(field for field in self.layout.fields if field.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        kind = "on-policy" if isinstance(self.data, OnPolicyData) else "replay"
+        return {
+            "layout": self.layout.to_json(),
+            "data": {"kind": kind, **vars(self.data)},
+            "spaces": self.spaces,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Plan:
+        """Raises Rejected for anything that `to_json` would not have made."""
+        if not isinstance(value, dict):
+            raise Rejected("json", "a plan is an object")
+        spaces, data = value.get("spaces"), value.get("data")
+        if not isinstance(spaces, dict) or not isinstance(data, dict):
+            raise Rejected("json", "spaces and data are objects")
+        layout = Layout.from_json(value.get("layout"))
+        _check_layout(layout)
+        try:
+            Spaces.from_json(spaces)
+        except (ValueError, InputError) as error:
+            raise Rejected("json", f"spaces: {error}") from error
+        return cls(layout, _data(dict(data)), spaces)
+
+
+def _data(value: dict[str, Any]) -> OnPolicyData | ReplayData:
+    kind = value.pop("kind", None)
+    try:
+        if kind == "on-policy":
+            data: OnPolicyData | ReplayData = OnPolicyData(**value)
+        elif kind == "replay":
+            data = ReplayData(**value)
+        else:
+            raise Rejected("json", f"data.kind {kind!r}")
+    except TypeError as error:
+        raise Rejected("json", f"data: {error}") from error
+    for name, number in vars(data).items():
+        allowed, least = _NUMBERS.get(name, ((int,), 1))
+        if type(number) not in allowed or not least <= number < 2**31:
+            raise Rejected("json", f"data.{name} is {str(number)[:80]}")
+    return data
+
+
+_NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
+    "segments_per_batch": ((int,), 0),
+    "samples_per_insert": ((int, float), 1e-9),
+    "priority_exponent": ((int, float), 0),
+}
+"""Types and least value of what is not a count."""
+
+
+_INTEGERS = tuple(name for name in DTYPES if "int" in name)
+
+
+def _check_layout(layout: Layout) -> None:
+    fields = {field.name: field for field in layout.fields}
+    missing = {"observation", "action", *REQUIRED} - fields.keys()
+    if missing:
+        raise Rejected("layout", f"{', '.join(sorted(missing))} missing")
+    steps = fields["reward"].shape
+    if len(steps) != 2 or not all(steps):
+        raise Rejected("layout", f"reward has shape {steps}")
+    next_row = fields.get("next_row")
+    if next_row is not None and (next_row.shape != steps or next_row.dtype not in _INTEGERS):
+        raise Rejected("layout", f"next_row has shape {next_row.shape}, dtype {next_row.dtype}")
+    if RESERVED & fields.keys():
+        raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
+    for field in layout.fields:
+        rows = steps[0] + 1 if field.name == "observation" else steps[0]
+        if field.shape[:2] != (rows, steps[1]):
+            raise Rejected("layout", f"{field.name} has shape {field.shape}")
+        if field.dtype != REQUIRED.get(field.name, field.dtype):
+            raise Rejected("layout", f"{field.name} has dtype {field.dtype}")
