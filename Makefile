@@ -146,6 +146,7 @@ lint: $(READY) ## Check style, formatting, types and import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.lint.class_names
 
 .PHONY: format
 format: $(READY) ## Fix what ruff can fix

@@ -18,7 +18,7 @@ from rljob.spec import RLJob
 from rljob.wire.arrays import Layout, pack, read_layout
 from rljob.wire.delivery import Receiver
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
-from rljob.wire.messages import HEADER_BYTES, Header, Kind, Rejected, decode
+from rljob.wire.messages import HEADER_BYTES, Header, MessageKind, Rejected, decode
 from rljob.wire.weights import CHUNK_BYTES, Chunk, Published, Want, WeightServer
 
 PATH = Path(__file__).parent.parent / "docs" / "protocol-vectors.json"
@@ -27,22 +27,30 @@ ACTOR = 0x99AABBCCDDEEFF00
 
 HEADERS = {
     "a rollout's HELLO after its buffer was restarted": Header(
-        Kind.HELLO, JOB, ACTOR, epoch=7, size=700, ack=40, bits=0b101, limit=49152
+        MessageKind.HELLO, JOB, ACTOR, epoch=7, size=700, ack=40, bits=0b101, limit=49152
     ),
-    "WELCOME of a buffer": Header(Kind.WELCOME, JOB, size=900, ack=1700000000000000000),
+    "WELCOME of a buffer": Header(MessageKind.WELCOME, JOB, size=900, ack=1700000000000000000),
     "SEGMENT 3 of version 12": Header(
-        Kind.SEGMENT, JOB, ACTOR, epoch=7, seq=3, version=12, lineage=5, size=4096
+        MessageKind.SEGMENT, JOB, ACTOR, epoch=7, seq=3, version=12, lineage=5, size=4096
     ),
     "GRANT: below 3 all arrived, 3 missing, 4 and 6 arrived": Header(
-        Kind.GRANT, JOB, ACTOR, epoch=7, version=11, lineage=5, ack=3, bits=0b101, limit=28672
+        MessageKind.GRANT,
+        JOB,
+        ACTOR,
+        epoch=7,
+        version=11,
+        lineage=5,
+        ack=3,
+        bits=0b101,
+        limit=28672,
     ),
-    "PULL": Header(Kind.PULL, JOB, epoch=5, seq=17, version=12, ack=16, limit=24),
-    "WANT of one that has nothing": Header(Kind.WANT, JOB, version=-1, lineage=0),
+    "PULL": Header(MessageKind.PULL, JOB, epoch=5, seq=17, version=12, ack=16, limit=24),
+    "WANT of one that has nothing": Header(MessageKind.WANT, JOB, version=-1, lineage=0),
     "CHUNK at 1 MiB of 2.5 MiB": Header(
-        Kind.CHUNK, JOB, seq=1048576, version=12, lineage=5, size=1048608, limit=2621440
+        MessageKind.CHUNK, JOB, seq=1048576, version=12, lineage=5, size=1048608, limit=2621440
     ),
     "greatest numbers": Header(
-        Kind.STATUS,
+        MessageKind.STATUS,
         2**64 - 1,
         2**64 - 1,
         2**64 - 1,
@@ -70,7 +78,7 @@ def header_fields(header: Header) -> dict[str, int]:
 
 def bad_headers() -> dict[str, tuple[bytes, int]]:
     """Frames that are rejected, with the length of the payload that came with them."""
-    good = Header(Kind.STATUS, JOB, size=2).encode()
+    good = Header(MessageKind.STATUS, JOB, size=2).encode()
 
     def changed(offset: int, value: bytes) -> bytes:
         return good[:offset] + value + good[offset + len(value) :]

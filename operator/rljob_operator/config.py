@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rljob.errors import InputError
-from rljob.kube.settings import Settings
+from rljob.kube.settings import OperatorSettings
 from rljob.version import __version__
 from rljob_operator.telemetry import logs
 
@@ -58,7 +58,7 @@ class Config:
     stale_seconds: float = 90.0
     silence_seconds: float = 70.0
     log_level: str = "info"
-    settings: Settings = field(default_factory=Settings)
+    settings: OperatorSettings = field(default_factory=OperatorSettings)
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -79,7 +79,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     settings = {o.name: values.pop(o.name) for o in _OPTIONS if o.setting and o.name in values}
     values.setdefault("lease_namespace", _own_namespace())
     values.setdefault("identity", f"{os.uname().nodename}-{os.urandom(4).hex()}")
-    return Config(**values, settings=Settings(**settings))
+    return Config(**values, settings=OperatorSettings(**settings))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level.",
     )
     parser.add_argument("--version", action="version", version=f"rljob-operator {__version__}")
-    defaults = {**vars(Config()), **vars(Settings())}
+    defaults = {**vars(Config()), **vars(OperatorSettings())}
     for option in _OPTIONS:
         default = defaults[option.name]
         shown = "" if default in ("", None, ()) else f" (default: {_show(default)})"

@@ -21,23 +21,23 @@ from rljob.errors import RLJobError
 from rljob.kube.kinds import JOB
 from rljob.version import __version__
 from rljob_operator import config as configuration
-from rljob_operator.act.executor import Actor
+from rljob_operator.act.executor import Executor
 from rljob_operator.act.lease import AlwaysLeading, Election, LostLease
-from rljob_operator.act.recorder import Recorder
+from rljob_operator.act.recorder import EventRecorder
 from rljob_operator.act.worker import Workers
 from rljob_operator.api import login
-from rljob_operator.api.client import Api
+from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError
 from rljob_operator.ask.polling import Poller
 from rljob_operator.config import Config
 from rljob_operator.telemetry import logs
-from rljob_operator.telemetry.health import Server
+from rljob_operator.telemetry.health import HealthServer
 from rljob_operator.telemetry.metrics import PHASES, OperatorMetrics
 from rljob_operator.watch import watching
 from rljob_operator.watch.audit import Audit
 from rljob_operator.watch.cache import Cache
-from rljob_operator.watch.feed import Feed
 from rljob_operator.watch.queue import WorkQueue
+from rljob_operator.watch.work_queue import AsyncWorkQueue
 
 STUCK_SECONDS = 600.0
 """No look at a job takes longer, whatever the API server does."""
@@ -80,24 +80,24 @@ class Operator:
             if config.lease
             else AlwaysLeading()
         )
-        self._api = api = Api(connection, self._election.fence, metrics.count_request)
+        self._api = api = OperatorApi(connection, self._election.fence, metrics.count_request)
         self._cache = cache = Cache()
-        self._feed = Feed(WorkQueue(random.random), clock)
+        self._feed = AsyncWorkQueue(WorkQueue(random.random), clock)
         self._watches = watching.Watches(cache, self._feed.add, clock)
         self._audit = Audit(config, api, cache, self._feed.add, metrics, clock)
-        self._recorder = Recorder(api, metrics, now)
+        self._recorder = EventRecorder(api, metrics, now)
         self._poller = Poller(config.settings.poll_seconds, self._feed.add, metrics, clock, now)
         self._workers = Workers(
             self._feed,
             cache,
-            Actor(api, cache, self._recorder.tell, clock, now),
+            Executor(api, cache, self._recorder.tell, clock, now),
             self._poller,
             metrics,
             config.settings,
             clock,
             now,
         )
-        self._server = Server(metrics, self._refresh, self._unhealthy, self._unready)
+        self._server = HealthServer(metrics, self._refresh, self._unhealthy, self._unready)
         self._is_defined = False
 
     async def run(self) -> None:

@@ -15,12 +15,12 @@ from rljob import spec
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.process.context import actor_number, job_number
 from rljob.process.trace import Trace
-from rljob.roles.learner.source import Source
+from rljob.roles.learner.source import ExperienceSource
 from rljob.roles.rollout.ship import Shipper
 from rljob.telemetry.metrics import LearnerMetrics, RolloutMetrics
 from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.endpoints import buffer_endpoints
-from rljob.wire.experience import Plan, ReplayData
+from rljob.wire.experience import ExperienceFormat, ReplayData
 from rljob.wire.sockets import Message, Wire
 from tests.bench.path import COUNTING
 from tests.bench.roles import PATIENCE, job
@@ -34,7 +34,7 @@ NO_EPISODES = np.zeros((0, 2))
 
 def replay_plan(
     observation: BoxSpace, shape: tuple[int, int], ratio: float, least: int = 1
-) -> Plan:
+) -> ExperienceFormat:
     """Segments of so many steps of so many environments, sampled in batches of `BATCH`.
 
     Args:
@@ -54,7 +54,7 @@ def replay_plan(
     ]
     layout = Layout(tuple(ArrayField(*array) for array in arrays))
     spaces = Spaces(observation, DiscreteSpace(2))
-    return Plan(layout, ReplayData(BATCH, least, ratio, 0.0, 1), spaces.to_json())
+    return ExperienceFormat(layout, ReplayData(BATCH, least, ratio, 0.0, 1), spaces.to_json())
 
 
 def buffer_job(capacity: int) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Feeder:
         address: of the buffer.
     """
 
-    def __init__(self, address: str, plan: Plan, index: int = 0) -> None:
+    def __init__(self, address: str, plan: ExperienceFormat, index: int = 0) -> None:
         self._wire = Wire(NUMBER, None, lambda *_: None)
         name = f"rollout-{index}"
         endpoint = self._wire.connect(buffer_endpoints(address).experience, name, "buffer")
@@ -110,7 +110,7 @@ class Taker:
     def __init__(self, address: str, ahead: int = 1) -> None:
         self._wire = Wire(NUMBER, None, lambda *_: None)
         endpoint = self._wire.connect(buffer_endpoints(address).samples, "learner-0", "buffer")
-        self.source = Source(
+        self.source = ExperienceSource(
             self._wire,
             endpoint,
             time.time_ns(),

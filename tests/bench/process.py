@@ -15,7 +15,7 @@ from rljob.local.spawner import Spawner
 from rljob.process.context import job_number
 from rljob.roles.rollout.loop import make_plan
 from rljob.wire.endpoints import buffer_endpoints
-from rljob.wire.messages import Kind
+from rljob.wire.messages import MessageKind
 from rljob.wire.sockets import Endpoint, Wire
 from tests.bench.group import Figure, Group, Lookup, Values, plain
 from tests.bench.machine import resident_mib
@@ -68,7 +68,7 @@ def _heard(wire: Wire, endpoint: Endpoint, started: float, index: int = 0) -> fl
     while time.monotonic() - started < PATIENCE:
         wire.wait(1.0)
         for message in endpoint.receive():
-            if message.header.kind is Kind.HELLO and message.client == name:
+            if message.header.kind is MessageKind.HELLO and message.client == name:
                 return time.monotonic() - started
     raise AssertionError("the rollout said nothing")
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from rljob.wire.mint import mint
+from rljob.wire.keygen import generate
 from tests.bench.machine import cpu_seconds, resident_mib
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ class Roles:
         else:
             self.buffer, self.learner = (f"tcp://127.0.0.1:{port}" for port in _free_ports())
         if self.encrypted:
-            mint(self.folder / "keys")
+            generate(self.folder / "keys")
 
     def arguments(self, role: str, index: int = 0) -> list[str]:
         """The command line after `rljob`."""

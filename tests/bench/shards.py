@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.roles.buffer.core import Buffer, Outgoing
-from rljob.roles.buffer.store import Observer, Settings
+from rljob.roles.buffer.store import Observer, StoreSettings
 from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.delivery import Sender
-from rljob.wire.experience import OnPolicyData, Plan
-from rljob.wire.messages import Header, Kind, encode_json
+from rljob.wire.experience import ExperienceFormat, OnPolicyData
+from rljob.wire.messages import Header, MessageKind, encode_json
 from rljob.wire.sockets import Message
 
 LENGTH, ENVS = 32, 32
@@ -34,14 +34,16 @@ WARM = 4
 """Segments of each rollout before what they cost is counted."""
 
 
-def plan() -> Plan:
+def plan() -> ExperienceFormat:
     """Segments as those of PPO on CartPole."""
     steps = (LENGTH, ENVS)
     arrays = [("observation", "float32", (LENGTH + 1, ENVS, 4)), ("action", "int64", steps)]
     arrays += [(name, "float32", steps) for name in ("reward", "log_prob")]
     arrays += [(name, "bool", steps) for name in ("terminated", "truncated", "valid")]
     layout = Layout(tuple(ArrayField(*array) for array in arrays))
-    return Plan(layout, OnPolicyData(0), Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json())
+    return ExperienceFormat(
+        layout, OnPolicyData(0), Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json()
+    )
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Fleet:
         self._random = random.Random(seed)
         self._now, self._order = 0.0, itertools.count()
         self._events: list[tuple[float, int, str, int]] = []
-        settings = Settings(10**9, LAG, None, False, seed)
+        settings = StoreSettings(10**9, LAG, None, False, seed)
         self._buffers = [Buffer(settings, None, 1 + i, Observer()) for i in range(buffers)]
         self._rollouts = [Rollout(i, i % buffers) for i in range(rollouts)]
         self._each = [sum(r.shard == shard for r in self._rollouts) for shard in range(buffers)]
@@ -92,7 +94,7 @@ class Fleet:
             if what == "segment":
                 self._send(self._rollouts[index])
             elif what == "status":
-                self._say(self._rollouts[index], Kind.STATUS, encode_json({"waiting": 0.5}))
+                self._say(self._rollouts[index], MessageKind.STATUS, encode_json({"waiting": 0.5}))
                 self._later(STATUS_EVERY, "status", index)
             else:
                 self._publish()
@@ -100,11 +102,11 @@ class Fleet:
     def _introduce(self) -> None:
         hello = encode_json(self._plan.to_json())
         for rollout in self._rollouts:
-            self._say(rollout, Kind.HELLO, hello)
+            self._say(rollout, MessageKind.HELLO, hello)
             self._later(STATUS_EVERY * self._random.random(), "status", rollout.number)
         for shard, buffer in enumerate(self._buffers):
             known = encode_json({"segments_per_batch": self._each[shard]})
-            header = self._header(Kind.HELLO, len(known))
+            header = self._header(MessageKind.HELLO, len(known))
             header.epoch = 1
             list(buffer.samples(Message(b"learner-0", header, memoryview(known)), self._now))
         self._pull()
@@ -115,19 +117,21 @@ class Fleet:
     def _send(self, rollout: Rollout) -> None:
         rollout.busy = False
         seq = rollout.sender.send(self._size, self._now)
-        self._say(rollout, Kind.SEGMENT, self._payload, seq)
+        self._say(rollout, MessageKind.SEGMENT, self._payload, seq)
 
-    def _say(self, rollout: Rollout, kind: Kind, payload: bytes | memoryview, seq: int = 0) -> None:
+    def _say(
+        self, rollout: Rollout, kind: MessageKind, payload: bytes | memoryview, seq: int = 0
+    ) -> None:
         header = self._header(kind, len(payload))
         header.actor, header.epoch, header.seq = 1 + rollout.number, 1, seq
         header.lineage, header.version = 1, self._version
-        if kind is not Kind.SEGMENT:
+        if kind is not MessageKind.SEGMENT:
             header.limit = rollout.sender.limit
         message = Message(rollout.client, header, memoryview(payload))
         buffer = self._buffers[rollout.shard]
         self._turn(rollout.shard, buffer.experience(message, self._now))
 
-    def _header(self, kind: Kind, size: int) -> Header:
+    def _header(self, kind: MessageKind, size: int) -> Header:
         return Header(kind, size=size)
 
     def _turn(self, shard: int, answers: Iterable[Outgoing]) -> None:
@@ -137,9 +141,9 @@ class Fleet:
         self.seconds += time.thread_time() - begun
         for message in said:
             header = message.header
-            if header.kind is Kind.GRANT:
+            if header.kind is MessageKind.GRANT:
                 self._granted(self._rollouts[header.actor - 1], header)
-            elif header.kind is Kind.SEGMENT:
+            elif header.kind is MessageKind.SEGMENT:
                 self._delivered(shard)
 
     def _granted(self, rollout: Rollout, header: Header) -> None:
@@ -163,7 +167,7 @@ class Fleet:
     def _pull(self) -> None:
         for shard, buffer in enumerate(self._buffers):
             each = self._each[shard]
-            header = self._header(Kind.PULL, 0)
+            header = self._header(MessageKind.PULL, 0)
             header.epoch, header.version = 1, self._version
             header.ack = self._version * each
             header.seq = header.ack + self._held[shard]

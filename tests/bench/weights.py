@@ -14,7 +14,7 @@ from rljob.algorithms.base import Head
 from rljob.checkpoints.policy import PolicyWeights
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.nets import build_engine, build_module, export
-from rljob.roles.learner.publish import Publisher
+from rljob.roles.learner.weight_server import Publisher
 from rljob.spec.sections import NetworkSpec
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.endpoints import weights_endpoint

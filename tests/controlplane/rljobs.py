@@ -13,10 +13,9 @@ from typing import Any
 
 from rljob import spec
 from rljob.kube import names
-from rljob.kube.kinds import BY_NAME, CHILDREN, JOB, POD, Kind
+from rljob.kube.kinds import BY_NAME, CHILDREN, JOB, POD, Manifest, ResourceKind
 from rljob.kube.manifests import Owner, build, told_replicas
-from rljob.kube.settings import Settings
-from rljob_operator.decide.observed import Manifest
+from rljob.kube.settings import OperatorSettings
 from tests.apiserver import ApiServer
 
 MERGE = "application/merge-patch+json"
@@ -64,7 +63,7 @@ class Job:
         answer = self.server.call("DELETE", JOB.path(self.namespace, self.name))
         assert answer.status == 200, answer.body
 
-    def get(self, kind: Kind = JOB, name: str = "") -> Manifest | None:
+    def get(self, kind: ResourceKind = JOB, name: str = "") -> Manifest | None:
         """The job itself, or another object in its namespace; None when there is none."""
         answer = self.server.call("GET", kind.path(self.namespace, name or self.name))
         return answer.body if answer.status == 200 else None
@@ -73,7 +72,7 @@ class Job:
         found = self.get() or {}
         return dict(found.get("status") or {})
 
-    def patch(self, kind: Kind, name: str, change: Manifest, subresource: str = "") -> None:
+    def patch(self, kind: ResourceKind, name: str, change: Manifest, subresource: str = "") -> None:
         path = kind.path(self.namespace, name, subresource)
         answer = self.server.call("PATCH", path, change, MERGE)
         assert answer.status == 200, answer.body
@@ -98,7 +97,7 @@ class Job:
         metadata = job["metadata"]
         owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
         told = told_replicas(self.children().values())
-        made = build(spec.parse(job), owner, Settings(), replicas=told)
+        made = build(spec.parse(job), owner, OperatorSettings(), replicas=told)
         workloads = (made.rollout, made.buffer, made.learner, made.evaluator)
         return hashes([*made.shared, *(one for one in workloads if one is not None)])
 

@@ -10,8 +10,9 @@ import pytest
 
 from rljob import spec
 from rljob.kube import names
-from rljob.kube.manifests import Children, Manifest, Owner, build, keys_secret
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests import Children, Owner, build, keys_secret
+from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
 from tests.apiserver import ApiServer
 from tests.unit import specs
@@ -104,7 +105,7 @@ def owner(job: RLJob, namespace: str) -> Owner:
 def test_examples_are_admitted_where_pods_are_restricted(apiserver: ApiServer, file: Path) -> None:
     namespace = apiserver.namespace(RESTRICTED)
     job = spec.load(file)
-    made = build(job, owner(job, namespace), Settings())
+    made = build(job, owner(job, namespace), OperatorSettings())
     assert "Warning" not in apply(apiserver, every(made), "--dry-run=server")
     assert "Warning" not in apply(apiserver, pods(made), "--dry-run=server")
 
@@ -112,7 +113,7 @@ def test_examples_are_admitted_where_pods_are_restricted(apiserver: ApiServer, f
 def test_pip_is_admitted_where_pods_are_restricted(apiserver: ApiServer) -> None:
     namespace = apiserver.namespace(RESTRICTED)
     job = spec.parse(specs.job(requirements=["a==1"], code={"a.py": ""}, evaluation={}))
-    made = build(job, owner(job, namespace), Settings())
+    made = build(job, owner(job, namespace), OperatorSettings())
     assert any("initContainers" in pod["spec"] for pod in pods(made))
     apply(apiserver, pods(made), "--dry-run=server")
 
@@ -121,7 +122,9 @@ def test_pip_is_admitted_where_pods_are_restricted(apiserver: ApiServer) -> None
 def test_nothing_is_kept_otherwise_than_it_was_set(apiserver: ApiServer, file: Path) -> None:
     """Applied once more, nothing changes: a quiet job stays quiet."""
     job = spec.load(file)
-    made = every(build(job, owner(job, apiserver.namespace()), Settings(restrict_egress=True)))
+    made = every(
+        build(job, owner(job, apiserver.namespace()), OperatorSettings(restrict_egress=True))
+    )
     apply(apiserver, made)
     first = [stored(apiserver, child) for child in made]
     for ours, theirs in zip(made, first, strict=True):
@@ -135,11 +138,11 @@ def test_job_is_changed_in_place_while_its_spec_hash_stays(
     apiserver: ApiServer, namespace: str
 ) -> None:
     job = spec.parse(specs.job(backoffLimit=3))
-    before = build(job, owner(job, namespace), Settings())
+    before = build(job, owner(job, namespace), OperatorSettings())
     apply(apiserver, every(before))
     change = {"backoffLimit": 5, "rollout": {"replicas": 7}, "evaluation": {}}
     job = spec.parse(specs.job(**change))
-    after = build(job, owner(job, namespace), Settings(), failures=1, replicas=2)
+    after = build(job, owner(job, namespace), OperatorSettings(), failures=1, replicas=2)
     fixed = [
         made.learner["metadata"]["annotations"][names.SPEC_HASH_ANNOTATION]
         for made in (before, after)
@@ -155,7 +158,7 @@ def test_claim_may_be_given_up_and_taken_back(apiserver: ApiServer, namespace: s
     for policy, owners in (("Delete", 1), ("Retain", 0), ("Delete", 1)):
         storage = {"volumeClaimTemplate": {"whenDeleted": policy}}
         job = spec.parse(specs.job(checkpoint={"storage": storage}))
-        made = build(job, owner(job, namespace), Settings())
+        made = build(job, owner(job, namespace), OperatorSettings())
         (claim,) = (c for c in made.shared if c["kind"] == "PersistentVolumeClaim")
         apply(apiserver, [claim])
         found = stored(apiserver, claim)["metadata"].get("ownerReferences", [])

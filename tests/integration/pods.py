@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from rljob.wire.mint import mint
+from rljob.wire.keygen import generate
 
 PATIENCE = 120.0
 """Seconds until what a test waits for counts as hung."""
@@ -130,7 +130,7 @@ class Job:
     lives: int = 0
 
     def __post_init__(self) -> None:
-        mint(self.folder / "keys")
+        generate(self.folder / "keys")
         self.buffer = f"tcp://127.0.0.1:{free_port()}"
         self.learner = f"tcp://127.0.0.1:{free_port()}"
 

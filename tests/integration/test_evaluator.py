@@ -29,8 +29,8 @@ from rljob.errors import InputError, RunError
 from rljob.nets import build_module, export
 from rljob.process.context import job_number
 from rljob.roles.evaluator import check, loop
-from rljob.roles.evaluator.play import Evaluation, Interrupted, evaluate_run, play
-from rljob.roles.learner.publish import Publisher
+from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, evaluate_run, play
+from rljob.roles.learner.weight_server import Publisher
 from rljob.spec.sections import EnvironmentSpec, EvaluationSpec
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.endpoints import weights_endpoint
@@ -95,7 +95,7 @@ def counted(count: int, **kwargs: Any) -> Iterator[Environments]:
     environments.close()
 
 
-def played(count: int, episodes: int, **kwargs: Any) -> Evaluation:
+def played(count: int, episodes: int, **kwargs: Any) -> GreedyEpisodes:
     with counted(count, **kwargs) as environments:
         return play(environments, act, Always(), {}, episodes, 0)  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ import pytest
 from rljob.errors import RunError
 from rljob.telemetry import health, http_server
 from rljob.telemetry.health import Health
-from rljob.telemetry.http_server import Answer, Server
+from rljob.telemetry.http_server import Answer, HttpServer
 from rljob.telemetry.metrics import CONTENT_TYPE, RolloutMetrics
 
 HOST = "127.0.0.1"
@@ -30,7 +30,7 @@ class Clock:
 
 
 @contextmanager
-def serving(alive: Health | None = None) -> Iterator[Server]:
+def serving(alive: Health | None = None) -> Iterator[HttpServer]:
     server = health.serve(RolloutMetrics().registry, alive or Health(1000.0), HOST, 0)
     try:
         yield server
@@ -38,7 +38,7 @@ def serving(alive: Health | None = None) -> Iterator[Server]:
         server.close()
 
 
-def ask(server: Server, path: str, method: str = "GET") -> tuple[int, str, str]:
+def ask(server: HttpServer, path: str, method: str = "GET") -> tuple[int, str, str]:
     connection = HTTPConnection(HOST, server.port, timeout=20)
     try:
         connection.request(method, path)

@@ -15,7 +15,7 @@ import yaml
 
 from rljob.plan.exchange import Exchange
 from rljob.roles.learner.cores import usable_cores
-from rljob.wire.experience import Plan, ReplayData
+from rljob.wire.experience import ExperienceFormat, ReplayData
 from tests.unit.experience import on_policy_plan, replay_plan
 
 RLJOB = [sys.executable, "-P", "-m", "rljob"]
@@ -215,7 +215,7 @@ def test_an_environment_that_fails_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "plan", [on_policy_plan(segments_per_batch=3), replay_plan(min_size=10**6)]
 )
-def test_what_is_measured_goes_all_the_way(plan: Plan) -> None:
+def test_what_is_measured_goes_all_the_way(plan: ExperienceFormat) -> None:
     _, segment = plan.layout.allocate()
     segment["valid"][...] = True
     deadline, batches = time.monotonic() + 30, []

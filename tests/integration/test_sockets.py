@@ -16,9 +16,9 @@ import zmq.auth.thread
 
 from rljob.errors import InputError, RunError
 from rljob.wire.arrays import pack, unpack
+from rljob.wire.keygen import generate
 from rljob.wire.keys import ALLOWED, ROLES, Keys, read
-from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Kind
-from rljob.wire.mint import mint
+from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, MessageKind
 from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
 from tests.integration.forwarder import Forwarder
 
@@ -29,7 +29,7 @@ DEADLINE = 20.0
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Keys]:
     folder = tmp_path_factory.mktemp("minted") / "keys"
-    mint(folder)
+    generate(folder)
     return {role: read(folder, role) for role in ROLES}
 
 
@@ -165,12 +165,12 @@ def test_connections_of_one_process_do_not_wait_for_each_others_names(sides: Sid
 
 def test_an_unknown_client_is_an_error_to_see_and_not_a_message_lost(sides: Sides) -> None:
     server = sides.server(tcp())
-    assert not server.endpoint.send(b"nobody", Header(Kind.WHO))
+    assert not server.endpoint.send(b"nobody", Header(MessageKind.WHO))
 
 
 def test_nothing_piles_up_for_a_server_that_is_away(sides: Sides) -> None:
     client = sides.client(tcp())
-    assert not client.endpoint.send(b"", Header(Kind.STATUS))
+    assert not client.endpoint.send(b"", Header(MessageKind.STATUS))
 
 
 # -- messages ------------------------------------------------------------------------------------
@@ -185,14 +185,14 @@ def test_payloads_arrive_as_they_were(
     client = sides.client(address, keys["rollout"] if secured else None)
     payload = np.random.default_rng(size).bytes(size)
     for seq in range(3):
-        sent(client, Header(Kind.SEGMENT, seq=seq), memoryview(payload))
+        sent(client, Header(MessageKind.SEGMENT, seq=seq), memoryview(payload))
     until(lambda: len(server.messages) == 3, server.take)
     assert server.seqs == [0, 1, 2]
     for message in server.messages:
         assert message.client == b"peer"
         assert message.header.job == JOB
         assert message.payload == payload
-    assert server.endpoint.send(b"peer", Header(Kind.CHUNK), payload)
+    assert server.endpoint.send(b"peer", Header(MessageKind.CHUNK), payload)
     until(lambda: client.messages, client.take)
     assert client.messages[0].payload == payload
 
@@ -200,7 +200,7 @@ def test_payloads_arrive_as_they_were(
 def test_arrays_are_read_where_they_arrived(sides: Sides, address: str) -> None:
     server, client = sides.server(address), sides.client(address)
     array = np.arange(100_000, dtype=np.float32)
-    sent(client, Header(Kind.SEGMENT), memoryview(pack({"x": array})))  # type: ignore[arg-type]
+    sent(client, Header(MessageKind.SEGMENT), memoryview(pack({"x": array})))  # type: ignore[arg-type]
     until(lambda: server.messages, server.take)
     read_back = unpack(server.messages[0].payload)["x"]
     assert np.shares_memory(read_back, np.frombuffer(server.messages[0].payload, np.uint8))
@@ -232,7 +232,7 @@ def raw(address: str, identity: bytes = b"bad") -> Iterator[zmq.Socket[bytes]]:
         context.term()
 
 
-GOOD = Header(Kind.STATUS, JOB, size=2).encode()
+GOOD = Header(MessageKind.STATUS, JOB, size=2).encode()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ GOOD = Header(Kind.STATUS, JOB, size=2).encode()
         ([GOOD[:-1], b"{}"], "header"),
         ([b"", b"{}"], "header"),
         ([bytes(HEADER_BYTES), b"{}"], "magic"),
-        ([Header(Kind.STATUS, JOB + 1, size=2).encode(), b"{}"], "job"),
+        ([Header(MessageKind.STATUS, JOB + 1, size=2).encode(), b"{}"], "job"),
         ([GOOD, b"{} "], "size"),
     ],
     ids=lambda value: value if isinstance(value, str) else str(len(value)),
@@ -255,13 +255,13 @@ def test_malformed_messages_are_counted_and_hurt_nobody_else(
     sides: Sides, address: str, frames: list[bytes], reason: str
 ) -> None:
     server, healthy = sides.server(address), sides.client(address)
-    sent(healthy, Header(Kind.STATUS, seq=1))
+    sent(healthy, Header(MessageKind.STATUS, seq=1))
     with raw(address) as bad:
         bad.send_multipart(frames)
         bad.send_multipart([GOOD, b"{}"])
         until(lambda: len(server.messages) == 2, server.take)
         assert server.rejected == [(b"bad", reason)]
-        sent(healthy, Header(Kind.STATUS, seq=2))
+        sent(healthy, Header(MessageKind.STATUS, seq=2))
         until(lambda: 2 in server.seqs, server.take)
     assert server.rejected == [(b"bad", reason)]
 
@@ -272,12 +272,12 @@ def test_a_message_that_is_too_large_costs_only_its_sender_the_connection(
     monkeypatch.setattr("rljob.wire.sockets.MAX_PAYLOAD_BYTES", 100_000)
     address = tcp()
     server, healthy = sides.server(address), sides.client(address)
-    sent(healthy, Header(Kind.STATUS, seq=1))
+    sent(healthy, Header(MessageKind.STATUS, seq=1))
     with raw(address) as bad:
         bad.send_multipart([GOOD, b"{}"])
         until(lambda: len(server.messages) == 2, server.take)
         bad.send_multipart([GOOD, bytes(100_001)])
-        sent(healthy, Header(Kind.STATUS, seq=2))
+        sent(healthy, Header(MessageKind.STATUS, seq=2))
         until(lambda: 2 in server.seqs, server.take)
         # It reconnects by itself and may go on.
         until(
@@ -297,20 +297,20 @@ def test_bytes_that_are_no_zmq_hurt_nobody(sides: Sides) -> None:
             stream = stack.enter_context(socket.create_connection((host, int(port))))
             with contextlib.suppress(OSError):
                 stream.sendall(b"GET / HTTP/1.1\r\n\r\n" if index % 2 else b"\xff" + bytes(8))
-        sent(healthy, Header(Kind.STATUS, seq=1))
+        sent(healthy, Header(MessageKind.STATUS, seq=1))
         until(lambda: server.seqs == [1], server.take)
     assert server.rejected == []
 
 
 def test_a_restarted_client_takes_over_its_name(sides: Sides, address: str) -> None:
     server, first = sides.server(address), sides.client(address, identity="rollout-0")
-    sent(first, Header(Kind.STATUS, seq=1))
+    sent(first, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.seqs == [1], server.take)
     # The first is still connected, as a frozen process would be.
     second = sides.client(address, identity="rollout-0")
-    sent(second, Header(Kind.STATUS, seq=2))
+    sent(second, Header(MessageKind.STATUS, seq=2))
     until(lambda: server.seqs == [1, 2], server.take)
-    assert server.endpoint.send(b"rollout-0", Header(Kind.GRANT, limit=5))
+    assert server.endpoint.send(b"rollout-0", Header(MessageKind.GRANT, limit=5))
     until(lambda: second.messages, second.take)
     assert first.messages == []
 
@@ -319,12 +319,12 @@ def test_a_restarted_server_is_found_again(sides: Sides, address: str) -> None:
     with Sides() as before:
         server = before.server(address)
         client = sides.client(address)
-        sent(client, Header(Kind.STATUS, seq=1))
+        sent(client, Header(MessageKind.STATUS, seq=1))
         until(lambda: server.seqs == [1], server.take)
     again = sides.server(address)
 
     def repeat() -> None:
-        client.endpoint.send(b"", Header(Kind.STATUS, seq=2))
+        client.endpoint.send(b"", Header(MessageKind.STATUS, seq=2))
 
     until(lambda: 2 in again.seqs, repeat, again.take)
 
@@ -338,17 +338,17 @@ def test_a_server_that_vanished_is_found_behind_the_same_address(
     service = Forwarder(None)
     try:
         client = sides.client(f"tcp://127.0.0.1:{service.port}", keys["rollout"])
-        assert not client.endpoint.send(b"", Header(Kind.STATUS)), "nobody is there yet"
+        assert not client.endpoint.send(b"", Header(MessageKind.STATUS)), "nobody is there yet"
         before = sides.server(addresses[0], keys["buffer"])
         service.move(targets[0])
-        sent(client, Header(Kind.STATUS, seq=1))
+        sent(client, Header(MessageKind.STATUS, seq=1))
         until(lambda: before.seqs == [1], before.take)
 
         after = sides.server(addresses[1], keys["buffer"])
         service.move(targets[1])
 
         def repeat() -> None:
-            client.endpoint.send(b"", Header(Kind.STATUS, seq=2))
+            client.endpoint.send(b"", Header(MessageKind.STATUS, seq=2))
             client.wire.wait(0.05)
 
         until(lambda: 2 in after.seqs, repeat, after.take)
@@ -365,14 +365,14 @@ def test_ipv6(sides: Sides) -> None:
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
     server, client = sides.server(address), sides.client(address)
-    sent(client, Header(Kind.STATUS, seq=1))
+    sent(client, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.seqs == [1], server.take)
 
 
 def test_closing_does_not_wait_for_peers_that_are_away() -> None:
     wire = Wire(JOB, None, lambda *_: None)
     for _ in range(3):
-        wire.connect(tcp(), "me", "buffer").send(b"", Header(Kind.STATUS), bytes(10**6))
+        wire.connect(tcp(), "me", "buffer").send(b"", Header(MessageKind.STATUS), bytes(10**6))
     started = time.monotonic()
     wire.close()
     assert time.monotonic() - started < DEADLINE / 2
@@ -387,7 +387,7 @@ def test_an_address_in_use(sides: Sides, address: str) -> None:
     with pytest.raises(RunError, match=r"cannot listen on .*in use"):
         wire.serve(address, "experience")
     client = sides.client(address)
-    sent(client, Header(Kind.STATUS, seq=1))
+    sent(client, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.seqs == [1], server.take)
 
 
@@ -397,7 +397,7 @@ def test_a_socket_file_that_a_killed_process_left_is_no_obstacle(
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{tmp_path}/s")
     server, client = sides.server(f"ipc://{tmp_path}/s"), sides.client(f"ipc://{tmp_path}/s")
-    sent(client, Header(Kind.STATUS, seq=1))
+    sent(client, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.seqs == [1], server.take)
 
 
@@ -438,7 +438,7 @@ def refused(server: Side, client: Side, friend: Side) -> None:
 
     def look() -> None:
         server.take()
-        assert not client.endpoint.send(b"", Header(Kind.STATUS, seq=666))
+        assert not client.endpoint.send(b"", Header(MessageKind.STATUS, seq=666))
         while events.poll(10):
             seen.append(int.from_bytes(events.recv_multipart()[0][:2], "little"))
 
@@ -449,7 +449,7 @@ def refused(server: Side, client: Side, friend: Side) -> None:
         # At once: events that nobody reads would block the socket that makes them.
         client.endpoint.socket.disable_monitor()
         events.close()
-    sent(friend, Header(Kind.STATUS, seq=1))
+    sent(friend, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.messages, server.take)
     assert server.seqs == [1]
 
@@ -502,7 +502,7 @@ def test_nobody_gets_in_when_nobody_checks(
         client.endpoint.socket.disable_monitor()
         events.close()
     assert event != zmq.EVENT_HANDSHAKE_SUCCEEDED
-    assert not client.endpoint.send(b"", Header(Kind.STATUS))
+    assert not client.endpoint.send(b"", Header(MessageKind.STATUS))
 
 
 def test_what_travels_is_not_readable(sides: Sides, keys: dict[str, Keys]) -> None:
@@ -526,7 +526,7 @@ def test_what_travels_is_not_readable(sides: Sides, keys: dict[str, Keys]) -> No
                         target.sendall(data)
                 server.take()
 
-            header = Header(Kind.STATUS, seq=1)
+            header = Header(MessageKind.STATUS, seq=1)
             until(lambda: client.endpoint.send(b"", header, b"precious" * 4), carry)
             until(lambda: server.seqs == [1], carry)
     assert server.messages[0].payload == b"precious" * 4

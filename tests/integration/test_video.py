@@ -26,7 +26,7 @@ from rljob.nets import build_module, export
 from rljob.roles.evaluator import recording, videos
 from rljob.roles.evaluator.film import writing
 from rljob.roles.evaluator.play import Interrupted
-from rljob.roles.evaluator.recording import Recorder
+from rljob.roles.evaluator.recording import EpisodeRecorder
 from rljob.roles.evaluator.videos import Videos
 from tests.unit.specs import job
 
@@ -101,7 +101,7 @@ def pictures(path: Path) -> list[np.ndarray]:
 
 
 def record(made: spec.RLJob, path: Path, **more: Any) -> recording.Recorded:
-    recorder = Recorder(made)
+    recorder = EpisodeRecorder(made)
     try:
         return recorder.record(weights_of(made), path, 0, **more)
     finally:

@@ -11,10 +11,10 @@ import numpy as np
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.roles.buffer.core import Buffer, Outgoing
-from rljob.roles.buffer.store import Observer, Settings
+from rljob.roles.buffer.store import Observer, StoreSettings
 from rljob.wire.arrays import ArrayField, Layout
-from rljob.wire.experience import OnPolicyData, Plan, ReplayData
-from rljob.wire.messages import Header, Kind, Rejected, encode_json
+from rljob.wire.experience import ExperienceFormat, OnPolicyData, ReplayData
+from rljob.wire.messages import Header, MessageKind, Rejected, encode_json
 from rljob.wire.sockets import Message
 
 JOB = 7
@@ -36,8 +36,10 @@ def make_layout(length: int = 4, envs: int = 2, **extra: str) -> Layout:
     return Layout(tuple(fields + [ArrayField(name, dtype, steps) for name, dtype in extra.items()]))
 
 
-def on_policy_plan(segments_per_batch: int = 2, length: int = 4, envs: int = 2) -> Plan:
-    return Plan(make_layout(length, envs), OnPolicyData(segments_per_batch), SPACES.to_json())
+def on_policy_plan(segments_per_batch: int = 2, length: int = 4, envs: int = 2) -> ExperienceFormat:
+    return ExperienceFormat(
+        make_layout(length, envs), OnPolicyData(segments_per_batch), SPACES.to_json()
+    )
 
 
 def replay_plan(
@@ -49,15 +51,15 @@ def replay_plan(
     priority_exponent: float = 0.0,
     updates_per_publish: int = 2,
     **extra: str,
-) -> Plan:
+) -> ExperienceFormat:
     data = ReplayData(
         batch_size, min_size, samples_per_insert, priority_exponent, updates_per_publish
     )
-    return Plan(make_layout(length, envs, **extra), data, SPACES.to_json())
+    return ExperienceFormat(make_layout(length, envs, **extra), data, SPACES.to_json())
 
 
 def make_payload(
-    plan: Plan, number: int, episodes: np.ndarray | None = None, invalid: int = 0
+    plan: ExperienceFormat, number: int, episodes: np.ndarray | None = None, invalid: int = 0
 ) -> memoryview:
     """A segment whose every value tells its `number`; the first `invalid` rows only reset."""
     records = np.zeros((0, 2)) if episodes is None else np.asarray(episodes, np.float64)
@@ -125,7 +127,7 @@ class Bench:
             "strict": False,
             "seed": 0,
         }
-        self.settings = Settings(**{**chosen, **settings})
+        self.settings = StoreSettings(**{**chosen, **settings})
         self.path = path
         self.life = 0
         self.told = Recorder()
@@ -158,28 +160,42 @@ class Bench:
             self.buffer.rejected(message.client, error.reason)
             return []
 
-    def hello(self, plan: Plan, actor: int = 1, epoch: int = 1, **header: int) -> list[Outgoing]:
-        opening = Header(Kind.HELLO, actor=actor, epoch=epoch, **header)
+    def hello(
+        self, plan: ExperienceFormat, actor: int = 1, epoch: int = 1, **header: int
+    ) -> list[Outgoing]:
+        opening = Header(MessageKind.HELLO, actor=actor, epoch=epoch, **header)
         return self.say(f"rollout-{actor}", opening, encode_json(plan.to_json()))
 
     def segment(
-        self, plan: Plan, seq: int, actor: int = 1, epoch: int = 1, lineage: int = 1, **more: Any
+        self,
+        plan: ExperienceFormat,
+        seq: int,
+        actor: int = 1,
+        epoch: int = 1,
+        lineage: int = 1,
+        **more: Any,
     ) -> list[Outgoing]:
         version = more.pop("version", 0)
         header = Header(
-            Kind.SEGMENT, actor=actor, epoch=epoch, seq=seq, version=version, lineage=lineage
+            MessageKind.SEGMENT, actor=actor, epoch=epoch, seq=seq, version=version, lineage=lineage
         )
         return self.say(f"rollout-{actor}", header, make_payload(plan, seq, **more))
 
     def attach(self, lineage: int = 1, version: int = 0, **known: Any) -> list[Outgoing]:
-        header = Header(Kind.HELLO, epoch=lineage, version=version)
+        header = Header(MessageKind.HELLO, epoch=lineage, version=version)
         return self.ask(header, encode_json({"segments_per_batch": 1, **known}))
 
     def pull(
         self, ack: int, limit: int, version: int = 0, lineage: int = 1, seq: int = 0, bits: int = 0
     ) -> list[Outgoing]:
         header = Header(
-            Kind.PULL, epoch=lineage, version=version, ack=ack, limit=limit, seq=seq, bits=bits
+            MessageKind.PULL,
+            epoch=lineage,
+            version=version,
+            ack=ack,
+            limit=limit,
+            seq=seq,
+            bits=bits,
         )
         return self.ask(header)
 
@@ -189,13 +205,16 @@ def copied(message: Outgoing) -> Outgoing:
     return replace(message, header=replace(message.header), payload=bytes(message.payload))
 
 
-def of_kind(messages: list[Outgoing], kind: Kind) -> list[Outgoing]:
+def of_kind(messages: list[Outgoing], kind: MessageKind) -> list[Outgoing]:
     return [message for message in messages if message.header.kind is kind]
 
 
 def origins(messages: list[Outgoing]) -> list[Origin]:
     """Of the segments among messages to the learner."""
-    return [(m.header.actor, m.header.epoch, m.header.seq) for m in of_kind(messages, Kind.SEGMENT)]
+    return [
+        (m.header.actor, m.header.epoch, m.header.seq)
+        for m in of_kind(messages, MessageKind.SEGMENT)
+    ]
 
 
 class FakeEndpoint:
@@ -217,7 +236,7 @@ class FakeEndpoint:
         for header, payload in arrived:
             yield Message(b"", header, memoryview(payload))
 
-    def take(self, kind: Kind) -> list[tuple[Header, bytes]]:
+    def take(self, kind: MessageKind) -> list[tuple[Header, bytes]]:
         """What was sent of a kind since the last call for it."""
         taken = [item for item in self.sent if item[0].kind is kind]
         self.sent = [item for item in self.sent if item[0].kind is not kind]

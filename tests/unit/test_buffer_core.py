@@ -13,8 +13,8 @@ from rljob.errors import InputError, RunError
 from rljob.roles.buffer.core import RESEND_AFTER, Outgoing
 from rljob.roles.buffer.rollouts import FENCE_AFTER, FORGET_AFTER, MOST_STRIKES, SILENT_AFTER
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.experience import ACTOR_WINDOW, Plan
-from rljob.wire.messages import Header, Kind, decode_json, encode_json
+from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
+from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import (
     Bench,
@@ -28,13 +28,15 @@ from tests.unit.experience import (
 
 def grant(messages: list[Outgoing], actor: int = 1) -> Header:
     """The last grant to a rollout."""
-    return [m for m in of_kind(messages, Kind.GRANT) if m.header.actor == actor][-1].header
+    return [m for m in of_kind(messages, MessageKind.GRANT) if m.header.actor == actor][-1].header
 
 
-def begin(bench: Bench, plan: Plan, actors: int = 1, limit: int = 100, **learner: Any) -> None:
+def begin(
+    bench: Bench, plan: ExperienceFormat, actors: int = 1, limit: int = 100, **learner: Any
+) -> None:
     for actor in range(1, actors + 1):
-        assert of_kind(bench.hello(plan, actor), Kind.WELCOME)
-    assert of_kind(bench.attach(**learner), Kind.WELCOME)
+        assert of_kind(bench.hello(plan, actor), MessageKind.WELCOME)
+    assert of_kind(bench.attach(**learner), MessageKind.WELCOME)
     bench.pull(0, limit)
     bench.turn()
 
@@ -43,7 +45,7 @@ def episodes(messages: list[Outgoing]) -> list[tuple[int, list[float]]]:
     """For each STATS: the number of the first episode, and the returns."""
     return [
         (m.header.seq, unpack(memoryview(m.payload))["episode"][:, 0].tolist())
-        for m in of_kind(messages, Kind.STATS)
+        for m in of_kind(messages, MessageKind.STATS)
     ]
 
 
@@ -52,12 +54,12 @@ def told(bench: Bench, ack: int, limit: int, **more: int) -> list[Outgoing]:
     return [*bench.pull(ack, limit, **more), *bench.turn()]
 
 
-def to_learner(messages: list[Outgoing]) -> list[Kind]:
+def to_learner(messages: list[Outgoing]) -> list[MessageKind]:
     return [m.header.kind for m in messages if m.socket == "samples"]
 
 
 def numbers(messages: list[Outgoing]) -> dict[str, float]:
-    payload = of_kind(messages, Kind.STATS)[-1].payload
+    payload = of_kind(messages, MessageKind.STATS)[-1].payload
     return {
         name: float(a.reshape(-1)[0]) for name, a in unpack(memoryview(payload)).items() if a.size
     }
@@ -83,12 +85,14 @@ def test_a_segment_is_acknowledged_after_it_was_stored_and_once() -> None:
 
 def test_strangers_are_asked_who_they_are() -> None:
     bench, plan = Bench(), on_policy_plan()
-    assert of_kind(bench.segment(plan, 0), Kind.WHO)
+    assert of_kind(bench.segment(plan, 0), MessageKind.WHO)
     bench.hello(plan, epoch=5)
-    assert of_kind(bench.segment(plan, 0, epoch=4), Kind.WHO), "an earlier life"
-    assert of_kind(bench.segment(plan, 0, epoch=6), Kind.WHO), "a later one, without HELLO"
-    other = Header(Kind.STATUS, actor=1, epoch=5)
-    assert of_kind(bench.say("rollout-2", other, encode_json({})), Kind.WHO), "another's number"
+    assert of_kind(bench.segment(plan, 0, epoch=4), MessageKind.WHO), "an earlier life"
+    assert of_kind(bench.segment(plan, 0, epoch=6), MessageKind.WHO), "a later one, without HELLO"
+    other = Header(MessageKind.STATUS, actor=1, epoch=5)
+    assert of_kind(bench.say("rollout-2", other, encode_json({})), MessageKind.WHO), (
+        "another's number"
+    )
     assert not bench.told.stores
 
 
@@ -96,7 +100,7 @@ def test_an_older_life_of_a_rollout_is_refused() -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)
     bench.hello(plan, epoch=7)
-    refusal = of_kind(bench.hello(plan, epoch=6), Kind.REFUSED)
+    refusal = of_kind(bench.hello(plan, epoch=6), MessageKind.REFUSED)
     assert "newer process" in decode_json(refusal[0].payload)["message"]
     bench.segment(plan, 0, epoch=7)
     assert bench.told.stores == [(1, 7, 0)]
@@ -107,7 +111,7 @@ def test_an_older_life_of_a_rollout_is_refused_after_a_restart_as_well(tmp_path:
     begin(bench, plan)
     bench.hello(plan, epoch=7)
     bench.restart()
-    assert of_kind(bench.hello(plan, epoch=6), Kind.REFUSED)
+    assert of_kind(bench.hello(plan, epoch=6), MessageKind.REFUSED)
 
 
 def test_a_new_life_begins_at_zero_and_its_grants_do_too() -> None:
@@ -128,7 +132,7 @@ def test_other_experience_than_the_first_rollouts_is_refused() -> None:
     bench = Bench()
     bench.hello(on_policy_plan())
     for other in (on_policy_plan(length=5), on_policy_plan(segments_per_batch=3), replay_plan()):
-        refusal = of_kind(bench.hello(other, actor=2), Kind.REFUSED)
+        refusal = of_kind(bench.hello(other, actor=2), MessageKind.REFUSED)
         assert "differ" in decode_json(refusal[0].payload)["message"]
 
 
@@ -139,15 +143,15 @@ def test_three_malformed_messages_fence_until_hello() -> None:
     bad = memoryview(bytes(good[:-8]))
     header = {"actor": 1, "epoch": 1, "seq": 0}
     for _ in range(FENCE_AFTER - 1):
-        bench.say("rollout-1", Header(Kind.SEGMENT, **header), bad)
+        bench.say("rollout-1", Header(MessageKind.SEGMENT, **header), bad)
     bench.segment(plan, 0)
     header["seq"] = 1
     assert bench.told.stores, "fewer than three do no harm"
     for _ in range(FENCE_AFTER):
-        bench.say("rollout-1", Header(Kind.SEGMENT, **header), bad)
+        bench.say("rollout-1", Header(MessageKind.SEGMENT, **header), bad)
     assert bench.told.fences == 1
     assert set(bench.told.reasons) == {"layout"}
-    assert of_kind(bench.segment(plan, 1), Kind.REFUSED), "so that it does not wait for ever"
+    assert of_kind(bench.segment(plan, 1), MessageKind.REFUSED), "so that it does not wait for ever"
     assert len(bench.told.stores) == 1
     bench.hello(plan, epoch=2)
     bench.segment(plan, 0, epoch=2)
@@ -162,9 +166,9 @@ def test_three_malformed_messages_fence_until_hello() -> None:
 def test_an_odd_status_is_rejected_and_nothing_dies(status: bytes) -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)
-    bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), status)
+    bench.say("rollout-1", Header(MessageKind.STATUS, actor=1, epoch=1), status)
     assert bench.told.reasons == ["json"]
-    bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), b'{"waiting": 0.5}')
+    bench.say("rollout-1", Header(MessageKind.STATUS, actor=1, epoch=1), b'{"waiting": 0.5}')
     assert numbers(told(bench, 0, 100))["rollouts_waiting"] == 0.5
 
 
@@ -173,9 +177,9 @@ def test_odd_episode_records_are_rejected(tail: int) -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)
     payload = bytes(make_payload(plan, 0)) + bytes(tail)
-    bench.say("rollout-1", Header(Kind.SEGMENT, actor=1, epoch=1), payload)
+    bench.say("rollout-1", Header(MessageKind.SEGMENT, actor=1, epoch=1), payload)
     nan = make_payload(plan, 0, np.array([[np.nan, 1.0]]))
-    bench.say("rollout-1", Header(Kind.SEGMENT, actor=1, epoch=1), nan)
+    bench.say("rollout-1", Header(MessageKind.SEGMENT, actor=1, epoch=1), nan)
     assert bench.told.reasons == ["episodes"] * 2
     assert not bench.told.stores
 
@@ -183,8 +187,8 @@ def test_odd_episode_records_are_rejected(tail: int) -> None:
 def test_kinds_that_no_rollout_sends_are_rejected() -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)
-    bench.say("rollout-1", Header(Kind.PULL, actor=1, epoch=1))
-    bench.ask(Header(Kind.SEGMENT, epoch=1))
+    bench.say("rollout-1", Header(MessageKind.PULL, actor=1, epoch=1))
+    bench.ask(Header(MessageKind.SEGMENT, epoch=1))
     assert bench.told.reasons == ["unexpected"] * 2
 
 
@@ -198,7 +202,7 @@ def test_grants_are_absolute_and_only_grow() -> None:
     status = encode_json({"waiting": 0.0})
     limits = []
     for _ in range(5):
-        bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), status)
+        bench.say("rollout-1", Header(MessageKind.STATUS, actor=1, epoch=1), status)
         limits.append(grant(bench.turn()).limit)
     assert limits == [4 * size] * 5, "two batches, however often it asks"
     for seq in range(4):
@@ -253,7 +257,7 @@ def test_a_silent_rollout_is_not_waited_for_and_one_that_returns_is_not_lost() -
         while bench.buffer.rollouts.actors[1].outstanding:
             bench.segment(plan, seq, actor=1, version=version)
             seq += 1
-        bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), b'{"waiting": 1}')
+        bench.say("rollout-1", Header(MessageKind.STATUS, actor=1, epoch=1), b'{"waiting": 1}')
         position += len(origins(bench.turn()))
         if position >= 2 * (version + 1):
             version += 1
@@ -273,7 +277,9 @@ def test_no_version_is_asked_for_that_is_not_published() -> None:
     begin(bench, plan, actors=2)
     bench.now += SILENT_AFTER
     for actor in (2, 1):
-        bench.say(f"rollout-{actor}", Header(Kind.STATUS, actor=actor, epoch=1), b'{"waiting": 0}')
+        bench.say(
+            f"rollout-{actor}", Header(MessageKind.STATUS, actor=actor, epoch=1), b'{"waiting": 0}'
+        )
         answers = bench.turn()
     assert [state.outstanding for state in bench.buffer.rollouts.actors.values()] == [1, 1]
     assert grant(answers).version == 0
@@ -300,7 +306,7 @@ def test_no_lag_above_the_bound_is_ever_delivered(
         turns += 1
         assert turns < 50_000, "stuck"
         answers = bench.turn()
-        for answer in of_kind(answers, Kind.GRANT):
+        for answer in of_kind(answers, MessageKind.GRANT):
             minimum[answer.header.actor] = answer.header.version
         received += len(origins(answers))
         who = int(rng.integers(0, replicas + 1))
@@ -317,7 +323,9 @@ def test_no_lag_above_the_bound_is_ever_delivered(
                 bench.segment(plan, sent[who], actor=who, version=acted)
                 sent[who] += 1
         else:
-            bench.say(f"rollout-{who}", Header(Kind.STATUS, actor=who, epoch=1), b'{"waiting": 0}')
+            bench.say(
+                f"rollout-{who}", Header(MessageKind.STATUS, actor=who, epoch=1), b'{"waiting": 0}'
+            )
             if bench.buffer.rollouts.actors[who].outstanding and version >= minimum[who]:
                 acting[who] = version, 20 if who > 1 and who == replicas else 1
     assert max(bench.told.lags) <= max_lag
@@ -336,14 +344,16 @@ def test_deliveries_come_in_order_and_only_up_to_the_limit() -> None:
     begin(bench, plan, limit=0)
     for seq in range(3):
         bench.segment(plan, seq)
-    assert not of_kind(bench.turn(), Kind.SEGMENT)
+    assert not of_kind(bench.turn(), MessageKind.SEGMENT)
     bench.pull(0, 2)
-    first = of_kind(bench.turn(), Kind.SEGMENT)
+    first = of_kind(bench.turn(), MessageKind.SEGMENT)
     assert origins(first) == [(1, 1, 0), (1, 1, 1)]
     assert [m.header.limit for m in first] == [0, 1]
     assert [bytes(m.payload) for m in first] == [bytes(make_payload(plan, n)) for n in (0, 1)]
     bench.pull(0, 3)
-    assert [(m.header.seq, m.header.limit) for m in of_kind(bench.turn(), Kind.SEGMENT)] == [(2, 2)]
+    assert [(m.header.seq, m.header.limit) for m in of_kind(bench.turn(), MessageKind.SEGMENT)] == [
+        (2, 2)
+    ]
 
 
 def test_what_is_not_received_is_sent_again_after_a_second() -> None:
@@ -351,15 +361,15 @@ def test_what_is_not_received_is_sent_again_after_a_second() -> None:
     begin(bench, plan)
     for seq in range(3):
         bench.segment(plan, seq)
-    first = of_kind(bench.turn(), Kind.SEGMENT)
-    assert not of_kind(bench.pull(0, 100), Kind.SEGMENT)
+    first = of_kind(bench.turn(), MessageKind.SEGMENT)
+    assert not of_kind(bench.pull(0, 100), MessageKind.SEGMENT)
     bench.now += RESEND_AFTER
-    again = of_kind(bench.pull(0, 100, seq=1), Kind.SEGMENT)
+    again = of_kind(bench.pull(0, 100, seq=1), MessageKind.SEGMENT)
     assert [m.payload for m in again] == [m.payload for m in first[1:]]
     assert [m.header for m in again] == [m.header for m in first[1:]]
-    assert not of_kind(bench.pull(0, 100, seq=1), Kind.SEGMENT), "their age began anew"
+    assert not of_kind(bench.pull(0, 100, seq=1), MessageKind.SEGMENT), "their age began anew"
     bench.now += RESEND_AFTER
-    assert len(of_kind(bench.pull(2, 100), Kind.SEGMENT)) == 1
+    assert len(of_kind(bench.pull(2, 100), MessageKind.SEGMENT)) == 1
     assert bench.told.resends == 3
 
 
@@ -377,20 +387,20 @@ def test_a_confirmed_segment_frees_its_slot() -> None:
 def test_strangers_and_earlier_lives_of_the_learner_are_not_served() -> None:
     bench, plan = Bench(), on_policy_plan()
     bench.hello(plan)
-    assert of_kind(bench.pull(0, 10), Kind.WHO)
+    assert of_kind(bench.pull(0, 10), MessageKind.WHO)
     bench.attach(lineage=5)
-    assert of_kind(bench.pull(0, 10, lineage=4), Kind.WHO)
-    refusal = of_kind(bench.attach(lineage=4), Kind.REFUSED)[0]
+    assert of_kind(bench.pull(0, 10, lineage=4), MessageKind.WHO)
+    refusal = of_kind(bench.attach(lineage=4), MessageKind.REFUSED)[0]
     assert decode_json(refusal.payload)["newest"] == 5
-    assert of_kind(told(bench, 0, 10, lineage=5), Kind.STATS)
+    assert of_kind(told(bench, 0, 10, lineage=5), MessageKind.STATS)
 
 
 def test_a_learner_that_comes_first_waits_for_a_rollout() -> None:
     bench, plan = Bench(), on_policy_plan()
     assert bench.attach() == []
     bench.hello(plan)
-    welcome = of_kind(bench.attach(), Kind.WELCOME)[0]
-    assert Plan.from_json(decode_json(welcome.payload)["plan"]) == plan
+    welcome = of_kind(bench.attach(), MessageKind.WELCOME)[0]
+    assert ExperienceFormat.from_json(decode_json(welcome.payload)["plan"]) == plan
 
 
 def test_a_new_learner_gets_what_the_last_one_did_not_confirm() -> None:
@@ -402,7 +412,7 @@ def test_a_new_learner_gets_what_the_last_one_did_not_confirm() -> None:
     bench.pull(2, 100, version=1)
     bench.attach(lineage=2, version=1)
     bench.pull(0, 100, version=1, lineage=2)
-    delivered = of_kind(bench.turn(), Kind.SEGMENT)
+    delivered = of_kind(bench.turn(), MessageKind.SEGMENT)
     assert origins(delivered) == [(1, 1, 2), (1, 1, 3)]
     assert [m.header.limit for m in delivered] == [0, 1]
 
@@ -472,7 +482,7 @@ def test_a_restarted_buffer_completes_the_batch_in_the_learners_hands(
     bench.attach(version=1, trained=trained.to_json(), holding=holding)
     # In lockstep the learner asks for no more than one batch.
     bench.pull(0, per_batch, version=1)
-    more = of_kind(bench.turn(), Kind.SEGMENT)
+    more = of_kind(bench.turn(), MessageKind.SEGMENT)
     assert origins(more) == delivered[per_batch + held :]
     assert [m.header.limit for m in more] == list(range(held, per_batch))
     bench.pull(per_batch, 2 * per_batch, version=2)
@@ -493,7 +503,7 @@ def test_nothing_acknowledged_is_lost_or_stored_twice_over_restarts(tmp_path: Pa
         assert answer.ack == 2 * life + 2
         counters.append(numbers(told(bench, 0, 0)))
         bench.restart()
-        assert of_kind(bench.segment(plan, 0), Kind.WHO)
+        assert of_kind(bench.segment(plan, 0), MessageKind.WHO)
         bench.hello(plan, ack=answer.ack)
         bench.attach()
     assert bench.told.stores == [(1, 1, seq) for seq in range(6)]
@@ -512,7 +522,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("plan", [on_policy_plan(), replay_plan()])
 @pytest.mark.parametrize("step", ["commit", "stored", "remember"])
 def test_a_kill_between_storing_and_recording(
-    tmp_path: Path, plan: Plan, step: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, plan: ExperienceFormat, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path / "arena")
     begin(bench, plan, limit=0)
@@ -552,7 +562,7 @@ def test_a_buffer_that_lost_its_file_goes_on(tmp_path: Path) -> None:
     assert grant_bits(bench, plan) == 0b1
 
 
-def grant_bits(bench: Bench, plan: Plan) -> int:
+def grant_bits(bench: Bench, plan: ExperienceFormat) -> int:
     bench.segment(plan, 502)
     return grant(bench.turn()).bits
 
@@ -570,7 +580,9 @@ def test_a_damaged_description_is_refused(tmp_path: Path) -> None:
     ("plan", "least"),
     [(on_policy_plan(2), 48), (replay_plan(min_size=90), 96), (replay_plan(min_size=1), 16)],
 )
-def test_a_capacity_that_is_too_small_says_what_is_needed(plan: Plan, least: int) -> None:
+def test_a_capacity_that_is_too_small_says_what_is_needed(
+    plan: ExperienceFormat, least: int
+) -> None:
     with pytest.raises(InputError, match="at least") as caught:
         begin(Bench(capacity=least - 1), plan)
     assert caught.value.path == "buffer.capacity"
@@ -584,7 +596,7 @@ def test_a_capacity_that_is_too_small_says_what_is_needed(plan: Plan, least: int
 def test_the_learner_says_how_many_segments_make_a_batch() -> None:
     bench, plan = Bench(max_policy_lag=0), on_policy_plan(segments_per_batch=0)
     for actor in range(1, 6):
-        assert of_kind(bench.hello(plan, actor), Kind.WELCOME)
+        assert of_kind(bench.hello(plan, actor), MessageKind.WELCOME)
         assert grant(bench.turn(), actor).limit == 0, "nobody has asked for experience"
     bench.attach(segments_per_batch=3)
     bench.pull(0, 100)
@@ -623,7 +635,9 @@ def test_a_later_learner_with_larger_batches_finds_room(tmp_path: Path, on_disk:
     assert origins(messages) == [(1, 1, 0), (1, 1, 1)], "each again, once, in order"
     said = numbers(messages)
     assert (said["steps"], said["episodes"]) == (16, 2)
-    assert [m.header.epoch for m in of_kind(messages, Kind.STATS)][-1] == arena, "the same counters"
+    assert [m.header.epoch for m in of_kind(messages, MessageKind.STATS)][-1] == arena, (
+        "the same counters"
+    )
     assert episodes(messages)[-1] == (0, [0.0, 1.0])
     for seq in range(2, 12):
         bench.segment(plan, seq, lineage=2)
@@ -670,11 +684,13 @@ def test_what_a_leaving_rollout_was_granted_goes_to_others_at_once() -> None:
     bench, plan = Bench(max_policy_lag=0), on_policy_plan(segments_per_batch=2)
     begin(bench, plan, actors=2)
     assert [a.outstanding for a in bench.buffer.rollouts.actors.values()] == [1, 1]
-    status = Header(Kind.STATUS, actor=2, epoch=1)
+    status = Header(MessageKind.STATUS, actor=2, epoch=1)
     bench.say("rollout-2", status, encode_json({"leaving": True}))
     assert grant(bench.turn()).limit == 2 * plan.layout.size
-    assert of_kind(bench.segment(plan, 0, actor=2), Kind.WHO), "it is a stranger now"
-    bench.say("rollout-1", Header(Kind.STATUS, actor=1, epoch=1), encode_json({"leaving": 1}))
+    assert of_kind(bench.segment(plan, 0, actor=2), MessageKind.WHO), "it is a stranger now"
+    bench.say(
+        "rollout-1", Header(MessageKind.STATUS, actor=1, epoch=1), encode_json({"leaving": 1})
+    )
     assert bench.told.reasons == ["json"]
 
 
@@ -688,7 +704,7 @@ def test_who_has_long_been_silent_is_forgotten_and_may_come_back() -> None:
         bench.hello(plan, actor)
         bench.turn()
         assert len(bench.buffer.rollouts.actors) <= FORGET_AFTER + 2
-    assert of_kind(bench.segment(plan, 1), Kind.WHO)
+    assert of_kind(bench.segment(plan, 1), MessageKind.WHO)
     bench.hello(plan, ack=1)
     bench.segment(plan, 0)
     assert grant(bench.turn()).ack == 1
@@ -726,7 +742,7 @@ def test_a_reward_that_is_no_number_is_not_stored(value: float) -> None:
     begin(bench, plan)
     payload = make_payload(plan, 0)
     plan.layout.views(payload)["reward"][1, 1] = value
-    header = Header(Kind.SEGMENT, actor=1, epoch=1, seq=0, lineage=1, version=0)
+    header = Header(MessageKind.SEGMENT, actor=1, epoch=1, seq=0, lineage=1, version=0)
     bench.say("rollout-1", header, payload)
     assert bench.told.reasons == ["values"]
     assert grant(bench.turn()).ack == 0
@@ -738,9 +754,9 @@ def test_a_reward_that_is_no_number_is_not_stored(value: float) -> None:
 def test_an_older_epoch_is_told_the_newest() -> None:
     bench, plan = Bench(), on_policy_plan()
     bench.hello(plan, epoch=7)
-    refusal = of_kind(bench.hello(plan, epoch=6), Kind.REFUSED)[0]
+    refusal = of_kind(bench.hello(plan, epoch=6), MessageKind.REFUSED)[0]
     assert decode_json(refusal.payload)["newest"] == 7
-    other = of_kind(bench.hello(replay_plan(), actor=2), Kind.REFUSED)[0]
+    other = of_kind(bench.hello(replay_plan(), actor=2), MessageKind.REFUSED)[0]
     assert "newest" not in decode_json(other.payload)
 
 
@@ -767,7 +783,7 @@ def test_statistics_come_before_a_delivery() -> None:
     bench, plan = Bench(), on_policy_plan(segments_per_batch=1)
     begin(bench, plan)
     bench.segment(plan, 0, episodes=np.array([[1.0, 5.0]]))
-    assert to_learner(bench.turn()) == [Kind.STATS, Kind.SEGMENT]
+    assert to_learner(bench.turn()) == [MessageKind.STATS, MessageKind.SEGMENT]
 
 
 def test_statistics_are_said_once_for_what_is_sent_together() -> None:
@@ -776,8 +792,12 @@ def test_statistics_are_said_once_for_what_is_sent_together() -> None:
     for seq in range(2):
         bench.segment(plan, seq)
     asked = bench.pull(0, 100)
-    assert to_learner([*asked, *bench.turn()]) == [Kind.STATS, Kind.SEGMENT, Kind.SEGMENT]
-    assert to_learner(told(bench, 2, 100)) == [Kind.STATS], "there is nothing to deliver"
+    assert to_learner([*asked, *bench.turn()]) == [
+        MessageKind.STATS,
+        MessageKind.SEGMENT,
+        MessageKind.SEGMENT,
+    ]
+    assert to_learner(told(bench, 2, 100)) == [MessageKind.STATS], "there is nothing to deliver"
     assert to_learner(bench.turn()) == [], "nor was anything asked"
 
 
@@ -791,7 +811,7 @@ def test_replay_delivers_batches_in_the_band() -> None:
     for seq in range(300):
         bench.now += 0.1
         bench.segment(plan, seq)
-        batches += of_kind(bench.turn(), Kind.BATCH)
+        batches += of_kind(bench.turn(), MessageKind.BATCH)
         bench.pull(len(batches), 10_000)
     assert [m.header.limit for m in batches] == list(range(len(batches)))
     chunk, band = 16, 2 * 4.0 * plan.steps
@@ -808,13 +828,13 @@ def test_a_replay_buffer_goes_on_after_a_restart(tmp_path: Path) -> None:
     begin(bench, plan, limit=1)
     for seq in range(4):
         bench.segment(plan, seq)
-    assert len(of_kind(bench.turn(), Kind.BATCH)) == 1
+    assert len(of_kind(bench.turn(), MessageKind.BATCH)) == 1
     stored = bench.buffer.stored
     bench.restart()
     assert bench.buffer.stored == stored
     bench.attach()
     bench.pull(0, 1)
-    batch = of_kind(bench.turn(), Kind.BATCH)[0]
+    batch = of_kind(bench.turn(), MessageKind.BATCH)[0]
     assert batch.header.limit == 0
     assert set(unpack(memoryview(batch.payload))["reward"].reshape(-1)) <= {0.0, 1.0, 2.0, 3.0}
 
@@ -823,21 +843,25 @@ def test_priorities_reach_the_store_and_odd_ones_do_not() -> None:
     bench, plan = Bench(), replay_plan(min_size=8, priority_exponent=1.0)
     begin(bench, plan, limit=100)
     bench.segment(plan, 0)
-    keys = unpack(memoryview(of_kind(bench.turn(), Kind.BATCH)[0].payload))["key"].reshape(-1)
+    keys = unpack(memoryview(of_kind(bench.turn(), MessageKind.BATCH)[0].payload))["key"].reshape(
+        -1
+    )
     assert len(set(keys.tolist())) > 1
 
     def say(**arrays: np.ndarray) -> None:
-        bench.ask(Header(Kind.PRIORITIES, epoch=1), pack(arrays).data)
+        bench.ask(Header(MessageKind.PRIORITIES, epoch=1), pack(arrays).data)
 
     say(key=keys[:1], priority=np.array([1e6], np.float32))
     bench.segment(plan, 1)
     bench.pull(1, 100)
-    drawn = unpack(memoryview(of_kind(bench.turn(), Kind.BATCH)[-1].payload))["key"].reshape(-1)
+    drawn = unpack(memoryview(of_kind(bench.turn(), MessageKind.BATCH)[-1].payload))["key"].reshape(
+        -1
+    )
     assert keys[0] in drawn
     say(key=keys[:2], priority=np.ones(3, np.float32))
     say(key=keys.astype(np.int64), priority=np.ones(len(keys), np.float32))
     say(key=keys)
-    bench.ask(Header(Kind.PRIORITIES, epoch=1), b"nonsense")
+    bench.ask(Header(MessageKind.PRIORITIES, epoch=1), b"nonsense")
     assert len(bench.told.reasons) == 4
 
 
@@ -848,7 +872,7 @@ def test_experience_without_a_valid_row_does_not_hang_the_buffer() -> None:
     for seq in range(1, 4):
         bench.segment(plan, seq, invalid=plan.steps)
     bench.pull(0, 100)
-    assert not of_kind(bench.turn(), Kind.BATCH)
+    assert not of_kind(bench.turn(), MessageKind.BATCH)
 
 
 def test_strict_replay_alternates() -> None:
@@ -863,7 +887,7 @@ def test_strict_replay_alternates() -> None:
             bench.segment(plan, seq)
             seq += 1
             order += "i"
-        for _ in of_kind(bench.turn(), Kind.BATCH):
+        for _ in of_kind(bench.turn(), MessageKind.BATCH):
             order += "s"
             done += 1
             bench.pull(done, done + 1, version=done)

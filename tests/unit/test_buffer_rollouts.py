@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from rljob.roles.buffer.rollouts import FORGET_AFTER, SILENT_AFTER, Actor, Rollouts
+from rljob.roles.buffer.rollouts import FORGET_AFTER, SILENT_AFTER, ConnectedRollout, Rollouts
 from rljob.wire.delivery import Receiver
 
 
@@ -15,7 +15,7 @@ def check(rollouts: Rollouts, now: float) -> None:
     mean = sum(actor.waiting for actor in live.values()) / max(1, len(live))
     assert abs(rollouts.waiting(now) - mean) < 1e-6
     assert all(now - actor.last_seen < FORGET_AFTER for actor in rollouts.actors.values())
-    assert rollouts.owed.keys() <= rollouts.actors.keys()
+    assert rollouts.pending_grants.keys() <= rollouts.actors.keys()
 
 
 def test_sums_stay_right_whatever_rollouts_do() -> None:
@@ -26,7 +26,7 @@ def test_sums_stay_right_whatever_rollouts_do() -> None:
         actor = rollouts.actors.get(number)
         what = chance.random()
         if actor is None or what < 0.05:
-            rollouts.welcome(number, Actor(b"", Receiver(), now, chance.randrange(3)))
+            rollouts.welcome(number, ConnectedRollout(b"", Receiver(), now, chance.randrange(3)))
         elif what < 0.1:
             rollouts.leave(number)
         elif what < 0.8:
@@ -37,26 +37,26 @@ def test_sums_stay_right_whatever_rollouts_do() -> None:
         else:
             rollouts.share(lambda granted: 20 - granted, now)
         if chance.random() < 0.2:
-            rollouts.owed.clear()
+            rollouts.pending_grants.clear()
         check(rollouts, now)
 
 
 def test_those_that_were_granted_longest_ago_come_first() -> None:
     rollouts = Rollouts()
     for number in range(4):
-        rollouts.welcome(number, Actor(b"", Receiver(), 0.0))
+        rollouts.welcome(number, ConnectedRollout(b"", Receiver(), 0.0))
     turns = []
     for _ in range(8):
-        rollouts.owed.clear()
+        rollouts.pending_grants.clear()
         rollouts.share(lambda granted: 1, 0.0)
-        turns.extend(rollouts.owed)
+        turns.extend(rollouts.pending_grants)
     assert turns == [0, 1, 2, 3] * 2
 
 
 def test_one_that_is_forgotten_is_owed_nothing() -> None:
     rollouts = Rollouts()
-    rollouts.welcome(1, Actor(b"", Receiver(), 0.0, 2))
+    rollouts.welcome(1, ConnectedRollout(b"", Receiver(), 0.0, 2))
     rollouts.live(FORGET_AFTER + 1)
     assert not rollouts.actors
-    assert not rollouts.owed
+    assert not rollouts.pending_grants
     assert rollouts.outstanding(FORGET_AFTER + 1) == 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rljob.roles.buffer.core import Buffer
 from rljob.roles.buffer.rollouts import SILENT_AFTER
-from rljob.wire.experience import Plan, ReplayData
+from rljob.wire.experience import ExperienceFormat, ReplayData
 from tests.unit.experience import Bench, on_policy_plan, replay_plan
 
 
-def begun(plan: Plan, limit: int) -> Bench:
+def begun(plan: ExperienceFormat, limit: int) -> Bench:
     """A rollout and a learner that asks for so many deliveries."""
     bench = Bench()
     bench.hello(plan)

@@ -13,7 +13,7 @@ import yaml
 
 from charts import values_table
 from rljob import __version__
-from rljob.kube.settings import REGISTRY, Settings
+from rljob.kube.settings import REGISTRY, OperatorSettings
 from rljob_operator.config import Config
 
 CHARTS = Path(__file__).parents[2] / "charts"
@@ -76,4 +76,4 @@ def test_the_chart_installs_this_definition() -> None:
 def test_the_chart_installs_this_release() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == __version__
-    assert Settings().worker_image.endswith(f":{chart['appVersion']}")
+    assert OperatorSettings().worker_image.endswith(f":{chart['appVersion']}")

@@ -15,8 +15,9 @@ import pytest
 from rljob import spec
 from rljob.errors import InputError
 from rljob.kube import names
-from rljob.kube.manifests import Children, Manifest, Owner, build, keys_secret, told_replicas
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests import Children, Owner, build, keys_secret, told_replicas
+from rljob.kube.settings import OperatorSettings
 from rljob.process.context import job_number
 from rljob.spec import RLJob, yamltext
 from rljob.wire import keys
@@ -25,22 +26,22 @@ from tests.unit import specs
 
 GOLDEN = Path(__file__).parent / "golden"
 JOBS = ("ppo", "dqn", "custom")
-IMAGES = Settings(worker_image="worker:1", learner_image="learner:1")
+IMAGES = OperatorSettings(worker_image="worker:1", learner_image="learner:1")
 SETTINGS = {
     "ppo": IMAGES,
-    "dqn": Settings(
+    "dqn": OperatorSettings(
         worker_image="worker:1",
         learner_image="learner:1",
         image_pull_policy="IfNotPresent",
         restrict_egress=True,
     ),
-    "custom": Settings(
+    "custom": OperatorSettings(
         worker_image="worker:1", learner_image="learner:1", image_pull_secrets=("registry",)
     ),
 }
 
 
-def children(job: RLJob | specs.Job, settings: Settings = IMAGES, **given: Any) -> Children:
+def children(job: RLJob | specs.Job, settings: OperatorSettings = IMAGES, **given: Any) -> Children:
     parsed = job if isinstance(job, RLJob) else spec.parse(job)
     return build(parsed, Owner(parsed.metadata.name, "rl", "0-1-2"), settings, **given)
 
@@ -326,7 +327,7 @@ def test_claim_that_is_kept_has_no_owner() -> None:
 
 
 def test_claims_take_the_operators_defaults_where_none_are_given() -> None:
-    settings = Settings(checkpoint_size="5Gi", storage_class="slow")
+    settings = OperatorSettings(checkpoint_size="5Gi", storage_class="slow")
     claim = found(children(specs.job(), settings), "PersistentVolumeClaim/test-checkpoints")
     assert claim["spec"]["storageClassName"] == "slow"
     assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
@@ -623,7 +624,7 @@ def reaches(made: Children, caller: str, called: str, port: int) -> bool:
 
 @pytest.mark.parametrize("restrict", [False, True])
 def test_roles_reach_what_their_keys_open_and_nothing_else(restrict: bool) -> None:
-    made = children(specs.job(evaluation={}), Settings(restrict_egress=restrict))
+    made = children(specs.job(evaluation={}), OperatorSettings(restrict_egress=restrict))
     sockets = {
         "experience": ("buffer", names.EXPERIENCE_PORT),
         "samples": ("buffer", names.SAMPLES_PORT),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rljob.client.access import Access, Choice, find
-from rljob.client.failures import AlreadyExists, Call, NotFound, Server, Unavailable, refused
+from rljob.client.failures import AlreadyExists, Call, NotFound, ServerAddress, Unavailable, refused
 from rljob.client.jobs import manifest
 from rljob.errors import InputError
 from rljob.spec import parse
@@ -113,7 +113,7 @@ def test_a_choice_can_be_repeated_in_another_command() -> None:
 
 # ---- what an API server says
 
-SERVER = Server("https://api:6443", "kind")
+SERVER = ServerAddress("https://api:6443", "kind")
 GET = Call("get", "rljobs.rljob.dev", "rl", "x")
 
 

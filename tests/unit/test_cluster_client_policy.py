@@ -14,7 +14,7 @@ import pytest
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.manifest import DamagedCheckpoint
-from rljob.client.job import Pod
+from rljob.client.job import JobPod
 from rljob.client.logs import Wanted, chosen, split
 from rljob.client.reader import Image, image_of, reader_pod
 from rljob.client.unpack import unpack, unpack_records
@@ -238,11 +238,11 @@ def test_the_reader_goes_where_the_learner_went_but_takes_little() -> None:
     assert resources["requests"] == {"cpu": "50m", "memory": "128Mi"}
 
 
-def pod(name: str, role: str = "learner", restarts: int = 0, **spec: Any) -> Pod:
+def pod(name: str, role: str = "learner", restarts: int = 0, **spec: Any) -> JobPod:
     containers = [{"name": role, "image": f"image-of-{name}", "imagePullPolicy": "Never"}]
     status = {"containerStatuses": [{"name": role, "restartCount": restarts, "state": {}}]}
     metadata = {"name": name}
-    return Pod.of(
+    return JobPod.of(
         {"metadata": metadata, "spec": {"containers": containers, **spec}, "status": status}, role
     )
 

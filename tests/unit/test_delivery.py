@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rljob.wire.delivery import WINDOW, Receiver, Sender, Verdict
+from rljob.wire.delivery import WINDOW, DeliveryVerdict, Receiver, Sender
 from tests.vectors import PATH
 
 # -- the receiver --------------------------------------------------------------------------------
@@ -24,7 +24,7 @@ def test_the_steps_of_the_vectors() -> None:
         epoch, seq = step["arrives"]
         verdict = receiver.check(epoch, seq)
         assert verdict.value == step["verdict"]
-        if verdict is Verdict.NEW:
+        if verdict is DeliveryVerdict.NEW:
             receiver.commit(epoch, seq)
         state = {"epoch": receiver.epoch, "ack": receiver.ack, "bits": receiver.bits}
         assert state == {name: step[name] for name in state}
@@ -41,13 +41,13 @@ def test_a_receiver_is_a_set_within_a_window(seqs: list[int]) -> None:
     receiver, model = Receiver(epoch=1), set[int]()
     for seq in seqs:
         missing = next(i for i in range(200) if i not in model)
-        expected = Verdict.NEW
+        expected = DeliveryVerdict.NEW
         if seq in model:
-            expected = Verdict.DUPLICATE
+            expected = DeliveryVerdict.DUPLICATE
         elif seq > missing + WINDOW:
-            expected = Verdict.BEYOND
+            expected = DeliveryVerdict.BEYOND
         assert receiver.check(1, seq) is expected
-        if expected is Verdict.NEW:
+        if expected is DeliveryVerdict.NEW:
             receiver.commit(1, seq)
             model.add(seq)
         assert arrived(receiver) == model
@@ -71,14 +71,14 @@ def test_what_a_sender_says_is_added_to_what_is_known(
 
 
 def has(receiver: Receiver, seq: int) -> bool:
-    return receiver.check(receiver.epoch, seq) is Verdict.DUPLICATE
+    return receiver.check(receiver.epoch, seq) is DeliveryVerdict.DUPLICATE
 
 
 def test_a_fresh_receiver_learns_any_position_at_once() -> None:
     receiver = Receiver()
     receiver.learn(3, 2**60, 0b1)
     assert (receiver.epoch, receiver.ack, receiver.bits) == (3, 2**60, 0b1)
-    assert receiver.check(3, 2**60) is Verdict.NEW
+    assert receiver.check(3, 2**60) is DeliveryVerdict.NEW
     receiver.learn(2, 5, 0)
     assert receiver.ack == 2**60, "an older epoch changes nothing"
 
@@ -86,9 +86,9 @@ def test_a_fresh_receiver_learns_any_position_at_once() -> None:
 def test_a_newer_epoch_begins_anew_and_shuts_out_the_older() -> None:
     receiver = Receiver()
     receiver.commit(1, 0)
-    assert receiver.check(2, 0) is Verdict.NEW
+    assert receiver.check(2, 0) is DeliveryVerdict.NEW
     receiver.begin(2)
-    assert receiver.check(1, 1) is Verdict.STALE
+    assert receiver.check(1, 1) is DeliveryVerdict.STALE
     assert receiver.count == 0
 
 
@@ -163,9 +163,9 @@ def test_a_receiver_that_lost_its_record_goes_on_where_the_sender_is() -> None:
         receiver.commit(1, seq)
         sender.granted(receiver.ack, receiver.bits, 0)
     fresh = Receiver()
-    assert fresh.check(1, sender.send(1, 0)) is Verdict.BEYOND
+    assert fresh.check(1, sender.send(1, 0)) is DeliveryVerdict.BEYOND
     fresh.learn(1, *sender.confirmed())
-    assert fresh.check(1, 200) is Verdict.NEW
+    assert fresh.check(1, 200) is DeliveryVerdict.NEW
 
 
 # -- a world -------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class World:
                 self.to_producer.append(("who", epoch, 0, 0, 0))
             elif kind == "segment":
                 full = self.faults and self.rng.random() < 0.1
-                if self.durable.check(epoch, seq) is Verdict.NEW and not full:
+                if self.durable.check(epoch, seq) is DeliveryVerdict.NEW and not full:
                     self.stored[epoch, seq] += 1
                     self.durable.commit(epoch, seq)
             else:

@@ -9,14 +9,14 @@ import pytest
 import zmq
 
 from rljob.errors import InputError
+from rljob.wire.keygen import generate
 from rljob.wire.keys import ALLOWED, ROLES, read
-from rljob.wire.mint import mint
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("minted") / "keys"
-    mint(folder)
+    generate(folder)
     return folder
 
 
@@ -47,7 +47,7 @@ def test_who_may_connect_where(folder: Path) -> None:
 def test_keys_are_never_overwritten_and_never_half_written(tmp_path: Path) -> None:
     (tmp_path / "learner.secret").write_text("precious")
     with pytest.raises(InputError, match="holds keys already"):
-        mint(tmp_path)
+        generate(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["learner.secret"]
     assert (tmp_path / "learner.secret").read_text() == "precious"
 
@@ -55,7 +55,7 @@ def test_keys_are_never_overwritten_and_never_half_written(tmp_path: Path) -> No
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write keys"):
-        mint(tmp_path / "file" / "keys")
+        generate(tmp_path / "file" / "keys")
 
 
 def test_only_what_a_role_needs_must_be_there(folder: Path, tmp_path: Path) -> None:

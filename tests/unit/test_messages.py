@@ -12,13 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
-from rljob.wire.experience import Plan
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import (
     HEADER_BYTES,
     MAX_JSON_BYTES,
     REASONS,
     Header,
-    Kind,
+    MessageKind,
     Rejected,
     decode,
     decode_json,
@@ -96,7 +96,7 @@ def test_reasons_bound_the_labels_of_a_counter() -> None:
 @given(
     st.builds(
         Header,
-        st.sampled_from(Kind),
+        st.sampled_from(MessageKind),
         job=U64,
         actor=U64,
         epoch=U64,
@@ -213,7 +213,7 @@ PLAN: dict[str, Any] = {
 
 
 def test_a_plan_survives_the_way() -> None:
-    plan = Plan.from_json(decode_json(encode_json(PLAN)))
+    plan = ExperienceFormat.from_json(decode_json(encode_json(PLAN)))
     assert (plan.length, plan.envs, plan.steps) == (8, 2, 16)
     assert plan.to_json() == PLAN
 
@@ -260,14 +260,14 @@ def _layout(name: str, dtype: str, shape: list[int]) -> list[Any]:
 )
 def test_a_plan_that_cannot_be_is_rejected(part: str, value: Any, reason: str) -> None:
     with pytest.raises(Rejected) as caught:
-        Plan.from_json(PLAN | {part: value})
+        ExperienceFormat.from_json(PLAN | {part: value})
     assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "plan"])
 def test_a_plan_that_is_no_object_is_rejected(value: Any) -> None:
     with pytest.raises(Rejected):
-        Plan.from_json(value)
+        ExperienceFormat.from_json(value)
 
 
 NOISE = st.recursive(
@@ -297,11 +297,11 @@ def test_a_changed_plan_is_read_or_rejected(path: tuple[Any, ...], value: Any, g
     else:
         inner[path[-1]] = value
     try:
-        plan = Plan.from_json(changed)
+        plan = ExperienceFormat.from_json(changed)
     except Rejected:
         pass
     else:
-        assert Plan.from_json(plan.to_json()) == plan
+        assert ExperienceFormat.from_json(plan.to_json()) == plan
 
 
 # -- the text ------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_the_document_names_every_kind_and_every_reason() -> None:
     document = PATH.with_name("protocol.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in document.splitlines()]
     assert [row for row in rows if row[1:] and row[1].isdigit() and row[0].isupper()] == [
-        [kind.name, str(int(kind))] for kind in Kind
+        [kind.name, str(int(kind))] for kind in MessageKind
     ]
     named = [row[0].strip("`") for row in rows if row[1:] and row[0].strip("`") in REASONS]
     assert set(REASONS) <= set(named)

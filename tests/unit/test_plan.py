@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rljob.wire.experience import Plan
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Rejected
 from tests.unit.experience import on_policy_plan, replay_plan
 
@@ -16,8 +16,8 @@ PLANS = [on_policy_plan(), replay_plan(), replay_plan(priority_exponent=0.6, nex
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_json_and_back(plan: Plan) -> None:
-    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+def test_json_and_back(plan: ExperienceFormat) -> None:
+    again = ExperienceFormat.from_json(json.loads(json.dumps(plan.to_json())))
     assert again == plan
     assert (again.length, again.envs, again.steps) == (4, 2, 8)
     assert again.layout.table == plan.layout.table
@@ -89,9 +89,9 @@ def change(path: str, value: Any) -> Any:
 )
 def test_what_to_json_would_not_write_is_rejected(path: str, value: Any, reason: str) -> None:
     with pytest.raises(Rejected) as caught:
-        Plan.from_json(change(path, value))
+        ExperienceFormat.from_json(change(path, value))
     assert caught.value.reason == reason
 
 
 def test_an_unchanged_one_is_not() -> None:
-    Plan.from_json(change("data.samples_per_insert", 2))
+    ExperienceFormat.from_json(change("data.samples_per_insert", 2))

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from rljob.roles.learner.progress import WINDOW_EPISODES, Progress, StoredSteps
+from rljob.roles.learner.progress import WINDOW_EPISODES, StoredSteps, TrainingProgress
 from rljob.spec import StopSpec
 
 
@@ -15,7 +15,7 @@ def ended(*returns: float) -> np.ndarray:
     return np.array([[value, 1.0] for value in returns], np.float64).reshape(-1, 2)
 
 
-def why(progress: Progress, wanted: StopSpec) -> str:
+def why(progress: TrainingProgress, wanted: StopSpec) -> str:
     met = progress.reached(wanted)
     assert met is not None
     return met.reason
@@ -26,7 +26,7 @@ def stop(**values: object) -> StopSpec:
 
 
 def test_the_mean_is_over_the_last_hundred_episodes() -> None:
-    progress = Progress()
+    progress = TrainingProgress()
     assert [progress.mean_return, progress.last_return] == [None, None]
     progress.ended(ended(1.0, 3.0))
     assert [progress.mean_return, progress.last_return] == [2.0, 3.0]
@@ -38,7 +38,7 @@ def test_the_mean_is_over_the_last_hundred_episodes() -> None:
 
 
 def test_the_best_is_of_full_windows_only() -> None:
-    progress = Progress()
+    progress = TrainingProgress()
     progress.ended(ended(*[500.0] * (WINDOW_EPISODES - 1)))
     assert progress.best_return is None
     progress.ended(ended(0.0))
@@ -48,7 +48,7 @@ def test_the_best_is_of_full_windows_only() -> None:
 
 
 def test_a_lucky_first_episode_ends_no_run() -> None:
-    progress, wanted = Progress(), stop(meanReturn=475)
+    progress, wanted = TrainingProgress(), stop(meanReturn=475)
     progress.ended(ended(*[500.0] * (WINDOW_EPISODES - 1)))
     assert progress.reached(wanted) is None
     progress.ended(ended(500.0))
@@ -58,7 +58,7 @@ def test_a_lucky_first_episode_ends_no_run() -> None:
 
 
 def test_steps_and_time_end_a_run() -> None:
-    progress = Progress()
+    progress = TrainingProgress()
     progress.steps, progress.seconds = 99, 59.9
     assert progress.reached(stop(steps=100, duration="1m")) is None
     progress.steps = 100
@@ -81,21 +81,21 @@ def test_steps_and_time_end_a_run() -> None:
     ],
 )
 def test_the_share_of_the_budget(wanted: StopSpec, share: float) -> None:
-    progress = Progress(steps=50, seconds=30.0)
+    progress = TrainingProgress(steps=50, seconds=30.0)
     progress.ended(ended(*[9.0] * 200))
     assert progress.share(wanted) == share
 
 
 def test_json_and_back() -> None:
-    progress = Progress(steps=5, updates=3, seconds=1.5)
+    progress = TrainingProgress(steps=5, updates=3, seconds=1.5)
     progress.ended(ended(*range(150)))
-    again = Progress.from_json(json.loads(json.dumps(progress.to_json())))
+    again = TrainingProgress.from_json(json.loads(json.dumps(progress.to_json())))
     assert again == progress
     again.ended(ended(7.0))
     assert again.last_return == 7.0
     assert len(again.to_json()["returns"]) == WINDOW_EPISODES
-    fresh = Progress()
-    assert Progress.from_json(json.loads(json.dumps(fresh.to_json()))) == fresh
+    fresh = TrainingProgress()
+    assert TrainingProgress.from_json(json.loads(json.dumps(fresh.to_json()))) == fresh
 
 
 def test_stored_steps_over_restarts_of_both_sides() -> None:

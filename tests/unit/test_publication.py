@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rljob.roles.learner.publication import PUBLISH_EVERY, Publication
+from rljob.roles.learner.publish_schedule import PUBLISH_EVERY, Publication
 
 
 def test_versions_that_rollouts_wait_for_are_all_sent() -> None:

@@ -13,7 +13,7 @@ import yaml
 from rljob import spec
 from rljob.cli.main import main
 from rljob.kube.manifests import build
-from rljob.kube.settings import Settings
+from rljob.kube.settings import OperatorSettings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOB = EXAMPLES / "cartpole-ppo.yaml"
@@ -24,7 +24,7 @@ def test_prints_what_the_operator_makes(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["render", str(JOB), *options]) == 0
     shown = list(yaml.safe_load_all(capsys.readouterr().out))
     overrides = ["metadata.namespace=rl", "rollout.replicas=3"]
-    made = build(spec.load(JOB, overrides), None, Settings())
+    made = build(spec.load(JOB, overrides), None, OperatorSettings())
     workloads = [made.buffer, made.learner, made.rollout, made.evaluator]
     assert [child for child in shown if child["kind"] != "Secret"] == [*made.shared, *workloads]
     assert {child["metadata"]["namespace"] for child in shown} == {"rl"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rljob.roles.learner.progress import Progress
-from rljob.roles.learner.report import Reporter
+from rljob.roles.learner.progress import TrainingProgress
+from rljob.roles.learner.report import RecordWriter
 from rljob.telemetry.metrics import LearnerMetrics
 
 
@@ -19,7 +19,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.metrics = LearnerMetrics()
-        self.reporter = Reporter(folder, self.metrics)
+        self.reporter = RecordWriter(folder, self.metrics)
 
     def value(self, name: str) -> float:
         found = self.metrics.registry.get_sample_value(f"rljob_learner_{name}")
@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_segments_above_the_bound_are_counted(bench: Bench) -> None:
-    bench.reporter.start(Progress(), 2)
+    bench.reporter.start(TrainingProgress(), 2)
     assert bench.value("policy_lag_bound_versions") == 2
     bench.reporter.updated({}, [0, 2, 3, 9], 8, 8)
     assert bench.value("policy_lag_above_bound_total") == 2
@@ -43,14 +43,14 @@ def test_segments_above_the_bound_are_counted(bench: Bench) -> None:
 
 
 def test_without_a_bound_nothing_is_above_it(bench: Bench) -> None:
-    bench.reporter.start(Progress(), None)
+    bench.reporter.start(TrainingProgress(), None)
     bench.reporter.updated({}, [10**6], 8, 8)
     assert math.isnan(bench.value("policy_lag_bound_versions"))
     assert bench.value("policy_lag_above_bound_total") == 0
 
 
 def test_the_last_episode_is_told_with_its_length(bench: Bench) -> None:
-    progress = Progress()
+    progress = TrainingProgress()
     bench.reporter.start(progress, None)
     progress.ended(np.array([[1.0, 5.0], [7.0, 33.0]]))
     bench.reporter.write(1.0, progress, 3, None)

@@ -18,9 +18,9 @@ from rljob import spec
 from rljob.errors import InputError
 from rljob.show.report.files import read
 from rljob.show.report.groups import group, spread
-from rljob.show.report.history import History, between, history, thin
+from rljob.show.report.history import RunHistory, between, history, thin
 from rljob.show.report.page import page
-from rljob.show.report.plots import Line, Plot, plots, returns, shares
+from rljob.show.report.plots import Plot, PlotLine, plots, returns, shares
 from rljob.show.report.scale import Scale, nice_step, tick, time_tick, x_scale, y_scale
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
@@ -178,7 +178,7 @@ def test_shares_of_the_time_add_up() -> None:
     spent = shares(history([record(1), record(2)]))
     assert sum(share for _, share in spent) == pytest.approx(1.0)
     assert dict(spent)["waiting for data"] == 0.25
-    assert shares(History()) == []
+    assert shares(RunHistory()) == []
 
 
 def test_what_is_not_there_is_not_drawn(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_steps_between_ticks_are_round_and_few(span: float, most: int) -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.floats(-1e9, 1e9)), max_size=5))
 def test_all_that_is_drawn_lies_inside(points: list[tuple[float, float]]) -> None:
-    plot = Plot("k", "t", "", "steps", [Line("l", 0, points)], zero=False)
+    plot = Plot("k", "t", "", "steps", [PlotLine("l", 0, points)], zero=False)
     x, y = x_scale(plot), y_scale(plot)
     for each in points:
         assert -1e-9 <= x.at(each[0]) <= 1 + 1e-9

@@ -16,8 +16,8 @@ from rljob.cli.role import configure
 from rljob.process.context import RoleContext, actor_number
 from rljob.process.stopping import AskedToEnd, Stopping
 from rljob.roles.learner.cores import usable_cores
-from rljob.roles.learner.progress import Progress
-from rljob.roles.learner.status import Status
+from rljob.roles.learner.progress import TrainingProgress
+from rljob.roles.learner.status import LearnerReporter
 from rljob.spec import parse
 from tests.unit.specs import job
 
@@ -157,7 +157,7 @@ RECORD = {
 
 def test_the_report_is_rounded_for_people(tmp_path: Path) -> None:
     made = context(folder=tmp_path)
-    status = Status(made)
+    status = LearnerReporter(made)
     path = tmp_path / "checkpoints" / "000000000100"
     saved = Checkpoint(path, 100, 7, 12000, "2026-11-21T14:02:36.123+00:00", "ab", {})
     status.trains(RECORD, saved)
@@ -198,12 +198,12 @@ def test_the_report_is_rounded_for_people(tmp_path: Path) -> None:
 
 def test_a_learner_that_goes_on_says_from_where(tmp_path: Path) -> None:
     made = context(folder=tmp_path)
-    progress = Progress(steps=12000, episodes=3, updates=9, seconds=1.26)
+    progress = TrainingProgress(steps=12000, episodes=3, updates=9, seconds=1.26)
     path = tmp_path / "checkpoints" / "000000000100"
-    Status(made).starts(progress, Checkpoint(path, 100, 7, 12000, "t", "ab", {}))
+    LearnerReporter(made).starts(progress, Checkpoint(path, 100, 7, 12000, "t", "ab", {}))
     assert made.report is not None
     assert made.report.policy.version == 100
     assert (made.report.progress.steps, made.report.progress.seconds) == (12000, 1.3)
     assert made.report.last_checkpoint is not None
-    Status(made).starts(Progress(), None)
+    LearnerReporter(made).starts(TrainingProgress(), None)
     assert made.report.last_checkpoint is None

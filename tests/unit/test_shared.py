@@ -14,10 +14,10 @@ import pytest
 from rljob.roles.buffer import delivering
 from rljob.roles.buffer.core import Outgoing
 from rljob.roles.buffer.delivering import SHARED_BYTES
-from rljob.roles.learner.source import ASK_EVERY, Source
+from rljob.roles.learner.source import ASK_EVERY, ExperienceSource
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.messages import Header, Kind, decode_json, encode_json
+from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
 from rljob.wire.shared import Inbox, Outbox
 from tests.unit.experience import Bench, FakeEndpoint, of_kind, replay_plan
 
@@ -85,7 +85,7 @@ def begin(**learner: Any) -> tuple[Bench, Outgoing]:
     """A buffer with a few segments and the WELCOME that it gave its learner."""
     bench = Bench()
     bench.hello(PLAN)
-    (welcome,) = of_kind(bench.attach(**learner), Kind.WELCOME)
+    (welcome,) = of_kind(bench.attach(**learner), MessageKind.WELCOME)
     for seq in range(4):
         bench.segment(PLAN, seq)
     return bench, welcome
@@ -96,7 +96,7 @@ def shared(welcome: Outgoing) -> Any:
 
 
 def batches(bench: Bench, ack: int, limit: int, **pull: int) -> list[Outgoing]:
-    return of_kind([*bench.pull(ack, limit, **pull), *bench.turn()], Kind.BATCH)
+    return of_kind([*bench.pull(ack, limit, **pull), *bench.turn()], MessageKind.BATCH)
 
 
 def payload_of(message: Outgoing, inbox: Inbox) -> bytes:
@@ -148,13 +148,13 @@ def test_what_a_stalled_learner_reads_is_not_written_by_the_next_one() -> None:
     inbox = Inbox(shared(welcome))
     (first,) = batches(bench, 0, 1)
     before = payload_of(first, inbox)
-    (second,) = of_kind(bench.attach(lineage=2, shares=1), Kind.WELCOME)
+    (second,) = of_kind(bench.attach(lineage=2, shares=1), MessageKind.WELCOME)
     newer = Inbox(shared(second))
     (batch,) = batches(bench, 0, 1, lineage=2)
     assert payload_of(batch, newer) != before
     assert payload_of(first, inbox) == before
     # It goes to the one that asks for nothing of the kind, too.
-    (third,) = of_kind(bench.attach(lineage=3), Kind.WELCOME)
+    (third,) = of_kind(bench.attach(lineage=3), MessageKind.WELCOME)
     assert shared(third) is None
     assert len(batches(bench, 0, 1, lineage=3)[0].payload) >= SHARED_BYTES
 
@@ -164,7 +164,7 @@ def test_small_batches_and_too_many_large_ones_go_through_the_socket(
 ) -> None:
     bench, plan = Bench(), replay_plan()
     bench.hello(plan)
-    assert shared(*of_kind(bench.attach(shares=2), Kind.WELCOME)) is None
+    assert shared(*of_kind(bench.attach(shares=2), MessageKind.WELCOME)) is None
     _, welcome = begin(shares=2000)
     assert shared(welcome) is None
 
@@ -205,7 +205,7 @@ class Learner:
     def __init__(self) -> None:
         self.endpoint = FakeEndpoint()
         self.metrics = LearnerMetrics()
-        self.source = Source(
+        self.source = ExperienceSource(
             cast(Any, None), cast(Any, self.endpoint), 77, 1, 1, self.metrics, same_machine=True
         )
         self.now = 0.0
@@ -213,15 +213,15 @@ class Learner:
     def hello(self) -> dict[str, Any]:
         self.now += ASK_EVERY
         self.source.poll(self.now)
-        return decode_json(self.endpoint.take(Kind.HELLO)[-1][1])
+        return decode_json(self.endpoint.take(MessageKind.HELLO)[-1][1])
 
     def welcome(self, **more: Any) -> None:
         answer = {"plan": PLAN.to_json(), "arena": 5, "steps": 0, "episodes": 0, **more}
-        self.endpoint.inbox.append((Header(Kind.WELCOME, ack=1), encode_json(answer)))
+        self.endpoint.inbox.append((Header(MessageKind.WELCOME, ack=1), encode_json(answer)))
         self.source.poll(self.now)
 
     def batch(self, offset: int, size: int) -> None:
-        header = Header(Kind.BATCH, seq=offset, bits=size, ack=1)
+        header = Header(MessageKind.BATCH, seq=offset, bits=size, ack=1)
         self.endpoint.inbox.append((header, b""))
         self.source.poll(self.now)
 

@@ -19,8 +19,8 @@ from rljob.roles.rollout.ship import (
     Shipper,
 )
 from rljob.telemetry.metrics import RolloutMetrics
-from rljob.wire.experience import ACTOR_WINDOW, Plan
-from rljob.wire.messages import Header, Kind, decode_json, encode_json
+from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
+from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
 from tests.unit.experience import FakeEndpoint, on_policy_plan
 
 ACTOR, EPOCH = 3, 9
@@ -55,10 +55,12 @@ class Line:
 
     def welcome(self) -> None:
         self.wait(0.0)
-        self.hear(Header(Kind.WELCOME))
+        self.hear(Header(MessageKind.WELCOME))
 
     def grant(self, segments: int, ack: int = 0, bits: int = 0, **more: int) -> None:
-        header = Header(Kind.GRANT, epoch=EPOCH, limit=segments * self.size, ack=ack, bits=bits)
+        header = Header(
+            MessageKind.GRANT, epoch=EPOCH, limit=segments * self.size, ack=ack, bits=bits
+        )
         header.lineage, header.version = more.pop("lineage", 0), more.pop("version", -1)
         self.hear(header)
 
@@ -73,7 +75,7 @@ class Line:
     def segments(self) -> list[int]:
         """Seqs sent since the last call; each must carry its own data."""
         seqs = []
-        for header, payload in self.endpoint.take(Kind.SEGMENT):
+        for header, payload in self.endpoint.take(MessageKind.SEGMENT):
             arrays = self.plan.layout.views(payload)
             assert (arrays["action"] == header.seq).all()
             assert (header.actor, header.epoch) == (ACTOR, EPOCH)
@@ -85,16 +87,16 @@ class Line:
 def test_hello_is_repeated_until_welcome() -> None:
     line = Line()
     line.wait(0.0)
-    header, payload = line.endpoint.take(Kind.HELLO)[0]
+    header, payload = line.endpoint.take(MessageKind.HELLO)[0]
     assert (header.actor, header.epoch, header.ack, header.limit) == (ACTOR, EPOCH, 0, 0)
-    assert Plan.from_json(decode_json(payload)) == line.plan
+    assert ExperienceFormat.from_json(decode_json(payload)) == line.plan
     line.wait(HELLO_EVERY / 2)
     assert not line.endpoint.sent
     line.wait(HELLO_EVERY)
-    assert line.endpoint.take(Kind.HELLO)
-    line.hear(Header(Kind.WELCOME))
+    assert line.endpoint.take(MessageKind.HELLO)
+    line.hear(Header(MessageKind.WELCOME))
     line.wait(HELLO_EVERY)
-    assert not line.endpoint.take(Kind.HELLO)
+    assert not line.endpoint.take(MessageKind.HELLO)
 
 
 def test_hello_that_could_not_be_sent_is_sent_as_soon_as_it_can() -> None:
@@ -103,7 +105,7 @@ def test_hello_that_could_not_be_sent_is_sent_as_soon_as_it_can() -> None:
     line.wait(0.0)
     line.endpoint.connected = True
     line.wait(0.0)
-    assert line.endpoint.take(Kind.HELLO)
+    assert line.endpoint.take(MessageKind.HELLO)
 
 
 def test_no_segment_is_begun_without_credit_and_weights() -> None:
@@ -119,7 +121,7 @@ def test_no_segment_is_begun_without_credit_and_weights() -> None:
     assert not line.shipper.ready(STAMP, late), "too old a version"
     assert line.shipper.ready((5, 3), late)
     assert not line.shipper.ready((4, 9), late), "of a learner that died"
-    line.hear(Header(Kind.WHO))
+    line.hear(Header(MessageKind.WHO))
     assert not line.shipper.ready((5, 3), late), "the buffer does not know us"
 
 
@@ -149,7 +151,7 @@ def test_what_is_sent_is_the_segment_and_its_episodes() -> None:
     line.welcome()
     line.grant(1)
     line.ship([[1.5, 3.0], [2.5, 4.0]])
-    header, payload = line.endpoint.take(Kind.SEGMENT)[0]
+    header, payload = line.endpoint.take(MessageKind.SEGMENT)[0]
     assert line.plan.layout.matches(memoryview(payload))
     assert header.size == len(payload) == line.size + 32
     tail = np.frombuffer(payload[line.size :]).reshape(-1, 2)
@@ -158,7 +160,7 @@ def test_what_is_sent_is_the_segment_and_its_episodes() -> None:
     most = [[1.0, 1.0]] * line.plan.steps
     line.grant(2, ack=1)
     line.ship(most)
-    assert len(line.endpoint.take(Kind.SEGMENT)[0][1]) == line.size + 16 * line.plan.steps
+    assert len(line.endpoint.take(MessageKind.SEGMENT)[0][1]) == line.size + 16 * line.plan.steps
 
 
 def test_credit_is_absolute() -> None:
@@ -216,33 +218,33 @@ def test_a_restarted_buffer_hears_hello_and_all_that_it_did_not_confirm() -> Non
         line.ship()
     line.grant(4, ack=1, bits=0b1)
     line.segments()
-    line.endpoint.take(Kind.HELLO)
-    line.hear(Header(Kind.WHO), after=HELLO_EVERY)
-    line.hear(Header(Kind.WHO), after=0.01)
-    header, _ = line.endpoint.take(Kind.HELLO)[0]
+    line.endpoint.take(MessageKind.HELLO)
+    line.hear(Header(MessageKind.WHO), after=HELLO_EVERY)
+    line.hear(Header(MessageKind.WHO), after=0.01)
+    header, _ = line.endpoint.take(MessageKind.HELLO)[0]
     assert (header.ack, header.bits, header.limit) == (1, 1, 4 * line.size)
     assert line.segments() == []
-    line.hear(Header(Kind.WELCOME))
+    line.hear(Header(MessageKind.WELCOME))
     assert line.segments() == [1, 3]
-    line.hear(Header(Kind.WELCOME))
+    line.hear(Header(MessageKind.WELCOME))
     assert line.segments() == [], "a second welcome changes nothing"
 
 
 def test_grants_of_another_life_are_not_ours() -> None:
     line = Line()
     line.welcome()
-    line.hear(Header(Kind.GRANT, epoch=EPOCH - 1, limit=9 * line.size, ack=9))
+    line.hear(Header(MessageKind.GRANT, epoch=EPOCH - 1, limit=9 * line.size, ack=9))
     assert not line.shipper.credited
 
 
 def test_status_says_what_is_granted_and_how_it_waits() -> None:
     line = Line()
     line.welcome()
-    line.endpoint.take(Kind.STATUS)
+    line.endpoint.take(MessageKind.STATUS)
     line.grant(3)
     line.shipper.waiting = 0.25
     line.wait(STATUS_EVERY)
-    header, payload = line.endpoint.take(Kind.STATUS)[0]
+    header, payload = line.endpoint.take(MessageKind.STATUS)[0]
     assert header.limit == 3 * line.size
     assert decode_json(payload) == {"waiting": 0.25}
 
@@ -258,31 +260,33 @@ def test_status_says_what_is_granted_and_how_it_waits() -> None:
 def test_a_refusal_ends_the_rollout(payload: bytes, text: str) -> None:
     line = Line()
     with pytest.raises(RunError, match=text):
-        line.hear(Header(Kind.REFUSED), payload)
+        line.hear(Header(MessageKind.REFUSED), payload)
 
 
 def refused(newest: int) -> tuple[Header, bytes]:
-    return Header(Kind.REFUSED), encode_json({"message": "a newer one works", "newest": newest})
+    return Header(MessageKind.REFUSED), encode_json(
+        {"message": "a newer one works", "newest": newest}
+    )
 
 
 def test_a_rollout_that_has_just_begun_is_newer_whatever_the_clocks_say() -> None:
     line = Line()
     line.wait(0.0)
-    line.endpoint.take(Kind.HELLO)
+    line.endpoint.take(MessageKind.HELLO)
     line.hear(*refused(EPOCH + 5))
     line.hear(*refused(EPOCH + 5))
-    (hello,) = line.endpoint.take(Kind.HELLO)
+    (hello,) = line.endpoint.take(MessageKind.HELLO)
     assert hello[0].epoch == EPOCH + 6
-    line.hear(Header(Kind.WELCOME))
-    line.hear(Header(Kind.GRANT, epoch=EPOCH + 6, limit=line.size))
+    line.hear(Header(MessageKind.WELCOME))
+    line.hear(Header(MessageKind.GRANT, epoch=EPOCH + 6, limit=line.size))
     line.ship()
-    assert line.endpoint.take(Kind.SEGMENT)[0][0].epoch == EPOCH + 6
+    assert line.endpoint.take(MessageKind.SEGMENT)[0][0].epoch == EPOCH + 6
 
 
 def test_a_rollout_that_was_replaced_ends() -> None:
     line = Line()
     line.welcome()
-    line.hear(Header(Kind.WHO))
+    line.hear(Header(MessageKind.WHO))
     with pytest.raises(RunError, match="a newer one works"):
         line.hear(*refused(EPOCH + 5))
 
@@ -296,7 +300,7 @@ def test_it_is_connected_while_the_buffer_answers() -> None:
     line.now += SILENT_AFTER
     line.grant(1)
     assert line.shipper.connected(line.now)
-    line.hear(Header(Kind.WHO))
+    line.hear(Header(MessageKind.WHO))
     assert not line.shipper.connected(line.now)
 
 
@@ -305,16 +309,18 @@ def test_its_last_words() -> None:
     line.shipper.leave()
     assert not line.endpoint.sent, "nobody knows it"
     line.welcome()
-    line.endpoint.take(Kind.STATUS)
+    line.endpoint.take(MessageKind.STATUS)
     line.shipper.leave()
-    ((_, payload),) = line.endpoint.take(Kind.STATUS)
+    ((_, payload),) = line.endpoint.take(MessageKind.STATUS)
     assert decode_json(payload) == {"leaving": True}
 
 
 def test_a_new_version_on_its_way_is_worth_a_moment() -> None:
     line = Line()
     line.welcome()
-    header = Header(Kind.GRANT, epoch=EPOCH, limit=2 * line.size, lineage=5, version=2, seq=4)
+    header = Header(
+        MessageKind.GRANT, epoch=EPOCH, limit=2 * line.size, lineage=5, version=2, seq=4
+    )
     line.hear(header)
     assert not line.shipper.ready(STAMP, line.now)
     assert line.shipper.ready((5, 3), line.now)

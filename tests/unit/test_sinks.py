@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rljob import spec
 from rljob.errors import InputError
-from rljob.roles.sinks.following import Following, Place
-from rljob.roles.sinks.scalars import Versions, evaluated, settings, trained
+from rljob.roles.sinks.following import Cursor, RecordFollower
+from rljob.roles.sinks.scalars import VersionSteps, evaluated, settings, trained
 from rljob.roles.sinks.tensorboard import file_name
 from rljob.spec import RLJob
 from tests.unit.specs import job
@@ -57,7 +57,7 @@ def test_an_event_file_comes_after_one_that_tensorboard_named() -> None:
 
 
 def test_an_evaluation_lies_where_its_policy_was_made() -> None:
-    versions = Versions()
+    versions = VersionSteps()
     for version, steps in ((1, 10), (3, 30)):
         versions.add({"policyVersion": version, "steps": steps})
     line = {"time": 1.0, "policyVersion": 2, "lineage": 7, "mean": 5.0}
@@ -70,7 +70,7 @@ def test_an_evaluation_lies_where_its_policy_was_made() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 100))))
 def test_versions_are_those_of_the_learner_that_went_on(seen: list[tuple[int, int]]) -> None:
-    versions, kept = Versions(), {}
+    versions, kept = VersionSteps(), {}
     for version, steps in seen:
         versions.add({"policyVersion": version, "steps": steps})
         kept = {known: at for known, at in kept.items() if known < version} | {version: steps}
@@ -90,19 +90,19 @@ def test_settings_have_dotted_paths() -> None:
 
 def test_a_place_is_kept_and_a_damaged_one_is_the_beginning(tmp_path: Path) -> None:
     path = tmp_path / "sinks" / "x.json"
-    assert Place.load(path) == Place()
-    Place({"metrics.jsonl": 5}, "run").save(path)
-    assert Place.load(path) == Place({"metrics.jsonl": 5}, "run")
+    assert Cursor.load(path) == Cursor()
+    Cursor({"metrics.jsonl": 5}, "run").save(path)
+    assert Cursor.load(path) == Cursor({"metrics.jsonl": 5}, "run")
     for text in ("", "[]", '{"offsets": 3, "run": ""}', '{"offsets": {"a": "b"}, "run": ""}'):
         path.write_text(text)
-        assert Place.load(path) == Place()
+        assert Cursor.load(path) == Cursor()
 
 
 def test_lines_come_once_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"time": 1, "steps": 1}\nbroken\n{"time": 2, ')
-    place = Place()
-    following = Following(tmp_path, place)
+    place = Cursor()
+    following = RecordFollower(tmp_path, place)
     points, place.offsets = following.new()
     assert [point.step for point in points] == [1]
     assert following.new()[0] == []

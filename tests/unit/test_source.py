@@ -9,11 +9,11 @@ import pytest
 
 from rljob.errors import RunError
 from rljob.roles.learner.batches import Batches
-from rljob.roles.learner.source import ASK_EVERY, Source
+from rljob.roles.learner.source import ASK_EVERY, ExperienceSource
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.experience import Plan
-from rljob.wire.messages import Header, Kind, decode_json, encode_json
+from rljob.wire.experience import ExperienceFormat
+from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import FakeEndpoint, make_payload, on_policy_plan, replay_plan
 
@@ -28,11 +28,13 @@ def value(metrics: LearnerMetrics, name: str, **labels: str) -> float:
 class Link:
     """A source, and the buffer's part played by the test."""
 
-    def __init__(self, plan: Plan, ahead: int = 1, watermark: Watermark | None = None) -> None:
+    def __init__(
+        self, plan: ExperienceFormat, ahead: int = 1, watermark: Watermark | None = None
+    ) -> None:
         self.plan = plan
         self.endpoint = FakeEndpoint()
         self.metrics = LearnerMetrics()
-        self.source = Source(
+        self.source = ExperienceSource(
             cast(Any, None), cast(Any, self.endpoint), LINEAGE, ahead, 3, self.metrics
         )
         self.source.watermark = watermark or Watermark()
@@ -52,23 +54,25 @@ class Link:
 
     def hello(self) -> tuple[Header, dict[str, Any]]:
         """The newest HELLO."""
-        header, payload = self.endpoint.take(Kind.HELLO)[-1]
+        header, payload = self.endpoint.take(MessageKind.HELLO)[-1]
         return header, decode_json(payload)
 
     def pull(self) -> Header:
         """The newest PULL."""
-        return self.endpoint.take(Kind.PULL)[-1][0]
+        return self.endpoint.take(MessageKind.PULL)[-1][0]
 
     def welcome(self, arena: int = 5, steps: int = 0) -> None:
         """A buffer's new life welcomes the learner."""
         self.life += 1
         answer = {"plan": self.plan.to_json(), "arena": arena, "steps": steps, "episodes": 0}
-        self.endpoint.inbox.append((Header(Kind.WELCOME, ack=self.life), encode_json(answer)))
+        self.endpoint.inbox.append(
+            (Header(MessageKind.WELCOME, ack=self.life), encode_json(answer))
+        )
         self.poll()
 
     def deliver(self, position: int, seq: int, actor: int = 1, epoch: int = 1) -> None:
         header = Header(
-            Kind.SEGMENT,
+            MessageKind.SEGMENT,
             actor=actor,
             epoch=epoch,
             seq=seq,
@@ -79,13 +83,13 @@ class Link:
         self.endpoint.inbox.append((header, bytes(make_payload(self.plan, seq))))
 
     def who(self) -> None:
-        self.endpoint.inbox.append((Header(Kind.WHO), b""))
+        self.endpoint.inbox.append((Header(MessageKind.WHO), b""))
         self.poll()
 
     def statistics(self, first: int, *returns: float, arena: int = 5) -> None:
         records = np.array([[value, 1.0] for value in returns], np.float64).reshape(-1, 2)
         payload = pack({"episode": records, "steps": np.array([9.0])})
-        header = Header(Kind.STATS, epoch=arena, seq=first, ack=self.life)
+        header = Header(MessageKind.STATS, epoch=arena, seq=first, ack=self.life)
         self.endpoint.inbox.append((header, payload.tobytes()))
 
     def heard(self) -> list[float]:
@@ -106,7 +110,7 @@ class Link:
         return found
 
 
-def opened(plan: Plan, **options: Any) -> Link:
+def opened(plan: ExperienceFormat, **options: Any) -> Link:
     link = Link(plan, **options)
     link.source.version = 10
     link.poll()
@@ -262,7 +266,7 @@ def test_a_restore_is_asked_for_until_the_first_welcome_only() -> None:
 
 def refuse(link: Link, newest: Any) -> None:
     answer = encode_json({"message": "a newer one is at work", "newest": newest})
-    link.endpoint.inbox.append((Header(Kind.REFUSED), answer))
+    link.endpoint.inbox.append((Header(MessageKind.REFUSED), answer))
     link.poll()
 
 
@@ -320,9 +324,9 @@ def test_malformed_messages_are_counted_and_dropped() -> None:
     header, payload = link.endpoint.inbox.pop()
     for bad in (payload[:-64], b"", b"\0" + payload[1:]):
         link.endpoint.inbox.append((header, bad))
-    link.endpoint.inbox.append((Header(Kind.STATS, ack=link.life), b"nonsense"))
+    link.endpoint.inbox.append((Header(MessageKind.STATS, ack=link.life), b"nonsense"))
     link.endpoint.inbox.append(
-        (Header(Kind.STATS, ack=link.life), pack({"a": np.zeros(1)}).tobytes())
+        (Header(MessageKind.STATS, ack=link.life), pack({"a": np.zeros(1)}).tobytes())
     )
     assert link.take() == []
     assert [link.rejected(reason) for reason in ("layout", "table", "json")] == [3, 1, 1]
@@ -333,7 +337,7 @@ def test_malformed_messages_are_counted_and_dropped() -> None:
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b'{"plan": {}, "arena": 1, "steps": 0}'])
 def test_a_welcome_that_says_nothing_is_dropped(payload: bytes) -> None:
     link = Link(on_policy_plan())
-    link.endpoint.inbox.append((Header(Kind.WELCOME, ack=1), payload))
+    link.endpoint.inbox.append((Header(MessageKind.WELCOME, ack=1), payload))
     link.poll()
     assert link.rejected("json") == 1
     assert link.hello()
@@ -365,7 +369,7 @@ def test_priorities_go_out_as_they_are() -> None:
     link = opened(replay_plan(priority_exponent=0.5))
     keys = np.array([[1, 2**63]], np.uint64)
     link.source.reprioritise(keys, np.array([[0.5, 2.0]]))
-    header, payload = link.endpoint.take(Kind.PRIORITIES)[0]
+    header, payload = link.endpoint.take(MessageKind.PRIORITIES)[0]
     arrays = unpack(memoryview(payload))
     assert header.epoch == LINEAGE
     np.testing.assert_array_equal(arrays["key"], keys)
@@ -376,7 +380,9 @@ def test_replay_asks_for_one_delivery_ahead() -> None:
     link = opened(replay_plan())
     assert link.pull().limit == 2
     payload = pack({"reward": np.zeros((2, 8), np.float32)}).tobytes()
-    link.endpoint.inbox.append((Header(Kind.BATCH, version=3, ack=link.life, limit=0), payload))
+    link.endpoint.inbox.append(
+        (Header(MessageKind.BATCH, version=3, ack=link.life, limit=0), payload)
+    )
     link.poll()
     assert link.source.take() is not None
     link.source.confirm(11, link.now)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from rljob.diagnosis.stall import START_SECONDS, Asked, Watch, diagnose, stalled_at
+from rljob.diagnosis.stall import START_SECONDS, ProgressWatch, RoleProbe, diagnose, stalled_at
 from rljob.spec.status import RoleName
 from rljob.telemetry.role_state import STARTING, RoleState
 
 TIMEOUT = 60.0
 
 
-def asked(role: RoleName, name: str = "", **state: object) -> Asked:
+def asked(role: RoleName, name: str = "", **state: object) -> RoleProbe:
     """A process at work, but for what is given."""
     name = name or f"{role}-0"
-    return Asked(role, name, RoleState.model_validate({"role": role, "name": name, **state}))
+    return RoleProbe(role, name, RoleState.model_validate({"role": role, "name": name, **state}))
 
 
-def silent(role: RoleName, name: str = "") -> Asked:
+def silent(role: RoleName, name: str = "") -> RoleProbe:
     return asked(
         role, name, silent_seconds=59.0, stack=["rollout/loop.py:1 run", "my/env.py:7 step"]
     )
@@ -32,8 +32,8 @@ BLOCKED = asked("rollout", "rollout-1", doing="credit")
     ("states", "reason", "words"),
     [
         ([silent("learner"), BUFFER, ROLLOUT], "LearnerStalled", "learner-0 has done nothing"),
-        ([Asked("learner", "l", None), BUFFER, ROLLOUT], "LearnerStalled", "l does not answer"),
-        ([WAITING, Asked("buffer", "b", None), ROLLOUT], "Disconnected", "b does not answer"),
+        ([RoleProbe("learner", "l", None), BUFFER, ROLLOUT], "LearnerStalled", "l does not answer"),
+        ([WAITING, RoleProbe("buffer", "b", None), ROLLOUT], "Disconnected", "b does not answer"),
         ([WAITING, BUFFER, silent("rollout")], "EnvironmentHung", "in my/env.py:7 step"),
         ([WAITING, BUFFER, asked("rollout", waits_for=STARTING)], "EnvironmentHung", "its start"),
         ([WAITING, BUFFER, silent("rollout"), BLOCKED], "BufferFull", "no more experience"),
@@ -44,11 +44,15 @@ BLOCKED = asked("rollout", "rollout-1", doing="credit")
         ([WAITING, BUFFER, ROLLOUT], "RolloutStarved", "waits for experience"),
         ([WAITING, BUFFER], "RolloutStarved", "no rollout"),
         ([LEARNER, BUFFER, ROLLOUT], "LearnerStalled", "does not get on"),
-        ([Asked("learner", "l", None), Asked("buffer", "b", None)], "Disconnected", "No process"),
+        (
+            [RoleProbe("learner", "l", None), RoleProbe("buffer", "b", None)],
+            "Disconnected",
+            "No process",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_reason(states: list[Asked], reason: str, words: str) -> None:
+def test_the_reason(states: list[RoleProbe], reason: str, words: str) -> None:
     stall = diagnose(states, TIMEOUT)
 
     assert stall.reason == reason
@@ -72,7 +76,7 @@ def test_waiting_for_a_slow_turn_is_no_hanging() -> None:
 
 
 def test_steps_or_updates_count_as_progress() -> None:
-    watch = Watch(0.0).look(10, 0, 1.0)
+    watch = ProgressWatch(0.0).look(10, 0, 1.0)
 
     assert watch.look(10, 0, 5.0).since == 1.0
     assert watch.look(11, 0, 5.0).since == 5.0

@@ -15,7 +15,7 @@ from rich.console import Console
 from rljob import __version__, spec
 from rljob.local.summary import summary
 from rljob.local.view import ScreenView
-from rljob.show.view.figures import History, count, reached, score, span_text
+from rljob.show.view.figures import ReturnCurve, count, reached, score, span_text
 from rljob.show.view.lines import plain_line
 from rljob.show.view.panel import State, header, panel, text
 from rljob.show.view.screen import LiveScreen, PlainScreen, make_screen
@@ -49,7 +49,7 @@ def make_job(**stop: Any) -> spec.RLJob:
 
 
 def training(**changes: Any) -> State:
-    history = History()
+    history = ReturnCurve()
     for index in range(40):
         history.add({"steps": index * 2048, "meanReturn": 20.0 + index * index / 4})
     evaluation = {"mean": 500.0, "std": 0.0, "episodes": 10}
@@ -147,7 +147,7 @@ def test_the_header_breaks_where_the_terminal_ends() -> None:
 
 
 def test_the_history_spans_the_whole_run_by_steps() -> None:
-    history = History()
+    history = ReturnCurve()
     for steps, mean in ((100, 1.0), (200, 3.0), (300, 2.0), (400, 4.0), (1000, 10.0)):
         history.add({"steps": steps, "meanReturn": mean})
     assert history.columns(2) == [2.5, 10.0]
@@ -157,14 +157,14 @@ def test_the_history_spans_the_whole_run_by_steps() -> None:
 
 
 def test_the_history_keeps_its_shape_however_long_the_run() -> None:
-    history = History()
+    history = ReturnCurve()
     for steps in range(1, 20_001):
         history.add({"steps": steps, "meanReturn": float(steps)})
     assert history.columns(4) == pytest.approx([2500, 7500, 12_500, 17_500], rel=0.02)
 
 
 def test_what_repeats_or_says_nothing_leaves_the_history_alone() -> None:
-    history = History()
+    history = ReturnCurve()
     for steps, mean in ((0, None), (5, 1.0), (5, 9.0), (4, 9.0), (6, float("nan"))):
         history.add({"steps": steps, "meanReturn": mean})
     assert history.columns(9) == [1.0]

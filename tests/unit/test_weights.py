@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from rljob.wire.messages import Header, Kind
+from rljob.wire.messages import Header, MessageKind
 from rljob.wire.subscription import _chunk, _want, chunk_header, read_want
 from rljob.wire.weights import (
     CHUNK_BYTES,
@@ -67,8 +67,8 @@ def test_requests_and_chunks_survive_their_headers() -> None:
         assert read_want(_want(want)) == want
     chunk = Chunk((3, 7), CHUNK_BYTES, 2 * CHUNK_BYTES, b"x" * 40)
     assert _chunk(chunk_header(chunk), memoryview(chunk.payload)) == chunk
-    assert chunk_header(chunk).kind is Kind.CHUNK
-    assert _want(Want(NOTHING, NOTHING, 0)) == Header(Kind.WANT, version=-1, lineage=0)
+    assert chunk_header(chunk).kind is MessageKind.CHUNK
+    assert _want(Want(NOTHING, NOTHING, 0)) == Header(MessageKind.WANT, version=-1, lineage=0)
 
 
 def test_a_late_joiner_is_served_at_once() -> None:

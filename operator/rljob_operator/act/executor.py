@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from rljob.kube import names
-from rljob.kube.kinds import BY_NAME, JOB
+from rljob.kube.kinds import BY_NAME, JOB, Manifest
 from rljob_operator.act import keys
-from rljob_operator.act.memory import Memory, child
-from rljob_operator.api.client import Api
+from rljob_operator.act.reconcile_cache import ReconcileCache, child
+from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError
 from rljob_operator.decide.decision import Decision, Notice, Reference
-from rljob_operator.decide.observed import Manifest
 from rljob_operator.watch.cache import Cache
 
 _OVER_QUOTA = "exceeded quota"
@@ -24,7 +23,7 @@ T = TypeVar("T")
 Tell = Callable[[Manifest, Notice], None]
 
 
-class Actor:
+class Executor:
     """Writes to the API server, and puts what it answers into the cache at once.
 
     Args:
@@ -35,7 +34,7 @@ class Actor:
 
     def __init__(
         self,
-        api: Api,
+        api: OperatorApi,
         cache: Cache,
         tell: Tell,
         clock: Callable[[], float],
@@ -44,7 +43,7 @@ class Actor:
         self._api, self._cache, self._tell = api, cache, tell
         self._clock, self._now = clock, now
 
-    async def carry_out(self, job: Manifest, decision: Decision, memory: Memory) -> None:
+    async def carry_out(self, job: Manifest, decision: Decision, memory: ReconcileCache) -> None:
         """Do all of it, in the order that `Decision` says.
 
         What is refused is remembered as such, and the rest is done. So it is with what fails for reasons
@@ -76,14 +75,14 @@ class Actor:
         await self._api.delete(JOB, namespace, name, uid, "Background")
         self._say("deleted the job: its time after the end is over", job)
 
-    async def _mint(self, secret: Manifest, memory: Memory) -> None:
+    async def _mint(self, secret: Manifest, memory: ReconcileCache) -> None:
         namespace = secret["metadata"]["namespace"]
         made = await self._attempt(secret, memory, lambda: self._api.create(secret, namespace))
         if made is not None:
             memory.accept(secret)
             memory.keys_made = self._clock()
 
-    async def _delete(self, job: Manifest, reference: Reference, memory: Memory) -> None:
+    async def _delete(self, job: Manifest, reference: Reference, memory: ReconcileCache) -> None:
         namespace = job["metadata"]["namespace"]
         wanted = reference.replacement
         if wanted is not None and not await self._would_be_taken(wanted, namespace, memory):
@@ -97,7 +96,9 @@ class Actor:
             self._cache.drop(known, self._clock())
         self._say(f"deleted {reference.kind} {reference.name}", job)
 
-    async def _would_be_taken(self, wanted: Manifest, namespace: str, memory: Memory) -> bool:
+    async def _would_be_taken(
+        self, wanted: Manifest, namespace: str, memory: ReconcileCache
+    ) -> bool:
         """Try a dry run under another name: the object that is to be replaced still has its own."""
         name = f"{wanted['metadata']['name']}-{secrets.token_hex(2)}"
         other = {**wanted, "metadata": {**wanted["metadata"], "name": name}}
@@ -116,7 +117,7 @@ class Actor:
         memory.accept(wanted)
         return True
 
-    async def _apply(self, job: Manifest, manifest: Manifest, memory: Memory) -> None:
+    async def _apply(self, job: Manifest, manifest: Manifest, memory: ReconcileCache) -> None:
         namespace = job["metadata"]["namespace"]
         answer = await self._attempt(manifest, memory, lambda: self._api.apply(manifest, namespace))
         if answer is not None:
@@ -124,7 +125,9 @@ class Actor:
             memory.settle(manifest, answer)
             self._say("applied {} {}".format(*child(manifest)), job)
 
-    async def _write_status(self, job: Manifest, decision: Decision, memory: Memory) -> None:
+    async def _write_status(
+        self, job: Manifest, decision: Decision, memory: ReconcileCache
+    ) -> None:
         status = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
         try:
             answer = await self._api.apply_status(job, status)
@@ -143,7 +146,7 @@ class Actor:
         _log.info(message, extra={"namespace": metadata["namespace"], "job": metadata["name"]})
 
     async def _attempt(
-        self, manifest: Manifest, memory: Memory, call: Callable[[], Awaitable[T]]
+        self, manifest: Manifest, memory: ReconcileCache, call: Callable[[], Awaitable[T]]
     ) -> T | None:
         """The answer to a call that brings a manifest; None when it is refused, or was lately."""
         if not memory.may_try(manifest, self._clock()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rljob import spec
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import Owner, keys_secret
 from rljob.wire.keys import ROLES
 from rljob.wire.sockets import new_keypair
-from rljob_operator.decide.observed import Manifest
 
 
 def secret(job: Manifest) -> Manifest:

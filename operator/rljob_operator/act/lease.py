@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from rljob.kube.kinds import LEASE
-from rljob_operator.api.client import Api
+from rljob.kube.kinds import LEASE, Manifest
+from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError, NotLeading
-from rljob_operator.decide.observed import Manifest
 
 LEASE_SECONDS = 15
 STOP_SECONDS = 10.0
@@ -82,7 +81,7 @@ class Election:
         # A write that began in time is over before anybody else may begin.
         return left + LEASE_SECONDS - STOP_SECONDS
 
-    async def run(self, api: Api) -> None:
+    async def run(self, api: OperatorApi) -> None:
         """Never returns; raises LostLease once the Lease was held and is not any more."""
         while True:
             began = self._clock()
@@ -95,7 +94,7 @@ class Election:
                 raise LostLease(f"the Lease {self._name} was not renewed for {STOP_SECONDS:g} s")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def release(self, api: Api) -> None:
+    async def release(self, api: OperatorApi) -> None:
         """Let another one take over at once; call it after the last write."""
         if self._renewed is None:
             return
@@ -112,7 +111,7 @@ class Election:
         renewed = self._renewed
         return 0.0 if renewed is None else renewed + STOP_SECONDS - self._clock()
 
-    async def _once(self, api: Api, began: float) -> None:
+    async def _once(self, api: OperatorApi, began: float) -> None:
         try:
             found = await api.call("get", LEASE, "GET", self._path(), seconds=STOP_SECONDS / 2)
         except ApiError as error:
@@ -132,7 +131,7 @@ class Election:
             _log.info("this process acts", extra={"identity": self._identity})
             self.leading.set()
 
-    async def _create(self, api: Api) -> None:
+    async def _create(self, api: OperatorApi) -> None:
         lease = {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
@@ -141,7 +140,7 @@ class Election:
         }
         await api.call("create", LEASE, "POST", LEASE.path(self._namespace), body=lease)
 
-    async def _replace(self, api: Api, found: Manifest, holder: str) -> None:
+    async def _replace(self, api: OperatorApi, found: Manifest, holder: str) -> None:
         # The version in it makes this fail when anybody else was faster.
         lease = {**found, "spec": self._spec(holder, found.get("spec") or {})}
         await api.call("update", LEASE, "PUT", self._path(), body=lease, seconds=STOP_SECONDS / 2)
@@ -175,9 +174,9 @@ class AlwaysLeading:
         """There is nobody to keep apart from."""
         return float("inf")
 
-    async def run(self, _api: Api) -> None:
+    async def run(self, _api: OperatorApi) -> None:
         """Never returns."""
         await asyncio.Event().wait()
 
-    async def release(self, _api: Api) -> None:
+    async def release(self, _api: OperatorApi) -> None:
         """Nothing is held."""

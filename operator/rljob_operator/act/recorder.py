@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rljob.kube import names
-from rljob.kube.kinds import JOB
-from rljob_operator.api.client import Api
+from rljob.kube.kinds import JOB, Manifest
+from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError, NotLeading
 from rljob_operator.decide.decision import Notice
-from rljob_operator.decide.observed import Manifest
 from rljob_operator.telemetry.metrics import OperatorMetrics
 
 WAITING_LIMIT = 1000
@@ -30,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Told:
+class EventSeries:
     """What was said, how often, and when."""
 
     name: str
@@ -39,17 +38,19 @@ class Told:
     last: datetime
 
 
-class Recorder:
+class EventRecorder:
     """Posts notices one after the other, in the background.
 
     Args:
         now: the time of day, with a time zone.
     """
 
-    def __init__(self, api: Api, metrics: OperatorMetrics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, api: OperatorApi, metrics: OperatorMetrics, now: Callable[[], datetime]
+    ) -> None:
         self._api, self._metrics, self._now = api, metrics, now
         self._waiting: asyncio.Queue[Manifest] = asyncio.Queue(WAITING_LIMIT)
-        self._known: OrderedDict[str, Told] = OrderedDict()
+        self._known: OrderedDict[str, EventSeries] = OrderedDict()
 
     def tell(self, job: Manifest, notice: Notice) -> None:
         """Post it soon; never waits and never fails."""
@@ -83,7 +84,7 @@ class Recorder:
                 return
         await self._api.apply(manifest, manifest["metadata"]["namespace"])
 
-    def _count(self, job: Manifest, notice: Notice) -> Told:
+    def _count(self, job: Manifest, notice: Notice) -> EventSeries:
         now = self._now()
         uid = job["metadata"]["uid"]
         said = f"{uid}\0{notice.type}\0{notice.reason}\0{notice.message}"
@@ -93,14 +94,14 @@ class Recorder:
             told = replace(told, count=told.count + 1, last=now)
         else:
             stamp = f"{int(now.timestamp()):x}"
-            told = Told(f"{job['metadata']['name']}.{digest[:10]}{stamp}", 1, now, now)
+            told = EventSeries(f"{job['metadata']['name']}.{digest[:10]}{stamp}", 1, now, now)
         self._known[digest] = told
         while len(self._known) > KNOWN_LIMIT:
             self._known.popitem(last=False)
         return told
 
 
-def event(job: Manifest, notice: Notice, told: Told) -> Manifest:
+def event(job: Manifest, notice: Notice, told: EventSeries) -> Manifest:
     """The Event, for server-side apply: the same name said again only counts up."""
     metadata = job["metadata"]
     return {

@@ -7,18 +7,19 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.settings import OperatorSettings
 from rljob_operator.act import keys
-from rljob_operator.act.executor import Actor
-from rljob_operator.act.memory import Memories, Memory
+from rljob_operator.act.executor import Executor
+from rljob_operator.act.reconcile_cache import ReconcileCache, ReconcileCaches
 from rljob_operator.api.errors import ApiError, NotLeading
 from rljob_operator.ask.inspection import inspect
 from rljob_operator.ask.polling import Poller
-from rljob_operator.decide.observed import Key, Manifest, Observed
+from rljob_operator.decide.observed import Key, Observed
 from rljob_operator.decide.reconcile import reconcile
 from rljob_operator.telemetry.metrics import OperatorMetrics
 from rljob_operator.watch.cache import Cache
-from rljob_operator.watch.feed import Feed
+from rljob_operator.watch.work_queue import AsyncWorkQueue
 
 _log = logging.getLogger(__name__)
 
@@ -33,19 +34,19 @@ class Workers:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: AsyncWorkQueue,
         cache: Cache,
-        actor: Actor,
+        actor: Executor,
         poller: Poller,
         metrics: OperatorMetrics,
-        settings: Settings,
+        settings: OperatorSettings,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
         self._feed, self._cache, self._actor, self._poller = feed, cache, actor, poller
         self._metrics, self._settings = metrics, settings
         self._clock, self._now = clock, now
-        self._memories = Memories()
+        self._memories = ReconcileCaches()
         self._since: dict[Key, float] = {}
 
     async def run(self, count: int) -> None:
@@ -107,7 +108,7 @@ class Workers:
         times += [] if attempt is None else [max(0.0, attempt - self._clock())]
         return min((time for time in times if time is not None), default=None)
 
-    def _observe(self, key: Key, job: Manifest, memory: Memory) -> Observed:
+    def _observe(self, key: Key, job: Manifest, memory: ReconcileCache) -> Observed:
         now = self._clock()
         if memory.keys_made is not None:
             lately = self._cache.warnings(key, now, since=memory.keys_made)

@@ -12,9 +12,8 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
 from rljob.kube import names
-from rljob.kube.kinds import BY_NAME, JOB, Kind
+from rljob.kube.kinds import BY_NAME, JOB, Manifest, ResourceKind
 from rljob_operator.api.errors import ApiError, from_status
-from rljob_operator.decide.observed import Manifest
 
 READ_SECONDS = 30.0
 WRITE_SECONDS = 30.0
@@ -26,17 +25,17 @@ _APPLY = "application/apply-patch+yaml"
 _METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 Query = Sequence[tuple[str, str]]
 _FORCE: Query = [("force", "true")]
-Fence = Callable[[], float]
+WriteGuard = Callable[[], float]
 """Seconds for which writing is allowed; raises NotLeading when it is not."""
 
 
-class Counts(Protocol):
+class CallCounter(Protocol):
     """Is told of each call: its verb, resource, and HTTP status or why there was none."""
 
     def __call__(self, verb: str, resource: str, code: str) -> None: ...
 
 
-class Api:
+class OperatorApi:
     """A connection to the API server.
 
     Args:
@@ -45,7 +44,9 @@ class Api:
         counts: told of each call.
     """
 
-    def __init__(self, configuration: Configuration, fence: Fence, counts: Counts) -> None:
+    def __init__(
+        self, configuration: Configuration, fence: WriteGuard, counts: CallCounter
+    ) -> None:
         self._client = ApiClient(configuration)
         self._client.user_agent = names.FIELD_MANAGER
         self._fence = fence
@@ -86,7 +87,7 @@ class Api:
         return True
 
     async def delete(
-        self, kind: Kind, namespace: str, name: str, uid: str, propagation: str
+        self, kind: ResourceKind, namespace: str, name: str, uid: str, propagation: str
     ) -> Manifest | None:
         """Delete an object of that uid; it as it is then, None when it is gone (or never was)."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
@@ -100,7 +101,7 @@ class Api:
         return answer if answer.get("kind") == kind.kind else None
 
     async def list(
-        self, kind: Kind, namespace: str | None, metadata_only: bool = False
+        self, kind: ResourceKind, namespace: str | None, metadata_only: bool = False
     ) -> AsyncIterator[Manifest]:
         """All objects of a kind that we care for, as stored when this begins."""
         query = [("limit", str(PAGE))]
@@ -120,7 +121,7 @@ class Api:
     async def call(
         self,
         verb: str,
-        kind: Kind,
+        kind: ResourceKind,
         method: str,
         path: str,
         query: Query = (),
@@ -151,7 +152,7 @@ class Api:
     async def _write(
         self,
         verb: str,
-        kind: Kind,
+        kind: ResourceKind,
         method: str,
         path: str,
         body: Manifest,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import aiohttp
 
-from rljob.diagnosis.stall import Asked
+from rljob.diagnosis.stall import RoleProbe
 from rljob.telemetry.role_state import RoleState
 from rljob_operator.ask.polling import fetch
 from rljob_operator.decide.decision import Question
@@ -28,9 +28,9 @@ async def inspect(questions: Sequence[Question], now: datetime) -> Inspection:
     return Inspection(tuple(asked), now)
 
 
-async def _ask(session: aiohttp.ClientSession, question: Question) -> Asked:
+async def _ask(session: aiohttp.ClientSession, question: Question) -> RoleProbe:
     try:
         state = RoleState.model_validate_json(await fetch(session, question.url))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return Asked(question.role, question.pod, None)
-    return Asked(question.role, question.pod, state)
+        return RoleProbe(question.role, question.pod, None)
+    return RoleProbe(question.role, question.pod, state)

@@ -15,8 +15,8 @@ from rljob.spec.status import LearnerReport
 from rljob_operator.decide.decision import Poll
 from rljob_operator.decide.observed import Key, Polled
 from rljob_operator.telemetry.metrics import OperatorMetrics
-from rljob_operator.watch.feed import Feed
 from rljob_operator.watch.queue import WorkQueue
+from rljob_operator.watch.work_queue import AsyncWorkQueue
 
 TIMEOUT_SECONDS = 2.0
 LARGEST_BYTES = 64 * 1024
@@ -43,7 +43,7 @@ class Poller:
     ) -> None:
         self._every = every_seconds
         self._changed, self._metrics, self._now = changed, metrics, now
-        self._feed = Feed(WorkQueue(random.random), clock)
+        self._feed = AsyncWorkQueue(WorkQueue(random.random), clock)
         self._followed: dict[Key, Poll] = {}
         self._newest: dict[Key, Polled] = {}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rljob.kube.kinds import Manifest
 from rljob.spec.status import RLJobStatus, RoleName
-from rljob_operator.decide.observed import Manifest
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob_operator.decide.decision import Reference
-from rljob_operator.decide.observed import Manifest
-from rljob_operator.decide.world import World, at, controller, key, uid
+from rljob_operator.decide.job_resources import JobResources, at, controller, key, uid
 
 _AMOUNTS = ("requests", "limits")
 _QUANTITY = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<suffix>m|[kMGTPE]|[KMGTPE]i)?")
@@ -25,7 +25,9 @@ _KEPT = ("PersistentVolumeClaim",)
 
 
 def to_apply(
-    world: World, wanted: Sequence[Manifest], settled: Mapping[tuple[str, str], tuple[str, int]]
+    world: JobResources,
+    wanted: Sequence[Manifest],
+    settled: Mapping[tuple[str, str], tuple[str, int]],
 ) -> tuple[Manifest, ...]:
     """Those of the wanted children that are not there as they should be.
 
@@ -35,7 +37,7 @@ def to_apply(
     return tuple(m for m in wanted if _applicable(world, m) and _differs(world, m, settled))
 
 
-def to_delete(world: World, wanted: Sequence[Manifest]) -> tuple[Reference, ...]:
+def to_delete(world: JobResources, wanted: Sequence[Manifest]) -> tuple[Reference, ...]:
     """Children that are wanted no more, and a Job of which another one is wanted."""
     keys = {key(manifest) for manifest in wanted}
     gone = [
@@ -97,14 +99,14 @@ def _amount(text: Any) -> Decimal | str:
     return Decimal(found["number"]) * _FACTORS[found["suffix"] or ""]
 
 
-def _applicable(world: World, manifest: Manifest) -> bool:
+def _applicable(world: JobResources, manifest: Manifest) -> bool:
     if key(manifest) in world.taken or _replaced(world, manifest):
         return False
     starts_learner = manifest["kind"] == "Job" and key(manifest) not in world.children
     return not (starts_learner and world.learners_left)
 
 
-def _replaced(world: World, manifest: Manifest) -> bool:
+def _replaced(world: JobResources, manifest: Manifest) -> bool:
     """Whether it is a Job that differs in what cannot be changed in a Job."""
     there = world.children.get(key(manifest))
     if there is None or manifest["kind"] != "Job":
@@ -115,7 +117,7 @@ def _replaced(world: World, manifest: Manifest) -> bool:
 
 
 def _differs(
-    world: World, manifest: Manifest, settled: Mapping[tuple[str, str], tuple[str, int]]
+    world: JobResources, manifest: Manifest, settled: Mapping[tuple[str, str], tuple[str, int]]
 ) -> bool:
     there = world.children.get(key(manifest))
     if there is None:

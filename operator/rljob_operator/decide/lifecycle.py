@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from rljob.errors import InputError
+from rljob.kube.kinds import Manifest
 from rljob.spec import RLJobSpec
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.decision import Reference
 from rljob_operator.decide.drift import reference
-from rljob_operator.decide.observed import Manifest
+from rljob_operator.decide.job_resources import ContainerEnd, JobResources, PodState, at, condition
 from rljob_operator.decide.status import endings
-from rljob_operator.decide.world import Ended, Pod, World, at, condition
 
 Stage = Literal["Active", "Suspended", "Finished"]
 """What is asked for: pods that train, none for now, none any more."""
@@ -76,7 +76,7 @@ def finished(status: RLJobStatus) -> Outcome | None:
     return None
 
 
-def learner_outcome(world: World) -> Outcome | None:
+def learner_outcome(world: JobResources) -> Outcome | None:
     """How the job ended, if its learner has ended for good."""
     job = world.learner_job
     if job is None:
@@ -94,7 +94,7 @@ def learner_outcome(world: World) -> Outcome | None:
     return _failed(failed, [pod for pod in pods if pod.ended]) if failed else None
 
 
-def input_outcome(world: World, begun: bool) -> Outcome | None:
+def input_outcome(world: JobResources, begun: bool) -> Outcome | None:
     """How the job ended, if a role was given what it cannot use: trying again would not help.
 
     The learner's own word is its Job's, see `learner_outcome`.
@@ -147,12 +147,14 @@ def expires_in(ttl: int | None, status: RLJobStatus, now: datetime) -> float | N
     return max(0.0, (end - now).total_seconds())
 
 
-def suspended(world: World) -> tuple[Reference, ...]:
+def suspended(world: JobResources) -> tuple[Reference, ...]:
     """What goes when a job is suspended: all that makes pods."""
     return tuple(reference(child) for child in world.workloads())
 
 
-def leftovers(world: World, outcome: Outcome, policy: CleanPodPolicy) -> tuple[Reference, ...]:
+def leftovers(
+    world: JobResources, outcome: Outcome, policy: CleanPodPolicy
+) -> tuple[Reference, ...]:
     """What goes when a job is over.
 
     A learner that has ended stays for its log, unless all is to go. One that has not, because
@@ -167,7 +169,7 @@ def leftovers(world: World, outcome: Outcome, policy: CleanPodPolicy) -> tuple[R
     )
 
 
-def _over(world: World, job: Manifest, outcome: Outcome, policy: CleanPodPolicy) -> bool:
+def _over(world: JobResources, job: Manifest, outcome: Outcome, policy: CleanPodPolicy) -> bool:
     """Whether no pod of this Job runs or will run; for a completed job, sidecars may."""
     if condition(job, "Complete") or condition(job, "Failed"):
         return True
@@ -176,23 +178,23 @@ def _over(world: World, job: Manifest, outcome: Outcome, policy: CleanPodPolicy)
     return policy == "None" or not any(_runs(pod) for pod in world.pods_of(job))
 
 
-def _runs(pod: Pod) -> bool:
+def _runs(pod: PodState) -> bool:
     return pod.exists and any(at(c, "state", "running") is not None for c in pod.containers)
 
 
-def _well(pod: Pod) -> bool:
+def _well(pod: PodState) -> bool:
     """Whether the learner in it reached its stop condition."""
     return pod.end is not None and pod.end.exit_code == 0
 
 
-def _complete(pod: Pod) -> Outcome:
+def _complete(pod: PodState) -> Outcome:
     end = pod.end
     assert end is not None
     reason = endings.reason(end, "Complete")
     return Outcome(True, reason, endings.words(end) or "The learner ended well.")
 
 
-def _wrong_input(end: Ended) -> bool:
+def _wrong_input(end: ContainerEnd) -> bool:
     # Any program may end with 2; only a role of ours says that its input was the reason.
     return (
         not end.init
@@ -201,7 +203,7 @@ def _wrong_input(end: Ended) -> bool:
     )
 
 
-def _failed(job_failed: Manifest, pods: list[Pod]) -> Outcome:
+def _failed(job_failed: Manifest, pods: list[PodState]) -> Outcome:
     """The Job's own reason, but where its pod was given what can never run."""
     reason = str(job_failed.get("reason") or "Failed")
     ends = [end for pod in pods for end in pod.ends if end.exit_code != 0]

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from rljob.diagnosis.stall import Asked
+from rljob.diagnosis.stall import RoleProbe
+from rljob.kube.kinds import Manifest
 from rljob.spec.status import LearnerReport
 
-Manifest = dict[str, Any]
-"""A Kubernetes object as JSON."""
 Key = tuple[str, str]
 """Namespace and name of an RLJob."""
 
@@ -42,7 +40,7 @@ class Inspection:
         at: when they were asked.
     """
 
-    asked: tuple[Asked, ...]
+    asked: tuple[RoleProbe, ...]
     at: datetime
 
 

@@ -13,12 +13,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.spec.status import RoleName
 from rljob_operator.decide import times
-from rljob_operator.decide.observed import Manifest
+from rljob_operator.decide.job_resources import (
+    ContainerEnd,
+    JobResources,
+    PodState,
+    at,
+    condition,
+    ended_life,
+    uid,
+)
 from rljob_operator.decide.status import endings
 from rljob_operator.decide.status.failures import failure_of
-from rljob_operator.decide.world import Ended, Pod, World, at, condition, ended_life, uid
 
 _IMAGE = ("ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable")
 _CONTAINER = (
@@ -73,7 +81,7 @@ def refusal(message: str) -> Waiting:
 
 
 def explain(
-    world: World,
+    world: JobResources,
     warnings: tuple[Manifest, ...],
     role: RoleName,
     wanted: int,
@@ -110,7 +118,7 @@ def _rank(waiting: Waiting) -> int:
     return _WORST.index(waiting.reason) if waiting.reason in _WORST else len(_WORST)
 
 
-def _broken(pod: Pod) -> Iterator[Waiting]:
+def _broken(pod: PodState) -> Iterator[Waiting]:
     """What does not go away by itself."""
     for status in pod.init_containers:
         yield from _unstartable(pod, status)
@@ -120,7 +128,7 @@ def _broken(pod: Pod) -> Iterator[Waiting]:
         yield from _crashing(pod, status)
 
 
-def _unstartable(pod: Pod, status: dict[str, Any]) -> Iterator[Waiting]:
+def _unstartable(pod: PodState, status: dict[str, Any]) -> Iterator[Waiting]:
     reason = at(status, "state", "waiting", "reason")
     message = str(at(status, "state", "waiting", "message") or "")
     if reason in _IMAGE:
@@ -131,7 +139,7 @@ def _unstartable(pod: Pod, status: dict[str, Any]) -> Iterator[Waiting]:
         yield Waiting(str(reason), _about(pod, status, message))
 
 
-def _failing_init(pod: Pod, status: dict[str, Any]) -> Iterator[Waiting]:
+def _failing_init(pod: PodState, status: dict[str, Any]) -> Iterator[Waiting]:
     end = _last_failed(pod, status)
     if end is not None and not status.get("ready"):
         yield Waiting(
@@ -139,7 +147,7 @@ def _failing_init(pod: Pod, status: dict[str, Any]) -> Iterator[Waiting]:
         )
 
 
-def _crashing(pod: Pod, status: dict[str, Any]) -> Iterator[Waiting]:
+def _crashing(pod: PodState, status: dict[str, Any]) -> Iterator[Waiting]:
     """A container that ended again; once may happen, and is told as a restart."""
     backing_off = at(status, "state", "waiting", "reason") == "CrashLoopBackOff"
     if not backing_off and int(status.get("restartCount", 0)) < 2:
@@ -152,7 +160,7 @@ def _crashing(pod: Pod, status: dict[str, Any]) -> Iterator[Waiting]:
         yield Waiting("CrashLoopBackOff", _about(pod, status, "it ends as soon as it has begun"))
 
 
-def _slow(pod: Pod, world: World, warnings: tuple[Manifest, ...]) -> Iterator[Waiting]:
+def _slow(pod: PodState, world: JobResources, warnings: tuple[Manifest, ...]) -> Iterator[Waiting]:
     """What goes away by itself most often."""
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") != "True":
@@ -165,7 +173,9 @@ def _slow(pod: Pod, world: World, warnings: tuple[Manifest, ...]) -> Iterator[Wa
             yield Waiting(warning["reason"], endings.last_line(str(warning.get("message") or "")))
 
 
-def _unbound(world: World, warnings: tuple[Manifest, ...], role: str | None) -> Iterator[Waiting]:
+def _unbound(
+    world: JobResources, warnings: tuple[Manifest, ...], role: str | None
+) -> Iterator[Waiting]:
     """Volume claims of the role that nothing provides."""
     claims = {
         "learner": names.checkpoint_claim(world.name),
@@ -180,7 +190,7 @@ def _unbound(world: World, warnings: tuple[Manifest, ...], role: str | None) -> 
 
 
 def _missing(
-    world: World, warnings: tuple[Manifest, ...], role: RoleName, now: datetime
+    world: JobResources, warnings: tuple[Manifest, ...], role: RoleName, now: datetime
 ) -> Iterator[Waiting]:
     """Why there are fewer pods than wanted."""
     name = names.workload(world.name, role)
@@ -197,7 +207,7 @@ def _missing(
         yield from _learner_missing(world, now)
 
 
-def _learner_missing(world: World, now: datetime) -> Iterator[Waiting]:
+def _learner_missing(world: JobResources, now: datetime) -> Iterator[Waiting]:
     for pod in world.learners_left:
         if pod.gone_by is not None and now >= times.parse(pod.gone_by):
             node = f"; its node {pod.node} may be lost" if pod.node else ""
@@ -209,12 +219,12 @@ def _learner_missing(world: World, now: datetime) -> Iterator[Waiting]:
             yield Waiting(failure.reason, f"it will be started again; {_told(pods[-1])}")
 
 
-def _told(pod: Pod) -> str:
+def _told(pod: PodState) -> str:
     failed = [end for end in pod.ends if end.exit_code != 0]
     return f"the last one: {endings.sentence(failed[-1])}" if failed else "the last one was lost"
 
 
-def _until_overdue(world: World, role: RoleName, now: datetime) -> Iterator[float]:
+def _until_overdue(world: JobResources, role: RoleName, now: datetime) -> Iterator[float]:
     if role == "learner":
         for pod in world.learners_left:
             if pod.gone_by is not None and now < times.parse(pod.gone_by):
@@ -236,18 +246,18 @@ def _refusal_reason(message: str) -> str:
     return "InvalidTemplate"
 
 
-def _about(pod: Pod, status: dict[str, Any], message: str) -> str:
+def _about(pod: PodState, status: dict[str, Any], message: str) -> str:
     """Names the container where it is not the role's own."""
     own = status.get("name") == pod.role
     return message if own else f"container {status.get('name')}: {message}"
 
 
-def _last_failed(pod: Pod, status: dict[str, Any]) -> Ended | None:
+def _last_failed(pod: PodState, status: dict[str, Any]) -> ContainerEnd | None:
     ends = [end for end in pod.ends if end.container == status.get("name") and end.exit_code]
     return ends[-1] if ends else None
 
 
-def _condition(pod: Pod, kind: str) -> dict[str, Any]:
+def _condition(pod: PodState, kind: str) -> dict[str, Any]:
     for found in at(pod.manifest, "status", "conditions") or ():
         if found.get("type") == kind:
             return dict(found)

@@ -11,31 +11,32 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rljob.kube import names
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.settings import OperatorSettings
 from rljob.spec.status import RLJobStatus, RoleName
-from rljob_operator.decide import asked as asking
+from rljob_operator.decide import desired_state as asking
 from rljob_operator.decide import drift, lifecycle, pending, stalling
-from rljob_operator.decide.asked import Asked
 from rljob_operator.decide.decision import Decision, Notice, Poll, Reference
+from rljob_operator.decide.desired_state import DesiredState
+from rljob_operator.decide.job_resources import JobResources, at, key
 from rljob_operator.decide.lifecycle import Clock, Outcome
-from rljob_operator.decide.observed import Manifest, Observed
+from rljob_operator.decide.observed import Observed
 from rljob_operator.decide.pending import Waiting
-from rljob_operator.decide.stalling import Standing
+from rljob_operator.decide.stalling import StallCheck
 from rljob_operator.decide.status import record, report, restarts, roles, whole
 from rljob_operator.decide.status.notices import notices
 from rljob_operator.decide.status.report import Reported
 from rljob_operator.decide.status.whole import Facts
-from rljob_operator.decide.world import World, at, key
 
 __all__ = ["Decision", "Notice", "Poll", "Reference", "reconcile"]
 
 
-def reconcile(observed: Observed, settings: Settings, now: datetime) -> Decision:
+def reconcile(observed: Observed, settings: OperatorSettings, now: datetime) -> Decision:
     """What to do for `observed.job` at `now`, which has a time zone."""
     previous = record.read(observed.job.get("status"))
     if at(observed.job, "metadata", "deletionTimestamp") is not None:
         return Decision(status=previous)
-    look = _Look(previous, World.of(observed), observed, settings, now)
+    look = _Look(previous, JobResources.of(observed), observed, settings, now)
     outcome = lifecycle.finished(previous)
     return look.alive() if outcome is None else look.over(outcome)
 
@@ -59,9 +60,9 @@ class _Look:
     """One look at a job."""
 
     previous: RLJobStatus
-    world: World
+    world: JobResources
     observed: Observed
-    settings: Settings
+    settings: OperatorSettings
     now: datetime
 
     def alive(self) -> Decision:
@@ -145,7 +146,7 @@ class _Look:
             requeue_after=_soonest(*again, later, standing.again, self._next_deadline(facts)),
         )
 
-    def _changes(self, asked: Asked) -> _Changes:
+    def _changes(self, asked: DesiredState) -> _Changes:
         """Those that the spec asks for; none when that cannot be said, but that it may be suspended."""
         if asked.children is None:
             stop = asked.stage == "Suspended"
@@ -156,14 +157,14 @@ class _Look:
             delete=drift.to_delete(self.world, asked.children),
         )
 
-    def _clock(self, asked: Asked) -> Clock:
+    def _clock(self, asked: DesiredState) -> Clock:
         clock = Clock.of(self.previous)
         if asked.stage == "Suspended":
             return clock.stopped(self.now)
         # It begins to run when pods are asked for; a mistake made later does not stop it.
         return clock.running(self.now) if asked.children is not None else clock
 
-    def _standing(self, asked: Asked, reported: Reported) -> Standing:
+    def _standing(self, asked: DesiredState, reported: Reported) -> StallCheck:
         spec = asked.spec if asked.stage == "Active" else None
         return stalling.look(self.previous, self.world, spec, self.observed, reported, self.now)
 

@@ -12,15 +12,15 @@ from rljob.spec import RLJobSpec
 from rljob.spec.status import Failure, RLJobStatus, RoleName
 from rljob_operator.decide import times
 from rljob_operator.decide.decision import Question, Reference
+from rljob_operator.decide.job_resources import JobResources, PodState, at
 from rljob_operator.decide.lifecycle import Outcome
 from rljob_operator.decide.observed import Observed
 from rljob_operator.decide.status.report import Reported
 from rljob_operator.decide.status.roles import NEEDED
-from rljob_operator.decide.world import Pod, World, at
 
 
 @dataclass(frozen=True)
-class Standing:
+class StallCheck:
     """How long a job has stood still.
 
     Attributes:
@@ -56,7 +56,7 @@ class Standing:
             time=self.asked,
         )
 
-    def restarts(self, spec: RLJobSpec, world: World) -> tuple[Reference, ...]:
+    def restarts(self, spec: RLJobSpec, world: JobResources) -> tuple[Reference, ...]:
         """Pods that hang and are to be replaced."""
         if self.stall is None or spec.stall.policy != "Restart":
             return ()
@@ -71,28 +71,28 @@ def told(stall: Stall) -> str:
 
 def look(
     previous: RLJobStatus,
-    world: World,
+    world: JobResources,
     spec: RLJobSpec | None,
     observed: Observed,
     reported: Reported,
     now: datetime,
-) -> Standing:
+) -> StallCheck:
     """How it stands with a job of which all pods are wanted."""
     advanced = _advanced(previous, reported, now)
     if spec is None or not all(world.running(role) for role in NEEDED):
         # What is in the way is said elsewhere.
-        return Standing(advanced)
+        return StallCheck(advanced)
     timeout = spec.stall.timeout.seconds
     since = max(times.parse(time) for time in (advanced, *_starts(world)))
     starting = [times.parse(time).timestamp() for time in _starts(world, begun=False)]
     due = datetime.fromtimestamp(stalled_at(since.timestamp(), starting, timeout), UTC)
     if now < due:
-        return Standing(advanced, again=(due - now).total_seconds())
+        return StallCheck(advanced, again=(due - now).total_seconds())
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
-        return Standing(advanced, ask=tuple(_questions(world)))
+        return StallCheck(advanced, ask=tuple(_questions(world)))
     stall = diagnose(inspection.asked, timeout)
-    return Standing(advanced, stall, times.rfc3339(inspection.at))
+    return StallCheck(advanced, stall, times.rfc3339(inspection.at))
 
 
 def _advanced(previous: RLJobStatus, reported: Reported, now: datetime) -> str:
@@ -102,13 +102,13 @@ def _advanced(previous: RLJobStatus, reported: Reported, now: datetime) -> str:
     return before if before is not None and same else times.rfc3339(now)
 
 
-def _pods(world: World) -> Iterator[tuple[RoleName, Pod]]:
+def _pods(world: JobResources) -> Iterator[tuple[RoleName, PodState]]:
     for role in NEEDED:
         for pod in world.running(role):
             yield role, pod
 
 
-def _starts(world: World, begun: bool = True) -> Iterator[str]:
+def _starts(world: JobResources, begun: bool = True) -> Iterator[str]:
     """When the roles' containers were started; of those only that are not ready, unless `begun`."""
     for _, pod in _pods(world):
         if pod.ready and not begun:
@@ -118,7 +118,7 @@ def _starts(world: World, begun: bool = True) -> Iterator[str]:
             yield str(started)
 
 
-def _questions(world: World) -> Iterator[Question]:
+def _questions(world: JobResources) -> Iterator[Question]:
     for role, pod in _pods(world):
         if pod.address is not None:
             yield Question(role, pod.name, names.page(pod.address, "state"))

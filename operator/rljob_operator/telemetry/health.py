@@ -17,7 +17,7 @@ Problems = Callable[[], list[str]]
 """What is wrong now, a sentence each; nothing when all is well."""
 
 
-class Server:
+class HealthServer:
     """Answers from the functions that it is given.
 
     Args:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from rljob.kube.kinds import Manifest
 from rljob.telemetry.metrics_base import Declared
-from rljob_operator.decide.observed import Key, Manifest
+from rljob_operator.decide.observed import Key
 
 _JOB = ("rljob_namespace", "rljob")
 _BOUND = "those of the job; one series of each job"

@@ -10,20 +10,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from rljob.kube.kinds import AUDITED, Kind
-from rljob_operator.api.client import Api
+from rljob.kube.kinds import AUDITED, Manifest, ResourceKind
+from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError
 from rljob_operator.config import Config
-from rljob_operator.decide.observed import Key, Manifest
+from rljob_operator.decide.observed import Key
 from rljob_operator.telemetry.metrics import OperatorMetrics
 from rljob_operator.watch.cache import Cache, Id
 
 FILL_SECONDS = 0.25
-Versions = Mapping[Id, tuple[str, int]]
+ObjectVersions = Mapping[Id, tuple[str, int]]
 _log = logging.getLogger(__name__)
 
 
-def differences(listed: Versions, known: Versions) -> dict[Id, tuple[str, int]]:
+def differences(listed: ObjectVersions, known: ObjectVersions) -> dict[Id, tuple[str, int]]:
     """Objects that were missed, with what is listed; ("", 0) for one that exists no more."""
     missed = {
         id_: version
@@ -66,7 +66,7 @@ class Audit:
     def __init__(
         self,
         config: Config,
-        api: Api,
+        api: OperatorApi,
         cache: Cache,
         changed: Callable[[Key], None],
         metrics: OperatorMetrics,
@@ -111,7 +111,7 @@ class Audit:
                 now = await self._listed_at_last(kind)
                 listed = {id_: now[id_] for id_ in missing if id_ in now}
 
-    async def _listed_at_last(self, kind: Kind) -> Versions:
+    async def _listed_at_last(self, kind: ResourceKind) -> ObjectVersions:
         while True:
             try:
                 return await self._listed(kind)
@@ -120,14 +120,14 @@ class Audit:
                 _log.warning("cannot list; trying again", extra=extra)
                 await asyncio.sleep(max(1.0, error.retry_after))
 
-    async def _listed(self, kind: Kind) -> Versions:
+    async def _listed(self, kind: ResourceKind) -> ObjectVersions:
         return {
             _id(one): (one["metadata"]["uid"], _version(one))
             for namespace in self._namespaces
             async for one in self._api.list(kind, namespace, metadata_only=True)
         }
 
-    async def _audit(self, kind: Kind) -> None:
+    async def _audit(self, kind: ResourceKind) -> None:
         suspicions = self._suspicions[kind]
         listed = await self._listed(kind)
         suspicions.note(differences(listed, self._cache.versions(kind.kind)), self._clock())
@@ -139,7 +139,7 @@ class Audit:
             self.stale.add(kind.plural)
             await self._repair(kind, set(stale))
 
-    async def _repair(self, kind: Kind, stale: set[Id]) -> None:
+    async def _repair(self, kind: ResourceKind, stale: set[Id]) -> None:
         found = {
             _id(one): one
             for namespace in self._namespaces

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rljob.kube import names
-from rljob.kube.kinds import EVENT, JOB, POD
-from rljob_operator.decide.observed import Key, Manifest
+from rljob.kube.kinds import EVENT, JOB, POD, Manifest
+from rljob_operator.decide.observed import Key
 
 GONE_SECONDS = 300.0
 WARNING_SECONDS = 600.0

@@ -14,7 +14,7 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from rljob.kube import names
-from rljob.kube.kinds import EVENT, WATCHED, Kind
+from rljob.kube.kinds import EVENT, WATCHED, ResourceKind
 from rljob_operator.api import login
 from rljob_operator.api.client import PAGE
 from rljob_operator.config import Config
@@ -55,13 +55,13 @@ class Watches:
                 registry=registry,
             )(self._handler(kind))
 
-    def _handler(self, kind: Kind) -> Any:
+    def _handler(self, kind: ResourceKind) -> Any:
         async def handle(event: dict[str, Any], **_: Any) -> None:
             self._take(kind, event["type"], event["object"])
 
         return handle
 
-    def _take(self, kind: Kind, change: str | None, found: dict[str, Any]) -> None:
+    def _take(self, kind: ResourceKind, change: str | None, found: dict[str, Any]) -> None:
         now = self._clock()
         self._last[kind.plural] = now
         gone = change == "DELETED"

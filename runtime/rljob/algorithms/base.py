@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Bounds
 from pydantic.alias_generators import to_camel
 
+from rljob.envs.spaces import Arrays as Arrays
 from rljob.nets.head import Head as Head
 from rljob.spec.schema import AS_INTEGER
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from rljob.envs.spaces import Spaces
 
-Arrays = dict[str, np.ndarray]
 Count = Annotated[int, Bounds(ge=1, le=1_000_000_000), AS_INTEGER]
 Share = Annotated[float, Bounds(ge=0, le=1)]
 Positive = Annotated[float, Bounds(gt=0, le=1000)]
@@ -112,7 +112,7 @@ class Acted:
 
 
 @dataclass
-class Shown:
+class ActionScores:
     """What a policy chose by, for people to look at.
 
     Args:
@@ -127,10 +127,10 @@ class Shown:
 
 
 @runtime_checkable
-class Showing(Protocol):
+class ScoresActions(Protocol):
     """An algorithm that can say what it chooses by; videos have it on them."""
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
         """Of the network's outputs `[N, size]`, those of the acting heads."""
         ...
 

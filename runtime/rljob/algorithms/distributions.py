@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rljob.algorithms.base import Head, Shown
+from rljob.algorithms.base import ActionScores, Head
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Distribution(Protocol):
         """The likeliest actions `[N, ...]`."""
         ...
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
         """What the likeliest actions are likeliest by."""
         ...
 
@@ -63,8 +63,8 @@ class Categorical:
         action: np.ndarray = outputs["logits"].argmax(axis=-1)
         return action
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
-        return Shown("probability", _softmax(outputs["logits"]), (0.0, 1.0))
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
+        return ActionScores("probability", _softmax(outputs["logits"]), (0.0, 1.0))
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         return _evaluate_categorical(outputs["logits"], action)
@@ -90,10 +90,10 @@ class MultiCategorical:
         parts = np.split(outputs["logits"], self._starts, axis=-1)
         return np.stack([part.argmax(axis=-1) for part in parts], axis=-1)
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
         parts = np.split(outputs["logits"], self._starts, axis=-1)
         each = [_softmax(part) for part in parts]
-        return Shown("probability", np.concatenate(each, axis=-1), (0.0, 1.0))
+        return ActionScores("probability", np.concatenate(each, axis=-1), (0.0, 1.0))
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         parts = outputs["logits"].split(self._nvec, dim=-1)  # type: ignore[no-untyped-call]
@@ -128,9 +128,9 @@ class DiagonalGaussian:
         mean = outputs["mean"]
         return mean.reshape(len(mean), *self._shape).copy()
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
         # A bounded action is stored between -1 and 1, and the environment's own is clipped.
-        return Shown("mean", outputs["mean"], (-1.0, 1.0))
+        return ActionScores("mean", outputs["mean"], (-1.0, 1.0))
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = outputs["mean"], outputs["log_std"]

@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from rljob.algorithms.base import (
     Acted,
+    ActionScores,
     AlgorithmConfig,
     Arrays,
     Count,
@@ -27,7 +28,6 @@ from rljob.algorithms.base import (
     Rate,
     Replay,
     Share,
-    Shown,
     Update,
     select,
     with_prefix,
@@ -171,8 +171,8 @@ class DQN:
             action = np.where(explore, rng.integers(self._actions, size=len(action)), action)
         return Acted(action)
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
-        return Shown("advantage" if self._config.dueling else "value", outputs["advantage"])
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
+        return ActionScores("advantage" if self._config.dueling else "value", outputs["advantage"])
 
     def finish(self, segment: Arrays) -> None:
         found = n_step(

@@ -17,6 +17,7 @@ from pydantic import Field as Bounds
 
 from rljob.algorithms.base import (
     Acted,
+    ActionScores,
     AlgorithmConfig,
     Arrays,
     Count,
@@ -27,7 +28,6 @@ from rljob.algorithms.base import (
     Positive,
     Rate,
     Share,
-    Shown,
     Update,
     select,
     with_prefix,
@@ -167,7 +167,7 @@ class PPO:
         action, log_prob = self._distribution.sample(outputs, rng)
         return Acted(action, {"log_prob": log_prob})
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> Shown:
+    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
         return self._distribution.shown(outputs)
 
     def finish(self, segment: Arrays) -> None:

@@ -89,8 +89,8 @@ _TEMPORARY = ".tmp-"
 _LOG = logging.getLogger(__name__)
 
 Tensors = dict[str, np.ndarray]
-Parts = list[bytes | memoryview]
-Content = dict[str, Parts]
+FileParts = list[bytes | memoryview]
+Content = dict[str, FileParts]
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _write_file(path: Path, parts: Parts) -> dict[str, Any]:
+def _write_file(path: Path, parts: FileParts) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
@@ -306,7 +306,7 @@ def _sync_folder(path: Path) -> None:
 # ---- what is in the files
 
 
-def _tensor_parts(what: str, tensors: Tensors, metadata: dict[str, str]) -> Parts:
+def _tensor_parts(what: str, tensors: Tensors, metadata: dict[str, str]) -> FileParts:
     """The bytes of a safetensors file: the same ones for the same tensors, on every run."""
     plain = {}
     for name, tensor in tensors.items():

@@ -14,8 +14,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Mint a pair for each role."""
-    from rljob.wire.mint import mint
+    from rljob.wire.keygen import generate
 
-    mint(arguments.folder)
+    generate(arguments.folder)
     print(f"keys of rollout, buffer, learner and evaluator are in {arguments.folder}")
     return 0

@@ -48,10 +48,10 @@ def documents(job: RLJob) -> Iterator[str]:
         InputError: when a template cannot be merged; with its place in the job's file.
     """
     from rljob.kube.manifests import build, keys_secret
-    from rljob.kube.settings import Settings
+    from rljob.kube.settings import OperatorSettings
 
     try:
-        children = build(job, None, Settings())
+        children = build(job, None, OperatorSettings())
     except InputError as error:
         raise spec.locate(job, error) from None
     for child in children.shared:

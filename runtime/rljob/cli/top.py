@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rljob.cli import clusters
 
 if TYPE_CHECKING:
-    from rljob.show.view.panel import Line
+    from rljob.show.view.panel import TextLine
 
 LOOK_EVERY = 2.0
 """Seconds between two looks."""
@@ -33,10 +33,10 @@ def handle(arguments: argparse.Namespace) -> int:
 
     jobs, everywhere = clusters.connect(arguments), arguments.all_namespaces
 
-    def look() -> list[Line]:
+    def look() -> list[TextLine]:
         return lines(jobs.all(everywhere), datetime.now(UTC), everywhere)
 
-    def look_again() -> list[Line]:
+    def look_again() -> list[TextLine]:
         try:
             return look()
         except Unavailable as error:

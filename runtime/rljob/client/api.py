@@ -8,22 +8,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rljob.client import access
 from rljob.client.access import Access, Choice
-from rljob.client.failures import Call, Server, refused, unreachable
+from rljob.client.failures import Call, ServerAddress, refused, unreachable
 from rljob.errors import InputError
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.version import __version__
 
 if TYPE_CHECKING:
     import urllib3
     from kubernetes.client import ApiClient, Configuration
 
-Manifest = dict[str, Any]
-"""A Kubernetes object as JSON."""
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
 MOST_CONNECTIONS = 1000
 """At a time: one for each pod whose log is followed."""
@@ -59,10 +58,10 @@ EVENTS = Resource("", "v1", "events")
 BATCH_JOBS = Resource("batch", "v1", "jobs")
 
 
-class Api:
+class ClusterApi:
     """A connection; its methods raise what `rljob.client.failures` makes of an error."""
 
-    def __init__(self, client: ApiClient, server: Server) -> None:
+    def __init__(self, client: ApiClient, server: ServerAddress) -> None:
         self._client = client
         self.server = server
 
@@ -187,7 +186,7 @@ class Api:
         raise refused(call, self.server, response.status, text)
 
 
-def connect(choice: Choice) -> tuple[Api, Access]:
+def connect(choice: Choice) -> tuple[ClusterApi, Access]:
     """Connect to the cluster that `choice` means; nothing is sent yet.
 
     Raises:
@@ -208,7 +207,7 @@ def connect(choice: Choice) -> tuple[Api, Access]:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     client = ApiClient(configuration)
     client.user_agent = f"rljob/{__version__}"
-    return Api(client, Server(configuration.host, found.context)), found
+    return ClusterApi(client, ServerAddress(configuration.host, found.context)), found
 
 
 def _load(configuration: Configuration, found: Access) -> None:

@@ -10,14 +10,16 @@ from rljob.client.live import record
 from rljob.client.table import age
 from rljob.show.view.columns import columns
 from rljob.show.view.figures import count
-from rljob.show.view.panel import Line, State, header, panel
+from rljob.show.view.panel import State, TextLine, header, panel
 from rljob.spec.status import RLJobStatus
 
 NEWEST_EVENTS = 10
 _BAD = ("Failed", "Degraded")
 
 
-def detail(job: ClusterJob, events: Sequence[JobEvent], now: datetime, width: int) -> list[Line]:
+def detail(
+    job: ClusterJob, events: Sequence[JobEvent], now: datetime, width: int
+) -> list[TextLine]:
     """The job as a page.
 
     Args:
@@ -40,7 +42,7 @@ def detail(job: ClusterJob, events: Sequence[JobEvent], now: datetime, width: in
     return lines + _events(events, now)
 
 
-def _phase(job: ClusterJob, now: datetime) -> Line:
+def _phase(job: ClusterJob, now: datetime) -> TextLine:
     status = job.status
     since = f"made {age(now - job.created)} ago"
     if status.completion_time is not None:
@@ -54,17 +56,19 @@ def _phase(job: ClusterJob, now: datetime) -> Line:
     return [(job.phase, style), (f" · {since}{late}", "")]
 
 
-def _section(title: str, rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> list[Line]:
+def _section(
+    title: str, rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
+) -> list[TextLine]:
     """A title and indented rows below it; nothing when there are none."""
     if not rows:
         return []
     texts, _ = columns([[one_line(cell) for cell in row] for row in rows])
     styles = styles or [""] * len(rows)
-    shown: list[Line] = [[("  " + t, style)] for t, style in zip(texts, styles, strict=True)]
+    shown: list[TextLine] = [[("  " + t, style)] for t, style in zip(texts, styles, strict=True)]
     return [[], [(title, "name")], *shown]
 
 
-def _roles(status: RLJobStatus) -> list[Line]:
+def _roles(status: RLJobStatus) -> list[TextLine]:
     rows, styles = [], []
     for role in status.role_statuses:
         why = ": ".join(filter(None, [role.reason, role.message]))
@@ -74,7 +78,7 @@ def _roles(status: RLJobStatus) -> list[Line]:
     return _section("Roles", rows, styles)
 
 
-def _conditions(status: RLJobStatus, now: datetime) -> list[Line]:
+def _conditions(status: RLJobStatus, now: datetime) -> list[TextLine]:
     rows = [
         [one.type, one.status, one.reason, _ago(one.last_transition_time, now), one.message]
         for one in status.conditions
@@ -83,7 +87,7 @@ def _conditions(status: RLJobStatus, now: datetime) -> list[Line]:
     return _section("Conditions", rows, ["warning" if each else "" for each in bad])
 
 
-def _checkpoint(status: RLJobStatus, now: datetime) -> list[Line]:
+def _checkpoint(status: RLJobStatus, now: datetime) -> list[TextLine]:
     saved = status.last_checkpoint
     if saved is None:
         return []
@@ -97,7 +101,7 @@ def _checkpoint(status: RLJobStatus, now: datetime) -> list[Line]:
     return _section("Checkpoint", rows)
 
 
-def _failure(status: RLJobStatus, now: datetime) -> list[Line]:
+def _failure(status: RLJobStatus, now: datetime) -> list[TextLine]:
     failure = status.last_failure
     if failure is None:
         return []
@@ -111,7 +115,7 @@ def _failure(status: RLJobStatus, now: datetime) -> list[Line]:
     return _section("Last failure", rows)
 
 
-def _provenance(status: RLJobStatus) -> list[Line]:
+def _provenance(status: RLJobStatus) -> list[TextLine]:
     known = status.provenance
     if known is None:
         return []
@@ -124,7 +128,7 @@ def _provenance(status: RLJobStatus) -> list[Line]:
     return _section("Provenance", [row for row in rows if row[1]])
 
 
-def _events(events: Sequence[JobEvent], now: datetime) -> list[Line]:
+def _events(events: Sequence[JobEvent], now: datetime) -> list[TextLine]:
     newest = events[-NEWEST_EVENTS:]
     rows = [
         [

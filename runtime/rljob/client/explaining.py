@@ -8,9 +8,9 @@ from typing import get_args
 
 from rljob.client.api import PODS
 from rljob.client.failures import ClusterError, Forbidden
-from rljob.client.job import ClusterJob, Pod, parse_time
+from rljob.client.job import ClusterJob, JobPod, parse_time
 from rljob.client.jobs import Jobs
-from rljob.diagnosis.probes import Source, ask
+from rljob.diagnosis.probes import ProbeTarget, ask
 from rljob.diagnosis.situation import OVER, Process, RoleCount, Situation, stall_of
 from rljob.diagnosis.stall import STALL_REASONS, Stall
 from rljob.errors import RunError
@@ -115,7 +115,7 @@ def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[Process], str]:
     return ask(_source(jobs, pod) for pod in running), ""
 
 
-def _source(jobs: Jobs, pod: Pod) -> Source:
+def _source(jobs: Jobs, pod: JobPod) -> ProbeTarget:
     def fetch(page: str) -> bytes | None:
         try:
             return _page(jobs, pod, page)
@@ -123,10 +123,10 @@ def _source(jobs: Jobs, pod: Pod) -> Source:
             return None
 
     role: RoleName = pod.role  # type: ignore[assignment]
-    return Source(role, pod.name, fetch)
+    return ProbeTarget(role, pod.name, fetch)
 
 
-def _page(jobs: Jobs, pod: Pod, page: str) -> bytes:
+def _page(jobs: Jobs, pod: JobPod, page: str) -> bytes:
     at = f"{pod.name}:{names.METRICS_PORT}"
     with jobs.api.stream(
         PODS, jobs.namespace, at, f"proxy/{page}", patience=PAGE_SECONDS

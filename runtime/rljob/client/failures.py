@@ -44,7 +44,7 @@ class Unavailable(ClusterError):
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerAddress:
     """Where requests go, for messages: the URL and the kubeconfig's context, if any."""
 
     url: str
@@ -77,7 +77,7 @@ class Call:
         return " ".join(filter(None, [self.resource, self.name, where]))
 
 
-def refused(call: Call, server: Server, code: int, body: bytes) -> RLJobError:
+def refused(call: Call, server: ServerAddress, code: int, body: bytes) -> RLJobError:
     """The error for an answer that is no success.
 
     Args:
@@ -113,7 +113,7 @@ def refused(call: Call, server: Server, code: int, body: bytes) -> RLJobError:
     return kind(f"the API server {server} did not {call.verb} {call.what}: {message} ({code})")
 
 
-def unreachable(server: Server, error: BaseException) -> Unavailable:
+def unreachable(server: ServerAddress, error: BaseException) -> Unavailable:
     """The error for a request that got no answer."""
     return Unavailable(f"cannot reach the API server {server}: {_cause(error)}")
 
@@ -127,7 +127,7 @@ def _status(body: bytes) -> dict[str, Any] | None:
     return value if known else None
 
 
-def _forbidden(call: Call, server: Server, message: str) -> str:
+def _forbidden(call: Call, server: ServerAddress, message: str) -> str:
     if "cannot" in message:
         user = re.search(r'User "([^"]+)"', message)
         who = user[1] if user else "you"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
 from rljob import spec
 from rljob.errors import InputError, RunError
+from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 from rljob.spec.status import Condition, RLJobStatus
 
-Manifest = dict[str, Any]
 ENDS = ("Complete", "Failed")
 
 
@@ -132,7 +131,7 @@ class JobEvent:
 
 
 @dataclass(frozen=True)
-class Pod:
+class JobPod:
     """A pod, and the container in it that is named after what the pod is for."""
 
     name: str
@@ -140,7 +139,7 @@ class Pod:
     raw: Manifest
 
     @classmethod
-    def of(cls, raw: Manifest, role: str) -> Pod:
+    def of(cls, raw: Manifest, role: str) -> JobPod:
         return cls(str(raw["metadata"]["name"]), role, raw)
 
     @property

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from rljob import spec
-from rljob.client.api import EVENTS, PODS, RLJOBS, Api, Manifest
+from rljob.client.api import EVENTS, PODS, RLJOBS, ClusterApi
 from rljob.client.failures import AlreadyExists, ClusterError, Forbidden, NotFound
-from rljob.client.job import ClusterJob, JobEvent, Pod
+from rljob.client.job import ClusterJob, JobEvent, JobPod
 from rljob.errors import InputError, RunError
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 from rljob.spec.invalid import nearest
 from rljob.spec.status import RoleName
@@ -26,7 +27,7 @@ class Jobs:
     Its methods raise ClusterError, or InputError for what the API server finds wrong in a job.
     """
 
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: ClusterApi, namespace: str) -> None:
         self.api = api
         self.namespace = namespace
 
@@ -114,10 +115,10 @@ class Jobs:
             return []
         return sorted(map(JobEvent.of, found), key=lambda event: event.time)
 
-    def pods(self, job: ClusterJob, role: RoleName) -> list[Pod]:
+    def pods(self, job: ClusterJob, role: RoleName) -> list[JobPod]:
         """The job's pods of one role, oldest first."""
         query = {"labelSelector": names.selector_text(job.name, role)}
-        found = (Pod.of(raw, role) for raw in self.api.get_all(PODS, self.namespace, query))
+        found = (JobPod.of(raw, role) for raw in self.api.get_all(PODS, self.namespace, query))
         return sorted(found, key=lambda pod: (pod.created, pod.name))
 
     def _missing(self, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from rljob.client.job import ClusterJob, JobEvent, one_line, parse_time
 from rljob.show.view.figures import span_text
 from rljob.show.view.lines import ending, hints
-from rljob.show.view.panel import Line
+from rljob.show.view.panel import TextLine
 from rljob.spec.status import RLJobStatus
 
 
@@ -49,13 +49,13 @@ def roles(status: RLJobStatus) -> dict[str, str]:
     return found
 
 
-def event_line(event: JobEvent, since: datetime) -> Line:
+def event_line(event: JobEvent, since: datetime) -> TextLine:
     """What happened, and how long after the job was made."""
     age = span_text(max(0.0, (event.time - since).total_seconds()))
     return [(f"  {age:>7}  ", "dim"), (event.message, "warning" if event.warning else "")]
 
 
-def ending_lines(job: ClusterJob, flags: str) -> list[Line]:
+def ending_lines(job: ClusterJob, flags: str) -> list[TextLine]:
     """How the job ended, and what can be done next.
 
     Args:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rljob.client.api import PODS, Api
+from rljob.client.api import PODS, ClusterApi
 from rljob.client.failures import ClusterError
-from rljob.client.job import ClusterJob, Pod
+from rljob.client.job import ClusterJob, JobPod
 from rljob.client.jobs import Jobs
 from rljob.errors import RunError
 from rljob.spec.status import RoleName
@@ -40,7 +40,7 @@ class Wanted:
     tail: int | None = None
 
 
-def chosen(pods: Sequence[Pod], wanted: Wanted) -> list[tuple[Pod, bool]]:
+def chosen(pods: Sequence[JobPod], wanted: Wanted) -> list[tuple[JobPod, bool]]:
     """Pods whose logs are meant, each with whether it is its container before the last restart.
 
     Args:
@@ -81,7 +81,7 @@ def print_logs(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: 
 
 def follow(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Write) -> None:
     """Write what the role's pods say until the job has ended, whatever becomes of them meanwhile."""
-    following = _Following(jobs.api, jobs.namespace, wanted, note)
+    following = _LogFollower(jobs.api, jobs.namespace, wanted, note)
     while True:
         looked = time.monotonic()
         try:
@@ -128,17 +128,17 @@ class _Container:
     whole: bool = False
 
 
-class _Following:
+class _LogFollower:
     """Containers that are read at the same time."""
 
-    def __init__(self, api: Api, namespace: str, wanted: Wanted, note: Write) -> None:
+    def __init__(self, api: ClusterApi, namespace: str, wanted: Wanted, note: Write) -> None:
         self._api, self._namespace = api, namespace
         self._wanted, self._note = wanted, note
         self._found: dict[str, _Container] = {}
         self._queue: queue.Queue[tuple[_Container, str]] = queue.Queue(LINES_AHEAD)
         self._told = ""
 
-    def open(self, pods: Sequence[Pod]) -> None:
+    def open(self, pods: Sequence[JobPod]) -> None:
         """Read what is not being read; a container that still runs is read again where it broke off."""
         for pod in pods:
             if pod.state == "waiting":

@@ -10,16 +10,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-from rljob.client.job import ClusterJob, Pod
+from rljob.client.job import ClusterJob, JobPod
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import Owner, build
-from rljob.kube.settings import Settings
+from rljob.kube.settings import OperatorSettings
 from rljob.run_folder.names import JOB
 from rljob.spec import RLJob
 
-Manifest = dict[str, Any]
 LIVES_SECONDS = 900
 """After which the pod ends by itself, should nobody delete it."""
 COMPONENT = "get-policy"
@@ -41,7 +40,7 @@ class Image:
 
 
 def image_of(
-    job: ClusterJob, pods: Sequence[Pod], workload: Manifest | None, chosen: str | None
+    job: ClusterJob, pods: Sequence[JobPod], workload: Manifest | None, chosen: str | None
 ) -> Image:
     """The learner's image: of its newest pod, its Job, or what the status remembers of it.
 
@@ -59,7 +58,9 @@ def image_of(
             return Image(chosen or main["image"], main.get("imagePullPolicy"), secrets)
     known = job.status.provenance
     ran = (known.images or {}).get("learner") if known is not None else None
-    return Image(chosen or job.raw["spec"].get("image") or _named(ran) or Settings().learner_image)
+    return Image(
+        chosen or job.raw["spec"].get("image") or _named(ran) or OperatorSettings().learner_image
+    )
 
 
 def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
@@ -68,7 +69,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
     Raises:
         InputError: when the learner's template cannot be merged.
     """
-    settings = Settings(
+    settings = OperatorSettings(
         learner_image=image.name,
         image_pull_policy=image.policy,
         image_pull_secrets=image.secrets,

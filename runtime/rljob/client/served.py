@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from rljob.checkpoints.manifest import DamagedCheckpoint
 from rljob.client.api import BATCH_JOBS, PODS
 from rljob.client.failures import ClusterError, NotFound, Unavailable
-from rljob.client.job import ClusterJob, Pod
+from rljob.client.job import ClusterJob, JobPod
 from rljob.client.jobs import Jobs
 from rljob.client.reader import COMPONENT, image_of, labels, reader_pod
 from rljob.errors import RunError
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 
 LEARNER_SECONDS, START_SECONDS = 30.0, 180.0
@@ -24,7 +25,6 @@ LOOK_EVERY = 0.5
 HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 """Reasons to wait that do not go away."""
 
-Manifest = dict[str, Any]
 Say = Callable[[str], None]
 T = TypeVar("T")
 Receive = Callable[[Iterator[bytes]], T]
@@ -60,7 +60,7 @@ def take(source: Served, receive: Receive[T], image: str | None) -> T:
     if learner is not None and not learner.deleting:
         try:
             return _wait(source, learner, receive, LEARNER_SECONDS)
-        except _Ended as error:
+        except _ReaderGone as error:
             source.say(str(error))
     if jobs.get(job.name).status.last_checkpoint is None:
         raise RunError(f"{job.name} has no checkpoint yet: it is {job.phase}")
@@ -90,11 +90,11 @@ def download(source: Served, pod: str, receive: Receive[T]) -> T:
         raise DamagedCheckpoint(f"refused, what pod {pod} sent: {error}") from None
 
 
-class _Ended(RunError):
+class _ReaderGone(RunError):
     """The pod is gone, or its container."""
 
 
-def _wait(source: Served, pod: Pod, receive: Receive[T], patience: float) -> T:
+def _wait(source: Served, pod: JobPod, receive: Receive[T], patience: float) -> T:
     """What the pod serves, as soon as it does.
 
     Raises:
@@ -106,14 +106,14 @@ def _wait(source: Served, pod: Pod, receive: Receive[T], patience: float) -> T:
     deadline = time.monotonic() + patience
     while True:
         try:
-            pod = Pod.of(jobs.api.get(PODS, jobs.namespace, pod.name), pod.role)
+            pod = JobPod.of(jobs.api.get(PODS, jobs.namespace, pod.name), pod.role)
             if pod.state == "terminated":
-                raise _Ended(f"pod {pod.name} has ended: {pod.last_words}")
+                raise _ReaderGone(f"pod {pod.name} has ended: {pod.last_words}")
             why = pod.waits_for
             if pod.state == "running":
                 return download(source, pod.name, receive)
         except NotFound:
-            raise _Ended(f"pod {pod.name} is gone") from None
+            raise _ReaderGone(f"pod {pod.name} is gone") from None
         except Unavailable as error:
             # It listens some time after it has started, or has just ended.
             why = str(error)
@@ -126,7 +126,7 @@ def _wait(source: Served, pod: Pod, receive: Receive[T], patience: float) -> T:
 
 
 @contextmanager
-def _reader(source: Served, pods: list[Pod], image: str | None) -> Iterator[Pod]:
+def _reader(source: Served, pods: list[JobPod], image: str | None) -> Iterator[JobPod]:
     """A pod that serves the checkpoints; it is deleted whatever happens."""
     jobs, job = source.jobs, source.job
     workload: Manifest | None = None
@@ -138,7 +138,7 @@ def _reader(source: Served, pods: list[Pod], image: str | None) -> Iterator[Pod]
     try:
         made = jobs.api.create(PODS, jobs.namespace, manifest)
         source.say(f"pod {name} reads the {_READS[source.page]} of {job.name}")
-        yield Pod.of(made, COMPONENT)
+        yield JobPod.of(made, COMPONENT)
     finally:
         _delete(jobs, name)
 

@@ -9,8 +9,8 @@ from rljob.client.job import ClusterJob
 from rljob.client.live import record
 from rljob.client.table import NAMESPACE, age
 from rljob.show.view.columns import columns
-from rljob.show.view.figures import History, count, reached, score, share_text
-from rljob.show.view.panel import Line
+from rljob.show.view.figures import ReturnCurve, count, reached, score, share_text
+from rljob.show.view.panel import TextLine
 
 HEAD = (
     *("NAME", "PHASE", "STEPS/S", "UPDATES/S", "ROLLOUTS", "THEY WAIT", "LEARNER WAITS", "BUFFER"),
@@ -19,7 +19,7 @@ HEAD = (
 _OVER = ("Complete", "Failed")
 
 
-def lines(jobs: Iterable[ClusterJob], now: datetime, everywhere: bool = False) -> list[Line]:
+def lines(jobs: Iterable[ClusterJob], now: datetime, everywhere: bool = False) -> list[TextLine]:
     """A table of the jobs that are not over, and a line that sums them up."""
     alive = sorted((job for job in jobs if job.phase not in _OVER), key=_order)
     head = [*([NAMESPACE] if everywhere else []), *HEAD]
@@ -28,7 +28,7 @@ def lines(jobs: Iterable[ClusterJob], now: datetime, everywhere: bool = False) -
     styles = ["name", *("warning" if _is_held_up(job) else "" for job in alive)]
     total = sum(_rate(job) for job in alive)
     number = f"{len(alive)} job{'' if len(alive) == 1 else 's'}"
-    summary: Line = [(f"{number}, {count(total)} steps/s", "dim")]
+    summary: TextLine = [(f"{number}, {count(total)} steps/s", "dim")]
     return [*([(text, style)] for text, style in zip(texts, styles, strict=True)), summary]
 
 
@@ -65,7 +65,7 @@ def _is_held_up(job: ClusterJob) -> bool:
 
 
 def _reached(job: ClusterJob) -> float:
-    history = History()
+    history = ReturnCurve()
     values = record(job.status)
     history.add(values)
     return reached(job.job().spec.stop, values, history.first).share

@@ -36,7 +36,7 @@ def watch(
         RunError: the job was deleted.
         ClusterError: looking is not allowed any more.
     """
-    shown = _Shown(jobs, job, screen, past)
+    shown = _JobScreen(jobs, job, screen, past)
     try:
         while job.end is None:
             time.sleep(LOOK_EVERY)
@@ -54,7 +54,7 @@ def watch(
         screen.close()
 
 
-class _Shown:
+class _JobScreen:
     """The job on the screen."""
 
     def __init__(self, jobs: Jobs, job: ClusterJob, screen: Screen, past: bool) -> None:

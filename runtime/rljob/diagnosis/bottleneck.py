@@ -8,7 +8,7 @@ from typing import Literal
 
 from rljob.diagnosis.situation import Process, Situation
 
-Bound = Literal["rollouts", "learner", "lag", "publishing", "balanced", "unknown"]
+BoundBy = Literal["rollouts", "learner", "lag", "publishing", "balanced", "unknown"]
 WORDS = {
     "environment": "stepping environments",
     "acting": "choosing actions",
@@ -33,7 +33,7 @@ class Bottleneck:
         stage: the stage to look at, and `share` the share of time that it takes.
     """
 
-    bound: Bound
+    bound: BoundBy
     stage: str = ""
     share: float = 0.0
 

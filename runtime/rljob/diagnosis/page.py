@@ -9,7 +9,7 @@ from rljob.diagnosis.situation import Process, Situation
 from rljob.diagnosis.verdict import Explanation
 from rljob.show.view.columns import columns
 from rljob.show.view.figures import count, score, share_text, span_text
-from rljob.show.view.panel import Line
+from rljob.show.view.panel import TextLine
 from rljob.spec.status import RoleName
 
 BAR = 20
@@ -20,10 +20,10 @@ _ROLES: tuple[RoleName, ...] = ("rollout", "buffer", "learner", "evaluator")
 _DIRECTIONS = ("sent", "received")
 
 
-def page(situation: Situation, explanation: Explanation) -> list[Line]:
+def page(situation: Situation, explanation: Explanation) -> list[TextLine]:
     """All of it, for one screen."""
     style = "good" if explanation.well else "bad"
-    lines: list[Line] = [[(explanation.verdict, style)]]
+    lines: list[TextLine] = [[(explanation.verdict, style)]]
     lines += _section("Roles", list(_roles(situation)))
     lines += _stack(situation)
     lines += _failure(situation)
@@ -37,7 +37,7 @@ def page(situation: Situation, explanation: Explanation) -> list[Line]:
     return lines
 
 
-def _section(title: str, rows: Sequence[Sequence[str]]) -> list[Line]:
+def _section(title: str, rows: Sequence[Sequence[str]]) -> list[TextLine]:
     if not rows:
         return []
     texts, _ = columns(rows)
@@ -90,7 +90,7 @@ def _checkpoint(situation: Situation) -> str:
     return f"checkpoint of step {count(saved.step)}{when}"
 
 
-def _stack(situation: Situation) -> list[Line]:
+def _stack(situation: Situation) -> list[TextLine]:
     stall = situation.stall
     if stall is None or not stall.stack:
         return []
@@ -99,7 +99,7 @@ def _stack(situation: Situation) -> list[Line]:
     return [[], [(title, "name")], *frames[:BAR]]
 
 
-def _failure(situation: Situation) -> list[Line]:
+def _failure(situation: Situation) -> list[TextLine]:
     failure = situation.last_failure
     if failure is None or situation.stall is not None:
         return []

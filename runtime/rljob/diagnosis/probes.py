@@ -21,7 +21,7 @@ Fetch = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)
-class Source:
+class ProbeTarget:
     """A process that can be asked."""
 
     role: RoleName
@@ -29,7 +29,7 @@ class Source:
     fetch: Fetch
 
 
-def ask(sources: Iterable[Source]) -> list[Process]:
+def ask(sources: Iterable[ProbeTarget]) -> list[Process]:
     """What each of them says of itself; takes `MOMENT_SECONDS` and a little more."""
     everyone = list(sources)
     if not everyone:
@@ -45,7 +45,7 @@ def ask(sources: Iterable[Source]) -> list[Process]:
     ]
 
 
-def _look(source: Source) -> tuple[float, Numbers]:
+def _look(source: ProbeTarget) -> tuple[float, Numbers]:
     body = source.fetch("metrics")
     try:
         return time.monotonic(), parse((body or b"").decode())
@@ -53,7 +53,7 @@ def _look(source: Source) -> tuple[float, Numbers]:
         return time.monotonic(), {}
 
 
-def _state(source: Source) -> RoleState | None:
+def _state(source: ProbeTarget) -> RoleState | None:
     body = source.fetch("state")
     try:
         return RoleState.model_validate_json(body) if body is not None else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rljob.diagnosis.samples import Samples
-from rljob.diagnosis.stall import Asked, Stall, diagnose
+from rljob.diagnosis.stall import RoleProbe, Stall, diagnose
 from rljob.spec import RLJobSpec
 from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
 from rljob.telemetry.role_state import RoleState
@@ -98,5 +98,5 @@ def stall_of(
     """
     if silent is None or silent < least or not processes:
         return None
-    found = diagnose([Asked(one.role, one.name, one.state) for one in processes], silent)
+    found = diagnose([RoleProbe(one.role, one.name, one.state) for one in processes], silent)
     return found if found.stuck or silent >= timeout else None

@@ -18,7 +18,7 @@ START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class RoleProbe:
     """A process that was asked for its state.
 
     Attributes:
@@ -50,7 +50,7 @@ class Stall:
 
 
 @dataclass(frozen=True)
-class Watch:
+class ProgressWatch:
     """How far a job was when it last went on, and when that was.
 
     Attributes:
@@ -61,11 +61,11 @@ class Watch:
     steps: int = -1
     updates: int = -1
 
-    def look(self, steps: int, updates: int, now: float) -> Watch:
+    def look(self, steps: int, updates: int, now: float) -> ProgressWatch:
         """The same when neither steps nor updates went on since."""
         if (steps, updates) == (self.steps, self.updates):
             return self
-        return Watch(now, steps, updates)
+        return ProgressWatch(now, steps, updates)
 
 
 def stalled_at(since: float, starting: Iterable[float], timeout: float) -> float:
@@ -78,7 +78,7 @@ def stalled_at(since: float, starting: Iterable[float], timeout: float) -> float
     return max([since + timeout, *(start + max(timeout, START_SECONDS) for start in starting)])
 
 
-def diagnose(asked: Sequence[Asked], timeout: float) -> Stall:
+def diagnose(asked: Sequence[RoleProbe], timeout: float) -> Stall:
     """What holds a job up that made no progress for `timeout` seconds."""
     learner = [one for one in asked if one.role == "learner"]
     buffer = [one for one in asked if one.role == "buffer"]
@@ -99,7 +99,7 @@ def diagnose(asked: Sequence[Asked], timeout: float) -> Stall:
     return _waiting([*learner, *buffer, *rollouts]) or _unbalanced(learner, rollouts, hung)
 
 
-def _waiting(asked: Sequence[Asked]) -> Stall | None:
+def _waiting(asked: Sequence[RoleProbe]) -> Stall | None:
     """Who waits for another role as a whole."""
     for one in asked:
         if one.state is not None and one.state.waits_for not in ("", STARTING):
@@ -109,7 +109,7 @@ def _waiting(asked: Sequence[Asked]) -> Stall | None:
 
 
 def _unbalanced(
-    learner: Sequence[Asked], rollouts: Sequence[Asked], hung: Sequence[Asked]
+    learner: Sequence[RoleProbe], rollouts: Sequence[RoleProbe], hung: Sequence[RoleProbe]
 ) -> Stall:
     blocked = [one for one in rollouts if one.state is not None and one.state.doing == "credit"]
     if len(blocked) == len(rollouts) - len(hung):
@@ -128,17 +128,17 @@ def _unbalanced(
     return Stall("LearnerStalled", message, "learner", found.name, _stack(found))
 
 
-def _stuck(asked: Sequence[Asked], timeout: float) -> Asked | None:
+def _stuck(asked: Sequence[RoleProbe], timeout: float) -> RoleProbe | None:
     return next((one for one in asked if _is_stuck(one, timeout)), None)
 
 
-def _is_stuck(one: Asked, timeout: float) -> bool:
+def _is_stuck(one: RoleProbe, timeout: float) -> bool:
     state = one.state
     # It need not have been silent for all of the time: one turn may have come late.
     return state is None or state.waits_for == STARTING or state.silent_seconds >= timeout / 2
 
 
-def _blame(reason: StallReason, one: Asked, *others: Asked) -> Stall:
+def _blame(reason: StallReason, one: RoleProbe, *others: RoleProbe) -> Stall:
     state = one.state
     if state is None:
         said = "does not answer: it is stopped, cannot be reached, or runs code that never yields"
@@ -151,11 +151,11 @@ def _blame(reason: StallReason, one: Asked, *others: Asked) -> Stall:
     return Stall(reason, f"{one.name} {said}.{more}", one.role, one.name, _stack(one), stuck)
 
 
-def _stack(one: Asked) -> tuple[str, ...]:
+def _stack(one: RoleProbe) -> tuple[str, ...]:
     return tuple(one.state.stack) if one.state is not None else ()
 
 
-def _where(one: Asked) -> str:
+def _where(one: RoleProbe) -> str:
     """The innermost frame."""
     stack = _stack(one)
     return f", in {stack[-1]}" if stack else ""

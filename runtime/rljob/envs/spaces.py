@@ -28,7 +28,9 @@ from rljob.errors import InputError
 if TYPE_CHECKING:
     import gymnasium
 
-Bound = float | tuple[float, ...]
+Arrays = dict[str, np.ndarray]
+"""Arrays by name."""
+SpaceBound = float | tuple[float, ...]
 """One bound for every dimension, or one for each in C order."""
 
 _FLOAT32 = np.dtype(np.float32)
@@ -53,8 +55,8 @@ class BoxSpace:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any] = _FLOAT32
-    low: Bound = -math.inf
-    high: Bound = math.inf
+    low: SpaceBound = -math.inf
+    high: SpaceBound = math.inf
     environment_dtype: np.dtype[Any] | None = None
 
     def __str__(self) -> str:
@@ -320,7 +322,7 @@ def _shift(value: np.ndarray, by: np.ndarray | int, dtype: np.dtype[Any]) -> np.
     return value.astype(dtype, copy=False)
 
 
-def _bound(value: ArrayLike, shape: tuple[int, ...]) -> Bound:
+def _bound(value: ArrayLike, shape: tuple[int, ...]) -> SpaceBound:
     """Python numbers (integers stay exact): one where all are equal."""
     flat = np.asarray(value, dtype=object).reshape(-1)
     if flat.size not in (1, math.prod(shape)):
@@ -336,7 +338,7 @@ def _number(value: Any) -> float:
     return value if isinstance(value, (int, float)) else float(value)
 
 
-def _full(bound: Bound, shape: tuple[int, ...]) -> np.ndarray:
+def _full(bound: SpaceBound, shape: tuple[int, ...]) -> np.ndarray:
     if isinstance(bound, tuple):
         return np.array(bound, np.float64).reshape(shape)
     return np.full(shape, bound, np.float64)

@@ -34,7 +34,7 @@ class Stepper(Protocol):
 def stepper(made: list[Env] | Vector, space: Space) -> Stepper:
     """For what `envfactory.make` made, which observes `space`."""
     if isinstance(made, list):
-        return _InTurn(made, space)
+        return SequentialVectorEnv(made, space)
     return _Pool(made, space) if is_pool(made) else _Vectorised(made, space)
 
 
@@ -109,7 +109,7 @@ class _Pool(_Vectorised):
         return answer
 
 
-class _InTurn:
+class SequentialVectorEnv:
     """Single environments, stepped one after the other and reset on the step after an end.
 
     Rows go straight into one array, and what an environment tells in `info` is not gathered; that is

@@ -89,7 +89,7 @@ def definition() -> dict[str, Any]:
 
 def to_yaml() -> str:
     """The text of crds/rljobs.rljob.dev.yaml."""
-    return _HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=100)
+    return _HEADER + yaml.dump(definition(), Dumper=_SchemaDumper, sort_keys=False, width=100)
 
 
 def _schema() -> Schema:
@@ -184,7 +184,7 @@ def _knows(name: str, names: list[str]) -> str:
     return f"{name} knows: {', '.join(names)}"
 
 
-class _Dumper(yaml.SafeDumper):
+class _SchemaDumper(yaml.SafeDumper):
     """Writes no aliases: what stands in two places is written twice."""
 
     def ignore_aliases(self, data: Any) -> bool:

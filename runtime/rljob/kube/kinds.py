@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rljob.kube import names
 
+Manifest = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """A kind of namespaced objects, as it is found below `/api` or `/apis`."""
 
     group: str
@@ -31,15 +35,15 @@ class Kind:
         return "/".join(parts)
 
 
-def _child(group: str, version: str, plural: str, kind: str) -> Kind:
-    return Kind(group, version, plural, kind, selector=names.JOB_NAME_LABEL)
+def _child(group: str, version: str, plural: str, kind: str) -> ResourceKind:
+    return ResourceKind(group, version, plural, kind, selector=names.JOB_NAME_LABEL)
 
 
-JOB = Kind(names.GROUP, names.VERSION, names.PLURAL, names.KIND)
+JOB = ResourceKind(names.GROUP, names.VERSION, names.PLURAL, names.KIND)
 POD = _child("", "v1", "pods", "Pod")
-EVENT = Kind("", "v1", "events", "Event", fields="type=Warning")
-SECRET = Kind("", "v1", "secrets", "Secret")
-LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
+EVENT = ResourceKind("", "v1", "events", "Event", fields="type=Warning")
+SECRET = ResourceKind("", "v1", "secrets", "Secret")
+LEASE = ResourceKind("coordination.k8s.io", "v1", "leases", "Lease")
 CHILDREN = (
     _child("", "v1", "configmaps", "ConfigMap"),
     _child("", "v1", "services", "Service"),

@@ -26,7 +26,7 @@ class RoleDefaults:
 
 
 @dataclass(frozen=True)
-class Settings:
+class OperatorSettings:
     """Everything that differs between two operators.
 
     Attributes:

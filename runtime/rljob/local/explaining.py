@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rljob import spec
-from rljob.diagnosis.probes import Source, ask
+from rljob.diagnosis.probes import ProbeTarget, ask
 from rljob.diagnosis.situation import Process, RoleCount, Situation, stall_of
 from rljob.errors import InputError
 from rljob.local.result import read_records
@@ -104,14 +104,14 @@ def _advanced(records: Sequence[Mapping[str, Any]]) -> float:
     return found
 
 
-def _sources(folder: Path) -> Iterator[Source]:
+def _sources(folder: Path) -> Iterator[ProbeTarget]:
     try:
         entries = json.loads((folder / TARGETS).read_text())
     except (OSError, ValueError):
         return
     for entry in entries:
         role: RoleName = entry["labels"]["role"]
-        yield Source(role, entry["labels"]["pod"], partial(fetch, entry["targets"][0]))
+        yield ProbeTarget(role, entry["labels"]["pod"], partial(fetch, entry["targets"][0]))
 
 
 def _roles(

@@ -49,7 +49,7 @@ GRACE_SECONDS = 5.0
 
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-Message = dict[str, Any]
+ForkRequest = dict[str, Any]
 
 
 def main() -> NoReturn:
@@ -62,7 +62,7 @@ def main() -> NoReturn:
 
 
 @dataclass
-class Child:
+class ForkedProcess:
     """A forked process; `assign` is open as long as it waits to be told what to be."""
 
     pid: int
@@ -75,8 +75,8 @@ class ForkServer:
     """State of the process; `children` by pid."""
 
     control: socket.socket
-    children: dict[int, Child] = field(default_factory=dict)
-    doomed: list[str] = field(default_factory=list)
+    children: dict[int, ForkedProcess] = field(default_factory=dict)
+    cleanup_paths: list[str] = field(default_factory=list)
 
     def run(self) -> NoReturn:
         """Serve until the supervisor is gone."""
@@ -89,7 +89,7 @@ class ForkServer:
         _import(SHARED)
         gc.collect()
         gc.freeze()
-        spare: Child | None = self._fork_waiting()
+        prewarmed_learner: ForkedProcess | None = self._fork_waiting()
         lines = _Lines(self.control)
         while True:
             readable, _, _ = select.select([self.control.fileno(), awake], [], [])
@@ -99,13 +99,17 @@ class ForkServer:
                 self._reap()
             if self.control.fileno() in readable:
                 for message in lines.read():
-                    spare = self._obey(message, spare)
+                    prewarmed_learner = self._obey(message, prewarmed_learner)
                 if lines.ended:
                     self._end()
 
-    def _obey(self, message: Message, spare: Child | None) -> Child | None:
+    def _obey(
+        self, message: ForkRequest, prewarmed_learner: ForkedProcess | None
+    ) -> ForkedProcess | None:
         if message["op"] == "spawn":
-            if message["argv"][:2] == ["role", "learner"] and self._assign(spare, message):
+            if message["argv"][:2] == ["role", "learner"] and self._assign(
+                prewarmed_learner, message
+            ):
                 return None
             self._fork(message)
         elif message["op"] == "signal":
@@ -113,17 +117,17 @@ class ForkServer:
                 if child.name == message["name"]:
                     os.kill(child.pid, message["signal"])
         elif message["op"] == "remove":
-            self.doomed.append(message["path"])
-        return spare
+            self.cleanup_paths.append(message["path"])
+        return prewarmed_learner
 
-    def _fork(self, message: Message) -> None:
+    def _fork(self, message: ForkRequest) -> None:
         pid = os.fork()
         if pid == 0:
             _child(lambda: self._become(message))
-        self.children[pid] = Child(pid, message["name"])
+        self.children[pid] = ForkedProcess(pid, message["name"])
         self._tell({"event": "spawned", "name": message["name"], "pid": pid})
 
-    def _fork_waiting(self) -> Child:
+    def _fork_waiting(self) -> ForkedProcess:
         """Fork a process that imports torch while it waits to become the learner."""
         read, write = os.pipe()
         pid = os.fork()
@@ -131,11 +135,11 @@ class ForkServer:
             os.close(write)
             _child(lambda: self._wait(read))
         os.close(read)
-        child = Child(pid, assign=write)
+        child = ForkedProcess(pid, assign=write)
         self.children[pid] = child
         return child
 
-    def _assign(self, child: Child | None, message: Message) -> bool:
+    def _assign(self, child: ForkedProcess | None, message: ForkRequest) -> bool:
         if child is None or child.pid not in self.children or child.assign is None:
             return False
         child.name = message["name"]
@@ -152,7 +156,7 @@ class ForkServer:
             text = pipe.read()
         return self._become(json.loads(text)) if text else 0
 
-    def _become(self, message: Message) -> int:
+    def _become(self, message: ForkRequest) -> int:
         waiting = [child.assign for child in self.children.values() if child.assign is not None]
         for descriptor in (*self._inherited, *waiting):
             os.close(descriptor)
@@ -189,7 +193,7 @@ class ForkServer:
             normal = found.si_code == os.CLD_EXITED
             yield found.si_pid, found.si_status if normal else -found.si_status
 
-    def _tell(self, message: Message) -> None:
+    def _tell(self, message: ForkRequest) -> None:
         with contextlib.suppress(OSError):  # A supervisor that is gone is noticed by its EOF.
             self.control.sendall(json.dumps(message).encode() + b"\n")
 
@@ -203,7 +207,7 @@ class ForkServer:
                 for pid, _ in self._ended():
                     self.children.pop(pid)
                 time.sleep(0.01)
-        for path in self.doomed:
+        for path in self.cleanup_paths:
             shutil.rmtree(path, ignore_errors=True)
         os._exit(0)
 
@@ -216,7 +220,7 @@ class _Lines:
         self._rest = b""
         self.ended = False
 
-    def read(self) -> list[Message]:
+    def read(self) -> list[ForkRequest]:
         try:
             data = self._control.recv(1 << 16)
         except ConnectionResetError:

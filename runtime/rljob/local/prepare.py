@@ -21,7 +21,7 @@ from rljob.roles.sinks import check as check_sinks
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import CODE, JOB, RESULT
 from rljob.spec import RLJob
-from rljob.wire.mint import mint
+from rljob.wire.keygen import generate
 
 Transport = Literal["ipc", "tcp"]
 
@@ -118,7 +118,7 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
         addresses = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{other}"
         # Secrets: they are gone with the run.
         minted = scratch / "keys"
-        mint(minted)
+        generate(minted)
     trace = request.trace.resolve() if request.trace is not None else None
     threads = max(1, usable_cores() - job.spec.rollout.replicas)
     return Wiring(*addresses, scratch, path, minted, trace, request.resume, threads)

@@ -16,23 +16,23 @@ WINDOW_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Mark:
+class RunPosition:
     """How far the run has come: environment steps, and the policy version of the last checkpoint."""
 
     steps: int = 0
     checkpoint: int = -1
 
-    def beyond(self, other: Mark) -> bool:
+    def beyond(self, other: RunPosition) -> bool:
         """Whether anything was reached that `other` had not."""
         return self.steps > other.steps or self.checkpoint > other.checkpoint
 
-    def furthest(self, other: Mark) -> Mark:
+    def furthest(self, other: RunPosition) -> RunPosition:
         """A learner that resumed starts behind; what was reached stays reached."""
-        return Mark(max(self.steps, other.steps), max(self.checkpoint, other.checkpoint))
+        return RunPosition(max(self.steps, other.steps), max(self.checkpoint, other.checkpoint))
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RestartDecision:
     """What to do about a death.
 
     Attributes:
@@ -59,14 +59,16 @@ class Restarts:
     attempt: int = 0
     _deaths: int = 0
     _last: float = float("-inf")
-    _mark: Mark = Mark()
+    _mark: RunPosition = RunPosition()
 
-    def died(self, mark: Mark, now: float) -> Verdict:
+    def died(self, mark: RunPosition, now: float) -> RestartDecision:
         """Take a death at time `now` in seconds, when the run had come as far as `mark`."""
         quiet = self.window is not None and now - self._last > self.window
         self._deaths = 1 if quiet or mark.beyond(self._mark) else self._deaths + 1
         self._mark, self._last = mark, now
         if self._deaths > self.most:
-            return Verdict(self._deaths, None)
+            return RestartDecision(self._deaths, None)
         self.attempt += 1
-        return Verdict(self._deaths, min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (self._deaths - 1)))
+        return RestartDecision(
+            self._deaths, min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (self._deaths - 1))
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rljob.diagnosis.stall import Asked, Stall, Watch, diagnose, stalled_at
+from rljob.diagnosis.stall import ProgressWatch, RoleProbe, Stall, diagnose, stalled_at
 from rljob.local.roles import Role
 from rljob.spec.stall import StallSpec
 from rljob.telemetry.role_state import RoleState
@@ -23,7 +23,7 @@ class StallWatch:
 
     def __init__(self, spec: StallSpec, now: float) -> None:
         self._timeout = spec.timeout.seconds
-        self._watch = Watch(now)
+        self._watch = ProgressWatch(now)
         self._told = False
 
     def look(self, record: Mapping[str, Any], roles: Iterable[Role], now: float) -> Stall | None:
@@ -52,19 +52,19 @@ def _is_replaced(roles: Iterable[Role]) -> bool:
     return any(role.due is not None for role in roles)
 
 
-def ask(roles: Iterable[Role]) -> list[Asked]:
+def ask(roles: Iterable[Role]) -> list[RoleProbe]:
     """What each role says of itself, all asked at once."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(_ask, roles))
 
 
-def _ask(role: Role) -> Asked:
+def _ask(role: Role) -> RoleProbe:
     body = fetch(f"127.0.0.1:{role.port}", "state") if role.port is not None else None
     try:
         state = RoleState.model_validate_json(body) if body is not None else None
     except ValidationError:
         state = None
-    return Asked(role.kind, role.name, state)
+    return RoleProbe(role.kind, role.name, state)
 
 
 def fetch(address: str, page: str) -> bytes | None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from rljob.show.view.figures import score, some
 from rljob.show.view.lines import ending, hints
-from rljob.show.view.panel import Line, text
+from rljob.show.view.panel import TextLine, text
 
 
 def summary(
     result: Mapping[str, Any], folder: str, has_policy: bool, width: int = 10_000
-) -> list[Line]:
+) -> list[TextLine]:
     """How the run ended, where its policy is, and what can be done next."""
     outcome = result.get("outcome", "Failed")
     line = ending(
@@ -26,7 +26,7 @@ def summary(
     output = str(result.get("lastLines", "")).splitlines()
     lines = [line]
     if has_policy:
-        path: Line = [("Policy: ", ""), (f"{folder}/checkpoints/latest", "name")]
+        path: TextLine = [("Policy: ", ""), (f"{folder}/checkpoints/latest", "name")]
         joined = [*line, (" ", ""), *path]
         fits = outcome in ("Complete", "Stopped") and len(text(joined)) <= width
         lines = [joined] if fits else [line, path]

@@ -13,7 +13,7 @@ from typing import Any
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
 from rljob.local.prepare import Wiring
-from rljob.local.restarts import Mark
+from rljob.local.restarts import RunPosition
 from rljob.local.result import Tail, read_records
 from rljob.local.roles import Role, arguments, died, end_file, last_lines, make_roles, port_of
 from rljob.local.spawner import Exit, Spawner
@@ -99,7 +99,7 @@ class Supervisor:
         self._tail = Tail(self.folder / METRICS)
         self._targets = Targets(self.folder / TARGETS, self.job.metadata.name)
         self._events = Events(self.folder / EVENTS)
-        self._mark = Mark()
+        self._mark = RunPosition()
         self._highest: dict[str, int] = {}
         self._announced = False
         self._stalls = StallWatch(self.job.spec.stall, self.clock())
@@ -219,7 +219,7 @@ class Supervisor:
         records = list(self._tail.new())
         for record in records:
             saved = record.get("checkpoint") or {}
-            here = Mark(record["steps"], saved.get("policyVersion", -1))
+            here = RunPosition(record["steps"], saved.get("policyVersion", -1))
             self._mark = self._mark.furthest(here)
             self.record, self.trained = record, True
             learner = self.roles[LEARNER]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rljob.local.summary import summary
 from rljob.run_folder.names import CHECKPOINTS, EVALUATIONS, LATEST, METRICS
 from rljob.show.view.figures import span_text
-from rljob.show.view.panel import Line, State
+from rljob.show.view.panel import State, TextLine
 from rljob.show.view.screen import Screen
 from rljob.spec import RLJob
 
@@ -49,10 +49,10 @@ class ScreenView:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._watch: _Watch | None = None
+        self._watch: _RunState | None = None
 
     def started(self, job: RLJob, folder: Path) -> None:
-        self._watch = _Watch(job, folder)
+        self._watch = _RunState(job, folder)
         self._screen.open(self._watch.state)
 
     def progress(self, record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None:
@@ -74,7 +74,7 @@ class ScreenView:
         self._screen.close()
 
 
-class _Watch:
+class _RunState:
     """The run's state, kept up with what lies in its folder."""
 
     def __init__(self, job: RLJob, folder: Path) -> None:
@@ -98,7 +98,7 @@ class _Watch:
         self.update({**state.record, **known}, state.restarts, {})
         state.ended = str(result.get("reason") or result.get("outcome", ""))
 
-    def event(self, what: str) -> Line:
+    def event(self, what: str) -> TextLine:
         age = span_text(time.monotonic() - self._started)
         return [(f"  {age:>7}  ", "dim"), (what, "")]
 

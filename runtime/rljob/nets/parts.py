@@ -10,13 +10,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from rljob.envs.spaces import Arrays as Arrays
 from rljob.errors import RunError
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
 
-Arrays = dict[str, np.ndarray]
 Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]
 
 

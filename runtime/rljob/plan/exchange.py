@@ -20,14 +20,14 @@ from rljob.errors import RunError
 from rljob.plan.meter import Meter
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
-from rljob.roles.buffer.server import Reporter
-from rljob.roles.buffer.store import Settings
+from rljob.roles.buffer.server import BufferReporter
+from rljob.roles.buffer.store import StoreSettings
 from rljob.roles.learner.batches import Batch, Batches
-from rljob.roles.learner.source import Source
+from rljob.roles.learner.source import ExperienceSource
 from rljob.roles.rollout.ship import Shipper
 from rljob.telemetry.metrics import BufferMetrics, LearnerMetrics, RolloutMetrics
 from rljob.wire.endpoints import buffer_endpoints
-from rljob.wire.experience import Plan, ReplayData
+from rljob.wire.experience import ExperienceFormat, ReplayData
 from rljob.wire.sockets import Endpoint, Wire
 
 PATIENCE = 10.0
@@ -63,10 +63,12 @@ class Exchange:
 
     Args:
         segment: arrays to send again and again.
-        ratio, lag: samples per insert and bound on policy lag of the job, see `Settings`.
+        ratio, lag: samples per insert and bound on policy lag of the job, see `StoreSettings`.
     """
 
-    def __init__(self, plan: Plan, segment: Arrays, ratio: float | None, lag: int) -> None:
+    def __init__(
+        self, plan: ExperienceFormat, segment: Arrays, ratio: float | None, lag: int
+    ) -> None:
         self.meters = Meters()
         self._segment = segment
         # The learner is to be handed something for every segment.
@@ -77,9 +79,9 @@ class Exchange:
         self._stack = ExitStack()
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rljob-plan-")))
         slots = min(SLOTS, max(4, SPACE // plan.layout.size))
-        settings = Settings(slots * plan.steps, max(1, lag), ratio, False, 0)
+        settings = StoreSettings(slots * plan.steps, max(1, lag), ratio, False, 0)
         self._buffer = Buffer(
-            settings, folder / "arena", 1, Reporter(BufferMetrics(), Trace(None, ""))
+            settings, folder / "arena", 1, BufferReporter(BufferMetrics(), Trace(None, ""))
         )
         addresses = buffer_endpoints(f"ipc://{folder}/b")
         self._served, self._sending, self._pulling = (self._wire() for _ in range(3))
@@ -88,7 +90,9 @@ class Exchange:
         rollout = self._sending.connect(addresses.experience, "rollout-0", "buffer")
         learner = self._pulling.connect(addresses.samples, "learner-0", "buffer")
         self._shipper = Shipper(rollout, plan, 1, 1, RolloutMetrics(), Trace(None, ""))
-        self._source = Source(self._pulling, learner, 1, 1, 1, LearnerMetrics(), same_machine=True)
+        self._source = ExperienceSource(
+            self._pulling, learner, 1, 1, 1, LearnerMetrics(), same_machine=True
+        )
         self._batches = Batches(self._source, plan, 1)
         self._version = 0
 

@@ -14,7 +14,7 @@ from rljob.nets import Engine, build_engine, build_module, export
 from rljob.roles.learner.training import device_of
 from rljob.roles.rollout.loop import make_plan
 from rljob.spec import RLJob
-from rljob.wire.experience import Plan
+from rljob.wire.experience import ExperienceFormat
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ class Parts:
     environments: Environments
     algorithm: Algorithm
     engine: Engine
-    plan: Plan
+    plan: ExperienceFormat
     module: torch.nn.Module
     learner: Learner
 

@@ -15,7 +15,7 @@ from rljob.plan.machine import Machine, Server, Then
 from rljob.plan.measured import Costs, OnPolicyUse, Work
 from rljob.plan.pace import OnPolicyPace, ReplayPace
 from rljob.roles.buffer.limiter import distribute
-from rljob.roles.learner.publication import Publication
+from rljob.roles.learner.publish_schedule import Publication
 from rljob.roles.rollout.ship import WORTH_WAITING
 
 PIECES = 32

@@ -15,7 +15,7 @@ from rljob.nets import Engine, export
 from rljob.plan.measured import Line, Work
 from rljob.plan.meter import Meter
 from rljob.wire.endpoints import weights_endpoint
-from rljob.wire.messages import Kind
+from rljob.wire.messages import MessageKind
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription, chunk_header, read_want
 from rljob.wire.weights import Published, WeightServer
@@ -100,7 +100,7 @@ class Versions:
 
     def _answer(self) -> None:
         for message in self._endpoint.receive():
-            if message.header.kind is Kind.WANT:
+            if message.header.kind is MessageKind.WANT:
                 want = read_want(message.header)
                 for chunk in self._server.wanted(message.client, want, time.monotonic()):
                     self._endpoint.send(message.client, chunk_header(chunk), chunk.payload)

@@ -19,7 +19,7 @@ from rljob.process.trace import Trace
 from rljob.spec import RLJob
 from rljob.spec.status import LearnerReport, RoleName
 from rljob.telemetry.health import Health, serve
-from rljob.telemetry.http_server import Answer, Page, Server
+from rljob.telemetry.http_server import Answer, HttpServer, Page
 from rljob.telemetry.metrics_base import Metrics
 from rljob.telemetry.role_state import RoleState, main_stack
 from rljob.wire import keys
@@ -99,7 +99,7 @@ class RoleContext:
 
     def observe(
         self, metrics: Metrics, pages: Mapping[str, Page] | None = None
-    ) -> tuple[Health, Server]:
+    ) -> tuple[Health, HttpServer]:
         """Serve metrics and health, and what else there is to read; first of all, for what comes next
         may take long."""
         health = Health(STALLED_AFTER)
@@ -118,7 +118,7 @@ class RoleContext:
         )
         return Answer.of(200, "application/json", state.model_dump_json(by_alias=True).encode())
 
-    def announce(self, server: Server) -> None:
+    def announce(self, server: HttpServer) -> None:
         """Tell the port, now that the role is about to work."""
         logging.getLogger("rljob").info(
             "%s: metrics at http://%s:%d/metrics", self.name, self.metrics_host, server.port

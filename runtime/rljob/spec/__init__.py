@@ -7,7 +7,7 @@ The descriptions below are also those of the CRD, which is generated from these 
 from __future__ import annotations
 
 from rljob.spec.duration import Duration
-from rljob.spec.file import Source
+from rljob.spec.file import JobSource
 from rljob.spec.job import RLJob, RLJobSpec, dump, load, locate, parse
 from rljob.spec.schema import Section
 from rljob.spec.sections import (
@@ -33,6 +33,7 @@ __all__ = [
     "Duration",
     "EnvironmentSpec",
     "EvaluationSpec",
+    "JobSource",
     "LearnerSpec",
     "Metadata",
     "NetworkSpec",
@@ -41,7 +42,6 @@ __all__ = [
     "RLJobSpec",
     "RolloutSpec",
     "Section",
-    "Source",
     "StopSpec",
     "StorageSpec",
     "VolumeClaimTemplate",

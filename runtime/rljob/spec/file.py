@@ -16,7 +16,7 @@ MAX_BYTES = 1 << 20
 _OUTSIDE = ("apiVersion", "kind", "metadata", "spec")
 
 
-class Source:
+class JobSource:
     """Where each field of a job was written: a line of a file, or an override.
 
     Paths are dotted and start below `spec`, as in `rollout.replicas`; `metadata.name` and the
@@ -30,7 +30,7 @@ class Source:
 
     # Where a job was written makes no difference to what it is: jobs compare by their fields.
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Source)
+        return isinstance(other, JobSource)
 
     def __hash__(self) -> int:
         return 0
@@ -88,7 +88,7 @@ def read(path: str | Path) -> str:
         raise InputError(f"is not UTF-8 text (byte {error.start})", file=name) from None
 
 
-def parse_mapping(text: str, file: str = "") -> tuple[dict[str, Any], Source]:
+def parse_mapping(text: str, file: str = "") -> tuple[dict[str, Any], JobSource]:
     """The one mapping that the YAML text holds, and where its fields are."""
     value, lines = yamltext.load(text, file)
     if value is None:
@@ -96,11 +96,11 @@ def parse_mapping(text: str, file: str = "") -> tuple[dict[str, Any], Source]:
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "one plain value"
         raise InputError(f"holds {kind}; an RLJob is a mapping with metadata and spec", file=file)
-    return value, Source(file, lines)
+    return value, JobSource(file, lines)
 
 
 def apply_overrides(
-    raw: Mapping[str, Any], source: Source, overrides: Sequence[str]
+    raw: Mapping[str, Any], source: JobSource, overrides: Sequence[str]
 ) -> dict[str, Any]:
     """A copy of `raw` with each `path=value` set, and noted in `source`.
 

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rljob.errors import InputError
-from rljob.spec.file import Source, below_spec
+from rljob.spec.file import JobSource, below_spec
 
 _MAX_PROBLEMS = 20
 _MAX_VALUE = 60
 
 M = TypeVar("M", bound=BaseModel)
-Schema = Mapping[str, Any]
+JsonSchema = Mapping[str, Any]
 
 
 class Invalid(InputError):
@@ -51,7 +51,7 @@ def checked(
     *,
     path: str = "",
     label: str = "",
-    source: Source | None = None,
+    source: JobSource | None = None,
 ) -> M:
     """The model made of values as they stand in YAML, camelCase only.
 
@@ -75,7 +75,7 @@ def invalid(
     *,
     path: str = "",
     label: str = "",
-    source: Source | None = None,
+    source: JobSource | None = None,
 ) -> InputError:
     """The error in plain words; see `checked` for the arguments."""
     schema = model.model_json_schema()
@@ -88,7 +88,7 @@ def invalid(
     return Invalid(sorted(found, key=lambda problem: problem.line or 0))
 
 
-def locate(source: Source | None, error: InputError) -> InputError:
+def locate(source: JobSource | None, error: InputError) -> InputError:
     """The same error with the file and line of its `path`, unless it has them already."""
     if isinstance(error, Invalid):
         return Invalid([locate(source, problem) for problem in error.problems])
@@ -99,7 +99,7 @@ def locate(source: Source | None, error: InputError) -> InputError:
 
 
 def _messages(
-    details: ErrorDetails, root: Schema, label: str
+    details: ErrorDetails, root: JsonSchema, label: str
 ) -> Iterator[tuple[Sequence[Any], str]]:
     """Location and message of each problem that one pydantic error stands for."""
     loc, kind = details["loc"], details["type"]
@@ -125,7 +125,9 @@ def _messages(
             yield known, f"{show(value)} is not allowed; {allowed(section, root)}"
 
 
-def _unknown(name: str, loc: Sequence[Any], section: Schema, root: Schema, label: str) -> str:
+def _unknown(
+    name: str, loc: Sequence[Any], section: JsonSchema, root: JsonSchema, label: str
+) -> str:
     names = list(section.get("properties", {}))
     whose = label if label and not loc else str(loc[-1]) if loc else str(root.get("title"))
     what = f"unknown setting of {label}" if label and not loc else "unknown field"
@@ -147,7 +149,7 @@ def nearest(name: str, names: Sequence[str]) -> str | None:
     return plain[close[0]] if close else None
 
 
-def allowed(schema: Schema, root: Schema) -> str:
+def allowed(schema: JsonSchema, root: JsonSchema) -> str:
     """What a JSON schema accepts, in words: `an integer from 1 to 8`."""
     schema = _resolve(schema, root)
     if "enum" in schema or "const" in schema:
@@ -181,7 +183,7 @@ def show(value: object) -> str:
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"
 
 
-def _range(kind: str, schema: Schema) -> str:
+def _range(kind: str, schema: JsonSchema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if low is not None and low == high:
@@ -193,11 +195,11 @@ def _range(kind: str, schema: Schema) -> str:
     return " ".join(part for part in (kind, start, end) if part)
 
 
-def _at_most(schema: Schema, bound: str, what: str) -> str:
+def _at_most(schema: JsonSchema, bound: str, what: str) -> str:
     return f" of at most {schema[bound]} {what}" if bound in schema else ""
 
 
-def _find(root: Schema, loc: Sequence[Any]) -> tuple[Sequence[Any], Schema]:
+def _find(root: JsonSchema, loc: Sequence[Any]) -> tuple[Sequence[Any], JsonSchema]:
     """The part of a location that names fields, and the schema there.
 
     Pydantic adds the names of union members and of validators; they are no fields and end the walk.
@@ -216,7 +218,7 @@ def _find(root: Schema, loc: Sequence[Any]) -> tuple[Sequence[Any], Schema]:
     return loc, section
 
 
-def _resolve(schema: Schema, root: Schema) -> Schema:
+def _resolve(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
     """Follow a reference, and look through `or null`; what the field itself says stays."""
     if "$ref" in schema:
         target = root["$defs"][schema["$ref"].rpartition("/")[2]]
@@ -228,13 +230,13 @@ def _resolve(schema: Schema, root: Schema) -> Schema:
     return schema
 
 
-def _paths(schema: Schema, root: Schema, prefix: str = "") -> Iterator[str]:
+def _paths(schema: JsonSchema, root: JsonSchema, prefix: str = "") -> Iterator[str]:
     for name, field in schema.get("properties", {}).items():
         yield prefix + name
         yield from _paths(_resolve(field, root), root, f"{prefix}{name}.")
 
 
-def _sentence(schema: Schema) -> str:
+def _sentence(schema: JsonSchema) -> str:
     """The first sentence of a field's description."""
     return re.split(r"(?<=\.)\s", str(schema.get("description", "")), maxsplit=1)[0]
 

@@ -13,7 +13,7 @@ from rljob.errors import InputError
 from rljob.spec import cel, invalid, yamltext
 from rljob.spec import file as specfile
 from rljob.spec.cel import IMMUTABLE
-from rljob.spec.file import Source
+from rljob.spec.file import JobSource
 from rljob.spec.schema import Deadline, Delay, Requirement, Section, Seed, SourceText
 from rljob.spec.sections import (
     AlgorithmSpec,
@@ -198,10 +198,10 @@ class RLJob(Section):
     metadata: Metadata = Field(description="Names the job: `{name: cartpole-ppo}`.")
     spec: RLJobSpec = Field(description="What to train, how, and until when.")
 
-    _source: Source = PrivateAttr(default_factory=Source)
+    _source: JobSource = PrivateAttr(default_factory=JobSource)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> JobSource:
         """The file and the lines that the job was read from, for messages."""
         return self._source
 
@@ -232,7 +232,7 @@ def parse(content: str | Mapping[str, Any], file: str = "", overrides: Sequence[
     if isinstance(content, str):
         raw, source = specfile.parse_mapping(content, file)
     else:
-        raw, source = dict(content), Source(file)
+        raw, source = dict(content), JobSource(file)
     raw = specfile.apply_overrides(raw, source, overrides)
     job = invalid.checked(RLJob, raw, source=source)
     job._source = source

@@ -68,7 +68,7 @@ def load(text: str, file: str = "") -> tuple[Any, dict[str, int]]:
 
 def dump(value: Mapping[str, Any]) -> str:
     """YAML that `load`, and a Kubernetes API server, read back to the same value."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(value, Dumper=_TextDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,7 +77,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
 
 
-class _Dumper(yaml.SafeDumper):
+class _TextDumper(yaml.SafeDumper):
     """Quotes text that YAML 1.1 or 1.2 would read as something else; writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -90,7 +90,7 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(text if base == 10 else text[2:], base)
 
 
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+def _represent_text(dumper: _TextDumper, text: str) -> yaml.ScalarNode:
     # YAML takes these for line ends too, and folds them outside of double quotes.
     folded = any(mark in text for mark in "\x85\u2028\u2029")
     style = '"' if folded else "|" if "\n" in text else None
@@ -98,9 +98,9 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Loader.add_constructor(_TAG + "int", _construct_int)
-_Dumper.add_representer(str, _represent_text)
+_TextDumper.add_representer(str, _represent_text)
 for _name, _pattern, _first in _RESOLVERS:
-    for _class in (_Loader, _Dumper):
+    for _class in (_Loader, _TextDumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
 
 

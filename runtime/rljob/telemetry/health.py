@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from rljob.telemetry.http_server import Answer, Page, Server, serve_pages
+from rljob.telemetry.http_server import Answer, HttpServer, Page, serve_pages
 from rljob.telemetry.metrics import CONTENT_TYPE, render
 from rljob.telemetry.role_state import STARTING
 
@@ -55,7 +55,7 @@ def serve(
     host: str,
     port: int,
     pages: Mapping[str, Page] | None = None,
-) -> Server:
+) -> HttpServer:
     """Serve these, and further `pages` by path; see `serve_pages`."""
     own: dict[str, Page] = {
         "/metrics": lambda: Answer.of(200, CONTENT_TYPE, render(registry)),

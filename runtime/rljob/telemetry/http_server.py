@@ -53,7 +53,7 @@ Page = Callable[[], Answer]
 """Makes the answer to each request for one path; called in a thread of the server."""
 
 
-class Server:
+class HttpServer:
     """A running server; made by `serve_pages`.
 
     Attributes:
@@ -75,14 +75,14 @@ class Server:
         self._http.server_close()
 
 
-def serve_pages(pages: Mapping[str, Page], host: str, port: int) -> Server:
-    """Serve pages, by path, in background threads until `Server.close`; port 0 takes any free one.
+def serve_pages(pages: Mapping[str, Page], host: str, port: int) -> HttpServer:
+    """Serve pages, by path, in background threads until `HttpServer.close`; port 0 takes any free one.
 
     Raises:
         RunError: naming host and port, when it cannot listen there.
     """
     try:
-        return Server(_HTTPServer(host, port, pages))
+        return HttpServer(_HTTPServer(host, port, pages))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = (

@@ -86,7 +86,7 @@ class Sender:
         return seqs
 
 
-class Verdict(enum.Enum):
+class DeliveryVerdict(enum.Enum):
     """What a receiver says of one message before it is stored."""
 
     NEW = "new"
@@ -109,14 +109,14 @@ class Receiver:
     ack: int = 0
     bits: int = 0
 
-    def check(self, epoch: int, seq: int) -> Verdict:
+    def check(self, epoch: int, seq: int) -> DeliveryVerdict:
         """Judge a message; changes nothing."""
         if epoch < self.epoch:
-            return Verdict.STALE
+            return DeliveryVerdict.STALE
         ack, bits = (self.ack, self.bits) if epoch == self.epoch else (0, 0)
         if seq < ack or (seq > ack and bits >> (seq - ack - 1) & 1):
-            return Verdict.DUPLICATE
-        return Verdict.NEW if seq <= ack + WINDOW else Verdict.BEYOND
+            return DeliveryVerdict.DUPLICATE
+        return DeliveryVerdict.NEW if seq <= ack + WINDOW else DeliveryVerdict.BEYOND
 
     def commit(self, epoch: int, seq: int) -> None:
         """Record a message that was judged NEW and has been stored."""

@@ -51,7 +51,7 @@ class ReplayData:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperienceFormat:
     """One job's experience; all its rollouts say the same.
 
     Attributes:
@@ -99,7 +99,7 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> Plan:
+    def from_json(cls, value: Any) -> ExperienceFormat:
         """Raises Rejected for anything that `to_json` would not have made."""
         if not isinstance(value, dict):
             raise Rejected("json", "a plan is an object")

@@ -49,7 +49,7 @@ class Rejected(Exception):
         super().__init__(f"{reason}: {detail}")
 
 
-class Kind(enum.IntEnum):
+class MessageKind(enum.IntEnum):
     """What a message says; who sends it on which link is in docs/protocol.md."""
 
     HELLO = 1
@@ -69,7 +69,7 @@ class Kind(enum.IntEnum):
     CHUNK = 15
 
 
-_KINDS = {int(kind): kind for kind in Kind}
+_KINDS = {int(kind): kind for kind in MessageKind}
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Header:
         limit: absolute credit, or the position in the delivery to the learner.
     """
 
-    kind: Kind
+    kind: MessageKind
     job: int = 0
     actor: int = 0
     epoch: int = 0

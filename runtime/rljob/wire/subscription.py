@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rljob.wire.messages import Header, Kind
+from rljob.wire.messages import Header, MessageKind
 from rljob.wire.sockets import Endpoint
 from rljob.wire.weights import Chunk, Stamp, Want, WeightClient
 
@@ -29,7 +29,7 @@ class Subscription:
         version is in use sooner when the next one is asked for after it."""
         newest = None
         for message in self._endpoint.receive():
-            if message.header.kind is Kind.CHUNK:
+            if message.header.kind is MessageKind.CHUNK:
                 newest = (
                     self._client.arrived(_chunk(message.header, message.payload), now) or newest
                 )
@@ -45,7 +45,7 @@ class Subscription:
 def _want(want: Want) -> Header:
     (lineage, version), (epoch, seq) = want.have, want.receiving
     return Header(
-        Kind.WANT,
+        MessageKind.WANT,
         lineage=lineage,
         version=version,
         epoch=epoch,
@@ -62,7 +62,9 @@ def read_want(header: Header) -> Want:
 def chunk_header(chunk: Chunk) -> Header:
     """The header of a CHUNK."""
     lineage, version = chunk.stamp
-    return Header(Kind.CHUNK, lineage=lineage, version=version, seq=chunk.offset, limit=chunk.total)
+    return Header(
+        MessageKind.CHUNK, lineage=lineage, version=version, seq=chunk.offset, limit=chunk.total
+    )
 
 
 def _chunk(header: Header, payload: memoryview) -> Chunk:

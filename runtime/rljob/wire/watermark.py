@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rljob.wire.delivery import WINDOW, Receiver, Verdict
+from rljob.wire.delivery import WINDOW, DeliveryVerdict, Receiver
 from rljob.wire.messages import Rejected
 
 Origin = tuple[int, int, int]
@@ -45,7 +45,7 @@ class Watermark:
         receiver = self.actors.get(actor)
         if receiver is None:
             return False
-        return receiver.check(epoch, seq) in (Verdict.DUPLICATE, Verdict.STALE)
+        return receiver.check(epoch, seq) in (DeliveryVerdict.DUPLICATE, DeliveryVerdict.STALE)
 
     def to_json(self) -> list[list[int]]:
         return [[a, r.epoch, r.ack, r.bits] for a, r in self.actors.items()]

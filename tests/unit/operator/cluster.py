@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rljob.diagnosis.stall import Asked
+from rljob.diagnosis.stall import RoleProbe
 from rljob.errors import INTERRUPTED, InputError
 from rljob.kube import names
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.settings import OperatorSettings
 from rljob.spec.status import (
     CheckpointStatus,
     EndReport,
@@ -27,14 +28,14 @@ from rljob.spec.status import (
 )
 from rljob.telemetry.role_state import RoleState
 from rljob_operator.decide.decision import Question
-from rljob_operator.decide.observed import Inspection, Manifest, Observed, Polled
+from rljob_operator.decide.observed import Inspection, Observed, Polled
 from rljob_operator.decide.reconcile import Decision, Notice, Reference, reconcile
 
 NAME, NAMESPACE = "x", "rl"
 START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 GRACE_SECONDS = 30
 CHECKPOINT_EVERY = 100
-SETTINGS = Settings()
+SETTINGS = OperatorSettings()
 
 
 class Killed(Exception):
@@ -183,7 +184,7 @@ class Cluster:
         """Ask the pods that are to be asked; those of which nothing else is known are well."""
         if decision.ask:
             asked = (
-                Asked(one.role, one.pod, self.states.get(one.pod, _well(one)))
+                RoleProbe(one.role, one.pod, self.states.get(one.pod, _well(one)))
                 for one in decision.ask
             )
             self.operator.inspection = Inspection(tuple(asked), self.now)

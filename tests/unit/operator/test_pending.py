@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rljob_operator.decide.observed import Manifest
+from rljob.kube.kinds import Manifest
 from tests.unit.operator.cluster import NAME, SETTINGS, Cluster, quiet
 
 GRACE = SETTINGS.pending_grace_seconds

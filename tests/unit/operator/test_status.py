@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rljob.spec.status import RLJobStatus
+from rljob_operator.decide.job_resources import ContainerEnd
 from rljob_operator.decide.observed import Polled
 from rljob_operator.decide.status import endings, record
-from rljob_operator.decide.world import Ended
 from tests.unit.operator.cluster import NAME, SETTINGS, START, Cluster, quiet
 
 EVERY = SETTINGS.status_seconds
@@ -350,8 +350,8 @@ def test_pods_of_an_earlier_job_of_that_name_say_nothing() -> None:
 # Last words
 
 
-def end(message: str, code: int = 1, reason: str = "Error") -> Ended:
-    return Ended("learner", False, code, reason, message, START.isoformat())
+def end(message: str, code: int = 1, reason: str = "Error") -> ContainerEnd:
+    return ContainerEnd("learner", False, code, reason, message, START.isoformat())
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from rljob.errors import InputError
-from rljob.kube.settings import Settings
+from rljob.kube.settings import OperatorSettings
 from rljob_operator.config import Config, parse
 
 
 def test_defaults_are_those_of_the_types() -> None:
     found = parse([], {})
-    assert found.settings == Settings()
+    assert found.settings == OperatorSettings()
     assert found.identity
     assert found == Config(identity=found.identity)
 

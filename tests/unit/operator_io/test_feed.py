@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rljob_operator.watch.feed import Feed
 from rljob_operator.watch.queue import WorkQueue
+from rljob_operator.watch.work_queue import AsyncWorkQueue
 
 A = ("ns", "a")
 
 
-def feed() -> Feed:
-    return Feed(WorkQueue(lambda: 1.0), time.monotonic)
+def feed() -> AsyncWorkQueue:
+    return AsyncWorkQueue(WorkQueue(lambda: 1.0), time.monotonic)
 
 
 def test_waits_until_there_is_something() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from rljob.kube.kinds import Manifest
 from rljob_operator.act.lease import LEASE_SECONDS, STOP_SECONDS, Election, look, turn
 from rljob_operator.api.errors import NotLeading
-from rljob_operator.decide.observed import Manifest
 
 
 def lease(holder: str, version: str, seconds: int | None = LEASE_SECONDS) -> Manifest:

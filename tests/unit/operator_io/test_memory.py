@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rljob.kube import names
-from rljob_operator.act.memory import (
+from rljob.kube.kinds import Manifest
+from rljob_operator.act.reconcile_cache import (
     FIRST_RETRY_SECONDS,
     LONGEST_RETRY_SECONDS,
-    Memories,
-    Memory,
+    ReconcileCache,
+    ReconcileCaches,
 )
-from rljob_operator.decide.observed import Manifest
 
 CHILD = ("Job", "x-learner")
 
@@ -22,7 +22,7 @@ def job(digest: str = "h") -> Manifest:
 
 
 def test_refusals_are_spaced() -> None:
-    memory, now, delays = Memory("u"), 0.0, []
+    memory, now, delays = ReconcileCache("u"), 0.0, []
     for _ in range(10):
         assert memory.may_try(job(), now)
         memory.refuse(job(), "no", now)
@@ -37,7 +37,7 @@ def test_refusals_are_spaced() -> None:
 
 
 def test_another_manifest_is_tried_at_once_and_spaced_anew() -> None:
-    memory = Memory("u")
+    memory = ReconcileCache("u")
     for _ in range(5):
         memory.refuse(job(), "no", 0.0)
     assert memory.may_try(job("other"), 0.0)
@@ -46,7 +46,7 @@ def test_another_manifest_is_tried_at_once_and_spaced_anew() -> None:
 
 
 def test_a_success_is_remembered_as_the_api_server_keeps_it() -> None:
-    memory = Memory("u")
+    memory = ReconcileCache("u")
     memory.refuse(job(), "no", 0.0)
     memory.settle(job(), {"metadata": {"generation": 3}})
     assert memory.refused() == {}
@@ -55,13 +55,13 @@ def test_a_success_is_remembered_as_the_api_server_keeps_it() -> None:
 
 def test_without_a_generation_nothing_is_settled() -> None:
     """Else an edit of a ConfigMap would be taken for what the API server made of ours."""
-    memory = Memory("u")
+    memory = ReconcileCache("u")
     memory.settle(job(), {"metadata": {}})
     assert memory.settled == {}
 
 
 def test_a_refusal_of_what_nobody_wants_any_more_is_forgotten() -> None:
-    memory = Memory("u")
+    memory = ReconcileCache("u")
     memory.refuse(job(), "no", 0.0)
     memory.keep_refusals({CHILD})
     assert memory.refused() == {CHILD: "no"}
@@ -71,7 +71,7 @@ def test_a_refusal_of_what_nobody_wants_any_more_is_forgotten() -> None:
 
 
 def test_a_passing_failure_is_no_refusal_and_a_lasting_one_is() -> None:
-    memory = Memory("u")
+    memory = ReconcileCache("u")
     assert [memory.strike(job()) for _ in range(2)] == [False, False]
     memory.accept(job())
     assert [memory.strike(job()) for _ in range(4)] == [False, False, True, True]
@@ -80,7 +80,7 @@ def test_a_passing_failure_is_no_refusal_and_a_lasting_one_is() -> None:
 
 
 def test_another_job_of_the_same_name_begins_anew() -> None:
-    memories = Memories()
+    memories = ReconcileCaches()
     first = memories.of(("ns", "x"), "u")
     assert memories.of(("ns", "x"), "u") is first
     assert memories.of(("ns", "x"), "v") is not first

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rljob_operator.act.recorder import AGAIN_SECONDS, LONGEST_MESSAGE, WAITING_LIMIT, Recorder
+from rljob.kube.kinds import Manifest
+from rljob_operator.act.recorder import AGAIN_SECONDS, LONGEST_MESSAGE, WAITING_LIMIT, EventRecorder
 from rljob_operator.decide.decision import Notice
-from rljob_operator.decide.observed import Manifest
 from rljob_operator.telemetry.metrics import OperatorMetrics
 from tests.unit.operator_io.worlds import made
 
@@ -32,16 +32,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def recorder(clock: Clock) -> Recorder:
+def recorder(clock: Clock) -> EventRecorder:
     api: Any = None
-    return Recorder(api, OperatorMetrics(), clock)
+    return EventRecorder(api, OperatorMetrics(), clock)
 
 
-def told(recorder: Recorder) -> Manifest:
+def told(recorder: EventRecorder) -> Manifest:
     return recorder._waiting.get_nowait()
 
 
-def test_an_event_is_about_the_job(recorder: Recorder) -> None:
+def test_an_event_is_about_the_job(recorder: EventRecorder) -> None:
     recorder.tell(JOB, SAID)
     event = told(recorder)
     assert event["involvedObject"]["uid"] == JOB["metadata"]["uid"]
@@ -55,7 +55,7 @@ def test_an_event_is_about_the_job(recorder: Recorder) -> None:
     assert event["count"] == 1
 
 
-def test_the_same_again_is_the_same_event(recorder: Recorder, clock: Clock) -> None:
+def test_the_same_again_is_the_same_event(recorder: EventRecorder, clock: Clock) -> None:
     recorder.tell(JOB, SAID)
     first = told(recorder)
     clock.now += timedelta(seconds=AGAIN_SECONDS)
@@ -67,7 +67,9 @@ def test_the_same_again_is_the_same_event(recorder: Recorder, clock: Clock) -> N
     assert second["lastTimestamp"] == "2026-01-01T00:10:00Z"
 
 
-def test_much_later_or_of_another_job_it_is_a_new_one(recorder: Recorder, clock: Clock) -> None:
+def test_much_later_or_of_another_job_it_is_a_new_one(
+    recorder: EventRecorder, clock: Clock
+) -> None:
     recorder.tell(JOB, SAID)
     recorder.tell(made("RLJob", "x", uid="other"), SAID)
     recorder.tell(JOB, replace(SAID, message="something else"))
@@ -78,12 +80,12 @@ def test_much_later_or_of_another_job_it_is_a_new_one(recorder: Recorder, clock:
     assert {event["count"] for event in events} == {1}
 
 
-def test_a_long_message_is_cut(recorder: Recorder) -> None:
+def test_a_long_message_is_cut(recorder: EventRecorder) -> None:
     recorder.tell(JOB, replace(SAID, message="x" * 5000))
     assert len(told(recorder)["message"]) == LONGEST_MESSAGE
 
 
-def test_too_many_are_dropped_and_counted(recorder: Recorder) -> None:
+def test_too_many_are_dropped_and_counted(recorder: EventRecorder) -> None:
     for _ in range(WAITING_LIMIT + 3):
         recorder.tell(JOB, SAID)
     assert recorder._metrics.events["dropped"]._value.get() == 3

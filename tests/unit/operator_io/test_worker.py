@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from rljob.kube.settings import Settings
-from rljob_operator.act.memory import Memory
+from rljob.kube.kinds import Manifest
+from rljob.kube.settings import OperatorSettings
+from rljob_operator.act.reconcile_cache import ReconcileCache
 from rljob_operator.act.worker import Workers
 from rljob_operator.api.errors import ApiError, NotLeading
 from rljob_operator.decide.decision import Decision
-from rljob_operator.decide.observed import Key, Manifest
+from rljob_operator.decide.observed import Key
 from rljob_operator.telemetry.metrics import OperatorMetrics
 from rljob_operator.watch.cache import Cache
-from rljob_operator.watch.feed import Feed
 from rljob_operator.watch.queue import WorkQueue
+from rljob_operator.watch.work_queue import AsyncWorkQueue
 from tests.unit.operator_io.worlds import made
 
 BAD, GOOD = ("ns", "bad"), ("ns", "good")
@@ -32,7 +33,7 @@ class Actor:
         self.done: list[str] = []
         self.refused: Manifest | None = None
 
-    async def carry_out(self, job: Manifest, _decision: Decision, memory: Memory) -> None:
+    async def carry_out(self, job: Manifest, _decision: Decision, memory: ReconcileCache) -> None:
         if job["metadata"]["name"] == "bad":
             await self.for_bad()
         if self.refused is not None:
@@ -62,7 +63,7 @@ class Rig:
     def __init__(self, for_bad: Callable[[], Awaitable[None]]) -> None:
         self.time = 0.0
         self.cache = Cache()
-        self.feed = Feed(WorkQueue(lambda: 1.0), lambda: self.time)
+        self.feed = AsyncWorkQueue(WorkQueue(lambda: 1.0), lambda: self.time)
         self.actor, self.poller, self.metrics = Actor(for_bad), Poller(), OperatorMetrics()
         stand_ins: Any = (self.actor, self.poller)
         self.workers = Workers(
@@ -70,7 +71,7 @@ class Rig:
             self.cache,
             *stand_ins,
             self.metrics,
-            Settings(),
+            OperatorSettings(),
             lambda: self.time,
             lambda: datetime(2026, 1, 1, tzinfo=UTC),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rljob.kube import names
-from rljob_operator.decide.observed import Manifest
+from rljob.kube.kinds import Manifest
 
 
 def made(

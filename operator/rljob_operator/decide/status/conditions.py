@@ -30,7 +30,7 @@ _LOST = frozenset(reason for reason, _ in _SHORT.values())
 
 
 @dataclass(frozen=True)
-class Situation:
+class ConditionInputs:
     """What the conditions are made from.
 
     Attributes:
@@ -66,7 +66,7 @@ class _Said:
 
 
 def conditions(
-    previous: RLJobStatus, situation: Situation, generation: int, now: datetime
+    previous: RLJobStatus, situation: ConditionInputs, generation: int, now: datetime
 ) -> list[Condition]:
     """All conditions, each with the time at which it began to hold or not to."""
     said: dict[ConditionType, _Said] = {
@@ -107,7 +107,7 @@ def _condition(
     )
 
 
-def _ready(situation: Situation) -> _Said:
+def _ready(situation: ConditionInputs) -> _Said:
     if situation.phase in ("Complete", "Failed", "Suspending", "Suspended"):
         return _Said(False, situation.phase)
     if not situation.short:
@@ -116,7 +116,7 @@ def _ready(situation: Situation) -> _Said:
     return _Said(False, *(_SHORT[situation.short[0]] if blocked is None else _pair(blocked)))
 
 
-def _progressing(situation: Situation) -> _Said:
+def _progressing(situation: ConditionInputs) -> _Said:
     if situation.phase in ("Complete", "Failed"):
         return _Said(False, situation.phase)
     if situation.fault is not None:
@@ -132,7 +132,7 @@ def _progressing(situation: Situation) -> _Said:
     return _Said(True, situation.phase)
 
 
-def _suspended(situation: Situation) -> _Said:
+def _suspended(situation: ConditionInputs) -> _Said:
     if situation.phase == "Suspended":
         saved = situation.reported.checkpoint
         at = f" The checkpoint is from step {saved.step}." if saved else ""
@@ -142,13 +142,13 @@ def _suspended(situation: Situation) -> _Said:
     return _Said(False, "NotSuspended")
 
 
-def _checkpointed(situation: Situation) -> _Said:
+def _checkpointed(situation: ConditionInputs) -> _Said:
     if situation.reported.checkpoint is None:
         return _Said(False, "NoCheckpoint")
     return _Said(True, "CheckpointWritten")
 
 
-def _degraded(previous: RLJobStatus, situation: Situation) -> _Said:
+def _degraded(previous: RLJobStatus, situation: ConditionInputs) -> _Said:
     """Something is wrong: with the spec, or with what was ready before and is not now."""
     if situation.phase in ("Complete", "Failed"):
         return _Said(False, situation.phase)
@@ -162,7 +162,7 @@ def _degraded(previous: RLJobStatus, situation: Situation) -> _Said:
     return _Said(False, "AsExpected")
 
 
-def _ended(situation: Situation, complete: bool) -> _Said:
+def _ended(situation: ConditionInputs, complete: bool) -> _Said:
     outcome = situation.outcome
     if outcome is None:
         return _Said(False, "NotFinished")

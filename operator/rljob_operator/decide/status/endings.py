@@ -7,14 +7,14 @@ import re
 from pydantic import ValidationError
 
 from rljob.spec.status import EndReport
-from rljob_operator.decide.world import Ended
+from rljob_operator.decide.job_resources import ContainerEnd
 
 _WORD = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _LONGEST = 1000
 """Characters kept of what a program said."""
 
 
-def report(end: Ended) -> EndReport | None:
+def report(end: ContainerEnd) -> EndReport | None:
     """The report that an rljob role leaves at its end; None for any other text."""
     try:
         return EndReport.model_validate_json(end.message)
@@ -22,7 +22,7 @@ def report(end: Ended) -> EndReport | None:
         return None
 
 
-def reason(end: Ended, otherwise: str) -> str:
+def reason(end: ContainerEnd, otherwise: str) -> str:
     """One word for why it ended: the role's own, unless it had no say in it."""
     told = report(end)
     if told is not None and end.reason != "OOMKilled" and _WORD.fullmatch(told.reason):
@@ -30,7 +30,7 @@ def reason(end: Ended, otherwise: str) -> str:
     return otherwise
 
 
-def words(end: Ended) -> str:
+def words(end: ContainerEnd) -> str:
     """What a role said for itself, or the last line of any other program."""
     told = report(end)
     return last_line(end.message) if told is None else told.message.strip()[:_LONGEST]
@@ -41,7 +41,7 @@ def last_line(text: str) -> str:
     return lines[-1][:_LONGEST] if lines else ""
 
 
-def sentence(end: Ended) -> str:
+def sentence(end: ContainerEnd) -> str:
     """The same with its exit code, for people."""
     code = f"exit code {end.exit_code}"
     said = words(end)

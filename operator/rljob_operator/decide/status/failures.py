@@ -9,12 +9,12 @@ from rljob.errors import INTERRUPTED
 from rljob.kube import names
 from rljob.spec.status import Failure, RoleName
 from rljob_operator.decide import times
+from rljob_operator.decide.job_resources import ContainerEnd, JobResources, PodState, at, condition
 from rljob_operator.decide.status import endings
-from rljob_operator.decide.world import Ended, Pod, World, at, condition
 
 
 def last_failure(
-    previous: Failure | None, world: World, stalled: Failure | None = None
+    previous: Failure | None, world: JobResources, stalled: Failure | None = None
 ) -> Failure | None:
     """The newest failure that is known; one that hangs has failed as well."""
     found = [] if stalled is None else [stalled]
@@ -25,7 +25,7 @@ def last_failure(
     return max(found, key=lambda failure: (failure.time, failure is previous), default=None)
 
 
-def cause(role: RoleName, pods: Sequence[Pod]) -> str:
+def cause(role: RoleName, pods: Sequence[PodState]) -> str:
     """Why a pod or a container of a role was replaced, as far as that can be seen."""
     lost = [(_lost_at(pod), pod) for pod in pods if _lost_at(pod)]
     if not lost:
@@ -37,7 +37,7 @@ def cause(role: RoleName, pods: Sequence[Pod]) -> str:
     return f"{pod.name}: {failure.reason}" + (f", {failure.message}" if failure.message else "")
 
 
-def failure_of(role: RoleName, pod: Pod) -> Failure | None:
+def failure_of(role: RoleName, pod: PodState) -> Failure | None:
     """How this pod failed, if it did. One that was deleted, or ended as it was asked to, did not."""
     disrupted = condition(pod.manifest, "DisruptionTarget")
     if disrupted is not None:
@@ -71,21 +71,21 @@ def failure_of(role: RoleName, pod: Pod) -> Failure | None:
     return None
 
 
-def _failures(role: RoleName, pods: Sequence[Pod]) -> Iterator[Failure]:
+def _failures(role: RoleName, pods: Sequence[PodState]) -> Iterator[Failure]:
     for pod in pods:
         failure = failure_of(role, pod)
         if failure is not None:
             yield failure
 
 
-def _failed(pod: Pod, end: Ended) -> bool:
+def _failed(pod: PodState, end: ContainerEnd) -> bool:
     if end.exit_code in (0, INTERRUPTED):
         return False
     asked = _asked_to_end(pod)
     return asked is None or not end.finished or end.finished < asked
 
 
-def _asked_to_end(pod: Pod) -> str | None:
+def _asked_to_end(pod: PodState) -> str | None:
     """When its deletion was asked for: its grace period before it has to be gone."""
     if pod.gone_by is None:
         return None
@@ -93,7 +93,7 @@ def _asked_to_end(pod: Pod) -> str | None:
     return times.rfc3339(times.parse(pod.gone_by) - timedelta(seconds=grace))
 
 
-def _lost_at(pod: Pod) -> str:
+def _lost_at(pod: PodState) -> str:
     """When it, or a container in it, was lost; empty for one that runs well."""
     asked = _asked_to_end(pod) or ("" if pod.exists else pod.created)
     return max([asked, *(end.finished for end in pod.ends if not end.init or end.exit_code)])

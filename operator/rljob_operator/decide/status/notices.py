@@ -12,15 +12,15 @@ from rljob.diagnosis.stall import Stall
 from rljob.spec.status import ConditionType, RLJobStatus, RoleName
 from rljob_operator.decide import stalling
 from rljob_operator.decide.decision import Notice
+from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.status import failures
 from rljob_operator.decide.status.conditions import find, holds
 from rljob_operator.decide.status.report import Reported
 from rljob_operator.decide.status.whole import Facts
-from rljob_operator.decide.world import World
 
 
 def notices(
-    before: RLJobStatus, after: RLJobStatus, world: World, facts: Facts
+    before: RLJobStatus, after: RLJobStatus, world: JobResources, facts: Facts
 ) -> tuple[Notice, ...]:
     """What to tell about the way from one status to the next."""
     found = [
@@ -51,7 +51,7 @@ def _edited(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
         yield Notice("Normal", "Updated", "The learner starts again, for the spec was changed.")
 
 
-def _lost(before: RLJobStatus, after: RLJobStatus, world: World) -> Iterator[Notice]:
+def _lost(before: RLJobStatus, after: RLJobStatus, world: JobResources) -> Iterator[Notice]:
     counted = {role.name: role.restarts for role in before.role_statuses}
     for role in after.role_statuses:
         more = role.restarts - counted.get(role.name, 0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from rljob.spec.status import Phase
+from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.lifecycle import Outcome, Stage
 from rljob_operator.decide.status.report import Reported
 from rljob_operator.decide.status.roles import NEEDED
-from rljob_operator.decide.world import World
 
 STANDING = ("Suspending", "Suspended")
 """Phases of a job of which no pod is wanted for now."""
 
 
-def phase(stage: Stage, outcome: Outcome | None, world: World, reported: Reported) -> Phase:
+def phase(stage: Stage, outcome: Outcome | None, world: JobResources, reported: Reported) -> Phase:
     """What the job does now.
 
     Training is what the learner that runs now says: one that comes back has to say so again, while

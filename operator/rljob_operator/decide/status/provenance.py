@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rljob.kube import names
 from rljob.spec.status import LearnerReport, Provenance
-from rljob_operator.decide.world import Pod, World, at
+from rljob_operator.decide.job_resources import JobResources, PodState, at
 
 
 def provenance(
-    previous: Provenance | None, world: World, report: LearnerReport | None
+    previous: Provenance | None, world: JobResources, report: LearnerReport | None
 ) -> Provenance | None:
     """What is known by now; what was known once stays, also when its pod is gone."""
     before = previous or Provenance()
@@ -31,7 +31,7 @@ def provenance(
     return None if found == Provenance() else found
 
 
-def _image(pod: Pod) -> str | None:
+def _image(pod: PodState) -> str | None:
     """The image that a node runs, with its digest."""
     digest = str(pod.main.get("imageID") or "")
     if not digest:

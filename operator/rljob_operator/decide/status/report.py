@@ -14,9 +14,9 @@ from rljob.spec.status import (
     ProgressStatus,
     RLJobStatus,
 )
+from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.observed import Polled
 from rljob_operator.decide.status import endings
-from rljob_operator.decide.world import World
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Reported:
         return self.progress.steps if self.progress else 0
 
 
-def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reported:
+def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> Reported:
     """Take the newest report. Steps go back only where another learner truly begins further back."""
     before = Reported.before(previous)
     newest = max(_reports(world, polled), key=lambda found: found[:2], default=None)
@@ -81,7 +81,7 @@ def merge(previous: RLJobStatus, world: World, polled: Polled | None) -> Reporte
 
 
 def _reports(
-    world: World, polled: Polled | None
+    world: JobResources, polled: Polled | None
 ) -> Iterator[tuple[tuple[str, str], bool, LearnerReport]]:
     """All reports at hand: the pod's age and name, whether it was its last word, and what it says."""
     for pod in world.of_role("learner"):

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from rljob.kube import names
 from rljob.spec.status import Ledger, RLJobStatus, RoleLedger, RoleName
-from rljob_operator.decide.world import Pod, World, at, uid
+from rljob_operator.decide.job_resources import JobResources, PodState, at, uid
 
 
 @dataclass(frozen=True)
-class Counts:
+class RestartCounts:
     """What is counted up to now.
 
     Attributes:
@@ -35,7 +35,7 @@ class Counts:
     ledger: Ledger
 
     @classmethod
-    def of(cls, status: RLJobStatus) -> Counts:
+    def of(cls, status: RLJobStatus) -> RestartCounts:
         """What was counted before."""
         return cls(
             restarts={role.name: role.restarts for role in status.role_statuses},
@@ -45,13 +45,13 @@ class Counts:
         )
 
 
-def count(previous: RLJobStatus, world: World, wanted: dict[RoleName, int]) -> Counts:
+def count(previous: RLJobStatus, world: JobResources, wanted: dict[RoleName, int]) -> RestartCounts:
     """Count on from the status before.
 
     Args:
         wanted: pods asked for, by role.
     """
-    before = Counts.of(previous)
+    before = RestartCounts.of(previous)
     asked = {role.name: role.replicas for role in previous.role_statuses}
     known = {ledger.name: ledger for ledger in before.ledger.roles}
     restarts, ledgers = dict(before.restarts), []
@@ -68,7 +68,7 @@ def count(previous: RLJobStatus, world: World, wanted: dict[RoleName, int]) -> C
 
 
 def _count_role(
-    ledger: RoleLedger, pods: Sequence[Pod], asked: int, wanted: int
+    ledger: RoleLedger, pods: Sequence[PodState], asked: int, wanted: int
 ) -> tuple[int, RoleLedger]:
     owed = ledger.owed + max(0, wanted - asked)
     revision, replaced = ledger.revision, 0
@@ -98,7 +98,7 @@ def _count_role(
     return replaced + max(0, containers - ledger.containers), counted
 
 
-def _newer(ledger: RoleLedger, pods: Sequence[Pod]) -> list[Pod]:
+def _newer(ledger: RoleLedger, pods: Sequence[PodState]) -> list[PodState]:
     """Pods not counted yet, the oldest first. Creation times are whole seconds, so some are tied."""
     later = [pod for pod in pods if pod.created > ledger.newest]
     tied = [pod for pod in pods if pod.created == ledger.newest]
@@ -107,15 +107,18 @@ def _newer(ledger: RoleLedger, pods: Sequence[Pod]) -> list[Pod]:
 
 
 def _count_failures(
-    before: Counts, world: World, restarts: dict[RoleName, int], roles: list[RoleLedger]
-) -> Counts:
+    before: RestartCounts,
+    world: JobResources,
+    restarts: dict[RoleName, int],
+    roles: list[RoleLedger],
+) -> RestartCounts:
     """Count the failures of the Job that exists; those of earlier ones are in the number before."""
     job = world.learner_job
     ledger = before.ledger.model_copy(update={"roles": roles})
     if job is None:
-        return Counts(restarts, before.failures, before.failures, ledger)
+        return RestartCounts(restarts, before.failures, before.failures, ledger)
     seen = ledger.job_failures if ledger.job == uid(job) else 0
     failed = max(seen, int(at(job, "status", "failed") or 0))
     earlier = before.failures - seen
     ledger = ledger.model_copy(update={"job": uid(job), "job_failures": failed})
-    return Counts(restarts, earlier + failed, earlier, ledger)
+    return RestartCounts(restarts, earlier + failed, earlier, ledger)

@@ -9,10 +9,10 @@ from rljob.kube import names
 from rljob.spec import RLJobSpec
 from rljob.spec.status import LearnerStatus, RLJobStatus, RoleName, RoleStatus, RolloutStatus
 from rljob_operator.decide import times
+from rljob_operator.decide.job_resources import JobResources, at
 from rljob_operator.decide.lifecycle import Outcome, Stage
 from rljob_operator.decide.pending import Waiting
-from rljob_operator.decide.status.restarts import Counts
-from rljob_operator.decide.world import World, at
+from rljob_operator.decide.status.restarts import RestartCounts
 
 NEEDED: tuple[RoleName, ...] = ("learner", "buffer", "rollout")
 """Roles without which nothing is trained, in the order in which they are looked at."""
@@ -33,9 +33,9 @@ def wanted(previous: RLJobStatus, spec: RLJobSpec | None, stage: Stage) -> dict[
 
 
 def statuses(
-    world: World,
+    world: JobResources,
     asked: Mapping[RoleName, int],
-    counts: Counts,
+    counts: RestartCounts,
     waiting: Mapping[RoleName, Waiting],
 ) -> list[RoleStatus]:
     """One entry for each role."""
@@ -55,7 +55,7 @@ def statuses(
     return found
 
 
-def rollout(world: World, asked: Mapping[RoleName, int]) -> RolloutStatus:
+def rollout(world: JobResources, asked: Mapping[RoleName, int]) -> RolloutStatus:
     """What the scale subresource reads."""
     return RolloutStatus(
         replicas=len(world.alive("rollout")),
@@ -65,7 +65,11 @@ def rollout(world: World, asked: Mapping[RoleName, int]) -> RolloutStatus:
 
 
 def learner(
-    previous: RLJobStatus, world: World, stage: Stage, outcome: Outcome | None, counts: Counts
+    previous: RLJobStatus,
+    world: JobResources,
+    stage: Stage,
+    outcome: Outcome | None,
+    counts: RestartCounts,
 ) -> LearnerStatus:
     """The learner's pod: the newest one."""
     before = previous.learner or LearnerStatus()
@@ -82,13 +86,13 @@ def learner(
     return LearnerStatus(state=state, failures=counts.failures, pod=pod)
 
 
-def short_of(spec: RLJobSpec | None, world: World) -> list[RoleName]:
+def short_of(spec: RLJobSpec | None, world: JobResources) -> list[RoleName]:
     """Roles with too few ready pods to train as asked; rollouts may be as few as minReplicas."""
     least = (spec.rollout.min_replicas if spec else None) or 1
     return [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
 
 
-def unsettled_for(world: World, grace: float, now: datetime) -> float | None:
+def unsettled_for(world: JobResources, grace: float, now: datetime) -> float | None:
     """Seconds until pods that stopped being ready just now count as lost; None when none did.
 
     A role that ends well, or that waits for another one a moment, is not ready for a while.

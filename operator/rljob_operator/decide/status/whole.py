@@ -9,16 +9,16 @@ from datetime import datetime
 from rljob.spec import RLJobSpec
 from rljob.spec.status import RLJobStatus, RoleName
 from rljob_operator.decide import times
+from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.lifecycle import Clock, Outcome, Stage
 from rljob_operator.decide.pending import Waiting
-from rljob_operator.decide.stalling import Standing
+from rljob_operator.decide.stalling import StallCheck
 from rljob_operator.decide.status import failures, roles
-from rljob_operator.decide.status.conditions import Situation, conditions, holds
+from rljob_operator.decide.status.conditions import ConditionInputs, conditions, holds
 from rljob_operator.decide.status.phase import phase
 from rljob_operator.decide.status.provenance import provenance
 from rljob_operator.decide.status.report import Reported
-from rljob_operator.decide.status.restarts import Counts
-from rljob_operator.decide.world import World
+from rljob_operator.decide.status.restarts import RestartCounts
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,21 @@ class Facts:
     stage: Stage
     spec: RLJobSpec | None
     wanted: Mapping[RoleName, int]
-    counts: Counts
+    counts: RestartCounts
     reported: Reported
     clock: Clock
-    standing: Standing
+    standing: StallCheck
     waiting: Mapping[RoleName, Waiting]
     fault: Waiting | None = None
     outcome: Outcome | None = None
     unsettled: bool = False
 
 
-def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> RLJobStatus:
+def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: datetime) -> RLJobStatus:
     """The status of a job that was not over before."""
     outcome, reported, counts = facts.outcome, facts.reported, facts.counts
     word = phase(facts.stage, outcome, world, reported)
-    situation = Situation(
+    situation = ConditionInputs(
         phase=word,
         outcome=outcome,
         fault=facts.fault,
@@ -94,7 +94,7 @@ def status(previous: RLJobStatus, world: World, facts: Facts, now: datetime) -> 
     )
 
 
-def final(previous: RLJobStatus, world: World) -> RLJobStatus:
+def final(previous: RLJobStatus, world: JobResources) -> RLJobStatus:
     """The status of a job that was over before: what is left of its pods, and nothing else changes."""
     conditions = [
         found.model_copy(update={"observed_generation": world.generation})

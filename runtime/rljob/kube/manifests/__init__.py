@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import network
 from rljob.kube.manifests.buffer import buffer
 from rljob.kube.manifests.evaluator import evaluator
 from rljob.kube.manifests.files import configs, keys_secret, told_replicas
 from rljob.kube.manifests.learner import learner
-from rljob.kube.manifests.objects import Manifest, Owner, Scope
+from rljob.kube.manifests.objects import Owner, Scope
 from rljob.kube.manifests.rollout import rollout
 from rljob.kube.manifests.storage import claims
-from rljob.kube.settings import Settings
+from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
 
-__all__ = ["Children", "Manifest", "Owner", "build", "keys_secret", "told_replicas"]
+__all__ = ["Children", "Owner", "build", "keys_secret", "told_replicas"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Children:
 def build(
     job: RLJob,
     owner: Owner | None,
-    settings: Settings,
+    settings: OperatorSettings,
     failures: int = 0,
     replicas: int | None = None,
 ) -> Children:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Scope, sealed
-from rljob.kube.manifests.pods import Pod, pod_template
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Scope, sealed
+from rljob.kube.manifests.pods import RolePod, pod_template
 from rljob.kube.manifests.storage import buffer_folder, buffer_mounts
 
 _BYTES_PER_STEP = 256
@@ -15,7 +16,7 @@ _MOST_MIB = 4096
 def buffer(scope: Scope) -> Manifest:
     """The StatefulSet."""
     spec = scope.job.spec.buffer
-    pod = Pod(
+    pod = RolePod(
         "buffer",
         spec.template,
         "buffer.template",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Scope, sealed
-from rljob.kube.manifests.pods import Pod, acts_with_torch, pod_template
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Scope, sealed
+from rljob.kube.manifests.pods import RolePod, acts_with_torch, pod_template
 from rljob.kube.manifests.storage import own_folder
 
 
@@ -13,7 +14,7 @@ def evaluator(scope: Scope) -> Manifest | None:
     evaluation = scope.job.spec.evaluation
     if evaluation is None:
         return None
-    pod = Pod(
+    pod = RolePod(
         "evaluator",
         evaluation.template,
         "evaluation.template",

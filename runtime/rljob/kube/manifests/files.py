@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Owner, Scope, digest, sealed
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Owner, Scope, digest, sealed
+from rljob.kube.settings import OperatorSettings
 from rljob.run_folder.names import JOB
 from rljob.spec import RLJob, yamltext
 from rljob.spec.status import RoleName
@@ -93,7 +94,7 @@ def told(scope: Scope) -> dict[str, Any]:
     }
 
 
-def told_hash(scope: Scope, role: RoleName) -> str:
+def config_hash(scope: Scope, role: RoleName) -> str:
     """Digest of all that a role is told; its pods are replaced when it differs."""
     whole = told(scope)
     del whole["spec"]["rollout"]["replicas"]
@@ -106,7 +107,7 @@ def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> M
 
     It is created once and never read or changed, so it has no hash.
     """
-    scope = Scope(job, owner, Settings(), job.spec.rollout.replicas)
+    scope = Scope(job, owner, OperatorSettings(), job.spec.rollout.replicas)
     data = {name: base64.b64encode(key).decode() for name, key in keys.items()}
     return {
         "apiVersion": "v1",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rljob.errors import INTERRUPTED, InputError
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Scope, digest, sealed
-from rljob.kube.manifests.pods import Pod, pod_template
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Scope, digest, sealed
+from rljob.kube.manifests.pods import RolePod, pod_template
 from rljob.kube.manifests.storage import checkpoint_mounts
 
 
@@ -15,7 +16,7 @@ def learner(scope: Scope, failures: int) -> Manifest:
     Args:
         failures: those of Jobs before this one, which count towards the job's `backoffLimit`.
     """
-    pod = Pod(
+    pod = RolePod(
         "learner",
         scope.job.spec.learner.template,
         "learner.template",

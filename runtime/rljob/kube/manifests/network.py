@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Scope, sealed
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Scope, sealed
 from rljob.spec.status import RoleName
 
 PORTS: dict[RoleName, dict[str, int]] = {

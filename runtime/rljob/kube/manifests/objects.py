@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rljob.kube import names
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
 from rljob.spec.status import RoleName
 
-Manifest = dict[str, Any]
-"""A Kubernetes object as JSON, ready for server-side apply."""
 _DIGITS = 16
 
 
@@ -37,7 +36,7 @@ class Scope:
 
     job: RLJob
     owner: Owner | None
-    settings: Settings
+    settings: OperatorSettings
     replicas: int
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from rljob.kube import names
 from rljob.kube.manifests import network
-from rljob.kube.manifests.files import told_hash
+from rljob.kube.manifests.files import config_hash
 from rljob.kube.manifests.merge import RESERVED, Tree, merge
 from rljob.kube.manifests.objects import Scope
 from rljob.kube.manifests.storage import Mount, scratch
@@ -21,7 +21,7 @@ _TMP, _PACKAGES = scratch("rljob-tmp", "/tmp"), scratch("rljob-packages", names.
 
 
 @dataclass(frozen=True)
-class Pod:
+class RolePod:
     """What differs between the pods of two roles.
 
     Attributes:
@@ -47,7 +47,7 @@ class Pod:
     flags: tuple[str, ...] = ()
 
 
-def pod_template(scope: Scope, pod: Pod) -> Tree:
+def pod_template(scope: Scope, pod: RolePod) -> Tree:
     """The PodTemplateSpec of a role, the user's template merged in.
 
     Raises:
@@ -76,7 +76,7 @@ def pod_template(scope: Scope, pod: Pod) -> Tree:
         "metadata": {
             "labels": names.labels(scope.name, pod.role),
             "annotations": {
-                names.SPEC_HASH_ANNOTATION: told_hash(scope, pod.role),
+                names.SPEC_HASH_ANNOTATION: config_hash(scope, pod.role),
                 "kubectl.kubernetes.io/default-container": pod.role,
             },
         },
@@ -101,7 +101,7 @@ def acts_with_torch(scope: Scope) -> bool:
     return spec.network.entry_point is not None or spec.algorithm.entry_point is not None
 
 
-def _container(scope: Scope, pod: Pod, mounts: tuple[Mount, ...]) -> Tree:
+def _container(scope: Scope, pod: RolePod, mounts: tuple[Mount, ...]) -> Tree:
     defaults = scope.settings.role(pod.role)
     memory = max(defaults.memory_mib, scope.settings.torch_memory_mib if pod.torch else 0)
     ports = {**network.PORTS[pod.role], "metrics": names.METRICS_PORT}
@@ -131,7 +131,7 @@ def _container(scope: Scope, pod: Pod, mounts: tuple[Mount, ...]) -> Tree:
     return container
 
 
-def _arguments(scope: Scope, pod: Pod) -> list[str]:
+def _arguments(scope: Scope, pod: RolePod) -> list[str]:
     def address(role: RoleName, port: int) -> str:
         if role == pod.role:
             return f"tcp://0.0.0.0:{port}"
@@ -152,7 +152,7 @@ def _arguments(scope: Scope, pod: Pod) -> list[str]:
     return ["role", pod.role, *pairs, *pod.flags]
 
 
-def _environment(scope: Scope, pod: Pod) -> list[Tree]:
+def _environment(scope: Scope, pod: RolePod) -> list[Tree]:
     values = {"HOME": _TMP.path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     # Only where it is needed, as it hides a PYTHONPATH of the image.
     path = [names.CODE_FOLDER] if scope.job.spec.code else []
@@ -170,7 +170,7 @@ def _environment(scope: Scope, pod: Pod) -> list[Tree]:
     ]
 
 
-def _mounts(scope: Scope, pod: Pod) -> list[Mount]:
+def _mounts(scope: Scope, pod: RolePod) -> list[Mount]:
     files = [*(f"{role}.public" for role in names.ROLES), f"{pod.role}.secret"]
     keys = {
         "secretName": names.keys_secret(scope.name),

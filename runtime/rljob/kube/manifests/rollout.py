@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Scope, sealed
-from rljob.kube.manifests.pods import Pod, acts_with_torch, pod_template
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Scope, sealed
+from rljob.kube.manifests.pods import RolePod, acts_with_torch, pod_template
 from rljob.kube.manifests.storage import own_folder
 
 
 def rollout(scope: Scope) -> Manifest:
     """The Deployment; its number of replicas follows the job's and is in no other hash."""
     spec = scope.job.spec
-    pod = Pod(
+    pod = RolePod(
         "rollout",
         spec.rollout.template,
         "rollout.template",

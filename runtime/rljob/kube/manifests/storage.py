@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rljob.kube import names
-from rljob.kube.manifests.objects import Manifest, Scope, sealed
+from rljob.kube.kinds import Manifest
+from rljob.kube.manifests.objects import Scope, sealed
 from rljob.spec import StorageSpec
 from rljob.spec.sections import VolumeClaimTemplate
 from rljob.spec.status import RoleName

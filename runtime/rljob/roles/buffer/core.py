@@ -20,12 +20,18 @@ from rljob.errors import RunError
 from rljob.roles.buffer import snapshot
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Known, LearnerLink, ReplayMode
-from rljob.roles.buffer.rollouts import FENCE_AFTER, Actor, Fence, Rollouts, Status
-from rljob.roles.buffer.store import Observer, Settings, Store
+from rljob.roles.buffer.rollouts import (
+    FENCE_AFTER,
+    ConnectedRollout,
+    Fence,
+    RolloutReport,
+    Rollouts,
+)
+from rljob.roles.buffer.store import Observer, Store, StoreSettings
 from rljob.wire.arrays import ArrayField, Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
-from rljob.wire.experience import Plan
-from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
+from rljob.wire.experience import ExperienceFormat
+from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Message
 
 RESEND_AFTER = 1.0
@@ -54,7 +60,7 @@ class Buffer:
     """
 
     def __init__(
-        self, settings: Settings, path: Path | None, incarnation: int, observer: Observer
+        self, settings: StoreSettings, path: Path | None, incarnation: int, observer: Observer
     ) -> None:
         self._settings = settings
         self._path = path
@@ -63,17 +69,17 @@ class Buffer:
         self.rollouts = Rollouts()
         self._fence = Fence()
         self._link: LearnerLink | None = None
-        self._plan: Plan | None = None
+        self._plan: ExperienceFormat | None = None
         self._store: Store | None = None
         if path is not None and (arena := Arena.open(path)) is not None:
             try:
-                plan = Plan.from_json(arena.description)
+                plan = ExperienceFormat.from_json(arena.description)
             except Rejected as error:
                 raise RunError(f"the buffer's file {path} is damaged: {error}") from error
             self._plan = plan
             self._store = self._open(plan, arena)
 
-    def _open(self, plan: Plan, arena: Arena | int) -> Store:
+    def _open(self, plan: ExperienceFormat, arena: Arena | int) -> Store:
         return Store(plan, self._settings, self._path, arena, self._observer)
 
     # -- rollouts ------------------------------------------------------------------------------
@@ -85,7 +91,7 @@ class Buffer:
             Rejected: when it breaks the protocol.
         """
         header, client = message.header, message.client
-        if header.kind is Kind.HELLO:
+        if header.kind is MessageKind.HELLO:
             yield from self._welcome(message, now)
             return
         if self._fence.excludes(client):
@@ -94,15 +100,15 @@ class Buffer:
             return
         actor = self.rollouts.known(header.actor, client, header.epoch)
         if actor is None:
-            yield Outgoing("experience", client, self._header(Kind.WHO))
+            yield Outgoing("experience", client, self._header(MessageKind.WHO))
             return
         self.rollouts.heard(header.actor, actor, now)
-        if header.kind is Kind.SEGMENT:
+        if header.kind is MessageKind.SEGMENT:
             # Before the first learner there is no place for it: it is offered again.
             if self._store is not None:
                 self._store.receive(header, message.payload, actor.receiver, now)
-        elif header.kind is Kind.STATUS:
-            status = Status.read(message.payload)
+        elif header.kind is MessageKind.STATUS:
+            status = RolloutReport.read(message.payload)
             actor.waiting = status.waiting
             actor.granted_before(header.limit // self._segment_bytes)
             if status.leaving:
@@ -121,7 +127,7 @@ class Buffer:
     def _welcome(self, message: Message, now: float) -> Iterator[Outgoing]:
         header, client = message.header, message.client
         try:
-            plan = Plan.from_json(decode_json(message.payload))
+            plan = ExperienceFormat.from_json(decode_json(message.payload))
             if (header.ack + 2 * WINDOW) * plan.layout.size >= 2**63:
                 raise Rejected("unexpected", f"position {header.ack}")
         except Rejected as error:
@@ -143,10 +149,10 @@ class Buffer:
         if self._store is not None:
             self._store.arena.remember(header.actor, receiver)
         self._fence.clear(client)
-        actor = Actor(client, receiver, now, receiver.count)
+        actor = ConnectedRollout(client, receiver, now, receiver.count)
         actor.granted_before(header.limit // self._segment_bytes)
         self.rollouts.welcome(header.actor, actor)
-        yield Outgoing("experience", client, self._header(Kind.WELCOME))
+        yield Outgoing("experience", client, self._header(MessageKind.WELCOME))
 
     def _receiver(self, number: int) -> Receiver:
         if self._store is not None:
@@ -162,7 +168,7 @@ class Buffer:
 
     def _refuse(self, client: bytes, text: str, **more: int) -> Outgoing:
         payload = encode_json({"message": text, **more})
-        return Outgoing("experience", client, self._header(Kind.REFUSED), payload)
+        return Outgoing("experience", client, self._header(MessageKind.REFUSED), payload)
 
     # -- learner -------------------------------------------------------------------------------
 
@@ -174,13 +180,13 @@ class Buffer:
         """
         header, client, link = message.header, message.client, self._link
         store = self._store
-        if header.kind is Kind.HELLO:
+        if header.kind is MessageKind.HELLO:
             yield from self._attach(client, header, decode_json(message.payload), now)
         elif link is None or store is None or (client, header.epoch) != (link.client, link.lineage):
-            yield Outgoing("samples", client, self._header(Kind.WHO))
-        elif header.kind is Kind.PULL:
+            yield Outgoing("samples", client, self._header(MessageKind.WHO))
+        elif header.kind is MessageKind.PULL:
             yield from self._pulled(link, store, header, now)
-        elif header.kind is Kind.PRIORITIES:
+        elif header.kind is MessageKind.PRIORITIES:
             arrays = unpack(message.payload)
             keys, priorities = arrays.get("key"), arrays.get("priority")
             if keys is None or priorities is None or keys.shape != priorities.shape:
@@ -188,7 +194,7 @@ class Buffer:
             if keys.dtype != np.uint64 or not isinstance(store.mode, ReplayMode):
                 raise Rejected("unexpected", "priorities")
             store.mode.reprioritise(keys.reshape(-1), priorities.reshape(-1))
-        elif header.kind is Kind.SNAPSHOT:
+        elif header.kind is MessageKind.SNAPSHOT:
             yield self._snapshot(client, store, decode_json(message.payload))
         else:
             raise Rejected("unexpected", header.kind.name)
@@ -199,7 +205,7 @@ class Buffer:
         if self._link is not None and header.epoch < self._link.lineage:
             text = "a newer process of the learner is at work"
             refusal = encode_json({"message": text, "newest": self._link.lineage})
-            yield Outgoing("samples", client, self._header(Kind.REFUSED), refusal)
+            yield Outgoing("samples", client, self._header(MessageKind.REFUSED), refusal)
             return
         known = Known.from_json(request)
         if abs(header.version) >= 2**62:
@@ -221,9 +227,9 @@ class Buffer:
         }
         if (shared := store.mode.shared) is not None:
             payload["shared"] = shared
-        yield Outgoing("samples", client, self._header(Kind.WELCOME), encode_json(payload))
+        yield Outgoing("samples", client, self._header(MessageKind.WELCOME), encode_json(payload))
 
-    def _make_room(self, plan: Plan, segments_per_batch: int) -> Store:
+    def _make_room(self, plan: ExperienceFormat, segments_per_batch: int) -> Store:
         """The store, made now or made larger if it has to be."""
         if self._store is None:
             self._store = self._open(plan, segments_per_batch)
@@ -248,7 +254,9 @@ class Buffer:
                 answer["sha256"] = snapshot.save(self._path, folder, name, state, keep)
             except RunError as error:
                 answer["problem"] = str(error)
-        return Outgoing("samples", client, self._header(Kind.SNAPSHOT_DONE), encode_json(answer))
+        return Outgoing(
+            "samples", client, self._header(MessageKind.SNAPSHOT_DONE), encode_json(answer)
+        )
 
     def _restore(self, request: dict[str, Any]) -> str:
         """Go back to a snapshot when the learner asks for it; returns what went wrong, if anything.
@@ -270,7 +278,7 @@ class Buffer:
             return str(error)
         arena = Arena.open(self._path)
         assert arena is not None
-        restored = self._store = self._open(Plan.from_json(arena.description), arena)
+        restored = self._store = self._open(ExperienceFormat.from_json(arena.description), arena)
         if restored.plan != self._plan:
             self._store = None
             self._path.unlink()
@@ -292,7 +300,7 @@ class Buffer:
                 lent.sent_at = now
                 self._observer.resent()
                 yield self._carry(link, lent.header, lent.payload)
-        link.untold = True
+        link.stats_due = True
 
     def _carry(self, link: LearnerLink, header: Header, payload: memoryview) -> Outgoing:
         header.ack = self._incarnation
@@ -307,18 +315,18 @@ class Buffer:
         if link is not None and store is not None:
             deliveries = list(store.mode.deliver(link, now))
             # Statistics first: what a batch makes the learner decide, it decides knowing them.
-            if deliveries or link.untold:
+            if deliveries or link.stats_due:
                 yield self._stats(link, store, now)
-                link.untold = False
+                link.stats_due = False
             for lent, freshness in deliveries:
                 self._observer.delivered(freshness)
                 yield self._carry(link, lent.header, lent.payload)
             granted = self.rollouts.share(partial(store.mode.room, link), now)
             minimum = store.mode.minimum(link, granted)
-        for number in list(self.rollouts.owed):
-            del self.rollouts.owed[number]
+        for number in list(self.rollouts.pending_grants):
+            del self.rollouts.pending_grants[number]
             actor = self.rollouts.actors[number]
-            header = self._header(Kind.GRANT, number)
+            header = self._header(MessageKind.GRANT, number)
             header.epoch = actor.receiver.epoch
             header.limit = actor.granted * self._segment_bytes
             header.ack, header.bits = actor.receiver.ack, actor.receiver.bits
@@ -334,7 +342,7 @@ class Buffer:
             "rollouts": len(self.rollouts.live(now)),
             "rollouts_waiting": self.rollouts.waiting(now),
         }
-        header = self._header(Kind.STATS)
+        header = self._header(MessageKind.STATS)
         header.epoch = store.arena.id
         # Episodes are said again until the learner has them; `seq` is the number of the first.
         header.seq = store.first_episode
@@ -365,7 +373,7 @@ class Buffer:
             return 0
         return self.rollouts.outstanding(now) * self._segment_bytes
 
-    def _header(self, kind: Kind, actor: int = 0) -> Header:
+    def _header(self, kind: MessageKind, actor: int = 0) -> Header:
         return Header(kind, actor=actor, ack=self._incarnation)
 
 

@@ -13,8 +13,8 @@ from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.limiter import OnPolicyLimiter, ReplayLimiter
 from rljob.roles.buffer.queue import SegmentQueue, Stored
 from rljob.roles.buffer.replay import ReplayStore
-from rljob.wire.experience import Plan, ReplayData
-from rljob.wire.messages import Header, Kind, Rejected
+from rljob.wire.experience import ExperienceFormat, ReplayData
+from rljob.wire.messages import Header, MessageKind, Rejected
 from rljob.wire.shared import Outbox
 from rljob.wire.watermark import Origin, Watermark, numbers
 
@@ -29,7 +29,7 @@ MAX_SHARED_BYTES = 1024**3
 
 
 @dataclass
-class Lent:
+class InFlight:
     """A delivery that the learner has not confirmed.
 
     Attributes:
@@ -55,7 +55,7 @@ class LearnerLink:
         position: of the next delivery; a learner that has part of a batch starts behind it.
         limit: position up to which it may be sent.
         lent: deliveries it has not confirmed, by position.
-        untold: it has asked, and was not sent statistics since.
+        stats_due: it has asked, and was not sent statistics since.
     """
 
     client: bytes
@@ -65,10 +65,10 @@ class LearnerLink:
     segments_per_batch: int
     position: int = 0
     limit: int = 0
-    lent: dict[int, Lent] = field(default_factory=dict)
-    untold: bool = False
+    lent: dict[int, InFlight] = field(default_factory=dict)
+    stats_due: bool = False
 
-    def lend(self, lent: Lent) -> Lent:
+    def lend(self, lent: InFlight) -> InFlight:
         lent.header.limit = self.position
         self.lent[self.position] = lent
         self.position += 1
@@ -142,9 +142,9 @@ class Mode(Protocol):
         """A learner says HELLO; `before` is the connection that this replaces."""
         ...
 
-    def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]: ...
+    def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]: ...
 
-    def confirmed(self, lent: Lent) -> None: ...
+    def confirmed(self, lent: InFlight) -> None: ...
 
     @property
     def shared(self) -> dict[str, str] | None:
@@ -172,7 +172,7 @@ class OnPolicyMode:
     def __init__(
         self,
         arena: Arena,
-        plan: Plan,
+        plan: ExperienceFormat,
         max_policy_lag: int,
         evicted: Evicted,
         strict: bool,
@@ -236,9 +236,9 @@ class OnPolicyMode:
                 link.position += 1
             else:
                 self._queue.remove(held.slot)
-                link.lend(Lent(_segment_header(held), held.payload, now, held.slot))
+                link.lend(InFlight(_segment_header(held), held.payload, now, held.slot))
 
-    def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]:
+    def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]:
         while link.position < link.limit and (head := self._queue.head()) is not None:
             reason = self._unfit(head, link)
             self._queue.take()
@@ -247,11 +247,11 @@ class OnPolicyMode:
                 self._queue.release(head.slot)
                 continue
             lag = self._limiter.trained_at(link.position) - head.version
-            lent = link.lend(Lent(_segment_header(head), head.payload, now, head.slot))
+            lent = link.lend(InFlight(_segment_header(head), head.payload, now, head.slot))
             steps = self.steps(head.slot)
             yield lent, Freshness(np.array([lag]), np.array([now - head.time]), steps)
 
-    def confirmed(self, lent: Lent) -> None:
+    def confirmed(self, lent: InFlight) -> None:
         self._queue.release(lent.slot)
 
     def _unfit(self, head: Stored, link: LearnerLink) -> str:
@@ -266,7 +266,7 @@ class OnPolicyMode:
 
 def _segment_header(stored: Stored) -> Header:
     return Header(
-        Kind.SEGMENT,
+        MessageKind.SEGMENT,
         actor=stored.actor,
         epoch=stored.epoch,
         seq=stored.seq,
@@ -281,7 +281,7 @@ class ReplayMode:
     def __init__(
         self,
         arena: Arena,
-        plan: Plan,
+        plan: ExperienceFormat,
         data: ReplayData,
         limiter: ReplayLimiter,
         seed: int,
@@ -342,7 +342,7 @@ class ReplayMode:
             with contextlib.suppress(OSError):
                 self._outbox = Outbox(size, known.shares)
 
-    def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[Lent, Freshness]]:
+    def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]:
         while (
             link.position < link.limit
             and self._store.held
@@ -352,7 +352,7 @@ class ReplayMode:
         ):
             yield self._batch(link, now)
 
-    def _batch(self, link: LearnerLink, now: float) -> tuple[Lent, Freshness]:
+    def _batch(self, link: LearnerLink, now: float) -> tuple[InFlight, Freshness]:
         count, batch = self._data.updates_per_publish, self._data.batch_size
         size = self._store.batch_bytes(count, batch)
         place, memory = -1, None
@@ -361,14 +361,14 @@ class ReplayMode:
         sampled = self._store.sample(count, batch, self._rng, now, memory)
         self._arena.count("sampled", count * batch)
         acted = round(float(sampled.versions.mean()))
-        header = Header(Kind.BATCH, version=acted, lineage=link.lineage)
+        header = Header(MessageKind.BATCH, version=acted, lineage=link.lineage)
         payload = sampled.payload.data
         if memory is not None:
             header.seq, header.bits, payload = place, size, memoryview(b"")
-        lent = link.lend(Lent(header, payload, now, place=place))
+        lent = link.lend(InFlight(header, payload, now, place=place))
         return lent, Freshness(link.version - sampled.versions, sampled.ages, count * batch)
 
-    def confirmed(self, lent: Lent) -> None:
+    def confirmed(self, lent: InFlight) -> None:
         # Sampling does not consume, but the place can be written again.
         if lent.place >= 0 and self._outbox is not None:
             self._outbox.give_back(lent.place)

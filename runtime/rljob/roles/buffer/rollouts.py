@@ -23,7 +23,7 @@ MOST_STRIKES = 1024
 
 
 @dataclass
-class Actor:
+class ConnectedRollout:
     """What the buffer knows of one rollout.
 
     Attributes:
@@ -58,25 +58,25 @@ class Rollouts:
 
     Attributes:
         actors: by number.
-        owed: numbers of those that wait for an answer, in the order in which they have come to.
+        pending_grants: numbers of those that wait for an answer, in the order in which they have come to.
     """
 
     def __init__(self) -> None:
-        self.actors: dict[int, Actor] = {}
-        self.owed: dict[int, None] = {}
+        self.actors: dict[int, ConnectedRollout] = {}
+        self.pending_grants: dict[int, None] = {}
         # The longest silent first.
-        self._live: OrderedDict[int, Actor] = OrderedDict()
-        self._silent: OrderedDict[int, Actor] = OrderedDict()
+        self._live: OrderedDict[int, ConnectedRollout] = OrderedDict()
+        self._silent: OrderedDict[int, ConnectedRollout] = OrderedDict()
         self._outstanding = self._millionths = self._turns = 0
 
-    def known(self, number: int, client: bytes, epoch: int) -> Actor | None:
+    def known(self, number: int, client: bytes, epoch: int) -> ConnectedRollout | None:
         """The rollout, if it has said HELLO under this number and name and in this epoch."""
         actor = self.actors.get(number)
         if actor is None or (actor.client, actor.receiver.epoch) != (client, epoch):
             return None
         return actor
 
-    def welcome(self, number: int, actor: Actor) -> None:
+    def welcome(self, number: int, actor: ConnectedRollout) -> None:
         """Take in one that says HELLO; it replaces what had its number."""
         self.leave(number)
         self.actors[number] = actor
@@ -87,16 +87,16 @@ class Rollouts:
         actor = self.actors.pop(number, None)
         if actor is not None:
             self._count(actor, (0, 0))
-            for those in (self._live, self._silent, self.owed):
+            for those in (self._live, self._silent, self.pending_grants):
                 those.pop(number, None)
 
-    def heard(self, number: int, actor: Actor, now: float) -> None:
+    def heard(self, number: int, actor: ConnectedRollout, now: float) -> None:
         """One has said something and is to be answered."""
         actor.last_seen = now
         self._silent.pop(number, None)
         self._live[number] = actor
         self._live.move_to_end(number)
-        self.owed[number] = None
+        self.pending_grants[number] = None
         self.changed(number)
 
     def changed(self, number: int) -> None:
@@ -106,14 +106,14 @@ class Rollouts:
             # Whole numbers, so that no error grows in the sum.
             self._count(actor, (actor.outstanding, round(1e6 * actor.waiting)))
 
-    def live(self, now: float) -> OrderedDict[int, Actor]:
+    def live(self, now: float) -> OrderedDict[int, ConnectedRollout]:
         """Rollouts that said something lately; others are no longer waited for, and in the end forgotten."""
         for number, actor in _older(self._live, now - SILENT_AFTER):
             self._silent[number] = actor
             self._count(actor, (0, 0))
         for number, _ in _older(self._silent, now - FORGET_AFTER):
             del self.actors[number]
-            self.owed.pop(number, None)
+            self.pending_grants.pop(number, None)
         return self._live
 
     def outstanding(self, now: float) -> int:
@@ -140,17 +140,19 @@ class Rollouts:
                 actor = self.actors[number]
                 self._turns += 1
                 actor.granted, actor.turn = actor.granted + more, self._turns
-                self.owed[number] = None
+                self.pending_grants[number] = None
                 self.changed(number)
         return self._outstanding
 
-    def _count(self, actor: Actor, part: tuple[int, int]) -> None:
+    def _count(self, actor: ConnectedRollout, part: tuple[int, int]) -> None:
         self._outstanding += part[0] - actor.counted[0]
         self._millionths += part[1] - actor.counted[1]
         actor.counted = part
 
 
-def _older(actors: OrderedDict[int, Actor], than: float) -> Iterator[tuple[int, Actor]]:
+def _older(
+    actors: OrderedDict[int, ConnectedRollout], than: float
+) -> Iterator[tuple[int, ConnectedRollout]]:
     """Take those out that were heard at `than` or before, the longest silent first."""
     while actors:
         number, actor = next(iter(actors.items()))
@@ -181,7 +183,7 @@ class Fence:
 
 
 @dataclass(frozen=True)
-class Status:
+class RolloutReport:
     """What a rollout says of itself: its share of time without credit, and whether these are its last
     words."""
 
@@ -189,7 +191,7 @@ class Status:
     leaving: bool
 
     @classmethod
-    def read(cls, payload: memoryview) -> Status:
+    def read(cls, payload: memoryview) -> RolloutReport:
         """Raises Rejected for what a rollout would not say."""
         value = decode_json(payload)
         waiting, leaving = value.get("waiting", 0.0), value.get("leaving", False)

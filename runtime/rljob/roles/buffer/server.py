@@ -10,7 +10,7 @@ from rljob.process.context import RoleContext
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.delivering import Freshness
-from rljob.roles.buffer.store import Observer, Settings
+from rljob.roles.buffer.store import Observer, StoreSettings
 from rljob.telemetry.metrics import BufferMetrics
 from rljob.wire.endpoints import buffer_endpoints
 from rljob.wire.messages import Rejected
@@ -25,7 +25,7 @@ ARENA = "arena"
 Handle = Callable[[Message, float], Iterator[Outgoing]]
 
 
-class Reporter(Observer):
+class BufferReporter(Observer):
     """Counts what happens, and traces it when asked to."""
 
     def __init__(self, metrics: BufferMetrics, trace: Trace) -> None:
@@ -74,7 +74,7 @@ def main(context: RoleContext) -> None:
         health, server = context.observe(metrics)
         stack.callback(server.close)
         context.folder.mkdir(parents=True, exist_ok=True)
-        reporter = Reporter(metrics, context.tracer())
+        reporter = BufferReporter(metrics, context.tracer())
         buffer = Buffer(_settings(context), context.folder / ARENA, context.started, reporter)
         wire = context.wire(buffer.rejected)
         stack.callback(wire.close)
@@ -108,9 +108,9 @@ def main(context: RoleContext) -> None:
                 _report(metrics, buffer, now)
 
 
-def _settings(context: RoleContext) -> Settings:
+def _settings(context: RoleContext) -> StoreSettings:
     spec = context.job.spec
-    return Settings(
+    return StoreSettings(
         spec.buffer.capacity,
         0 if spec.strict else spec.buffer.max_policy_lag,
         spec.buffer.samples_per_insert,

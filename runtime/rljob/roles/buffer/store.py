@@ -8,22 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from rljob.envs.spaces import Arrays
 from rljob.errors import InputError
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
-from rljob.wire.delivery import Receiver, Verdict
-from rljob.wire.experience import EPISODE_BYTES, OnPolicyData, Plan, ReplayData
+from rljob.wire.delivery import DeliveryVerdict, Receiver
+from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat, OnPolicyData, ReplayData
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
-Arrays = dict[str, np.ndarray]
 _ORIGIN = ("actor", "epoch", "seq")
 _NO_EPISODES = np.zeros((0, 2))
 
 
 @dataclass(frozen=True)
-class Settings:
+class StoreSettings:
     """What the RLJob says of its buffer.
 
     Args:
@@ -73,8 +73,8 @@ class Store:
 
     def __init__(
         self,
-        plan: Plan,
-        settings: Settings,
+        plan: ExperienceFormat,
+        settings: StoreSettings,
         path: Path | None,
         arena: Arena | int,
         observer: Observer,
@@ -108,7 +108,7 @@ class Store:
         larger.episodes = self.episodes
         return larger
 
-    def _make_mode(self, data: OnPolicyData | ReplayData, settings: Settings) -> Mode:
+    def _make_mode(self, data: OnPolicyData | ReplayData, settings: StoreSettings) -> Mode:
         if isinstance(data, OnPolicyData):
             lag = settings.max_policy_lag
             return OnPolicyMode(self.arena, self.plan, lag, self._evict, settings.strict)
@@ -133,8 +133,8 @@ class Store:
             Rejected: when it is not what HELLO said.
         """
         verdict = receiver.check(header.epoch, header.seq)
-        if verdict is not Verdict.NEW:
-            if verdict is Verdict.DUPLICATE:
+        if verdict is not DeliveryVerdict.NEW:
+            if verdict is DeliveryVerdict.DUPLICATE:
                 self.arena.count("duplicates")
                 self._observer.duplicate()
             return
@@ -197,7 +197,7 @@ class Store:
         for slot in self.arena.stored():
             actor, epoch, seq = (int(self.arena.slots[name][slot]) for name in _ORIGIN)
             receiver = self.arena.receiver(actor)
-            if receiver.check(epoch, seq) is Verdict.NEW:
+            if receiver.check(epoch, seq) is DeliveryVerdict.NEW:
                 receiver.commit(epoch, seq)
                 self.arena.remember(actor, receiver)
                 self.arena.count("segments")
@@ -217,7 +217,9 @@ def _check_finite(reward: np.ndarray) -> None:
         raise Rejected("values", "a reward is NaN or infinite")
 
 
-def _new_arena(plan: Plan, segments_per_batch: int, settings: Settings, path: Path | None) -> Arena:
+def _new_arena(
+    plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings, path: Path | None
+) -> Arena:
     data = plan.data
     if isinstance(data, OnPolicyData):
         slots = _queue_slots(plan, segments_per_batch, settings)
@@ -228,7 +230,7 @@ def _new_arena(plan: Plan, segments_per_batch: int, settings: Settings, path: Pa
     return Arena.create(path, plan.to_json(), slots, size)
 
 
-def _queue_slots(plan: Plan, segments_per_batch: int, settings: Settings) -> int:
+def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings) -> int:
     # A batch in training, one being collected, and the stragglers that the lag bound allows.
     slots = segments_per_batch * (settings.max_policy_lag + 3)
     least = segments_per_batch * 3
@@ -242,7 +244,7 @@ def _queue_slots(plan: Plan, segments_per_batch: int, settings: Settings) -> int
     return held
 
 
-def _ring_slots(plan: Plan, data: ReplayData, settings: Settings) -> int:
+def _ring_slots(plan: ExperienceFormat, data: ReplayData, settings: StoreSettings) -> int:
     # A transition travels with both its observations: at most twice its share of a segment.
     transition = 2 * plan.layout.size // plan.steps
     delivery = data.updates_per_publish * data.batch_size * transition

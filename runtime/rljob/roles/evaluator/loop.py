@@ -19,7 +19,7 @@ from rljob.nets import Engine
 from rljob.process import downloads
 from rljob.process.context import RoleContext
 from rljob.roles.evaluator import check
-from rljob.roles.evaluator.play import Evaluation, Interrupted, actor, environments_for, play
+from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, actor, environments_for, play
 from rljob.run_folder.names import EVALUATIONS
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import EvaluatorMetrics
@@ -171,7 +171,7 @@ class Evaluator:
         return self._context.stopping()
 
 
-def append(folder: Path, stamp: Stamp, played: Evaluation) -> None:
+def append(folder: Path, stamp: Stamp, played: GreedyEpisodes) -> None:
     """Add one line to `evaluations.jsonl`."""
     lineage, version = stamp
     record = {

@@ -50,7 +50,7 @@ class Panel:
     more: int = 0
 
 
-class Canvas:
+class FrameCanvas:
     """Draws pictures of one size, each with its panel.
 
     Args:

@@ -26,7 +26,7 @@ MOST_ENVIRONMENTS = 16
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class GreedyEpisodes:
     """Undiscounted returns of greedy episodes.
 
     Attributes:
@@ -46,7 +46,7 @@ class Evaluation:
     seconds: float
 
     @classmethod
-    def of(cls, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> Evaluation:
+    def of(cls, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> GreedyEpisodes:
         """Raises RunError when a return is infinite or not a number."""
         if not np.isfinite(returns).all():
             raise RunError("the return of an episode is infinite or NaN; look at the rewards")
@@ -93,7 +93,7 @@ def play(
     episodes: int,
     seed: int | None,
     stopping: Callable[[], bool] = lambda: False,
-) -> Evaluation:
+) -> GreedyEpisodes:
     """Play `episodes` greedy episodes.
 
     How many each environment plays is fixed beforehand. Counting whichever end first would prefer
@@ -133,10 +133,10 @@ def play(
                 ended_lengths.append(int(lengths[index]))
             current[index], lengths[index] = 0.0, 0
     seconds = time.perf_counter() - started
-    return Evaluation.of(np.array(ended_returns), np.array(ended_lengths, np.int64), seconds)
+    return GreedyEpisodes.of(np.array(ended_returns), np.array(ended_lengths, np.int64), seconds)
 
 
-def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> Evaluation:
+def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> GreedyEpisodes:
     """Play greedy episodes of a trained policy; see `find`, `evaluate`."""
     return evaluate(*find(path), episodes, seed)
 
@@ -164,7 +164,7 @@ def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
 
 def evaluate(
     job: RLJob, policy: checkpoint.Policy, episodes: int, seed: int | None = None
-) -> Evaluation:
+) -> GreedyEpisodes:
     """Play greedy episodes of this policy in new environments; errors as those of `play`, `actor`."""
     environments = environments_for(job, episodes)
     try:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rljob.algorithms.base import Acted, Algorithm, Showing, Shown
+from rljob.algorithms.base import Acted, ActionScores, Algorithm, ScoresActions
 from rljob.checkpoints.checkpoint import Policy
 from rljob.checkpoints.policy import PolicyWeights
 from rljob.envs.spaces import DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
 from rljob.roles.evaluator.film import writing
-from rljob.roles.evaluator.overlay import Bar, Canvas, Panel, bars
+from rljob.roles.evaluator.overlay import Bar, FrameCanvas, Panel, bars
 from rljob.roles.evaluator.play import Interrupted, actor
 from rljob.spec import RLJob
 
@@ -35,7 +35,7 @@ class Recorded:
     whole: bool
 
 
-class Recorder:
+class EpisodeRecorder:
     """Plays in an environment of its own, which can be looked at.
 
     Raises:
@@ -73,7 +73,7 @@ class Recorder:
         observation = environment.reset(seed)
         returned, steps, over = 0.0, 0, False
         outputs = self._engine(observation)
-        canvas = Canvas(self._shape, track.count(self._algorithm, outputs))
+        canvas = FrameCanvas(self._shape, track.count(self._algorithm, outputs))
         with writing(path, canvas.size, rate) as film:
             while not over and steps < MOST_STEPS:
                 if stopping():
@@ -113,7 +113,7 @@ class _Track:
         shown = _shown(algorithm, outputs)
         return 0 if shown is None else shown.values.shape[1]
 
-    def panel(self, steps: int, returned: float, shown: Shown | None, acted: Acted) -> Panel:
+    def panel(self, steps: int, returned: float, shown: ActionScores | None, acted: Acted) -> Panel:
         if shown is None:
             return Panel(steps, returned)
         values = shown.values[0]
@@ -134,13 +134,13 @@ class _Track:
         return []
 
 
-def _shown(algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> Shown | None:
-    return algorithm.shown(outputs) if isinstance(algorithm, Showing) else None
+def _shown(algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> ActionScores | None:
+    return algorithm.shown(outputs) if isinstance(algorithm, ScoresActions) else None
 
 
 def record_policy(job: RLJob, policy: Policy, path: Path, seed: int | None) -> Recorded:
-    """One episode of a trained policy, as `Recorder` records it."""
-    recorder = Recorder(job)
+    """One episode of a trained policy, as `EpisodeRecorder` records it."""
+    recorder = EpisodeRecorder(job)
     try:
         weights = PolicyWeights.of(policy.tensors, policy.metadata)
         return recorder.record(weights, path, seed)

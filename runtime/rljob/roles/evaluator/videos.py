@@ -9,7 +9,7 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from rljob.checkpoints.policy import PolicyWeights
-from rljob.roles.evaluator.recording import Recorder
+from rljob.roles.evaluator.recording import EpisodeRecorder
 from rljob.spec import RLJob
 
 FOLDER = "videos"
@@ -28,7 +28,7 @@ class Videos:
     """
 
     def __init__(self, job: RLJob, folder: Path) -> None:
-        self._recorder = Recorder(job)
+        self._recorder = EpisodeRecorder(job)
         self._folder = folder / FOLDER
 
     def add(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rljob.algorithms.base import Arrays
-from rljob.roles.learner.source import Segment, Source
+from rljob.roles.learner.source import ExperienceSource, Segment
 from rljob.wire.arrays import unpack
-from rljob.wire.experience import OnPolicyData, Plan
+from rljob.wire.experience import ExperienceFormat, OnPolicyData
 from rljob.wire.sockets import Message
 
 
@@ -36,7 +36,9 @@ class Batches:
         segments_per_batch: where the algorithm leaves it open.
     """
 
-    def __init__(self, source: Source, plan: Plan, segments_per_batch: int) -> None:
+    def __init__(
+        self, source: ExperienceSource, plan: ExperienceFormat, segments_per_batch: int
+    ) -> None:
         self._source = source
         self._on_policy = isinstance(plan.data, OnPolicyData)
         self._count = plan.segments_per_batch(segments_per_batch)

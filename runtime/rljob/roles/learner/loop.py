@@ -15,13 +15,13 @@ from rljob.process import downloads
 from rljob.process.context import RoleContext
 from rljob.process.stopping import AskedToEnd
 from rljob.roles.learner.cores import usable_cores
-from rljob.roles.learner.progress import Progress
-from rljob.roles.learner.publish import Publisher
-from rljob.roles.learner.report import Reporter
+from rljob.roles.learner.progress import TrainingProgress
+from rljob.roles.learner.report import RecordWriter
 from rljob.roles.learner.saving import Saver
-from rljob.roles.learner.source import Opened, Source
-from rljob.roles.learner.status import Status
+from rljob.roles.learner.source import ExperienceSource, Opened
+from rljob.roles.learner.status import LearnerReporter
 from rljob.roles.learner.training import Training, device_of
+from rljob.roles.learner.weight_server import Publisher
 from rljob.roles.sinks import check as check_sinks
 from rljob.roles.sinks.children import Sinks
 from rljob.run_folder import provenance
@@ -79,13 +79,13 @@ def main(context: RoleContext) -> EndReport:
         names = context.job.spec.sinks.wanted
         # They end after the last record.
         stack.callback(Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc()).close)
-        reporter = Reporter(context.folder, metrics)
+        reporter = RecordWriter(context.folder, metrics)
         stack.callback(reporter.close)
         snapshot = saver.newest() if context.resume or context.attempt > 0 else None
-        status = Status(context)
+        status = LearnerReporter(context)
         samples = wire.connect(buffer_endpoints(context.buffer).samples, context.name, "buffer")
         metrics.links.add("samples", samples.traffic)
-        source = Source(
+        source = ExperienceSource(
             wire,
             samples,
             context.started if snapshot is None else max(context.started, snapshot.lineage + 1),
@@ -94,9 +94,9 @@ def main(context: RoleContext) -> EndReport:
             metrics,
             same_machine=context.buffer.startswith("ipc://"),
         )
-        progress = Progress()
+        progress = TrainingProgress()
         if snapshot is not None:
-            progress = Progress.from_json(snapshot.values["progress"])
+            progress = TrainingProgress.from_json(snapshot.values["progress"])
             source.watermark = Watermark.from_json(snapshot.values["watermark"])
             source.version = snapshot.version
             source.restore = snapshot.values["replay"]
@@ -178,7 +178,7 @@ def _prepare_torch(context: RoleContext) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def _wait_for_buffer(context: RoleContext, source: Source, health: Health) -> Opened:
+def _wait_for_buffer(context: RoleContext, source: ExperienceSource, health: Health) -> Opened:
     health.waits_for = "the buffer"
     while True:
         if context.stopping():

@@ -15,7 +15,7 @@ WINDOW_EPISODES = 100
 
 
 @dataclass(frozen=True)
-class Reached:
+class StopReached:
     """A stop condition that is met.
 
     Attributes:
@@ -27,7 +27,7 @@ class Reached:
     text: str
 
 
-def reached(stop: StopSpec, mean: float | None, steps: int, seconds: float) -> Reached | None:
+def reached(stop: StopSpec, mean: float | None, steps: int, seconds: float) -> StopReached | None:
     """The condition that is met, if any.
 
     Args:
@@ -35,17 +35,17 @@ def reached(stop: StopSpec, mean: float | None, steps: int, seconds: float) -> R
     """
     if stop.mean_return is not None and mean is not None and mean >= stop.mean_return:
         text = f"stop.meanReturn {stop.mean_return:g} was reached with {mean:.1f}"
-        return Reached("MeanReturnReached", text)
+        return StopReached("MeanReturnReached", text)
     if stop.steps is not None and steps >= stop.steps:
-        return Reached("StepsReached", f"stop.steps {stop.steps} was reached with {steps}")
+        return StopReached("StepsReached", f"stop.steps {stop.steps} was reached with {steps}")
     if stop.duration is not None and seconds >= stop.duration.seconds:
         text = f"stop.duration {stop.duration} was reached after {seconds:.0f} s"
-        return Reached("DurationReached", text)
+        return StopReached("DurationReached", text)
     return None
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Counters of a run over all lives of its learner.
 
     Attributes:
@@ -82,7 +82,7 @@ class Progress:
     def last_return(self) -> float | None:
         return self._returns[-1] if self._returns else None
 
-    def reached(self, stop: StopSpec) -> Reached | None:
+    def reached(self, stop: StopSpec) -> StopReached | None:
         """The stop condition that is met, if any.
 
         The mean return counts only over a full window: a lucky first episode ends no run.
@@ -117,7 +117,7 @@ class Progress:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Progress:
+    def from_json(cls, value: dict[str, Any]) -> TrainingProgress:
         values = dict(value)
         progress = cls(**{name: values[name] for name in values if name != "returns"})
         progress._returns.extend(values["returns"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rljob.roles.learner.progress import Progress
+from rljob.roles.learner.progress import TrainingProgress
 from rljob.run_folder.names import METRICS, RESULT
 from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
 
@@ -23,7 +23,7 @@ SHORTEST = 0.1
 RECENT_UPDATES = 200
 
 
-class Reporter:
+class RecordWriter:
     """Collects over updates and writes a line now and then."""
 
     def __init__(self, folder: Path, metrics: LearnerMetrics) -> None:
@@ -65,7 +65,9 @@ class Reporter:
         every = REPORT_EVERY if now - self._started < 60 else 10 * REPORT_EVERY
         return now - self._last >= every
 
-    def write(self, now: float, progress: Progress, version: int, saved: Any) -> dict[str, Any]:
+    def write(
+        self, now: float, progress: TrainingProgress, version: int, saved: Any
+    ) -> dict[str, Any]:
         """Write a line; returns it."""
         elapsed = now - self._last
         steps, updates = self._before
@@ -113,7 +115,7 @@ class Reporter:
     def close(self) -> None:
         self._file.close()
 
-    def start(self, progress: Progress, lag_bound: int | None) -> None:
+    def start(self, progress: TrainingProgress, lag_bound: int | None) -> None:
         """Begin counting, from a resumed run's numbers.
 
         Args:
@@ -124,7 +126,7 @@ class Reporter:
         self._before = (progress.steps, progress.updates)
         self._started = self._last = time.monotonic()
 
-    def _expose(self, progress: Progress, version: int) -> None:
+    def _expose(self, progress: TrainingProgress, version: int) -> None:
         metrics = self._metrics
         metrics.policy_version.set(version)
         for gauge, value in (

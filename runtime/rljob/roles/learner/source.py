@@ -18,8 +18,8 @@ from rljob.algorithms.base import Arrays
 from rljob.errors import RunError
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
-from rljob.wire.experience import Plan
-from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
+from rljob.wire.experience import ExperienceFormat
+from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
 from rljob.wire.shared import Inbox
 from rljob.wire.sockets import Endpoint, Message, Wire
 from rljob.wire.watermark import Origin, Watermark
@@ -58,14 +58,14 @@ class Statistics:
 class Opened:
     """What the buffer says in WELCOME."""
 
-    plan: Plan
+    plan: ExperienceFormat
     arena: int
     steps: int
     problem: str
     shared: Any
 
 
-class Source:
+class ExperienceSource:
     """The learner's connection to the buffer.
 
     Args:
@@ -162,13 +162,13 @@ class Source:
     def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
         """Send new priorities of sampled transitions."""
         payload = pack({"key": keys, "priority": priorities.astype(np.float32)})
-        header = Header(Kind.PRIORITIES, epoch=self.lineage)
+        header = Header(MessageKind.PRIORITIES, epoch=self.lineage)
         self._endpoint.send(b"", header, payload.data)
 
     def request_snapshot(self, name: str, keep: int) -> None:
         """Ask the buffer to save its content; the answer appears in `snapshots`."""
         payload = encode_json({"name": name, "keep": keep})
-        self._endpoint.send(b"", Header(Kind.SNAPSHOT, epoch=self.lineage), payload)
+        self._endpoint.send(b"", Header(MessageKind.SNAPSHOT, epoch=self.lineage), payload)
 
     def wait(self) -> None:
         self._wire.wait(WAIT)
@@ -184,7 +184,7 @@ class Source:
 
     def _ask(self) -> None:
         if self._opened is None or self._incarnation == 0:
-            header = Header(Kind.HELLO, epoch=self.lineage, version=self.version)
+            header = Header(MessageKind.HELLO, epoch=self.lineage, version=self.version)
             known = {
                 "trained": self.watermark.to_json(),
                 "holding": list(self._holding),
@@ -196,7 +196,7 @@ class Source:
             return
         unit = self._opened.plan.segments_per_batch(self._segments_per_batch)
         header = Header(
-            Kind.PULL,
+            MessageKind.PULL,
             epoch=self.lineage,
             seq=self._received,
             version=self.version,
@@ -216,7 +216,7 @@ class Source:
 
     def _take(self, message: Message) -> None:
         header = message.header
-        if header.kind is Kind.WELCOME and self._incarnation == 0:
+        if header.kind is MessageKind.WELCOME and self._incarnation == 0:
             opened = _read_welcome(message)
             if not self._share(opened.shared):
                 return
@@ -227,23 +227,23 @@ class Source:
             self._asked_at = float("-inf")
             # Only at the start: a buffer that is restarted later goes on with what it has.
             self.restore = {}
-        elif header.kind is Kind.WHO and self._incarnation != 0:
+        elif header.kind is MessageKind.WHO and self._incarnation != 0:
             # The buffer was restarted, or another learner took our place and went.
             self._incarnation = 0
             self._asked_at = float("-inf")
             # It will be sent again; taken now, it would be in no HELLO.
             self._early = {}
-        elif header.kind is Kind.REFUSED and self._incarnation == 0:
+        elif header.kind is MessageKind.REFUSED and self._incarnation == 0:
             self._refused(decode_json(message.payload))
         elif header.ack != self._incarnation:
             return
-        elif header.kind is Kind.SNAPSHOT_DONE:
+        elif header.kind is MessageKind.SNAPSHOT_DONE:
             answer = decode_json(message.payload)
             self.snapshots[str(answer["name"])] = answer
-        elif header.kind is Kind.STATS:
+        elif header.kind is MessageKind.STATS:
             self.statistics.append(self._new(_read_statistics(message)))
-        elif header.kind in (Kind.SEGMENT, Kind.BATCH) and header.limit >= self._next:
-            if header.kind is Kind.BATCH:
+        elif header.kind in (MessageKind.SEGMENT, MessageKind.BATCH) and header.limit >= self._next:
+            if header.kind is MessageKind.BATCH:
                 message = self._found(message)
                 unpack(message.payload)
             elif not self._fits(message):
@@ -295,7 +295,7 @@ class Source:
 def _read_welcome(message: Message) -> Opened:
     value = decode_json(message.payload)
     return Opened(
-        Plan.from_json(value["plan"]),
+        ExperienceFormat.from_json(value["plan"]),
         int(value["arena"]),
         int(value["steps"]),
         str(value.get("problem", "")),

@@ -8,7 +8,7 @@ from typing import Any
 
 from rljob.checkpoints.manifest import Checkpoint
 from rljob.process.context import RoleContext
-from rljob.roles.learner.progress import Progress
+from rljob.roles.learner.progress import TrainingProgress
 from rljob.run_folder.provenance import versions
 from rljob.spec.status import (
     BufferStatus,
@@ -20,14 +20,14 @@ from rljob.spec.status import (
 )
 
 
-class Status:
+class LearnerReporter:
     """Keeps `context.report` up to date."""
 
     def __init__(self, context: RoleContext) -> None:
         self._context = context
         self._versions = versions()
 
-    def starts(self, progress: Progress, saved: Checkpoint | None) -> None:
+    def starts(self, progress: TrainingProgress, saved: Checkpoint | None) -> None:
         """Nothing was trained yet: the learner begins, or goes on from `saved`."""
         reached = ProgressStatus(
             steps=progress.steps,

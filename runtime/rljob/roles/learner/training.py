@@ -20,13 +20,13 @@ from rljob.nets import build_module, export
 from rljob.process.context import RoleContext
 from rljob.process.trace import Trace
 from rljob.roles.learner.batches import Batch, Batches
-from rljob.roles.learner.progress import Progress, Reached, StoredSteps
-from rljob.roles.learner.publication import Publication
-from rljob.roles.learner.publish import Publisher
-from rljob.roles.learner.report import Reporter, write_result
+from rljob.roles.learner.progress import StopReached, StoredSteps, TrainingProgress
+from rljob.roles.learner.publish_schedule import Publication
+from rljob.roles.learner.report import RecordWriter, write_result
 from rljob.roles.learner.saving import Saver
-from rljob.roles.learner.source import Opened, Source
-from rljob.roles.learner.status import Status
+from rljob.roles.learner.source import ExperienceSource, Opened
+from rljob.roles.learner.status import LearnerReporter
+from rljob.roles.learner.weight_server import Publisher
 from rljob.run_folder.provenance import versions
 from rljob.spec.status import EndReport
 from rljob.telemetry.health import Health
@@ -51,11 +51,11 @@ class Training:
         self,
         context: RoleContext,
         opened: Opened,
-        source: Source,
+        source: ExperienceSource,
         publisher: Publisher,
         saver: Saver,
-        reporter: Reporter,
-        status: Status,
+        reporter: RecordWriter,
+        status: LearnerReporter,
         health: Health,
     ) -> None:
         spec = context.job.spec
@@ -73,7 +73,7 @@ class Training:
         module = build_module(spec.network, spaces, heads, context.seed, precision)
         self._module = module.to(device_of(spec.learner.device))
         self._learner: Learner = self._algorithm.learner(self._module, context.seed)
-        self._progress = Progress()
+        self._progress = TrainingProgress()
         self._stored = StoredSteps(opened.arena, opened.steps)
         self._version = 0
         self._boundary, self._next_boundary = 0, self._boundary_ahead()
@@ -255,7 +255,7 @@ class Training:
         values = snapshot.values
         tensors = {name: torch.from_numpy(a.copy()) for name, a in snapshot.tensors.items()}
         self._learner.load_state(LearnerState(tensors, values["learner"]))
-        self._progress = Progress.from_json(values["progress"])
+        self._progress = TrainingProgress.from_json(values["progress"])
         self._version, self._boundary = snapshot.version, values["boundary"]
         self._next_boundary = self._boundary_ahead()
         if values["arena"] == self._opened.arena:
@@ -275,7 +275,7 @@ class Training:
         record = self._reporter.write(now, self._progress, self._version, checkpoint)
         self._status.trains(record, saved)
 
-    def _finish(self, reached: Reached | None) -> EndReport:
+    def _finish(self, reached: StopReached | None) -> EndReport:
         if self._publication.due(self._version, time.monotonic(), idle=True):
             self._publish()
         asked = self._spec.checkpoint.on_suspend and not self._spec.strict

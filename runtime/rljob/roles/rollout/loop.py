@@ -21,7 +21,7 @@ from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
-from rljob.wire.experience import OnPolicyData, Plan, ReplayData
+from rljob.wire.experience import ExperienceFormat, OnPolicyData, ReplayData
 from rljob.wire.messages import Rejected
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
@@ -87,7 +87,7 @@ def main(context: RoleContext) -> None:
         Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
 
 
-def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
+def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> ExperienceFormat:
     """What this job's segments look like and how they are used.
 
     Raises:
@@ -124,7 +124,7 @@ def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> Plan:
             f"{error.detail}; lower one of them",
             path="rollout.envsPerReplica",
         ) from error
-    return Plan(layout, use, spaces.to_json())
+    return ExperienceFormat(layout, use, spaces.to_json())
 
 
 class Rollout:

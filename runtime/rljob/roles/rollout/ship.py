@@ -17,8 +17,8 @@ from rljob.errors import RunError
 from rljob.process.trace import Trace
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.delivery import Sender
-from rljob.wire.experience import ACTOR_WINDOW, EPISODE_BYTES, Plan
-from rljob.wire.messages import Header, Kind, Rejected, decode_json, encode_json
+from rljob.wire.experience import ACTOR_WINDOW, EPISODE_BYTES, ExperienceFormat
+from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Endpoint, Message
 from rljob.wire.weights import NOTHING, Stamp
 
@@ -52,7 +52,7 @@ class Shipper:
     def __init__(
         self,
         endpoint: Endpoint,
-        plan: Plan,
+        plan: ExperienceFormat,
         actor: int,
         epoch: int,
         metrics: RolloutMetrics,
@@ -110,7 +110,7 @@ class Shipper:
             frame.payload[size : frame.size] = episodes.reshape(-1).view(np.uint8)
         seq = self._sender.send(size, now)
         frame.header = Header(
-            Kind.SEGMENT,
+            MessageKind.SEGMENT,
             actor=self._actor,
             epoch=self._epoch,
             seq=seq,
@@ -129,7 +129,7 @@ class Shipper:
             self._take(message, now)
         if not self._welcome:
             if now - self._hello_at >= HELLO_EVERY:
-                header = self._header(Kind.HELLO)
+                header = self._header(MessageKind.HELLO)
                 header.ack, header.bits = self._sender.confirmed()
                 if self._endpoint.send(b"", header, encode_json(self._plan.to_json())):
                     self._hello_at = now
@@ -154,12 +154,12 @@ class Shipper:
         return self._sender.unacked
 
     def _tell(self, status: dict[str, Any]) -> None:
-        self._endpoint.send(b"", self._header(Kind.STATUS), encode_json(status))
+        self._endpoint.send(b"", self._header(MessageKind.STATUS), encode_json(status))
 
     def _take(self, message: Message, now: float) -> None:
         header = message.header
         self._heard_at = now
-        if header.kind is Kind.GRANT and header.epoch == self._epoch:
+        if header.kind is MessageKind.GRANT and header.epoch == self._epoch:
             self._minimum = (header.lineage, header.version)
             newest = (header.lineage, header.seq - 1)
             if newest > self._newest:
@@ -168,13 +168,13 @@ class Shipper:
                 self._frames.append(self._sent.pop(seq))
                 self._metrics.segments_acked.inc()
                 self._trace.event("acked", self._actor, self._epoch, seq)
-        elif header.kind is Kind.WHO:
+        elif header.kind is MessageKind.WHO:
             # The buffer was restarted: introduce ourselves again and offer all that it did not confirm.
             self._welcome = False
-        elif header.kind is Kind.WELCOME and not self._welcome:
+        elif header.kind is MessageKind.WELCOME and not self._welcome:
             self._welcome = self._was_welcome = True
             self._send_again(self._sender.all_due(now))
-        elif header.kind is Kind.REFUSED:
+        elif header.kind is MessageKind.REFUSED:
             self._refused(message)
 
     def _refused(self, message: Message) -> None:
@@ -203,7 +203,7 @@ class Shipper:
         # repetition that is still queued then carries a seq that the buffer has seen.
         self._endpoint.send(b"", frame.header, frame.payload.data[: frame.size])
 
-    def _header(self, kind: Kind) -> Header:
+    def _header(self, kind: MessageKind) -> Header:
         return Header(kind, actor=self._actor, epoch=self._epoch, limit=self._sender.limit)
 
     def _new_frame(self) -> Frame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rljob.roles.sinks.scalars import Point
+from rljob.roles.sinks.scalars import ScalarPoint
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sink(Protocol):
 
     run: str
 
-    def add(self, points: Sequence[Point]) -> None:
+    def add(self, points: Sequence[ScalarPoint]) -> None:
         """Take points, so that they are safe when this returns."""
         ...
 

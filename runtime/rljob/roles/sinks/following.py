@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rljob.roles.sinks.scalars import Point, Versions, evaluated, trained
+from rljob.roles.sinks.scalars import ScalarPoint, VersionSteps, evaluated, trained
 from rljob.run_folder.names import EVALUATIONS, METRICS
 
 
 @dataclass
-class Place:
+class Cursor:
     """How far a sink has come; kept in a file of its own.
 
     Attributes:
@@ -24,7 +24,7 @@ class Place:
     run: str = ""
 
     @classmethod
-    def load(cls, path: Path) -> Place:
+    def load(cls, path: Path) -> Cursor:
         """From the file; the beginning when there is none that can be read."""
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -40,19 +40,19 @@ class Place:
         temporary.replace(path)
 
 
-class Following:
+class RecordFollower:
     """Follows the records and evaluations in a run's folder."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, folder: Path, place: Cursor) -> None:
         self._folder, self._place = folder, place
-        self._versions = Versions()
+        self._versions = VersionSteps()
         offset = place.offsets.get(METRICS, 0)
         for record in _parsed(_read(folder / METRICS, 0)[:offset]):
             self._versions.add(record)
 
-    def new(self) -> tuple[list[Point], dict[str, int]]:
+    def new(self) -> tuple[list[ScalarPoint], dict[str, int]]:
         """What was added, in whole lines; and the offsets to keep once it is taken."""
-        points: list[Point | None] = []
+        points: list[ScalarPoint | None] = []
         offsets = dict(self._place.offsets)
         for name in (METRICS, EVALUATIONS):
             start = offsets.get(name, 0)

@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 
 from rljob.roles.sinks.base import Opening
-from rljob.roles.sinks.scalars import Point
+from rljob.roles.sinks.scalars import ScalarPoint
 from rljob.spec.sinks import MlflowSink
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 6000
@@ -37,7 +37,7 @@ class Mlflow:
         if opening.run:
             self._client.update_run(self.run, RunStatus.to_string(RunStatus.RUNNING))
 
-    def add(self, points: Sequence[Point]) -> None:
+    def add(self, points: Sequence[ScalarPoint]) -> None:
         metrics = [
             Metric(name, value, int(1000 * point.time), point.step)
             for point in points

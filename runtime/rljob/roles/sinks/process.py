@@ -19,7 +19,7 @@ from typing import IO
 
 from rljob import spec
 from rljob.roles.sinks.base import Opening, Sink
-from rljob.roles.sinks.following import Following, Place
+from rljob.roles.sinks.following import Cursor, RecordFollower
 from rljob.roles.sinks.scalars import settings
 from rljob.run_folder.names import JOB, RESULT
 from rljob.spec import RLJob
@@ -44,17 +44,17 @@ def main(name: SinkName, folder: Path, told: IO[str], ended: Callable[[float], b
     with (folder / PLACES / f"{name}.lock").open("w") as lock:
         # One of an earlier life of the learner may still be at it.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _Following(name, folder, told).run(ended)
+        _SinkFeed(name, folder, told).run(ended)
 
 
-class _Following:
+class _SinkFeed:
     """Brings what is new to the sink, and opens it when there is something to bring."""
 
     def __init__(self, name: SinkName, folder: Path, told: IO[str]) -> None:
         self._name, self._folder, self._told = name, folder, told
         self._path = folder / PLACES / f"{name}.json"
-        self._place = Place.load(self._path)
-        self._following = Following(folder, self._place)
+        self._place = Cursor.load(self._path)
+        self._following = RecordFollower(folder, self._place)
         self._job = spec.load(folder / JOB)
         self._sink: Sink | None = None
         self._delay = 0.0

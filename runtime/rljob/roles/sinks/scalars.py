@@ -13,7 +13,7 @@ _NO_SCALARS = ("time", "steps", "lagBound", "checkpoint", "lineage")
 
 
 @dataclass(frozen=True)
-class Point:
+class ScalarPoint:
     """Numbers of one moment.
 
     Attributes:
@@ -28,7 +28,7 @@ class Point:
 
 
 @dataclass
-class Versions:
+class VersionSteps:
     """At how many steps each policy version was there."""
 
     _versions: list[int] = field(default_factory=list)
@@ -50,20 +50,20 @@ class Versions:
         return self._steps[at - 1] if at else 0
 
 
-def trained(record: Record) -> Point | None:
+def trained(record: Record) -> ScalarPoint | None:
     """A line of `metrics.jsonl`; None for another."""
     steps, time = record.get("steps"), record.get("time")
     if not isinstance(steps, int) or not isinstance(time, int | float):
         return None
-    return Point(steps, float(time), dict(_numbers(record, "")))
+    return ScalarPoint(steps, float(time), dict(_numbers(record, "")))
 
 
-def evaluated(record: Record, versions: Versions) -> Point | None:
+def evaluated(record: Record, versions: VersionSteps) -> ScalarPoint | None:
     """A line of `evaluations.jsonl`, where its policy was made; None for another."""
     version, time = record.get("policyVersion"), record.get("time")
     if not isinstance(version, int) or not isinstance(time, int | float):
         return None
-    return Point(versions.step(version), float(time), dict(_numbers(record, "evaluation/")))
+    return ScalarPoint(versions.step(version), float(time), dict(_numbers(record, "evaluation/")))
 
 
 def settings(spec: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rljob.roles.sinks.base import Opening
-from rljob.roles.sinks.scalars import Point
+from rljob.roles.sinks.scalars import ScalarPoint
 
 FOLDER = "tensorboard"
 PREFIX = "events.out.tfevents."
@@ -52,7 +52,7 @@ class TensorBoard:
         else:
             self._text("job", opening.settings)
 
-    def add(self, points: Sequence[Point]) -> None:
+    def add(self, points: Sequence[ScalarPoint]) -> None:
         for point in points:
             values = [Summary.Value(tag=name, simple_value=x) for name, x in point.values.items()]
             self._event(point.step, point.time, summary=Summary(value=values))

@@ -10,7 +10,7 @@ from typing import Any
 import wandb
 
 from rljob.roles.sinks.base import Opening
-from rljob.roles.sinks.scalars import Point
+from rljob.roles.sinks.scalars import ScalarPoint
 from rljob.spec.sinks import WandbSink
 
 STEPS = "steps"
@@ -41,7 +41,7 @@ class Wandb:
         self._run.define_metric(STEPS)
         self._run.define_metric("*", step_metric=STEPS)
 
-    def add(self, points: Sequence[Point]) -> None:
+    def add(self, points: Sequence[ScalarPoint]) -> None:
         for point in points:
             self._run.log({STEPS: point.step, "_timestamp": point.time, **point.values})
 

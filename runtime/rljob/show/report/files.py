@@ -19,12 +19,12 @@ from rljob.run_folder.names import (
     RECORDS,
     RESULT,
 )
-from rljob.show.report.history import History, history, number
+from rljob.show.report.history import RunHistory, history, number
 from rljob.spec import RLJob
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnd:
     """What `result.json` says; None where it does not."""
 
     outcome: str = ""
@@ -51,10 +51,10 @@ class Run:
 
     name: str
     place: str
-    history: History
+    history: RunHistory
     job: RLJob | None = None
     job_text: str = ""
-    ended: Ended = Ended()
+    ended: RunEnd = RunEnd()
     provenance: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
@@ -154,7 +154,7 @@ def _value(text: str) -> Any:
         return None
 
 
-def _ended(result: Mapping[str, Any]) -> Ended:
+def _ended(result: Mapping[str, Any]) -> RunEnd:
     played = result.get("evaluation")
     evaluation = None
     if isinstance(played, dict) and (mean := number(played.get("mean"))) is not None:
@@ -164,7 +164,7 @@ def _ended(result: Mapping[str, Any]) -> Ended:
     outcome, reason, message = (
         str(result.get(name) or "") for name in ("outcome", "reason", "message")
     )
-    return Ended(
+    return RunEnd(
         outcome,
         reason,
         message,

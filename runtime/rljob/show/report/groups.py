@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rljob.show.report.files import Run
-from rljob.show.report.history import Point, between
+from rljob.show.report.history import PlotPoint, between
 
 GRID = 200
 """Points of a mean curve."""
@@ -36,7 +36,7 @@ class Group:
 class Spread:
     """Mean of several curves, and their standard deviation, where all of them are."""
 
-    mean: list[Point]
+    mean: list[PlotPoint]
     band: list[tuple[float, float, float]]
 
 
@@ -70,7 +70,7 @@ def settings(run: Run) -> dict[str, str]:
     return {path: text for path, text in flat.items() if path not in _NO_DIFFERENCE}
 
 
-def spread(curves: Sequence[Sequence[Point]]) -> Spread:
+def spread(curves: Sequence[Sequence[PlotPoint]]) -> Spread:
     """Of two curves or more, at `GRID` places from where the last begins to where the first ends."""
     low = max(curve[0][0] for curve in curves)
     high = min(curve[-1][0] for curve in curves)

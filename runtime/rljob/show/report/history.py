@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-Point = tuple[float, float]
+PlotPoint = tuple[float, float]
 Axis = Literal["steps", "seconds"]
 
 PAUSE_SECONDS = 1.0
@@ -64,7 +64,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Mark:
+class RunMark:
     """A moment on the axes."""
 
     seconds: float
@@ -77,7 +77,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class History:
+class RunHistory:
     """What became of a run.
 
     Attributes:
@@ -87,7 +87,7 @@ class History:
 
     samples: Sequence[Sample] = ()
     evaluations: Sequence[Played] = ()
-    marks: Sequence[Mark] = field(default=())
+    marks: Sequence[RunMark] = field(default=())
 
     def __bool__(self) -> bool:
         return bool(self.samples)
@@ -97,7 +97,7 @@ class History:
         found = (name for sample in self.samples for name in sample.values)
         return [name for name in dict.fromkeys(found) if name.startswith(prefix)]
 
-    def series(self, name: str, axis: Axis) -> list[Point]:
+    def series(self, name: str, axis: Axis) -> list[PlotPoint]:
         """One value over the axis, in at most `MOST_POINTS` points."""
         return thin(
             [
@@ -131,17 +131,17 @@ def history(
     records: Iterable[Mapping[str, Any]],
     evaluations: Iterable[Mapping[str, Any]] = (),
     events: Iterable[Mapping[str, Any]] = (),
-) -> History:
+) -> RunHistory:
     """From the lines of a run's files; what is no such line is left out."""
     samples = [sample for record in records if (sample := _sample(record)) is not None]
     kept = _without_lost(samples)
     happened = [event for line in events if (event := _event(line)) is not None]
     marks = [*_checkpoints(kept), *_restarts(samples, kept, happened)]
     played = [each for line in evaluations if (each := _played(line)) is not None]
-    return History(kept, played, sorted(marks, key=lambda mark: mark.seconds))
+    return RunHistory(kept, played, sorted(marks, key=lambda mark: mark.seconds))
 
 
-def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
+def thin(points: Sequence[PlotPoint], most: int = MOST_POINTS) -> list[PlotPoint]:
     """At most so many points: means of neighbours, the first and the last as they are."""
     if len(points) <= most:
         return list(points)
@@ -151,7 +151,7 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return [points[0], *middle, points[-1]]
 
 
-def between(points: Sequence[Point], x: float) -> float:
+def between(points: Sequence[PlotPoint], x: float) -> float:
     """Linear interpolation of points in the order of x; beyond them, the nearest."""
     at = bisect_right(points, x, key=lambda point: point[0])
     if at == 0:
@@ -169,7 +169,7 @@ def number(value: object) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _middle(points: Sequence[Point]) -> Point:
+def _middle(points: Sequence[PlotPoint]) -> PlotPoint:
     xs, ys = zip(*points, strict=True)
     return sum(xs) / len(points), sum(ys) / len(points)
 
@@ -214,19 +214,19 @@ def _without_lost(samples: Sequence[Sample]) -> list[Sample]:
     return kept[::-1]
 
 
-def _checkpoints(samples: Sequence[Sample]) -> list[Mark]:
+def _checkpoints(samples: Sequence[Sample]) -> list[RunMark]:
     marks, before = [], None
     for sample in samples:
         if sample.checkpoint is not None and sample.checkpoint != before:
             text = f"checkpoint v{sample.checkpoint}"
-            marks.append(Mark(sample.seconds, sample.steps, "checkpoint", text))
+            marks.append(RunMark(sample.seconds, sample.steps, "checkpoint", text))
             before = sample.checkpoint
     return marks
 
 
 def _restarts(
     samples: Sequence[Sample], kept: Sequence[Sample], events: Sequence[Event]
-) -> list[Mark]:
+) -> list[RunMark]:
     """Those that were written down, and those of the learner that its records show."""
     found = []
     told = [event for event in events if event.what == "died"]
@@ -243,7 +243,7 @@ def _restarts(
     return found
 
 
-def _mark_at(kept: Sequence[Sample], time: float, text: str) -> Mark:
+def _mark_at(kept: Sequence[Sample], time: float, text: str) -> RunMark:
     seconds = between([(sample.time, sample.seconds) for sample in kept], time)
     steps = between([(sample.time, sample.steps) for sample in kept], time)
-    return Mark(seconds, steps, "restart", text)
+    return RunMark(seconds, steps, "restart", text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rljob.show.report.files import Run
 from rljob.show.report.groups import Group, spread
-from rljob.show.report.history import Axis, History, Mark, Point
+from rljob.show.report.history import Axis, PlotPoint, RunHistory, RunMark
 
 STAGES = (
     ("learnerWaiting", "waiting for data"),
@@ -19,13 +19,13 @@ REST = "everything else"
 
 
 @dataclass(frozen=True)
-class Line:
+class PlotLine:
     """A curve. `colour` counts from 0; `quiet` ones are in the background. `key` is for the legend, where
     curves that share it and their colour are one entry; the label when empty."""
 
     label: str
     colour: int
-    points: Sequence[Point]
+    points: Sequence[PlotPoint]
     quiet: bool = False
     dashed: bool = False
     key: str = ""
@@ -76,11 +76,11 @@ class Plot:
     title: str
     note: str
     x: Axis
-    lines: Sequence[Line] = ()
+    lines: Sequence[PlotLine] = ()
     bands: Sequence[Band] = ()
     dots: Sequence[Dots] = ()
     levels: Sequence[Level] = ()
-    marks: Sequence[Mark] = ()
+    marks: Sequence[RunMark] = ()
     share: bool = False
     zero: bool = True
     wide: bool = False
@@ -126,10 +126,10 @@ def returns(groups: Sequence[Group], axis: Axis) -> Plot:
         several = len(curves) > 1
         for run, curve in curves:
             label = "training" if alone else _label(group, run)
-            lines.append(Line(label, colour, curve, quiet=several))
+            lines.append(PlotLine(label, colour, curve, quiet=several))
         if several:
             both = spread([curve for _, curve in curves])
-            lines.append(Line(f"{group.label}, mean of {len(curves)} seeds", colour, both.mean))
+            lines.append(PlotLine(f"{group.label}, mean of {len(curves)} seeds", colour, both.mean))
             bands.append(Band(f"{group.label}, standard deviation", colour, both.band))
         label = "evaluation" if alone else f"{group.label}, evaluation"
         played = [point for run in group.runs for point in _evaluated(run, axis)]
@@ -168,7 +168,7 @@ def _evaluated(run: Run, axis: Axis) -> list[tuple[float, float, float]]:
     return found
 
 
-def shares(history: History) -> list[tuple[str, float]]:
+def shares(history: RunHistory) -> list[tuple[str, float]]:
     """Where the learner's time went, as shares that add up to 1; empty when nothing is known."""
     named = [(text, history.mean(name)) for name, text in STAGES]
     known = [(text, share) for text, share in named if share is not None]
@@ -185,10 +185,10 @@ def _plain(
     return Plot(key, title, note, "seconds", lines, marks=_marks(groups), share=share)
 
 
-def _each(groups: Sequence[Group], name: str) -> list[Line]:
+def _each(groups: Sequence[Group], name: str) -> list[PlotLine]:
     """One line for each run."""
     return [
-        Line(_label(group, run), colour, run.history.series(name, "seconds"), key=group.label)
+        PlotLine(_label(group, run), colour, run.history.series(name, "seconds"), key=group.label)
         for colour, group in enumerate(groups)
         for run in group.runs
     ]
@@ -200,7 +200,7 @@ def _stages(groups: Sequence[Group]) -> list[Plot]:
         return []
     history = groups[0].runs[0].history
     bands: list[Band] = []
-    below: list[Point] = []
+    below: list[PlotPoint] = []
     for colour, (name, text) in enumerate(STAGES):
         points = history.series(name, "seconds")
         if not points:
@@ -233,8 +233,8 @@ def _waiting(groups: Sequence[Group]) -> Plot:
             learner = run.history.series("learnerWaiting", "seconds")
             key = "" if single else f"{group.label}, "
             lines += [
-                Line(f"{who}rollouts", colour, rollouts, key=f"{key}rollouts"),
-                Line(
+                PlotLine(f"{who}rollouts", colour, rollouts, key=f"{key}rollouts"),
+                PlotLine(
                     f"{who}learner",
                     colour + single,
                     learner,
@@ -252,11 +252,11 @@ def _lag(groups: Sequence[Group]) -> Plot:
         for run in group.runs:
             series = run.history.series
             if single:
-                lines.append(Line("median", colour, series("lagP50", "seconds")))
-                lines.append(Line("95th percentile", colour + 1, series("lagP95", "seconds")))
+                lines.append(PlotLine("median", colour, series("lagP50", "seconds")))
+                lines.append(PlotLine("95th percentile", colour + 1, series("lagP95", "seconds")))
             else:
                 p95 = series("lagP95", "seconds")
-                lines.append(Line(_label(group, run), colour, p95, key=group.label))
+                lines.append(PlotLine(_label(group, run), colour, p95, key=group.label))
     bounds = {
         bound
         for group in groups
@@ -297,7 +297,7 @@ def _label(group: Group, run: Run) -> str:
     return f"{group.label}, seed {run.seed}" if len(group.runs) > 1 else group.label
 
 
-def _marks(groups: Sequence[Group]) -> Sequence[Mark]:
+def _marks(groups: Sequence[Group]) -> Sequence[RunMark]:
     """Of a single run; among several nobody could tell whose they are."""
     runs = [run for group in groups for run in group.runs]
     return runs[0].history.marks if len(runs) == 1 else ()

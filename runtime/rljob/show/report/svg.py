@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from rljob.show.report.history import Axis, Mark
-from rljob.show.report.plots import Band, Dots, Line, Plot
+from rljob.show.report.history import Axis, RunMark
+from rljob.show.report.plots import Band, Dots, Plot, PlotLine
 from rljob.show.report.scale import Scale, tick, x_scale, x_tick, y_scale
 
 WIDTH, HEIGHT = 1000, 400
@@ -22,7 +22,7 @@ MOST_MARKS = 80
 def figure(plot: Plot) -> str:
     """The plot as a `<figure>`."""
     x, y = x_scale(plot), y_scale(plot)
-    canvas = _Canvas(x, y)
+    canvas = _SvgCanvas(x, y)
     wide = " wide" if plot.wide else ""
     note = f"<p>{escape(plot.note)}</p>" if plot.note else ""
     return "\n".join(
@@ -40,7 +40,7 @@ def figure(plot: Plot) -> str:
     )
 
 
-class _Canvas:
+class _SvgCanvas:
     """Values to the SVG's units."""
 
     def __init__(self, x: Scale, y: Scale) -> None:
@@ -56,7 +56,7 @@ class _Canvas:
         return "M" + "L".join(f"{self.x(x)} {self.y(y)}" for x, y in points)
 
 
-def _svg(plot: Plot, canvas: _Canvas) -> str:
+def _svg(plot: Plot, canvas: _SvgCanvas) -> str:
     x, y = canvas.x_scale, canvas.y_scale
     reach = f'data-x="{x.low:g} {x.high:g}" data-y="{y.low:g} {y.high:g}" data-axis="{plot.x}"'
     share = " data-share" if plot.share else ""
@@ -74,21 +74,21 @@ def _svg(plot: Plot, canvas: _Canvas) -> str:
     return "".join(parts)
 
 
-def _line(canvas: _Canvas, line: Line) -> str:
+def _line(canvas: _SvgCanvas, line: PlotLine) -> str:
     kind = "quiet" if line.quiet else "dashed" if line.dashed else "line"
     name = "" if line.quiet else f' data-label="{escape(line.label)}"'
     points = line.points if len(line.points) > 1 else (*line.points, *line.points)
     return f'<path class="{kind} c{line.colour % COLOURS}"{name} d="{canvas.path(points)}"/>'
 
 
-def _band(canvas: _Canvas, band: Band) -> str:
+def _band(canvas: _SvgCanvas, band: Band) -> str:
     upper = [(x, high) for x, _, high in band.points]
     lower = [(x, low) for x, low, _ in reversed(band.points)]
     kind = "solid" if band.solid else "band"
     return f'<path class="{kind} f{band.colour % COLOURS}" d="{canvas.path([*upper, *lower])}Z"/>'
 
 
-def _dots(canvas: _Canvas, dots: Dots) -> str:
+def _dots(canvas: _SvgCanvas, dots: Dots) -> str:
     colour = f"c{dots.colour % COLOURS}"
     spans = [
         f"M{canvas.x(x)} {canvas.y(mean - std)}V{canvas.y(mean + std)}"
@@ -107,7 +107,7 @@ def _across(kind: str, y: str) -> str:
     return f'<path class="{kind}" d="M0 {y}H{WIDTH}"/>'
 
 
-def _upright(canvas: _Canvas, mark: Mark, axis: Axis) -> str:
+def _upright(canvas: _SvgCanvas, mark: RunMark, axis: Axis) -> str:
     x = canvas.x(mark.at(axis))
     if mark.kind == "restart":
         return (
@@ -119,7 +119,7 @@ def _upright(canvas: _Canvas, mark: Mark, axis: Axis) -> str:
     )
 
 
-def _some(marks: Sequence[Mark]) -> list[Mark]:
+def _some(marks: Sequence[RunMark]) -> list[RunMark]:
     """All restarts that fit, and evenly many of the checkpoints."""
     kinds = [[mark for mark in marks if mark.kind == kind] for kind in ("restart", "checkpoint")]
     return [mark for each in kinds for mark in each[:: 1 + len(each) // MOST_MARKS]]
@@ -141,7 +141,7 @@ def _x_labels(plot: Plot, x: Scale) -> str:
     )
 
 
-def _level_labels(plot: Plot, canvas: _Canvas) -> str:
+def _level_labels(plot: Plot, canvas: _SvgCanvas) -> str:
     return "".join(
         f'<span class="level-text" style="bottom:{100 * canvas.y_scale.at(level.y):.2f}%">'
         f"{escape(level.text)}</span>"

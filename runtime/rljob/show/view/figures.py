@@ -9,7 +9,7 @@ from typing import Any
 
 from rljob.spec import StopSpec
 
-Point = tuple[float, float]
+ReturnPoint = tuple[float, float]
 """(environment steps, mean return)"""
 MOST_POINTS = 2048
 
@@ -50,12 +50,12 @@ def some(number: int, noun: str) -> str:
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
-class History:
+class ReturnCurve:
     """The mean return over the whole run, by environment steps, in a bounded number of points."""
 
     def __init__(self) -> None:
-        self._points: list[Point] = []
-        self._pending: list[Point] = []
+        self._points: list[ReturnPoint] = []
+        self._pending: list[ReturnPoint] = []
         self._each = 1
         self._reached = -1.0
 
@@ -94,13 +94,13 @@ class History:
         return columns
 
 
-def _middle(points: Sequence[Point]) -> Point:
+def _middle(points: Sequence[ReturnPoint]) -> ReturnPoint:
     steps, means = zip(*points, strict=True)
     return sum(steps) / len(points), sum(means) / len(points)
 
 
 @dataclass(frozen=True)
-class Reached:
+class NearestStop:
     """The stop condition that is nearest: its share in [0, 1], its name, and seconds left if known."""
 
     share: float
@@ -108,7 +108,7 @@ class Reached:
     left: float | None
 
 
-def reached(stop: StopSpec, record: Mapping[str, Any], first: float | None) -> Reached:
+def reached(stop: StopSpec, record: Mapping[str, Any], first: float | None) -> NearestStop:
     """How much of the stop condition is reached; of several, the largest share.
 
     The mean return counts from its `first` value, and never as the whole: the learner alone decides
@@ -129,7 +129,7 @@ def reached(stop: StopSpec, record: Mapping[str, Any], first: float | None) -> R
         found.append((min(0.99, max(0.0, share)), f"meanReturn {stop.mean_return:g}"))
     share, condition = max(found, key=lambda item: item[0])
     sure = seconds >= 1.0 and share >= 0.02
-    return Reached(share, condition, seconds * (1 - share) / share if sure else None)
+    return NearestStop(share, condition, seconds * (1 - share) / share if sure else None)
 
 
 def roughly(seconds: float) -> str:

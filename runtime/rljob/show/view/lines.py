@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rljob.show.view.figures import reached, score, some, span_text
-from rljob.show.view.panel import Line, State
+from rljob.show.view.panel import State, TextLine
 
 
 def plain_line(state: State) -> str:
@@ -38,7 +38,7 @@ def _short(value: float | None) -> str:
 
 def ending(
     outcome: str, reason: str, steps: int, seconds: float, mean: float | None, message: str = ""
-) -> Line:
+) -> TextLine:
     """How it ended: `Solved in 2.1 s (106,496 steps).`
 
     Args:
@@ -56,7 +56,7 @@ def ending(
     return [(outcome, "bad"), (f" after {steps_text}, {spent}: {message or reason}", "")]
 
 
-def hints(commands: Sequence[tuple[str, str]]) -> list[Line]:
+def hints(commands: Sequence[tuple[str, str]]) -> list[TextLine]:
     """Commands that can be typed next, each with its use."""
     column = max((len(command) for command, _ in commands), default=0)
     return [

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rljob.show.view.figures import (
-    History,
+    ReturnCurve,
     count,
     reached,
     roughly,
@@ -24,7 +24,7 @@ from rljob.spec import RLJob, StopSpec
 from rljob.version import __version__
 
 Span = tuple[str, str]
-Line = list[Span]
+TextLine = list[Span]
 Record = Mapping[str, Any]
 
 STYLES = {
@@ -67,7 +67,7 @@ class State:
     restarts: int = 0
     roles: Mapping[str, str] = field(default_factory=dict)
     evaluation: Record = field(default_factory=dict)
-    history: History = field(default_factory=History)
+    history: ReturnCurve = field(default_factory=ReturnCurve)
     now: float = 0.0
     ended: str = ""
 
@@ -81,7 +81,7 @@ class State:
         self.restarts, self.roles = restarts, dict(roles)
 
 
-def header(job: RLJob, place: str, width: int) -> list[Line]:
+def header(job: RLJob, place: str, width: int) -> list[TextLine]:
     """What runs, where; as many lines as it takes."""
     spec = job.spec
     environment = spec.environment.id or spec.environment.entry_point or ""
@@ -105,7 +105,7 @@ def header(job: RLJob, place: str, width: int) -> list[Line]:
     return [[(row, "name" if row is rows[0] else "")] for row in rows]
 
 
-def panel(state: State, width: int) -> list[Line]:
+def panel(state: State, width: int) -> list[TextLine]:
     """The live area. Its height depends on the width alone, and what changes stands at a line's end
     or has a fixed width: nothing jumps."""
     wide = width >= WIDE
@@ -127,11 +127,11 @@ def panel(state: State, width: int) -> list[Line]:
     return [[], *lines, _troubles(state), _bar(state, width)]
 
 
-def _cells(state: State, wide: bool) -> dict[str, Line]:
+def _cells(state: State, wide: bool) -> dict[str, TextLine]:
     record, spec = state.record, state.job.spec
     steps, target = record.get("steps", 0), spec.stop.steps
     of = f"{count(steps):>{len(count(target))}} of {count(target)}" if target else count(steps)
-    cells: dict[str, Line] = {
+    cells: dict[str, TextLine] = {
         "best": [(score(record.get("bestReturn")), "")],
         "eval": _evaluation(state.evaluation, wide),
         "steps": [(of, "value"), _rate(record.get("stepsPerSecond"))],
@@ -156,7 +156,7 @@ def _cells(state: State, wide: bool) -> dict[str, Line]:
     return cells
 
 
-def _history(state: State, width: int) -> Line:
+def _history(state: State, width: int) -> TextLine:
     columns = state.history.columns(width)
     mean = state.record.get("meanReturn")
     if not columns or mean is None:
@@ -168,7 +168,7 @@ def _history(state: State, width: int) -> Line:
     return [(blocks.ljust(width), "history"), (f"{score(mean):>{SCORE}}", "value")]
 
 
-def _evaluation(evaluation: Record, wide: bool) -> Line:
+def _evaluation(evaluation: Record, wide: bool) -> TextLine:
     """Beside the best return when wide, in a cell of its own otherwise."""
     if not evaluation:
         return [] if wide else [("–", "")]
@@ -184,7 +184,7 @@ def _rate(value: float | None) -> Span:
     return (f" · {count(value)}/s", "") if value is not None else ("", "")
 
 
-def _policy(record: Record) -> Line:
+def _policy(record: Record) -> TextLine:
     version = record.get("policyVersion")
     if version is None:
         return [("none yet", "dim")]
@@ -197,13 +197,13 @@ def _policy(record: Record) -> Line:
     ]
 
 
-def _rollouts(state: State) -> Line:
+def _rollouts(state: State) -> TextLine:
     ready, wanted = state.record.get("rolloutsReady", 0), state.job.spec.rollout.replicas
     style = "value" if ready >= wanted else "warning"
     return [(f"{ready}/{wanted} ready", style), (f" · {some(state.restarts, 'restart')}", "")]
 
 
-def _checkpoint(record: Record, now: float) -> Line:
+def _checkpoint(record: Record, now: float) -> TextLine:
     saved = record.get("checkpoint")
     if not saved:
         return [("none yet", "dim")]
@@ -211,12 +211,12 @@ def _checkpoint(record: Record, now: float) -> Line:
     return [(f"v{saved['policyVersion']}", "value"), (f", {age} ago", "")]
 
 
-def _troubles(state: State) -> Line:
+def _troubles(state: State) -> TextLine:
     odd = [f"{name} {what}" for name, what in sorted(state.roles.items()) if what not in CALM]
     return [("  " + ", ".join(odd), "warning")] if odd else []
 
 
-def _bar(state: State, width: int) -> Line:
+def _bar(state: State, width: int) -> TextLine:
     at = reached(state.job.spec.stop, state.record, state.history.first)
     length = max(10, min(40, width - 40))
     if state.ended:
@@ -243,11 +243,11 @@ def _condition(stop: StopSpec, name: str | None) -> str:
     return f"{count(stop.steps or 0)} steps" if name == "steps" else f"duration {stop.duration}"
 
 
-def _labelled(label: str, cell: Iterable[Span], width: int = LABEL) -> Line:
+def _labelled(label: str, cell: Iterable[Span], width: int = LABEL) -> TextLine:
     return [("  " + label.ljust(width), "label"), *cell]
 
 
-def _row(left: str, first: Line, right: str, second: Line) -> Line:
+def _row(left: str, first: TextLine, right: str, second: TextLine) -> TextLine:
     gap = " " * max(2, LEFT - sum(len(text) for text, _ in first))
     return [*_labelled(left, first), (gap + right.ljust(RIGHT_LABEL), "label"), *second]
 

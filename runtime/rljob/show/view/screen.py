@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from rljob.show.view.lines import plain_line, to_ascii
-from rljob.show.view.panel import STYLES, Line, State, header, panel, text
+from rljob.show.view.panel import STYLES, State, TextLine, header, panel, text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,11 +35,11 @@ class Screen(Protocol):
         """The state has changed."""
         ...
 
-    def say(self, line: Line) -> None:
+    def say(self, line: TextLine) -> None:
         """A line that stays."""
         ...
 
-    def end(self, ending: Callable[[int], list[Line]]) -> None:
+    def end(self, ending: Callable[[int], list[TextLine]]) -> None:
         """The state as it was last, then the lines that `ending` makes for so many columns."""
         ...
 
@@ -84,11 +84,11 @@ class PlainScreen:
             self._next = now + PLAIN_EVERY
             self.say([(plain_line(self._state), "")])
 
-    def say(self, line: Line) -> None:
+    def say(self, line: TextLine) -> None:
         shown = to_ascii(text(line)) if self._ascii else text(line)
         print(shown, file=self._out, flush=True)
 
-    def end(self, ending: Callable[[int], list[Line]]) -> None:
+    def end(self, ending: Callable[[int], list[TextLine]]) -> None:
         if self._state is not None and self._state.record:
             self.say([(plain_line(self._state), "")])
         for line in ending(ENDLESS):
@@ -126,10 +126,10 @@ class LiveScreen:
     def moved(self) -> None:
         """It is drawn anew all the time."""
 
-    def say(self, line: Line) -> None:
+    def say(self, line: TextLine) -> None:
         self._console.print(styled(line))
 
-    def end(self, ending: Callable[[int], list[Line]]) -> None:
+    def end(self, ending: Callable[[int], list[TextLine]]) -> None:
         self.close()
         width = self._console.width
         if self._state is not None and self._state.record:
@@ -150,12 +150,12 @@ class LiveScreen:
         self._state.now = time.time()
         return _block(panel(self._state, self._console.width))
 
-    def _print(self, line: Line) -> None:
+    def _print(self, line: TextLine) -> None:
         # The terminal may break it, rich must not: paths and commands are copied.
         self._console.print(styled(line), soft_wrap=True)
 
 
-def show(draw: Callable[[int], list[Line]]) -> None:
+def show(draw: Callable[[int], list[TextLine]]) -> None:
     """Print the lines that `draw` makes for so many columns: in colour where that can be shown."""
     if not _is_terminal(sys.stdout):
         plain = PlainScreen(sys.stdout)
@@ -169,7 +169,7 @@ def show(draw: Callable[[int], list[Line]]) -> None:
         console.print(styled(line), soft_wrap=True)
 
 
-def keep_showing(first: list[Line], look: Callable[[], list[Line]], every: float) -> bool:
+def keep_showing(first: list[TextLine], look: Callable[[], list[TextLine]], every: float) -> bool:
     """Draw lines over and over in place until interrupted; False, and nothing drawn, without a terminal.
 
     Args:
@@ -192,13 +192,13 @@ def keep_showing(first: list[Line], look: Callable[[], list[Line]], every: float
             return True
 
 
-def _block(lines: list[Line]) -> Text:
+def _block(lines: list[TextLine]) -> Text:
     from rich.text import Text
 
     return Text("\n", no_wrap=True, overflow="crop").join([styled(line) for line in lines])
 
 
-def styled(line: Line) -> Text:
+def styled(line: TextLine) -> Text:
     """The line as rich prints it."""
     from rich.text import Text
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rljob.kube import names
-from rljob_operator.decide.observed import Inspection, Key, Manifest
+from rljob.kube.kinds import Manifest
+from rljob_operator.decide.observed import Inspection, Key
 
-Child = tuple[str, str]
+ChildKey = tuple[str, str]
 """Kind and name."""
 STRIKES = 3
 """Answers that the API server failed by itself, after which that is no passing trouble any more."""
@@ -34,7 +35,7 @@ class Refusal:
 
 
 @dataclass
-class Memory:
+class ReconcileCache:
     """Of the RLJob with this uid.
 
     Attributes:
@@ -45,14 +46,14 @@ class Memory:
     """
 
     uid: str
-    settled: dict[Child, tuple[str, int]] = field(default_factory=dict)
+    settled: dict[ChildKey, tuple[str, int]] = field(default_factory=dict)
     keys_made: float | None = None
     status_written: datetime | None = None
     inspection: Inspection | None = None
-    _refusals: dict[Child, Refusal] = field(default_factory=dict)
-    _strikes: dict[Child, int] = field(default_factory=dict)
+    _refusals: dict[ChildKey, Refusal] = field(default_factory=dict)
+    _strikes: dict[ChildKey, int] = field(default_factory=dict)
 
-    def refused(self) -> dict[Child, str]:
+    def refused(self) -> dict[ChildKey, str]:
         """See `Observed.refused`."""
         return {child: refusal.message for child, refusal in self._refusals.items()}
 
@@ -88,7 +89,7 @@ class Memory:
         if generation is not None:
             self.settled[child(manifest)] = digest(manifest), generation
 
-    def keep_refusals(self, wanted: set[Child]) -> None:
+    def keep_refusals(self, wanted: set[ChildKey]) -> None:
         """Forget refusals of what nobody wants any more."""
         self._refusals = {c: r for c, r in self._refusals.items() if c in wanted}
         self._strikes = {c: n for c, n in self._strikes.items() if c in wanted}
@@ -98,23 +99,23 @@ class Memory:
         return min((refusal.until for refusal in self._refusals.values()), default=None)
 
 
-class Memories:
+class ReconcileCaches:
     """One memory for each RLJob; a new one when another of the same name took its place."""
 
     def __init__(self) -> None:
-        self._of: dict[Key, Memory] = {}
+        self._of: dict[Key, ReconcileCache] = {}
 
-    def of(self, key: Key, uid: str) -> Memory:
+    def of(self, key: Key, uid: str) -> ReconcileCache:
         memory = self._of.get(key)
         if memory is None or memory.uid != uid:
-            memory = self._of[key] = Memory(uid)
+            memory = self._of[key] = ReconcileCache(uid)
         return memory
 
     def forget(self, key: Key) -> None:
         self._of.pop(key, None)
 
 
-def child(manifest: Manifest) -> Child:
+def child(manifest: Manifest) -> ChildKey:
     return manifest["kind"], manifest["metadata"]["name"]
 
 

@@ -10,7 +10,7 @@ from rljob_operator.decide.observed import Key
 from rljob_operator.watch.queue import WorkQueue
 
 
-class Feed:
+class AsyncWorkQueue:
     """Keys for workers, each with one at a time. Belongs to one event loop.
 
     Args:

@@ -8,7 +8,7 @@ import time
 
 from rljob.errors import RunError
 from rljob.telemetry.metrics import LearnerMetrics
-from rljob.wire.messages import Kind
+from rljob.wire.messages import MessageKind
 from rljob.wire.sockets import Client, Endpoint, Wire
 from rljob.wire.subscription import chunk_header, read_want
 from rljob.wire.weights import Chunk, Published, Stamp, WeightServer
@@ -74,7 +74,7 @@ class Publisher:
             for client, chunk in self._server.publish(Published.of(*pending)):
                 self._send(client, chunk)
         for message in self._endpoint.receive():
-            if message.header.kind is Kind.WANT:
+            if message.header.kind is MessageKind.WANT:
                 want = read_want(message.header)
                 for chunk in self._server.wanted(message.client, want, now):
                     self._send(message.client, chunk)

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from rljob.kube import names
+from rljob.kube.kinds import Manifest
 from rljob.spec.status import RoleName
-from rljob_operator.decide.observed import Manifest, Observed
+from rljob_operator.decide.observed import Observed
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 """Kinds of children that make pods."""
@@ -56,7 +57,7 @@ def condition(manifest: Manifest, kind: str) -> Manifest | None:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ContainerEnd:
     """One life of a container that is over.
 
     Attributes:
@@ -73,7 +74,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Pod:
+class PodState:
     """A pod of a role.
 
     Attributes:
@@ -163,7 +164,7 @@ class Pod:
         return list(at(self.manifest, "status", "initContainerStatuses") or ())
 
     @cached_property
-    def ends(self) -> tuple[Ended, ...]:
+    def ends(self) -> tuple[ContainerEnd, ...]:
         """Ended lives of the role's container and of those before it, as far as they are known."""
         found = [*_ends(self.main, init=False)]
         for status in self.init_containers:
@@ -171,14 +172,14 @@ class Pod:
         return tuple(sorted(found, key=lambda end: end.finished))
 
     @property
-    def end(self) -> Ended | None:
+    def end(self) -> ContainerEnd | None:
         """How the role's container ended, if it has and does not come back."""
         terminated = at(self.main, "state", "terminated")
         return ended_life(self.main, terminated, init=False) if terminated else None
 
 
 @dataclass(frozen=True)
-class World:
+class JobResources:
     """What there is of one RLJob.
 
     Attributes:
@@ -192,11 +193,11 @@ class World:
     job: Manifest
     children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     taken: frozenset[tuple[str, str]] = frozenset()
-    pods: tuple[Pod, ...] = ()
-    strangers: tuple[Pod, ...] = ()
+    pods: tuple[PodState, ...] = ()
+    strangers: tuple[PodState, ...] = ()
 
     @classmethod
-    def of(cls, observed: Observed) -> World:
+    def of(cls, observed: Observed) -> JobResources:
         job = observed.job
         children, taken = {}, set()
         for child in observed.children:
@@ -205,8 +206,8 @@ class World:
                 taken.add(key(child))
             else:
                 children[key(child)] = child
-        every = [Pod(pod) for pod in observed.pods]
-        every += [Pod(pod, exists=False) for pod in observed.gone]
+        every = [PodState(pod) for pod in observed.pods]
+        every += [PodState(pod, exists=False) for pod in observed.gone]
         every = [pod for pod in every if pod.role in names.ROLES]
         every.sort(key=lambda pod: (pod.created, pod.name))
         since = str(at(job, "metadata", "creationTimestamp") or "")
@@ -230,32 +231,32 @@ class World:
     def learner_job(self) -> Manifest | None:
         return self.children.get(("Job", names.workload(self.name, "learner")))
 
-    def of_role(self, role: RoleName) -> list[Pod]:
+    def of_role(self, role: RoleName) -> list[PodState]:
         return [pod for pod in self.pods if pod.role == role]
 
-    def alive(self, role: RoleName) -> list[Pod]:
+    def alive(self, role: RoleName) -> list[PodState]:
         """Pods of a role that exist and are to stay."""
         return [pod for pod in self.of_role(role) if pod.alive]
 
     def ready(self, role: RoleName) -> int:
         return sum(pod.ready for pod in self.of_role(role))
 
-    def running(self, role: RoleName) -> list[Pod]:
+    def running(self, role: RoleName) -> list[PodState]:
         return [pod for pod in self.of_role(role) if pod.running]
 
     @cached_property
-    def learner(self) -> Pod | None:
+    def learner(self) -> PodState | None:
         """The pod in which the learner runs."""
         running = self.running("learner")
         return running[-1] if running else None
 
     @cached_property
-    def learners_left(self) -> list[Pod]:
+    def learners_left(self) -> list[PodState]:
         """Learners that may still write, whoever's they are: none may be started beside them."""
         every = [*self.strangers, *self.pods]
         return [pod for pod in every if pod.role == "learner" and pod.exists and not pod.ended]
 
-    def pods_of(self, workload: Manifest) -> list[Pod]:
+    def pods_of(self, workload: Manifest) -> list[PodState]:
         """Pods that belong to this very object."""
         return [pod for pod in self.pods if pod.owner == uid(workload)]
 
@@ -266,16 +267,16 @@ class World:
                 yield child
 
 
-def _ends(status: dict[str, Any], init: bool) -> Iterator[Ended]:
+def _ends(status: dict[str, Any], init: bool) -> Iterator[ContainerEnd]:
     for state in ("lastState", "state"):
         terminated = at(status, state, "terminated")
         if terminated:
             yield ended_life(status, terminated, init)
 
 
-def ended_life(status: dict[str, Any], terminated: dict[str, Any], init: bool) -> Ended:
+def ended_life(status: dict[str, Any], terminated: dict[str, Any], init: bool) -> ContainerEnd:
     """A container's `terminated` state."""
-    return Ended(
+    return ContainerEnd(
         container=str(status.get("name", "")),
         init=init,
         exit_code=int(terminated.get("exitCode", 0)),

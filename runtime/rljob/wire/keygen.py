@@ -10,7 +10,7 @@ from rljob.wire.keys import ROLES
 from rljob.wire.sockets import new_keypair
 
 
-def mint(folder: Path) -> None:
+def generate(folder: Path) -> None:
     """Write a new pair for each role; raises InputError when the folder holds keys already."""
     names = [f"{role}.{part}" for role in ROLES for part in ("public", "secret")]
     if any((folder / name).exists() for name in names):

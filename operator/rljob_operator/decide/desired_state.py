@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 
 from rljob.errors import InputError
 from rljob.kube import manifests
-from rljob.kube.settings import Settings
+from rljob.kube.kinds import Manifest
+from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob, RLJobSpec, parse
 from rljob.spec.status import RLJobStatus
+from rljob_operator.decide.job_resources import JobResources, at, uid
 from rljob_operator.decide.lifecycle import CleanPodPolicy, Stage
-from rljob_operator.decide.observed import Manifest
 from rljob_operator.decide.pending import Waiting
 from rljob_operator.decide.status.phase import STANDING
-from rljob_operator.decide.world import World, at, uid
 
 
 @dataclass(frozen=True)
-class Asked:
+class DesiredState:
     """What is asked for.
 
     Attributes:
@@ -45,7 +45,7 @@ class AfterEnd:
     ttl: int | None
 
 
-def after_end(world: World) -> AfterEnd:
+def after_end(world: JobResources) -> AfterEnd:
     """What may still be edited when nothing else may, and is read even from a spec that is wrong."""
     policy = at(world.job, "spec", "cleanPodPolicy")
     ttl = at(world.job, "spec", "ttlSecondsAfterFinished")
@@ -55,20 +55,22 @@ def after_end(world: World) -> AfterEnd:
     )
 
 
-def read(previous: RLJobStatus, world: World) -> Asked:
+def read(previous: RLJobStatus, world: JobResources) -> DesiredState:
     """The spec and what it comes to; one that cannot be read changes nothing."""
     try:
         job = parse(world.job)
     except InputError as error:
         standing = previous.phase in STANDING
-        return Asked(
+        return DesiredState(
             stage="Suspended" if standing else "Active",
             fault=Waiting("InvalidSpec", str(error)),
         )
-    return Asked(stage="Suspended" if job.spec.suspend else "Active", job=job)
+    return DesiredState(stage="Suspended" if job.spec.suspend else "Active", job=job)
 
 
-def with_children(asked: Asked, world: World, settings: Settings, failures: int) -> Asked:
+def with_children(
+    asked: DesiredState, world: JobResources, settings: OperatorSettings, failures: int
+) -> DesiredState:
     """The same with the children.
 
     Args:

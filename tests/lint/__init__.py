@@ -1,0 +1,1 @@
+"""Checks of the source that ruff, mypy and import-linter do not have."""
