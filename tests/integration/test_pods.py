@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import signal
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob.checkpoints.archive import unpack
+from rljob.checkpoints.unpack import unpack
 from rljob.errors import INTERRUPTED
 from rljob.roles.evaluator.play import evaluate_run
 from rljob.spec.status import EndReport, LearnerReport
@@ -87,7 +86,8 @@ def test_an_interrupted_learner_says_so_and_goes_on(tmp_path: Path) -> None:
         assert report.progress.steps_per_second > 0
         code, body = learner.ask("/checkpoint")
         assert code == 200
-        assert unpack(io.BytesIO(body), tmp_path / "policy").version >= 0
+        (tmp_path / "policy").mkdir()
+        assert unpack(iter([body]), tmp_path / "policy").version >= 0
         played = evaluate_run(tmp_path / "policy", episodes=1)
         assert played.mean > 0
         assert learner.end() == INTERRUPTED, job.tell()

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from rljob.local.result import read_records
+from rljob.run_folder.json_files import read_lines
 from tests.controlplane.forks import die_with_parent
 from tests.monitoring.prometheus import until
 
@@ -97,7 +97,7 @@ class Run:
     def records(self) -> list[dict[str, Any]]:
         """Lines of `metrics.jsonl`; none before the first."""
         path = self.run / "metrics.jsonl"
-        return list(read_records(path)) if path.exists() else []
+        return list(read_lines(path)) if path.exists() else []
 
     def until_trains(self) -> None:
         def trains() -> bool:

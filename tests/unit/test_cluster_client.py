@@ -256,7 +256,7 @@ sys.exit(main(["status", "--kubeconfig", {str(file)!r}]))
 
 
 def test_the_client_needs_nothing_that_only_trains() -> None:
-    modules = ("policy", "logs", "watch", "detail", "table", "reader", "unpack", "api")
+    modules = ("policy", "logs", "watch", "detail", "table", "reader", "api")
     blocked = ("numpy", "torch", "zmq", "prometheus_client", "gymnasium", "safetensors", "kopf")
     code = (
         f"import sys, importlib\nfor name in {blocked}: sys.modules[name] = None\n"

@@ -14,10 +14,10 @@ import pytest
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.manifest import DamagedCheckpoint
+from rljob.checkpoints.unpack import unpack, unpack_records
 from rljob.client.job import JobPod
 from rljob.client.logs import Wanted, chosen, split
 from rljob.client.reader import Image, image_of, reader_pod
-from rljob.client.unpack import unpack, unpack_records
 from rljob.errors import RunError
 from tests.unit.clusterjobs import cluster_job
 

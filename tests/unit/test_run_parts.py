@@ -14,7 +14,8 @@ from pydantic.alias_generators import to_camel
 from rljob.cli.run import chosen, configure, exit_code, job_name
 from rljob.errors import InputError
 from rljob.local.prepare import _check_unfinished
-from rljob.local.result import Evaluation, Progress, Result, Tail
+from rljob.local.result import Evaluation, Progress, Result
+from rljob.run_folder.json_files import Tail
 from rljob.spec import parse
 
 

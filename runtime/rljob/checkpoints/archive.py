@@ -9,26 +9,20 @@ Unpacked, it is a run's folder that `rljob eval` takes.
 from __future__ import annotations
 
 import logging
-import shutil
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from rljob.checkpoints.manifest import (
     FILES,
     MANIFEST,
-    Checkpoint,
-    is_name,
     newest_whole,
-    read_manifest,
-    verify,
 )
 from rljob.errors import InputError, RunError
-from rljob.run_folder.names import CHECKPOINTS, JOB, LATEST
+from rljob.run_folder.names import CHECKPOINTS, JOB
 
 _PART = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
@@ -104,56 +98,3 @@ def _header(name: str, file: IO[bytes]) -> tarfile.TarInfo:
     info.mtime = int(time.time())
     file.seek(0)
     return info
-
-
-def unpack(archive: BinaryIO, target: Path) -> Checkpoint:
-    """Make the folder `target` of an archive, once everything in it is what its manifest says.
-
-    Raises:
-        InputError: when `target` is there and not empty.
-        DamagedCheckpoint: when a file is not what the manifest says.
-        RunError: when the archive is cut off, or holds what does not belong there.
-        OSError: when it cannot be written. In each case, nothing is left behind.
-    """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target}: is already there and not empty; name another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".rljob-", dir=target.parent) as name:
-        made = Path(name) / "run"
-        found = _extract(archive, made)
-        verify(found)
-        (made / CHECKPOINTS / LATEST).symlink_to(found.path.name)
-        made.replace(target)
-    return read_manifest(target / CHECKPOINTS / found.path.name)
-
-
-def _extract(archive: BinaryIO, target: Path) -> Checkpoint:
-    """Files of the names that belong there, once each; nothing else that the archive says is trusted."""
-    folders = set()
-    try:
-        with tarfile.open(fileobj=archive, mode="r|") as tar:
-            for member in tar:
-                path = _inside(target, member)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                content = tar.extractfile(member)
-                assert content is not None
-                with path.open("xb") as file:
-                    shutil.copyfileobj(content, file, _PART)
-                folders.add(path.parent)
-    except FileExistsError as error:
-        raise RunError(f"the archive holds {Path(error.filename).name} twice") from error
-    except (tarfile.TarError, EOFError) as error:
-        raise RunError(f"the archive is damaged or cut off: {error}") from error
-    found = folders - {target}
-    if len(found) != 1 or not (target / JOB).is_file():
-        raise RunError(f"the archive does not hold {JOB} and one checkpoint")
-    return read_manifest(found.pop())
-
-
-def _inside(target: Path, member: tarfile.TarInfo) -> Path:
-    parts = member.name.split("/")
-    checkpoint = len(parts) == 3 and parts[0] == CHECKPOINTS and is_name(parts[1])
-    known = parts == [JOB] or (checkpoint and parts[2] in (MANIFEST, *FILES))
-    if known and member.isreg():
-        return target.joinpath(*parts)
-    raise RunError(f"the archive holds {member.name[:80]!r}, which does not belong there")

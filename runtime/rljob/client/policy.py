@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rljob.checkpoints.manifest import Checkpoint, DamagedCheckpoint
+from rljob.checkpoints.unpack import unpack
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.served import Say, Served, take
-from rljob.client.unpack import unpack
 from rljob.errors import InputError, RunError
+from rljob.run_folder.names import CODE
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus
-
-CODE = "code"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from rljob.checkpoints.unpack import unpack_records
 from rljob.client.failures import ClusterError
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.served import Say, Served, download, take
-from rljob.client.unpack import unpack_records
 from rljob.errors import RunError
 
 

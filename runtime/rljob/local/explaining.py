@@ -14,8 +14,9 @@ from rljob import spec
 from rljob.diagnosis.probes import ProbeTarget, ask
 from rljob.diagnosis.situation import Process, RoleCount, Situation, stall_of
 from rljob.errors import InputError
-from rljob.local.result import read_records
 from rljob.local.stalled import fetch
+from rljob.run_folder import json_files
+from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
@@ -36,7 +37,7 @@ def situation(folder: Path, now: float) -> Situation:
     if not (folder / JOB).is_file():
         raise InputError(f"{folder} is no run's folder: it has no {JOB}")
     job = spec.load(folder / JOB)
-    records = read_records(folder / METRICS)
+    records = read_lines(folder / METRICS)
     record = records[-1] if records else {}
     alive = _is_worked_on(folder)
     processes = ask(_sources(folder)) if alive else []
@@ -80,9 +81,8 @@ def _phase(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
     """Phase, reason and message."""
     if alive:
         return ("Training" if begun else "Starting"), "", ""
-    try:
-        result = json.loads((folder / RESULT).read_text())
-    except (OSError, ValueError):
+    result = json_files.read(folder / RESULT)
+    if result is None:
         return "Stopped", "", ""
     message = str(result.get("message") or "")
     last = str(result.get("lastLines") or "").splitlines()
@@ -131,7 +131,7 @@ def _ready(process: Process) -> bool:
 
 def _restarts(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
-    for event in read_records(folder / EVENTS):
+    for event in read_lines(folder / EVENTS):
         if event.get("event") == "died":
             role = str(event["role"]).rpartition("-")[0]
             found[role] = found.get(role, 0) + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import secrets
 import socket
 from collections.abc import Mapping
@@ -18,8 +17,10 @@ from rljob.roles.evaluator import check as check_evaluation
 from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import WINDOW_EPISODES, reached
 from rljob.roles.sinks import check as check_sinks
+from rljob.run_folder import json_files
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import CODE, JOB, RESULT
+from rljob.run_folder.write_whole import write_whole
 from rljob.spec import RLJob
 from rljob.wire.keygen import generate
 
@@ -145,9 +146,7 @@ def _checked(job: RLJob) -> RLJob:
 
 def _write(job: RLJob, folder: Path) -> None:
     try:
-        temporary = folder / f".{JOB}"
-        temporary.write_text(specs.dump(job), encoding="utf-8")
-        temporary.replace(folder / JOB)
+        write_whole(folder / JOB, specs.dump(job))
         (folder / RESULT).unlink(missing_ok=True)
         for name, text in (job.spec.code or {}).items():
             (folder / CODE).mkdir(exist_ok=True)
@@ -158,12 +157,7 @@ def _write(job: RLJob, folder: Path) -> None:
 
 def _check_unfinished(job: RLJob, folder: Path) -> None:
     """A run that has reached its end is not resumed, unless the end was moved."""
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except ValueError:
-        return
+    result = json_files.read(folder / RESULT) or {}
     if result.get("outcome") != "Complete":
         return
     mean = result["meanReturn"] if result["episodes"] >= WINDOW_EPISODES else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -130,45 +129,6 @@ class RunFailed(RunError):
     def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
-
-
-class Tail:
-    """The lines that were appended to a JSON-lines file since the last look.
-
-    Args:
-        path: the file; it need not exist yet.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = path.stat().st_size if path.exists() else 0
-
-    def new(self) -> Iterator[dict[str, Any]]:
-        """Whole lines only; one that is being written comes with the next look."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                data = file.read()
-        except FileNotFoundError:
-            return
-        whole, newline, _ = data.rpartition(b"\n")
-        self._at += len(whole) + len(newline)
-        yield from _records(whole)
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """All records of a JSON-lines file; none when it is absent."""
-    return list(_records(path.read_bytes())) if path.exists() else []
-
-
-def _records(data: bytes) -> Iterator[dict[str, Any]]:
-    for line in data.split(b"\n"):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # A learner was killed while it wrote this.
-        if isinstance(value, dict):
-            yield value
 
 
 def _known(cls: Any, value: Mapping[str, Any]) -> dict[str, Any]:

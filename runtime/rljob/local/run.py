@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from rljob.local.result import Progress, Result, RunFailed
 from rljob.local.spawner import Spawner
 from rljob.local.supervisor import Ending, Stop, Supervisor
 from rljob.local.view import View
-from rljob.roles.learner.report import write_result
+from rljob.run_folder import json_files
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import BUFFER, RESULT
 from rljob.run_folder.provenance import versions
@@ -160,10 +159,7 @@ def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
 def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
     """Complete `result.json`: the learner wrote it unless it was lost."""
     folder = supervisor.folder
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        result = _from_record(supervisor)
+    result = json_files.read(folder / RESULT) or _from_record(supervisor)
     if ending.reason and result["outcome"] != "Complete":
         result |= {"outcome": "Failed", "reason": ending.reason, "message": ending.message}
         if ending.log is not None:
@@ -172,7 +168,7 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
     if result["outcome"] == "Complete" and evaluation is not None:
         result["evaluation"] = supervisor.evaluate(evaluation.episodes)
     result["restarts"] = supervisor.restarts
-    write_result(folder, result)
+    json_files.write(folder / RESULT, result)
     return dict(result)
 
 

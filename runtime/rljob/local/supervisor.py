@@ -14,7 +14,6 @@ from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import RunPosition
-from rljob.local.result import Tail, read_records
 from rljob.local.roles import Role, arguments, died, end_file, last_lines, make_roles, port_of
 from rljob.local.spawner import Exit, Spawner
 from rljob.local.stalled import StallWatch
@@ -22,6 +21,7 @@ from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.process import termination_message
 from rljob.run_folder.events import Events
+from rljob.run_folder.json_files import Tail, read_lines
 from rljob.run_folder.names import EVENTS, LOGS, METRICS, TARGETS
 from rljob.spec import RLJob, locate
 
@@ -104,7 +104,7 @@ class Supervisor:
         self._announced = False
         self._stalls = StallWatch(self.job.spec.stall, self.clock())
         if self.wiring.resume:
-            self.record = next(reversed(read_records(self.folder / METRICS)), {})
+            self.record = next(reversed(read_lines(self.folder / METRICS)), {})
 
     @property
     def restarts(self) -> int:

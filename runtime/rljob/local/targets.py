@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rljob.local.roles import Role
+from rljob.run_folder.write_whole import write_whole
 
 NAMESPACE = "local"
 
@@ -31,9 +32,7 @@ class Targets:
             return
         self._shown = shown
         entries = [self._entry(role, port) for role, port in serving]
-        temporary = self._path.with_name(f".{self._path.name}")
-        temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self._path)
+        write_whole(self._path, json.dumps(entries, indent=2) + "\n")
 
     def remove(self) -> None:
         """Nobody serves any more."""

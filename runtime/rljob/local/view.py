@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from rljob.local.summary import summary
+from rljob.run_folder.json_files import Tail, read_lines
 from rljob.run_folder.names import CHECKPOINTS, EVALUATIONS, LATEST, METRICS
 from rljob.show.view.figures import span_text
 from rljob.show.view.panel import State, TextLine
@@ -80,16 +80,16 @@ class _RunState:
     def __init__(self, job: RLJob, folder: Path) -> None:
         self.state = State(job, shown_path(folder))
         self._started = time.monotonic()
-        self._evaluations = folder / EVALUATIONS
-        self._seen = 0
-        if (folder / METRICS).exists():
-            with (folder / METRICS).open(encoding="utf-8") as file:
-                for line in file:
-                    self.state.history.add(_record(line))
+        evaluations = folder / EVALUATIONS
+        size = evaluations.stat().st_size if evaluations.exists() else 0
+        self._evaluations = Tail(evaluations, max(0, size - TAIL_BYTES))
+        for record in read_lines(folder / METRICS):
+            self.state.history.add(record)
 
     def update(self, record: Mapping[str, Any], restarts: int, roles: Mapping[str, str]) -> None:
         self.state.advance(record, restarts, roles)
-        self._read_evaluation()
+        for evaluation in self._evaluations.new():
+            self.state.evaluation = evaluation
 
     def end(self, result: Mapping[str, Any]) -> None:
         """The result is newer than the last record, and has the same names for the same things."""
@@ -101,21 +101,6 @@ class _RunState:
     def event(self, what: str) -> TextLine:
         age = span_text(time.monotonic() - self._started)
         return [(f"  {age:>7}  ", "dim"), (what, "")]
-
-    def _read_evaluation(self) -> None:
-        try:
-            size = self._evaluations.stat().st_size
-            if size == self._seen:
-                return
-            with self._evaluations.open("rb") as file:
-                file.seek(max(0, size - TAIL_BYTES))
-                whole, _, _ = file.read().rpartition(b"\n")
-        except OSError:
-            return
-        self._seen = size
-        newest = _record(whole.rpartition(b"\n")[2].decode())
-        if newest:
-            self.state.evaluation = newest
 
 
 def shown_path(folder: Path) -> str:
@@ -129,12 +114,3 @@ def shown_path(folder: Path) -> str:
 def has_policy(folder: Path) -> bool:
     """Whether a checkpoint was saved in the run's folder."""
     return (folder / CHECKPOINTS / LATEST).exists()
-
-
-def _record(line: str) -> dict[str, Any]:
-    """One line of JSON; empty for a line that was cut off."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Literal
+
+from rljob.run_folder import json_files
 
 
 class Events:
@@ -21,5 +22,4 @@ class Events:
             reason: in words, e.g. `was killed (SIGKILL)`.
         """
         line = {"time": round(time.time(), 3), "role": role, "event": event, "reason": reason}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        json_files.append(self._path, line)

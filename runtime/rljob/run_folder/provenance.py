@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -10,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rljob.run_folder import json_files
 from rljob.run_folder.names import PROVENANCE
 
 PACKAGES = ("rljob", "torch", "gymnasium", "numpy")
@@ -59,9 +59,7 @@ def git_commit(folder: Path) -> str | None:
 
 def write(folder: Path, values: dict[str, Any]) -> None:
     """Write it down whole or not at all."""
-    temporary = folder / f".{PROVENANCE}.{os.getpid()}"
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / PROVENANCE)
+    json_files.write(folder / PROVENANCE, values)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rljob.errors import RunError
+from rljob.run_folder.write_whole import replacing
 
 _CHUNK = 1 << 20
 
@@ -27,19 +28,17 @@ def save(arena: Path, folder: Path, name: str, state: dict[str, Any], keep: int)
         RunError: when it cannot be written; copies made before are untouched.
     """
     target = folder / f"{name}.arena"
-    temporary = folder / f".{name}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(state), encoding="utf-8")
-        shutil.copyfile(arena, temporary)
-        _sync(temporary)
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            shutil.copyfile(arena, temporary)
+            _sync(temporary)
         _sync(folder)
         for old in sorted(folder.glob("*.arena"))[:-keep]:
             old.unlink()
             old.with_suffix(".json").unlink(missing_ok=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"cannot save the replay content to {target}: {error.strerror}") from error
     return _digest(target)
 
@@ -51,16 +50,14 @@ def restore(folder: Path, name: str, sha256: str, arena: Path) -> dict[str, Any]
         RunError: when the copy is missing or not what was saved.
     """
     source = folder / f"{name}.arena"
-    temporary = arena.with_name(f".{arena.name}.{os.getpid()}")
     try:
         found = _digest(source)
         if found != sha256:
             raise RunError(f"{source} is damaged: its sha256 is {found}, not {sha256}")
         state = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        shutil.copyfile(source, temporary)
-        temporary.replace(arena)
+        with replacing(arena) as temporary:
+            shutil.copyfile(source, temporary)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"cannot restore the replay content {source}: {error.strerror}") from error
     return dict(state)
 

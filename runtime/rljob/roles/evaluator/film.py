@@ -12,6 +12,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from rljob.run_folder.write_whole import replacing
+
 GIF_LEAST_DELAY = 0.02
 """Seconds; many programs show what is meant to be faster ten times slower."""
 GIF_MOST_PICTURES = 600
@@ -33,14 +35,9 @@ def writing(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
         size: width and height in pixels, even.
         rate: pictures per second.
     """
-    temporary = path.with_name(f".{path.name}")
     kind = _gif if path.suffix == ".gif" else _mp4
-    try:
-        with kind(temporary, size, rate) as film:
-            yield film
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, kind(temporary, size, rate) as film:
+        yield film
 
 
 @contextmanager

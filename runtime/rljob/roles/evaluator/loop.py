@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from rljob.process import downloads
 from rljob.process.context import RoleContext
 from rljob.roles.evaluator import check
 from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, actor, environments_for, play
+from rljob.run_folder import json_files
 from rljob.run_folder.names import EVALUATIONS
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import EvaluatorMetrics
@@ -186,5 +186,4 @@ def append(folder: Path, stamp: Stamp, played: GreedyEpisodes) -> None:
         "seconds": round(played.seconds, 3),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / EVALUATIONS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    json_files.append(folder / EVALUATIONS, record)

@@ -26,6 +26,7 @@ from rljob.roles.sinks import check as check_sinks
 from rljob.roles.sinks.children import Sinks
 from rljob.run_folder import provenance
 from rljob.run_folder.names import CHECKPOINTS, JOB
+from rljob.run_folder.write_whole import write_whole
 from rljob.spec.status import EndReport
 from rljob.telemetry.health import Health
 from rljob.telemetry.http_server import Answer
@@ -121,12 +122,10 @@ def _write_job(context: RoleContext) -> None:
         RunError: when the folder cannot be written.
     """
     path, text = context.folder / JOB, spec.dump(context.job)
-    temporary = path.with_name(f".{path.name}")
     try:
         context.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, text)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 

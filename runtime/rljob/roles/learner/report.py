@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections import deque
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rljob.roles.learner.progress import TrainingProgress
-from rljob.run_folder.names import METRICS, RESULT
+from rljob.run_folder import json_files
+from rljob.run_folder.names import METRICS
 from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
 
 REPORT_EVERY = 0.25
@@ -106,7 +105,7 @@ class RecordWriter:
             "checkpoint": saved,
             "metrics": {name: round(value, 6) for name, value in self._values.items()},
         }
-        self._file.write(json.dumps(_finite(record)) + "\n")
+        self._file.write(json_files.line(record))
         self._expose(progress, version)
         self._before, self._last = (progress.steps, progress.updates), now
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
@@ -139,19 +138,3 @@ class RecordWriter:
                 gauge.set(value)
         for name, number in self._values.items():
             metrics.metric[name].set(number)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: what is not finite becomes null."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write `result.json` whole or not at all."""
-    temporary = folder / f".{RESULT}.{os.getpid()}"
-    temporary.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / RESULT)

@@ -22,11 +22,13 @@ from rljob.process.trace import Trace
 from rljob.roles.learner.batches import Batch, Batches
 from rljob.roles.learner.progress import StopReached, StoredSteps, TrainingProgress
 from rljob.roles.learner.publish_schedule import Publication
-from rljob.roles.learner.report import RecordWriter, write_result
+from rljob.roles.learner.report import RecordWriter
 from rljob.roles.learner.saving import Saver
 from rljob.roles.learner.source import ExperienceSource, Opened
 from rljob.roles.learner.status import LearnerReporter
 from rljob.roles.learner.weight_server import Publisher
+from rljob.run_folder import json_files
+from rljob.run_folder.names import RESULT
 from rljob.run_folder.provenance import versions
 from rljob.spec.status import EndReport
 from rljob.telemetry.health import Health
@@ -297,7 +299,7 @@ class Training:
             "seed": self._context.seed,
             "versions": versions(),
         }
-        write_result(self._context.folder, result)
+        json_files.write(self._context.folder / RESULT, result)
         _LOG.info("ended: %s", json.dumps({k: result[k] for k in ("outcome", "reason", "steps")}))
         if reached is not None:
             return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rljob.roles.sinks.scalars import ScalarPoint, VersionSteps, evaluated, trained
+from rljob.run_folder import json_files
+from rljob.run_folder.json_files import Tail, parse_lines
 from rljob.run_folder.names import EVALUATIONS, METRICS
 
 
@@ -27,17 +27,15 @@ class Cursor:
     def load(cls, path: Path) -> Cursor:
         """From the file; the beginning when there is none that can be read."""
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json_files.read(path) or {}
             offsets = {str(name): int(offset) for name, offset in value["offsets"].items()}
             return cls(offsets, str(value["run"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        temporary.replace(path)
+        json_files.write(path, asdict(self))
 
 
 class RecordFollower:
@@ -47,42 +45,21 @@ class RecordFollower:
         self._folder, self._place = folder, place
         self._versions = VersionSteps()
         offset = place.offsets.get(METRICS, 0)
-        for record in _parsed(_read(folder / METRICS, 0)[:offset]):
-            self._versions.add(record)
+        if offset:
+            for record in parse_lines((folder / METRICS).read_bytes()[:offset])[0]:
+                self._versions.add(record)
 
     def new(self) -> tuple[list[ScalarPoint], dict[str, int]]:
         """What was added, in whole lines; and the offsets to keep once it is taken."""
         points: list[ScalarPoint | None] = []
         offsets = dict(self._place.offsets)
         for name in (METRICS, EVALUATIONS):
-            start = offsets.get(name, 0)
-            whole, newline, _ = _read(self._folder / name, start).rpartition(b"\n")
-            offsets[name] = start + len(whole) + len(newline)
-            for record in _parsed(whole):
+            tail = Tail(self._folder / name, offsets.get(name, 0))
+            for record in tail.new():
                 if name == METRICS:
                     self._versions.add(record)
                     points.append(trained(record))
                 else:
                     points.append(evaluated(record, self._versions))
+            offsets[name] = tail.offset
         return [point for point in points if point is not None], offsets
-
-
-def _read(path: Path, start: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read()
-    except FileNotFoundError:
-        return b""
-
-
-def _parsed(data: bytes) -> list[dict[str, Any]]:
-    found = []
-    for line in data.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # A learner was killed while it wrote this.
-        if isinstance(value, dict):
-            found.append(value)
-    return found

@@ -7,7 +7,6 @@ it takes what is left and ends. What it has to tell, one line for each failure, 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import select
@@ -21,6 +20,7 @@ from rljob import spec
 from rljob.roles.sinks.base import Opening, Sink
 from rljob.roles.sinks.following import Cursor, RecordFollower
 from rljob.roles.sinks.scalars import settings
+from rljob.run_folder import json_files
 from rljob.run_folder.names import JOB, RESULT
 from rljob.spec import RLJob
 from rljob.spec.sinks import SinkName
@@ -96,12 +96,9 @@ class _SinkFeed:
 
     def _end(self) -> None:
         assert self._sink is not None
-        try:
-            result = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._sink.close()  # The learner was lost; the next one goes on.
-            return
-        self._sink.finish(result)
+        result = json_files.read(self._folder / RESULT)
+        if result is not None:  # Otherwise the learner was lost, and the next one goes on.
+            self._sink.finish(result)
         self._sink.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from rljob import spec
 from rljob.errors import InputError
+from rljob.run_folder import json_files
+from rljob.run_folder.json_files import parse_lines
 from rljob.run_folder.names import (
     EVALUATIONS,
     EVENTS,
@@ -123,16 +124,8 @@ def _job(text: str, missing: list[str]) -> RLJob | None:
         return None
 
 
-def _lines(path: Path, missing: list[str]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    broken = 0
-    whole, _, rest = _text(path).rpartition("\n")
-    for line in [*whole.splitlines(), rest]:
-        value = _value(line)
-        if isinstance(value, dict):
-            found.append(value)
-        elif line.strip():
-            broken += 1
+def _lines(path: Path, missing: list[str]) -> list[dict[str, Any]]:
+    found, broken = parse_lines(path.read_bytes()) if path.exists() else ([], 0)
     if broken:
         lines = "1 line" if broken == 1 else f"{broken} lines"
         missing.append(f"{path.name} has {lines} that cannot be read")
@@ -140,18 +133,10 @@ def _lines(path: Path, missing: list[str]) -> list[Mapping[str, Any]]:
 
 
 def _object(path: Path, missing: list[str]) -> dict[str, Any]:
-    text = _text(path)
-    value = _value(text)
-    if text and not isinstance(value, dict):
+    found = json_files.read(path)
+    if found is None and path.exists():
         missing.append(f"{path.name} cannot be read")
-    return value if isinstance(value, dict) else {}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return found or {}
 
 
 def _ended(result: Mapping[str, Any]) -> RunEnd:
