@@ -17,10 +17,11 @@ from rljob.process.context import actor_number, job_number
 from rljob.process.trace import Trace
 from rljob.roles.learner.source import ExperienceSource
 from rljob.roles.rollout.ship import Shipper
+from rljob.spec.experience import Field, Replay
 from rljob.telemetry.metrics import LearnerMetrics, RolloutMetrics
-from rljob.wire.arrays import ArrayField, Layout
+from rljob.wire.arrays import Layout
 from rljob.wire.endpoints import buffer_endpoints
-from rljob.wire.experience import ExperienceFormat, ReplayData
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.sockets import Message, Wire
 from tests.bench.path import COUNTING
 from tests.bench.roles import PATIENCE, job
@@ -52,9 +53,9 @@ def replay_plan(
         ("truncated", "bool", shape),
         ("valid", "bool", shape),
     ]
-    layout = Layout(tuple(ArrayField(*array) for array in arrays))
+    layout = Layout(tuple(Field(*array) for array in arrays))
     spaces = Spaces(observation, DiscreteSpace(2))
-    return ExperienceFormat(layout, ReplayData(BATCH, least, ratio, 0.0, 1), spaces.to_json())
+    return ExperienceFormat(layout, Replay(length, BATCH, least, ratio, 0.0, 1), spaces.to_json())
 
 
 def buffer_job(capacity: int) -> dict[str, Any]:

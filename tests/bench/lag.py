@@ -73,7 +73,7 @@ def _train(lag: int, seed: int) -> Values:
     from rljob.envs.vector import Environments
     from rljob.nets import build_engine, build_module, export
     from rljob.roles.rollout.collect import Collector
-    from rljob.roles.rollout.loop import make_plan
+    from rljob.wire.experience import ExperienceFormat
 
     torch.set_num_threads(1)
     parsed = spec.parse(job(PPO, envs=ENVS, seconds=1, seed=seed)).spec
@@ -86,7 +86,9 @@ def _train(lag: int, seed: int) -> Values:
     engine = build_engine(parsed.network, spaces, heads, acting)
     collector = Collector([environments], engine, algorithm, PPO["config"]["rolloutLength"])
     collector.reset((seed,))
-    _, segment = make_plan(parsed, spaces, algorithm).layout.allocate()
+    _, segment = ExperienceFormat.of(
+        algorithm.data, algorithm.fields, parsed.spec.rollout.envs_per_replica, spaces
+    ).layout.allocate()
     weights = deque([export(network, acting)] * (lag + 1), maxlen=lag + 1)
     returns: deque[float] = deque(maxlen=100)
     steps = 0

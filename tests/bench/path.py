@@ -148,7 +148,7 @@ def _collect(seed: int, envs: int) -> None:
     from rljob.envs.vector import Environments
     from rljob.nets import build_engine, build_module, export
     from rljob.roles.rollout.collect import Collector
-    from rljob.roles.rollout.loop import make_plan
+    from rljob.wire.experience import ExperienceFormat
 
     parsed = spec.parse(job(COUNTING, envs=envs, seconds=1, seed=seed)).spec
     environments = Environments(parsed.environment, envs)
@@ -158,7 +158,9 @@ def _collect(seed: int, envs: int) -> None:
     engine.load(export(build_module(parsed.network, spaces, heads, seed), acting))
     collector = Collector([environments], engine, made, LENGTH)
     collector.reset((seed,))
-    _, segment = make_plan(parsed, spaces, made).layout.allocate()
+    _, segment = ExperienceFormat.of(
+        made.data, made.fields, parsed.spec.rollout.envs_per_replica, spaces
+    ).layout.allocate()
     for line in sys.stdin:
         cpu, begun, steps = time.process_time(), time.monotonic(), 0
         environment, acting = collector.environment_seconds, collector.acting_seconds

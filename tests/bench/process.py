@@ -13,8 +13,9 @@ from rljob.algorithms import load_config, resolve_algorithm
 from rljob.envs.vector import Environments
 from rljob.local.spawner import Spawner
 from rljob.process.context import job_number
-from rljob.roles.rollout.loop import make_plan
+from rljob.wire.arrays import nbytes
 from rljob.wire.endpoints import buffer_endpoints
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import MessageKind
 from rljob.wire.sockets import Endpoint, Wire
 from tests.bench.group import Figure, Group, Lookup, Values, plain
@@ -88,8 +89,10 @@ def _step_bytes(content: dict[str, Any]) -> float:
     parsed = spec.parse(content).spec
     environments = Environments(parsed.environment, parsed.rollout.envs_per_replica)
     made = resolve_algorithm(parsed.algorithm)(load_config(parsed.algorithm), environments.spaces)
-    plan = make_plan(parsed, environments.spaces, made)
-    return math.fsum(field.nbytes for field in plan.layout.fields) / plan.steps
+    plan = ExperienceFormat.of(
+        made.data, made.fields, parsed.spec.rollout.envs_per_replica, environments.spaces
+    )
+    return math.fsum(nbytes(field) for field in plan.layout.fields) / plan.steps
 
 
 def command_help(seed: int) -> Values:

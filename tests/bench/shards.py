@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.store import Observer, StoreSettings
-from rljob.wire.arrays import ArrayField, Layout
+from rljob.spec.experience import Field, OnPolicy
+from rljob.wire.arrays import Layout
 from rljob.wire.delivery import Sender
-from rljob.wire.experience import ExperienceFormat, OnPolicyData
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, encode_json
 from rljob.wire.sockets import Message
 
@@ -40,9 +41,9 @@ def plan() -> ExperienceFormat:
     arrays = [("observation", "float32", (LENGTH + 1, ENVS, 4)), ("action", "int64", steps)]
     arrays += [(name, "float32", steps) for name in ("reward", "log_prob")]
     arrays += [(name, "bool", steps) for name in ("terminated", "truncated", "valid")]
-    layout = Layout(tuple(ArrayField(*array) for array in arrays))
+    layout = Layout(tuple(Field(*array) for array in arrays))
     return ExperienceFormat(
-        layout, OnPolicyData(0), Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json()
+        layout, OnPolicy(LENGTH), Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json()
     )
 
 

@@ -15,7 +15,8 @@ import yaml
 
 from rljob.plan.exchange import Exchange
 from rljob.roles.learner.cores import usable_cores
-from rljob.wire.experience import ExperienceFormat, ReplayData
+from rljob.spec.experience import Replay
+from rljob.wire.experience import ExperienceFormat
 from tests.unit.experience import on_policy_plan, replay_plan
 
 RLJOB = [sys.executable, "-P", "-m", "rljob"]
@@ -230,7 +231,7 @@ def test_what_is_measured_goes_all_the_way(plan: ExperienceFormat) -> None:
         meters = exchange.meters
     assert len(batches) == meters.deliveries == 20
     assert meters.segments > 0
-    if isinstance(plan.data, ReplayData):
+    if isinstance(plan.data, Replay):
         assert {len(batch.updates) for batch in batches} == {plan.data.updates_per_publish}
     else:
         shapes = {batch.updates[0]["reward"].shape for batch in batches}

@@ -12,8 +12,9 @@ import numpy as np
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.store import Observer, StoreSettings
-from rljob.wire.arrays import ArrayField, Layout
-from rljob.wire.experience import ExperienceFormat, OnPolicyData, ReplayData
+from rljob.spec.experience import Field, OnPolicy, Replay
+from rljob.wire.arrays import Layout
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, encode_json
 from rljob.wire.sockets import Message
 
@@ -26,19 +27,19 @@ def make_layout(length: int = 4, envs: int = 2, **extra: str) -> Layout:
     """Of CartPole-like segments; `extra` fields are name=dtype."""
     steps = (length, envs)
     fields = [
-        ArrayField("observation", "float32", (length + 1, envs, 4)),
-        ArrayField("action", "int64", steps),
-        ArrayField("reward", "float32", steps),
-        ArrayField("terminated", "bool", steps),
-        ArrayField("truncated", "bool", steps),
-        ArrayField("valid", "bool", steps),
+        Field("observation", "float32", (length + 1, envs, 4)),
+        Field("action", "int64", steps),
+        Field("reward", "float32", steps),
+        Field("terminated", "bool", steps),
+        Field("truncated", "bool", steps),
+        Field("valid", "bool", steps),
     ]
-    return Layout(tuple(fields + [ArrayField(name, dtype, steps) for name, dtype in extra.items()]))
+    return Layout(tuple(fields + [Field(name, dtype, steps) for name, dtype in extra.items()]))
 
 
 def on_policy_plan(segments_per_batch: int = 2, length: int = 4, envs: int = 2) -> ExperienceFormat:
     return ExperienceFormat(
-        make_layout(length, envs), OnPolicyData(segments_per_batch), SPACES.to_json()
+        make_layout(length, envs), OnPolicy(length, segments_per_batch), SPACES.to_json()
     )
 
 
@@ -52,8 +53,8 @@ def replay_plan(
     updates_per_publish: int = 2,
     **extra: str,
 ) -> ExperienceFormat:
-    data = ReplayData(
-        batch_size, min_size, samples_per_insert, priority_exponent, updates_per_publish
+    data = Replay(
+        length, batch_size, min_size, samples_per_insert, priority_exponent, updates_per_publish
     )
     return ExperienceFormat(make_layout(length, envs, **extra), data, SPACES.to_json())
 

@@ -13,12 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from rljob.spec.experience import Field
 from rljob.wire.arrays import (
     ALIGNMENT,
     DTYPES,
     MAX_DIMENSIONS,
     MAX_FIELDS,
-    ArrayField,
     Layout,
     pack,
     read_layout,
@@ -82,7 +82,7 @@ def test_views_share_the_payloads_memory() -> None:
 
 
 def test_room_behind_the_arrays_belongs_to_the_sender() -> None:
-    layout = Layout((ArrayField("x", "uint8", (3,)),))
+    layout = Layout((Field("x", "uint8", (3,)),))
     payload, views = layout.allocate(extra=16)
     views["x"][:] = 7
     assert len(payload) == layout.size + 16
@@ -127,17 +127,17 @@ def test_tables_that_are_not_as_specified_are_rejected(what: str) -> None:
 )
 def test_layouts_that_cannot_be_are_rejected(fields: list[tuple[Any, ...]]) -> None:
     with pytest.raises(Rejected) as caught:
-        Layout(tuple(ArrayField(*field) for field in fields))
+        Layout(tuple(Field(*field) for field in fields))
     assert caught.value.reason == "table"
 
 
 def test_a_layout_just_within_the_limits() -> None:
-    fields = tuple(ArrayField(f"x{i}", "uint8", (1,)) for i in range(MAX_FIELDS - 1))
+    fields = tuple(Field(f"x{i}", "uint8", (1,)) for i in range(MAX_FIELDS - 1))
     table = -(-(8 + 64 * MAX_FIELDS) // 64) * 64
     rest = MAX_PAYLOAD_BYTES - table - 64 * len(fields)
-    assert Layout((*fields, ArrayField("rest", "uint8", (rest,)))).size == MAX_PAYLOAD_BYTES
+    assert Layout((*fields, Field("rest", "uint8", (rest,)))).size == MAX_PAYLOAD_BYTES
     with pytest.raises(Rejected):
-        Layout((*fields, ArrayField("rest", "uint8", (rest + 1,))))
+        Layout((*fields, Field("rest", "uint8", (rest + 1,))))
 
 
 def test_nothing_is_allocated_for_what_a_table_claims() -> None:

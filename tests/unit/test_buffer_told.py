@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rljob.roles.buffer.core import Buffer
 from rljob.roles.buffer.rollouts import SILENT_AFTER
-from rljob.wire.experience import ExperienceFormat, ReplayData
+from rljob.spec.experience import Replay
+from rljob.wire.experience import ExperienceFormat
 from tests.unit.experience import Bench, on_policy_plan, replay_plan
 
 
@@ -61,7 +62,7 @@ def test_transitions_of_each_delivery_are_counted() -> None:
     assert bench.told.sampled == [plan.steps]
 
     plan = replay_plan()
-    assert isinstance(plan.data, ReplayData)
+    assert isinstance(plan.data, Replay)
     bench = begun(plan, limit=1)
     for seq in range(20):
         bench.segment(plan, seq)

@@ -11,12 +11,17 @@ from rljob.run_folder import json_files
 from rljob.run_folder.write_whole import replacing
 
 
+def write_half(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("half")
+
+
 def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     json_files.write(path, {"a": 1})
-    with pytest.raises(ValueError, match="half"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise ValueError("half")
+    with pytest.raises(ValueError, match="half"):
+        write_half(path)
     assert json_files.read(path) == {"a": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
 

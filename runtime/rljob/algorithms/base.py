@@ -24,6 +24,9 @@ from pydantic.alias_generators import to_camel
 
 from rljob.envs.spaces import Arrays as Arrays
 from rljob.nets.head import Head as Head
+from rljob.spec.experience import Field as Field
+from rljob.spec.experience import OnPolicy as OnPolicy
+from rljob.spec.experience import Replay as Replay
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
@@ -53,49 +56,6 @@ class AlgorithmConfig(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
     )
-
-
-@dataclass(frozen=True)
-class Field:
-    """One array of a segment: `[T, N, *shape]` of `dtype` (a numpy dtype name)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class OnPolicy:
-    """Each segment is trained on once, in order, within the policy-lag bound.
-
-    Args:
-        segment_length: `T`, environment steps in one segment.
-        segments_per_batch: segments in one update; None means one per rollout replica.
-    """
-
-    segment_length: int
-    segments_per_batch: int | None = None
-
-
-@dataclass(frozen=True)
-class Replay:
-    """Transitions are stored and sampled many times, in the samples-per-insert band.
-
-    Args:
-        segment_length: `T`, environment steps in one segment.
-        batch_size: transitions in one update.
-        min_size: transitions stored before the first update.
-        samples_per_insert: transitions sampled for each one inserted; `buffer.samplesPerInsert` overrides it.
-        priority_exponent: 0 samples uniformly, otherwise proportionally to priority**exponent.
-        updates_per_publish: updates between two published policy versions.
-    """
-
-    segment_length: int
-    batch_size: int
-    min_size: int
-    samples_per_insert: float
-    priority_exponent: float = 0.0
-    updates_per_publish: int = 8
 
 
 @dataclass

@@ -25,9 +25,10 @@ from rljob.roles.buffer.store import StoreSettings
 from rljob.roles.learner.batches import Batch, Batches
 from rljob.roles.learner.source import ExperienceSource
 from rljob.roles.rollout.ship import Shipper
+from rljob.spec.experience import Replay
 from rljob.telemetry.metrics import BufferMetrics, LearnerMetrics, RolloutMetrics
 from rljob.wire.endpoints import buffer_endpoints
-from rljob.wire.experience import ExperienceFormat, ReplayData
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.sockets import Endpoint, Wire
 
 PATIENCE = 10.0
@@ -72,7 +73,7 @@ class Exchange:
         self.meters = Meters()
         self._segment = segment
         # The learner is to be handed something for every segment.
-        if isinstance(plan.data, ReplayData):
+        if isinstance(plan.data, Replay):
             plan = replace(plan, data=replace(plan.data, min_size=1))
         else:
             plan = replace(plan, data=replace(plan.data, segments_per_batch=1))

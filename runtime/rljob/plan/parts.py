@@ -12,7 +12,6 @@ from rljob.algorithms.base import Algorithm, Learner
 from rljob.envs.vector import Environments
 from rljob.nets import Engine, build_engine, build_module, export
 from rljob.roles.learner.training import device_of
-from rljob.roles.rollout.loop import make_plan
 from rljob.spec import RLJob
 from rljob.wire.experience import ExperienceFormat
 
@@ -57,7 +56,9 @@ def parts_of(job: RLJob, threads: int) -> Iterator[Parts]:
         engine.load(export(module, algorithm.acting_heads))
         module = module.to(device_of(spec.learner.device))
         learner = algorithm.learner(module, spec.seed or 0)
-        plan = make_plan(spec, spaces, algorithm)
+        plan = ExperienceFormat.of(
+            algorithm.data, algorithm.fields, spec.rollout.envs_per_replica, spaces
+        )
         yield Parts(job, environments, algorithm, engine, plan, module, learner)
     finally:
         torch.set_num_threads(before)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rljob.spec.experience import Field
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
 
 ALIGNMENT = 64
@@ -50,24 +51,16 @@ def _aligned(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass(frozen=True)
-class ArrayField:
-    """One array of a payload: its whole shape, and its dtype as one of `DTYPES`."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+def nbytes(field: Field) -> int:
+    """Bytes of one array."""
+    return math.prod(field.shape) * np.dtype(field.dtype).itemsize
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where the arrays of a payload lie; equal layouts have equal tables, byte for byte."""
 
-    fields: tuple[ArrayField, ...]
+    fields: tuple[Field, ...]
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -99,7 +92,7 @@ class Layout:
         offsets = []
         for item in self.fields:
             offsets.append(offset)
-            offset = _aligned(offset + item.nbytes)
+            offset = _aligned(offset + nbytes(item))
         return tuple(offsets), offset
 
     @property
@@ -164,7 +157,7 @@ class Layout:
         )
         payload[: len(self.table)] = np.frombuffer(self.table, np.uint8)
         for item, offset in zip(self.fields, self.offsets, strict=True):
-            end = offset + item.nbytes
+            end = offset + nbytes(item)
             payload[end : _aligned(end)] = 0
         return payload, self.views(payload)
 
@@ -183,18 +176,18 @@ class Layout:
         return cls(tuple(_field_from_json(item) for item in value))
 
 
-def _field_from_json(item: Any) -> ArrayField:
+def _field_from_json(item: Any) -> Field:
     match item:
         case [str(name), str(dtype), list(shape)] if all(
             type(n) is int and 0 <= n < 2**32 for n in shape
         ):
-            return ArrayField(name, dtype, tuple(shape))
+            return Field(name, dtype, tuple(shape))
     raise Rejected("table", f"{str(item)[:80]} is not [name, dtype, shape]")
 
 
 @lru_cache(maxsize=KNOWN_LAYOUTS)
 def _layout_of(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> Layout:
-    return Layout(tuple(ArrayField(name, dtype.name, shape) for name, dtype, shape in arrays))
+    return Layout(tuple(Field(name, dtype.name, shape) for name, dtype, shape in arrays))
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -240,7 +233,7 @@ def _layout_in(table: bytes) -> Layout:
     return layout
 
 
-def _read_entries(payload: bytes, count: int) -> Iterable[ArrayField]:
+def _read_entries(payload: bytes, count: int) -> Iterable[Field]:
     for index in range(count):
         name, code, ndim, _, _, _, *shape = _ENTRY.unpack_from(
             payload, _TABLE.size + index * _ENTRY.size
@@ -251,4 +244,4 @@ def _read_entries(payload: bytes, count: int) -> Iterable[ArrayField]:
             text = name.rstrip(b"\0").decode("ascii")
         except UnicodeDecodeError as error:
             raise Rejected("table", repr(name)) from error
-        yield ArrayField(text, DTYPES[code - 1], tuple(shape[:ndim]))
+        yield Field(text, DTYPES[code - 1], tuple(shape[:ndim]))

@@ -5,12 +5,14 @@ Rollouts say it in HELLO; the buffer hands it to the learner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rljob.envs.spaces import Spaces
 from rljob.errors import InputError
-from rljob.wire.arrays import DTYPES, ArrayField, Layout
+from rljob.spec.experience import Field, OnPolicy, Replay
+from rljob.wire.arrays import DTYPES, Layout
 from rljob.wire.messages import Rejected
 
 EPISODE_BYTES = 16
@@ -28,29 +30,6 @@ RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
 
 
 @dataclass(frozen=True)
-class OnPolicyData:
-    """See `rljob.algorithms.base.OnPolicy`.
-
-    Attributes:
-        segments_per_batch: 0 where the algorithm leaves it open. Then the learner says it, once, when it
-            starts: rollouts come and go, and each may have been told another number of them.
-    """
-
-    segments_per_batch: int
-
-
-@dataclass(frozen=True)
-class ReplayData:
-    """See `rljob.algorithms.base.Replay`."""
-
-    batch_size: int
-    min_size: int
-    samples_per_insert: float
-    priority_exponent: float
-    updates_per_publish: int
-
-
-@dataclass(frozen=True)
 class ExperienceFormat:
     """One job's experience; all its rollouts say the same.
 
@@ -61,7 +40,7 @@ class ExperienceFormat:
     """
 
     layout: Layout
-    data: OnPolicyData | ReplayData
+    data: OnPolicy | Replay
     spaces: dict[str, Any]
 
     @property
@@ -83,20 +62,57 @@ class ExperienceFormat:
         Args:
             otherwise: segments in a batch where the algorithm leaves it open.
         """
-        if isinstance(self.data, ReplayData):
+        if isinstance(self.data, Replay):
             return 1
         return self.data.segments_per_batch or otherwise
 
-    def _field(self, name: str) -> ArrayField:
+    def _field(self, name: str) -> Field:
         return next(field for field in self.layout.fields if field.name == name)
 
     def to_json(self) -> dict[str, Any]:
-        kind = "on-policy" if isinstance(self.data, OnPolicyData) else "replay"
+        values = dict(vars(self.data))
+        # The layout tells it.
+        del values["segment_length"]
+        if isinstance(self.data, OnPolicy):
+            values["segments_per_batch"] = self.data.segments_per_batch or 0
+        kind = "on-policy" if isinstance(self.data, OnPolicy) else "replay"
         return {
             "layout": self.layout.to_json(),
-            "data": {"kind": kind, **vars(self.data)},
+            "data": {"kind": kind, **values},
             "spaces": self.spaces,
         }
+
+    @classmethod
+    def of(
+        cls, data: OnPolicy | Replay, fields: Sequence[Field], envs: int, spaces: Spaces
+    ) -> ExperienceFormat:
+        """The format of a job's segments.
+
+        Args:
+            data: how the algorithm uses experience.
+            fields: what the algorithm adds to each step.
+            envs: environments of one rollout.
+
+        Raises:
+            InputError: one segment is larger than a message may be.
+        """
+        length = data.segment_length
+        observation, action = spaces.observation, spaces.action
+        arrays = (
+            Field("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
+            Field("action", action.dtype.name, (length, envs, *action.shape)),
+            *(Field(name, dtype, (length, envs)) for name, dtype in REQUIRED.items()),
+            *(Field(each.name, each.dtype, (length, envs, *each.shape)) for each in fields),
+        )
+        try:
+            layout = Layout(arrays)
+        except Rejected as error:
+            raise InputError(
+                f"{envs} environments and {length} steps make a segment that cannot be sent: "
+                f"{error.detail}; lower one of them",
+                path="rollout.envsPerReplica",
+            ) from error
+        return cls(layout, data, spaces.to_json())
 
     @classmethod
     def from_json(cls, value: Any) -> ExperienceFormat:
@@ -107,32 +123,34 @@ class ExperienceFormat:
         if not isinstance(spaces, dict) or not isinstance(data, dict):
             raise Rejected("json", "spaces and data are objects")
         layout = Layout.from_json(value.get("layout"))
-        _check_layout(layout)
+        length = _check_layout(layout)
         try:
             Spaces.from_json(spaces)
         except (ValueError, InputError) as error:
             raise Rejected("json", f"spaces: {error}") from error
-        return cls(layout, _data(dict(data)), spaces)
+        return cls(layout, _data(dict(data), length), spaces)
 
 
-def _data(value: dict[str, Any]) -> OnPolicyData | ReplayData:
+def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
     kind = value.pop("kind", None)
+    if kind not in _KINDS:
+        raise Rejected("json", f"data.kind {kind!r}")
     try:
-        if kind == "on-policy":
-            data: OnPolicyData | ReplayData = OnPolicyData(**value)
-        elif kind == "replay":
-            data = ReplayData(**value)
-        else:
-            raise Rejected("json", f"data.kind {kind!r}")
+        data = _KINDS[kind](segment_length=length, **value)
     except TypeError as error:
         raise Rejected("json", f"data: {error}") from error
     for name, number in vars(data).items():
         allowed, least = _NUMBERS.get(name, ((int,), 1))
         if type(number) not in allowed or not least <= number < 2**31:
             raise Rejected("json", f"data.{name} is {str(number)[:80]}")
-    return data
+    return (
+        replace(data, segments_per_batch=data.segments_per_batch or None)
+        if isinstance(data, OnPolicy)
+        else data
+    )
 
 
+_KINDS: dict[Any, type[OnPolicy | Replay]] = {"on-policy": OnPolicy, "replay": Replay}
 _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
     "segments_per_batch": ((int,), 0),
     "samples_per_insert": ((int, float), 1e-9),
@@ -144,7 +162,8 @@ _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
 _INTEGERS = tuple(name for name in DTYPES if "int" in name)
 
 
-def _check_layout(layout: Layout) -> None:
+def _check_layout(layout: Layout) -> int:
+    """The segments' length; raises Rejected where the layout is none of segments."""
     fields = {field.name: field for field in layout.fields}
     missing = {"observation", "action", *REQUIRED} - fields.keys()
     if missing:
@@ -163,3 +182,4 @@ def _check_layout(layout: Layout) -> None:
             raise Rejected("layout", f"{field.name} has shape {field.shape}")
         if field.dtype != REQUIRED.get(field.name, field.dtype):
             raise Rejected("layout", f"{field.name} has dtype {field.dtype}")
+    return steps[0]

@@ -28,7 +28,8 @@ from rljob.roles.buffer.rollouts import (
     Rollouts,
 )
 from rljob.roles.buffer.store import Observer, Store, StoreSettings
-from rljob.wire.arrays import ArrayField, Layout, unpack
+from rljob.spec.experience import Field
+from rljob.wire.arrays import Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
@@ -379,5 +380,5 @@ class Buffer:
 
 @lru_cache(maxsize=16)
 def _stats_layout(episodes: int, *names: str) -> Layout:
-    numbers = (ArrayField(name, "float64", (1,)) for name in names)
-    return Layout((ArrayField("episode", "float64", (episodes, 2)), *numbers))
+    numbers = (Field(name, "float64", (1,)) for name in names)
+    return Layout((Field("episode", "float64", (episodes, 2)), *numbers))

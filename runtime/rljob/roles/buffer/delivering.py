@@ -13,7 +13,8 @@ from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.limiter import OnPolicyLimiter, ReplayLimiter
 from rljob.roles.buffer.queue import SegmentQueue, Stored
 from rljob.roles.buffer.replay import ReplayStore
-from rljob.wire.experience import ExperienceFormat, ReplayData
+from rljob.spec.experience import Replay
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected
 from rljob.wire.shared import Outbox
 from rljob.wire.watermark import Origin, Watermark, numbers
@@ -282,7 +283,7 @@ class ReplayMode:
         self,
         arena: Arena,
         plan: ExperienceFormat,
-        data: ReplayData,
+        data: Replay,
         limiter: ReplayLimiter,
         seed: int,
     ) -> None:

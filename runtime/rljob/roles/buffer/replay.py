@@ -8,7 +8,8 @@ import numpy as np
 
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.sumtree import SumTree
-from rljob.wire.arrays import ArrayField, Layout
+from rljob.spec.experience import Field
+from rljob.wire.arrays import Layout, nbytes
 
 NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row"})
 """Fields of a segment that a batch does not carry as they are."""
@@ -22,8 +23,8 @@ def data_bytes(layout: Layout, slots: int, priority_exponent: float) -> int:
     return fields + (_FLOAT * (rows + 1) if priority_exponent else 0)
 
 
-def _padded(field: ArrayField) -> int:
-    return -(-field.nbytes // 64) * 64
+def _padded(field: Field) -> int:
+    return -(-nbytes(field) // 64) * 64
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class ReplayStore:
         for field in layout.fields:
             size = self._slots * _padded(field)
             self._fields[field.name] = (
-                arena.data[at : at + self._slots * field.nbytes]
+                arena.data[at : at + self._slots * nbytes(field)]
                 .view(np.dtype(field.dtype))
                 .reshape(self._slots, *field.shape)
             )
@@ -216,18 +217,18 @@ class ReplayStore:
             self._batch = (count, batch), Layout(self._batch_fields(count, batch))
         return self._batch[1]
 
-    def _batch_fields(self, count: int, batch: int) -> tuple[ArrayField, ...]:
+    def _batch_fields(self, count: int, batch: int) -> tuple[Field, ...]:
         fields = [
-            ArrayField(name, array.dtype.name, (count, batch, *array.shape[1:]))
+            Field(name, array.dtype.name, (count, batch, *array.shape[1:]))
             for name, array in self._flat.items()
             if name not in NOT_SAMPLED
         ]
         observation = self._flat["observation"]
         for name in ("observation", "next_observation"):
             shape = (count, batch, *observation.shape[1:])
-            fields.append(ArrayField(name, observation.dtype.name, shape))
+            fields.append(Field(name, observation.dtype.name, shape))
         if self._tree is not None:
-            fields.append(ArrayField("key", "uint64", (count, batch)))
-            fields.append(ArrayField("probability", "float64", (count, batch)))
-            fields.append(ArrayField("stored", "int64", (count, batch)))
+            fields.append(Field("key", "uint64", (count, batch)))
+            fields.append(Field("probability", "float64", (count, batch)))
+            fields.append(Field("stored", "int64", (count, batch)))
         return tuple(fields)

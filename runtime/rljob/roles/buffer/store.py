@@ -14,8 +14,9 @@ from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
+from rljob.spec.experience import OnPolicy, Replay
 from rljob.wire.delivery import DeliveryVerdict, Receiver
-from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat, OnPolicyData, ReplayData
+from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
 _ORIGIN = ("actor", "epoch", "seq")
@@ -98,7 +99,7 @@ class Store:
             InputError: when so many do not fit into the capacity.
             RunError: when the space cannot be had.
         """
-        if not isinstance(self.plan.data, OnPolicyData):
+        if not isinstance(self.plan.data, OnPolicy):
             return None
         slots = _queue_slots(self.plan, segments_per_batch, self._settings)
         if slots <= len(self.arena.slots):
@@ -108,8 +109,8 @@ class Store:
         larger.episodes = self.episodes
         return larger
 
-    def _make_mode(self, data: OnPolicyData | ReplayData, settings: StoreSettings) -> Mode:
-        if isinstance(data, OnPolicyData):
+    def _make_mode(self, data: OnPolicy | Replay, settings: StoreSettings) -> Mode:
+        if isinstance(data, OnPolicy):
             lag = settings.max_policy_lag
             return OnPolicyMode(self.arena, self.plan, lag, self._evict, settings.strict)
         ratio = ReplayLimiter(
@@ -221,7 +222,7 @@ def _new_arena(
     plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings, path: Path | None
 ) -> Arena:
     data = plan.data
-    if isinstance(data, OnPolicyData):
+    if isinstance(data, OnPolicy):
         slots = _queue_slots(plan, segments_per_batch, settings)
         size = slots * plan.layout.size
     else:
@@ -244,7 +245,7 @@ def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: Stor
     return held
 
 
-def _ring_slots(plan: ExperienceFormat, data: ReplayData, settings: StoreSettings) -> int:
+def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -> int:
     # A transition travels with both its observations: at most twice its share of a segment.
     transition = 2 * plan.layout.size // plan.steps
     delivery = data.updates_per_publish * data.batch_size * transition

@@ -8,8 +8,9 @@ import numpy as np
 
 from rljob.algorithms.base import Arrays
 from rljob.roles.learner.source import ExperienceSource, Segment
+from rljob.spec.experience import OnPolicy
 from rljob.wire.arrays import unpack
-from rljob.wire.experience import ExperienceFormat, OnPolicyData
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.sockets import Message
 
 
@@ -40,7 +41,7 @@ class Batches:
         self, source: ExperienceSource, plan: ExperienceFormat, segments_per_batch: int
     ) -> None:
         self._source = source
-        self._on_policy = isinstance(plan.data, OnPolicyData)
+        self._on_policy = isinstance(plan.data, OnPolicy)
         self._count = plan.segments_per_batch(segments_per_batch)
         self._taken: list[Segment] = []
 

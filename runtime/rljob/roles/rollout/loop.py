@@ -6,23 +6,18 @@ import time
 from contextlib import ExitStack
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, OnPolicy
 from rljob.checkpoints.policy import PolicyWeights
 from rljob.envs.factory import group_sizes
-from rljob.envs.spaces import Spaces
 from rljob.envs.vector import Environments
-from rljob.errors import InputError, RunError
+from rljob.errors import RunError
 from rljob.nets import Engine, build_engine
 from rljob.process.context import RoleContext, actor_number
 from rljob.roles.rollout.collect import Collector
 from rljob.roles.rollout.ship import WORTH_WAITING, Shipper
-from rljob.spec import RLJobSpec
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import RolloutMetrics
-from rljob.wire.arrays import ArrayField, Layout
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
-from rljob.wire.experience import ExperienceFormat, OnPolicyData, ReplayData
-from rljob.wire.messages import Rejected
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from rljob.wire.weights import NOTHING, Stamp
@@ -66,7 +61,9 @@ def main(context: RoleContext) -> None:
             )
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
-        plan = make_plan(spec, spaces, algorithm)
+        plan = ExperienceFormat.of(
+            algorithm.data, algorithm.fields, spec.rollout.envs_per_replica, spaces
+        )
         experience = wire.connect(
             buffer_endpoints(context.buffer).experience, context.name, "buffer"
         )
@@ -85,46 +82,6 @@ def main(context: RoleContext) -> None:
         collector = Collector(groups, engine, algorithm, plan.length)
         context.announce(server)
         Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
-
-
-def make_plan(spec: RLJobSpec, spaces: Spaces, algorithm: Algorithm) -> ExperienceFormat:
-    """What this job's segments look like and how they are used.
-
-    Raises:
-        InputError: when one segment is larger than a message may be.
-    """
-    data = algorithm.data
-    length, envs = data.segment_length, spec.rollout.envs_per_replica
-    observation, action = spaces.observation, spaces.action
-    arrays = [
-        ("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
-        ("action", action.dtype.name, (length, envs, *action.shape)),
-        ("reward", "float32", (length, envs)),
-        ("terminated", "bool", (length, envs)),
-        ("truncated", "bool", (length, envs)),
-        ("valid", "bool", (length, envs)),
-        *((field.name, field.dtype, (length, envs, *field.shape)) for field in algorithm.fields),
-    ]
-    use: OnPolicyData | ReplayData
-    if isinstance(data, OnPolicy):
-        use = OnPolicyData(data.segments_per_batch or 0)
-    else:
-        use = ReplayData(
-            data.batch_size,
-            data.min_size,
-            data.samples_per_insert,
-            data.priority_exponent,
-            data.updates_per_publish,
-        )
-    try:
-        layout = Layout(tuple(ArrayField(*array) for array in arrays))
-    except Rejected as error:
-        raise InputError(
-            f"{envs} environments and {length} steps make a segment that cannot be sent: "
-            f"{error.detail}; lower one of them",
-            path="rollout.envsPerReplica",
-        ) from error
-    return ExperienceFormat(layout, use, spaces.to_json())
 
 
 class Rollout:
