@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rljob.client.access import Access, Choice, find
-from rljob.client.failures import AlreadyExists, Call, NotFound, ServerAddress, Unavailable, refused
+from rljob.client.errors import AlreadyExists, Call, NotFound, ServerAddress, Unavailable, refused
 from rljob.client.jobs import manifest
 from rljob.errors import InputError
 from rljob.spec import parse

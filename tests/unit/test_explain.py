@@ -8,8 +8,9 @@ import pytest
 
 from rljob import spec
 from rljob.diagnosis.page import page
+from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.samples import Samples, parse
-from rljob.diagnosis.situation import Process, RoleCount, Situation, stall_of
+from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.diagnosis.stall import Stall
 from rljob.diagnosis.verdict import explain
 from rljob.show.view.panel import text
@@ -21,13 +22,13 @@ SPEC = spec.parse(job()).spec
 PROGRESS = ProgressStatus(steps=81_920, mean_return=123.4, steps_per_second=5000)
 
 
-def spent(role: RoleName, name: str = "", **seconds: float) -> Process:
+def spent(role: RoleName, name: str = "", **seconds: float) -> RoleProbe:
     """A process that spent its time so, of ten seconds."""
     key = f"rljob_{role}_stage_seconds_total"
     after = {(key, (("stage", stage),)): value for stage, value in seconds.items()}
     samples = Samples(dict.fromkeys(after, 0.0), after, 10.0)
     name = name or f"{role}-0"
-    return Process(role, name, RoleState(role=role, name=name), samples)
+    return RoleProbe(role, name, RoleState(role=role, name=name), samples)
 
 
 def situation(**changes: Any) -> Situation:
@@ -169,7 +170,7 @@ def test_a_job_that_starts_says_for_whom_it_waits() -> None:
         situation(
             phase="Starting",
             roles=[role("rollout", 0), role("buffer")],
-            processes=[Process("rollout", "rollout-0", waiting)],
+            processes=[RoleProbe("rollout", "rollout-0", waiting)],
         )
     )
 
@@ -190,7 +191,7 @@ rljob_rollout_credit_available_bytes 2500000
 """
     )
     before = dict.fromkeys(links, 0.0)
-    process = Process("rollout", "rollout-0", None, Samples(before, links, 2.0))
+    process = RoleProbe("rollout", "rollout-0", None, Samples(before, links, 2.0))
     whole = shown(
         situation(
             roles=[role("learner"), role("buffer"), role("rollout", 0, "CrashLoopBackOff", "oh")],
@@ -242,9 +243,9 @@ def test_what_is_over_has_roles_that_end() -> None:
 
 
 def test_what_is_slow_is_no_stall_before_its_time() -> None:
-    at_work = Process("rollout", "r", RoleState(role="rollout", name="r", doing="segment"))
-    learner = Process("learner", "l", RoleState(role="learner", name="l", doing="data"))
-    hung = Process("rollout", "r", RoleState(role="rollout", name="r", silent_seconds=30.0))
+    at_work = RoleProbe("rollout", "r", RoleState(role="rollout", name="r", doing="segment"))
+    learner = RoleProbe("learner", "l", RoleState(role="learner", name="l", doing="data"))
+    hung = RoleProbe("rollout", "r", RoleState(role="rollout", name="r", silent_seconds=30.0))
 
     assert stall_of([at_work, learner], 30.0, 10.0, 180.0) is None
     slow = stall_of([at_work, learner], 200.0, 10.0, 180.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rljob.diagnosis.stall import START_SECONDS, ProgressWatch, RoleProbe, diagnose, stalled_at
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.stall import START_SECONDS, ProgressWatch, diagnose, stalled_at
 from rljob.spec.status import RoleName
 from rljob.telemetry.role_state import STARTING, RoleState
 

@@ -8,8 +8,9 @@ from datetime import datetime
 
 import aiohttp
 
-from rljob.diagnosis.stall import RoleProbe
-from rljob.telemetry.role_state import RoleState
+from rljob.diagnosis import probes
+from rljob.diagnosis.probes import RoleProbe
+from rljob.telemetry.asking import Pages
 from rljob_operator.ask.polling import fetch
 from rljob_operator.decide.decision import Question
 from rljob_operator.decide.observed import Inspection
@@ -30,7 +31,7 @@ async def inspect(questions: Sequence[Question], now: datetime) -> Inspection:
 
 async def _ask(session: aiohttp.ClientSession, question: Question) -> RoleProbe:
     try:
-        state = RoleState.model_validate_json(await fetch(session, question.url))
+        body = await fetch(session, question.url)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return RoleProbe(question.role, question.pod, None)
-    return RoleProbe(question.role, question.pod, state)
+        body = None
+    return probes.read(question.role, question.pod, Pages(state=body))

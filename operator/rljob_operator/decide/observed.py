@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rljob.diagnosis.stall import RoleProbe
+from rljob.diagnosis.probes import RoleProbe
 from rljob.kube.kinds import Manifest
 from rljob.spec.status import LearnerReport
 

@@ -39,12 +39,12 @@ def handle(arguments: argparse.Namespace) -> int:
 def _situation(arguments: argparse.Namespace) -> Situation:
     folder = Path(arguments.job)
     if folder.is_dir():
-        from rljob.local.explaining import situation as of_run
+        from rljob.local.situation import situation as of_run
 
         return of_run(folder, time.time())
     from datetime import UTC, datetime
 
-    from rljob.client.explaining import situation as of_job
+    from rljob.client.situation import situation as of_job
 
     jobs = clusters.connect(arguments)
     return of_job(jobs, jobs.get(arguments.job), datetime.now(UTC))

@@ -98,7 +98,7 @@ def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
 
 def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
     """The table, then a row again for each job that has changed, as `kubectl get --watch` does."""
-    from rljob.client.failures import Unavailable
+    from rljob.client.errors import Unavailable
     from rljob.client.table import head, row
     from rljob.show.view.columns import columns
 

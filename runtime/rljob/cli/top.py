@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Show the table until interrupted; once where there is no terminal."""
-    from rljob.client.failures import Unavailable
+    from rljob.client.errors import Unavailable
     from rljob.client.top import lines
     from rljob.show.view.screen import keep_showing, show
 

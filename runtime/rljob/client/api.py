@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from rljob.client import access
 from rljob.client.access import Access, Choice
-from rljob.client.failures import Call, ServerAddress, refused, unreachable
+from rljob.client.errors import Call, ServerAddress, refused, unreachable
 from rljob.errors import InputError
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
@@ -59,7 +59,7 @@ BATCH_JOBS = Resource("batch", "v1", "jobs")
 
 
 class ClusterApi:
-    """A connection; its methods raise what `rljob.client.failures` makes of an error."""
+    """A connection; its methods raise what `rljob.client.errors` makes of an error."""
 
     def __init__(self, client: ApiClient, server: ServerAddress) -> None:
         self._client = client

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from rljob import spec
 from rljob.client.api import EVENTS, PODS, RLJOBS, ClusterApi
-from rljob.client.failures import AlreadyExists, ClusterError, Forbidden, NotFound
+from rljob.client.errors import AlreadyExists, ClusterError, Forbidden, NotFound
 from rljob.client.job import ClusterJob, JobEvent, JobPod
 from rljob.errors import InputError, RunError
 from rljob.kube import names

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rljob.client.api import PODS, ClusterApi
-from rljob.client.failures import ClusterError
+from rljob.client.errors import ClusterError
 from rljob.client.job import ClusterJob, JobPod
 from rljob.client.jobs import Jobs
 from rljob.errors import RunError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rljob.checkpoints.unpack import unpack_records
-from rljob.client.failures import ClusterError
+from rljob.client.errors import ClusterError
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.served import Say, Served, download, take

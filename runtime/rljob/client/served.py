@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from rljob.checkpoints.manifest import DamagedCheckpoint
 from rljob.client.api import BATCH_JOBS, PODS
-from rljob.client.failures import ClusterError, NotFound, Unavailable
+from rljob.client.errors import ClusterError, NotFound, Unavailable
 from rljob.client.job import ClusterJob, JobPod
 from rljob.client.jobs import Jobs
 from rljob.client.reader import COMPONENT, image_of, labels, reader_pod

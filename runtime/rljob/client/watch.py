@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from rljob.client.failures import ClusterError, NotFound
+from rljob.client.errors import ClusterError, NotFound
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.live import ending_lines, event_line, record, roles

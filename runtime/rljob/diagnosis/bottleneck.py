@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from rljob.diagnosis.situation import Process, Situation
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.situation import Situation
 
 BoundBy = Literal["rollouts", "learner", "lag", "publishing", "balanced", "unknown"]
 WORDS = {
@@ -38,7 +39,7 @@ class Bottleneck:
     share: float = 0.0
 
 
-def stages(processes: Iterable[Process]) -> dict[str, float]:
+def stages(processes: Iterable[RoleProbe]) -> dict[str, float]:
     """Mean share of time of each stage over the processes of one role, the largest first."""
     found = [shares for one in processes if (shares := stage_shares(one))]
     names = {name for shares in found for name in shares}
@@ -46,7 +47,7 @@ def stages(processes: Iterable[Process]) -> dict[str, float]:
     return dict(sorted(mean.items(), key=lambda entry: -entry[1]))
 
 
-def stage_shares(process: Process) -> dict[str, float]:
+def stage_shares(process: RoleProbe) -> dict[str, float]:
     """Share of time of each stage of one process."""
     return process.samples.shares(f"rljob_{process.role}_stage_seconds_total", "stage")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rljob.diagnosis.bottleneck import WORDS, stage_shares, stages
-from rljob.diagnosis.situation import Process, Situation
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.situation import Situation
 from rljob.diagnosis.verdict import Explanation
 from rljob.show.view.columns import columns
 from rljob.show.view.figures import count, score, share_text, span_text
@@ -120,7 +121,7 @@ def _stages(situation: Situation) -> Iterator[list[str]]:
             yield [name, WORDS.get(stage, stage), share_text(share), bar + spread]
 
 
-def _spread(processes: Sequence[Process], stage: str) -> str:
+def _spread(processes: Sequence[RoleProbe], stage: str) -> str:
     """The range over processes, where they differ."""
     found = [shares[stage] for one in processes if stage in (shares := stage_shares(one))]
     if len(found) < 2 or max(found) - min(found) < 0.1:
@@ -144,14 +145,14 @@ def _links(situation: Situation) -> Iterator[list[str]]:
         yield from rows
 
 
-def _rates(one: Process, prefix: str, link: str) -> Iterator[str]:
+def _rates(one: RoleProbe, prefix: str, link: str) -> Iterator[str]:
     for direction in _DIRECTIONS:
         messages = one.samples.rate(f"{prefix}_messages_total", link=link, direction=direction)
         size = one.samples.rate(f"{prefix}_bytes_total", link=link, direction=direction)
         yield "" if messages is None or size is None else f"{messages:,.0f}/s {_bytes(size)}/s"
 
 
-def _troubles(one: Process) -> str:
+def _troubles(one: RoleProbe) -> str:
     """Counts that are zero where all is well."""
     role = f"rljob_{one.role}"
     found = []

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from rljob.diagnosis.samples import Samples
-from rljob.diagnosis.stall import RoleProbe, Stall, diagnose
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.stall import Stall, diagnose
 from rljob.spec import RLJobSpec
 from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
-from rljob.telemetry.role_state import RoleState
 
 TRAINING = "Training"
 OVER = ("Complete", "Failed", "Stopped")
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process or pod that runs.
-
-    Attributes:
-        state: what it said of itself; None when it did not answer.
-    """
-
-    role: RoleName
-    name: str
-    state: RoleState | None = None
-    samples: Samples = field(default_factory=Samples)
 
 
 @dataclass(frozen=True)
@@ -73,7 +58,7 @@ class Situation:
     stall: Stall | None = None
     silent_seconds: float | None = None
     roles: Sequence[RoleCount] = ()
-    processes: Sequence[Process] = ()
+    processes: Sequence[RoleProbe] = ()
     progress: ProgressStatus | None = None
     lag: tuple[int, int, int | None] | None = None
     fill: float | None = None
@@ -82,12 +67,12 @@ class Situation:
     last_failure: Failure | None = None
     unreached: str = ""
 
-    def of_role(self, role: RoleName) -> list[Process]:
+    def of_role(self, role: RoleName) -> list[RoleProbe]:
         return [process for process in self.processes if process.role == role]
 
 
 def stall_of(
-    processes: Sequence[Process], silent: float | None, least: float, timeout: float
+    processes: Sequence[RoleProbe], silent: float | None, least: float, timeout: float
 ) -> Stall | None:
     """What holds a job up that did not get on for `silent` seconds, if anything does.
 
@@ -98,5 +83,5 @@ def stall_of(
     """
     if silent is None or silent < least or not processes:
         return None
-    found = diagnose([RoleProbe(one.role, one.name, one.state) for one in processes], silent)
+    found = diagnose(processes, silent)
     return found if found.stuck or silent >= timeout else None

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rljob.diagnosis.probes import RoleProbe
 from rljob.spec.status import RoleName
-from rljob.telemetry.role_state import STARTING, RoleState
+from rljob.telemetry.role_state import STARTING
 
 StallReason = Literal[
     "LearnerStalled", "RolloutStarved", "BufferFull", "Disconnected", "EnvironmentHung"
@@ -15,19 +16,6 @@ StallReason = Literal[
 STALL_REASONS: tuple[StallReason, ...] = get_args(StallReason)
 START_SECONDS = 60.0
 """What a process may take to start, however short the timeout is."""
-
-
-@dataclass(frozen=True)
-class RoleProbe:
-    """A process that was asked for its state.
-
-    Attributes:
-        state: its answer; None when there was none in time.
-    """
-
-    role: RoleName
-    name: str
-    state: RoleState | None
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
-from rljob.diagnosis.stall import ProgressWatch, RoleProbe, Stall, diagnose, stalled_at
+from rljob.diagnosis import probes
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.stall import ProgressWatch, Stall, diagnose, stalled_at
 from rljob.local.roles import Role
 from rljob.spec.stall import StallSpec
-from rljob.telemetry.role_state import RoleState
+from rljob.telemetry.asking import states
 
 ANSWER_SECONDS = 2.0
 """How long a role may take to say what it does."""
@@ -52,19 +52,16 @@ def _is_replaced(roles: Iterable[Role]) -> bool:
     return any(role.due is not None for role in roles)
 
 
-def ask(roles: Iterable[Role]) -> list[RoleProbe]:
+def ask(roles: Sequence[Role]) -> list[RoleProbe]:
     """What each role says of itself, all asked at once."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(_ask, roles))
+    answers = states([partial(_fetch, role) for role in roles])
+    return [
+        probes.read(role.kind, role.name, pages) for role, pages in zip(roles, answers, strict=True)
+    ]
 
 
-def _ask(role: Role) -> RoleProbe:
-    body = fetch(f"127.0.0.1:{role.port}", "state") if role.port is not None else None
-    try:
-        state = RoleState.model_validate_json(body) if body is not None else None
-    except ValidationError:
-        state = None
-    return RoleProbe(role.kind, role.name, state)
+def _fetch(role: Role, page: str) -> bytes | None:
+    return fetch(f"127.0.0.1:{role.port}", page) if role.port is not None else None
 
 
 def fetch(address: str, page: str) -> bytes | None:

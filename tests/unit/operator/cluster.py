@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rljob.diagnosis.stall import RoleProbe
+from rljob.diagnosis.probes import RoleProbe
 from rljob.errors import INTERRUPTED, InputError
 from rljob.kube import names
 from rljob.kube.kinds import Manifest

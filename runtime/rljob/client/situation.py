@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import get_args
 
 from rljob.client.api import PODS
-from rljob.client.failures import ClusterError, Forbidden
+from rljob.client.errors import ClusterError, Forbidden
 from rljob.client.job import ClusterJob, JobPod, parse_time
 from rljob.client.jobs import Jobs
-from rljob.diagnosis.probes import ProbeTarget, ask
-from rljob.diagnosis.situation import OVER, Process, RoleCount, Situation, stall_of
+from rljob.diagnosis import probes
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.situation import OVER, RoleCount, Situation, stall_of
 from rljob.diagnosis.stall import STALL_REASONS, Stall
 from rljob.errors import RunError
 from rljob.kube import names
 from rljob.spec import RLJobSpec
 from rljob.spec.stall import StallSpec
 from rljob.spec.status import RLJobStatus, RoleName
+from rljob.telemetry.asking import states_and_metrics
 
 SILENT_SECONDS = 20.0
 """Without progress after which pods are asked why; the operator looks every few seconds."""
@@ -98,7 +101,7 @@ def _silent(job: ClusterJob, now: datetime) -> float | None:
     return max(0.0, (now - parse_time(ledger.advanced)).total_seconds())
 
 
-def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[Process], str]:
+def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[RoleProbe], str]:
     """What its pods say, and why they could not be asked, if so."""
     try:
         pods = [pod for role in get_args(RoleName) for pod in jobs.pods(job, role)]
@@ -112,18 +115,24 @@ def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[Process], str]:
         return [], str(error)
     except ClusterError:
         pass  # This pod does not answer; the others may.
-    return ask(_source(jobs, pod) for pod in running), ""
+    answers = states_and_metrics([partial(_fetch, jobs, pod) for pod in running])
+    found = [
+        probes.read(_role(pod), pod.name, pages)
+        for pod, pages in zip(running, answers, strict=True)
+    ]
+    return found, ""
 
 
-def _source(jobs: Jobs, pod: JobPod) -> ProbeTarget:
-    def fetch(page: str) -> bytes | None:
-        try:
-            return _page(jobs, pod, page)
-        except ClusterError:
-            return None
-
+def _role(pod: JobPod) -> RoleName:
     role: RoleName = pod.role  # type: ignore[assignment]
-    return ProbeTarget(role, pod.name, fetch)
+    return role
+
+
+def _fetch(jobs: Jobs, pod: JobPod, page: str) -> bytes | None:
+    try:
+        return _page(jobs, pod, page)
+    except ClusterError:
+        return None
 
 
 def _page(jobs: Jobs, pod: JobPod, page: str) -> bytes:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rljob import spec
-from rljob.diagnosis.probes import ProbeTarget, ask
-from rljob.diagnosis.situation import Process, RoleCount, Situation, stall_of
+from rljob.diagnosis import probes
+from rljob.diagnosis.probes import RoleProbe
+from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.errors import InputError
 from rljob.local.stalled import fetch
 from rljob.run_folder import json_files
@@ -20,6 +21,7 @@ from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
+from rljob.telemetry.asking import states_and_metrics
 
 SILENT_SECONDS = 10.0
 """Without progress after which it is asked why: the learner tells of each step within a few seconds."""
@@ -40,7 +42,7 @@ def situation(folder: Path, now: float) -> Situation:
     records = read_lines(folder / METRICS)
     record = records[-1] if records else {}
     alive = _is_worked_on(folder)
-    processes = ask(_sources(folder)) if alive else []
+    processes = _ask(folder) if alive else []
     silent = now - _advanced(records) if records and alive else None
     timeout = job.spec.stall.timeout.seconds
     phase, reason, message = _phase(folder, alive, bool(records))
@@ -104,18 +106,21 @@ def _advanced(records: Sequence[Mapping[str, Any]]) -> float:
     return found
 
 
-def _sources(folder: Path) -> Iterator[ProbeTarget]:
+def _ask(folder: Path) -> list[RoleProbe]:
+    """What the processes say that the run's folder names."""
     try:
         entries = json.loads((folder / TARGETS).read_text())
     except (OSError, ValueError):
-        return
-    for entry in entries:
-        role: RoleName = entry["labels"]["role"]
-        yield ProbeTarget(role, entry["labels"]["pod"], partial(fetch, entry["targets"][0]))
+        return []
+    answers = states_and_metrics([partial(fetch, entry["targets"][0]) for entry in entries])
+    return [
+        probes.read(entry["labels"]["role"], entry["labels"]["pod"], pages)
+        for entry, pages in zip(entries, answers, strict=True)
+    ]
 
 
 def _roles(
-    job: RLJob, processes: Sequence[Process], restarts: Mapping[str, int]
+    job: RLJob, processes: Sequence[RoleProbe], restarts: Mapping[str, int]
 ) -> Iterator[RoleCount]:
     wanted: dict[RoleName, int] = {"rollout": job.spec.rollout.replicas, "buffer": 1, "learner": 1}
     if job.spec.evaluation is not None:
@@ -125,7 +130,7 @@ def _roles(
         yield RoleCount(role, count, len(ready), restarts.get(role, 0))
 
 
-def _ready(process: Process) -> bool:
+def _ready(process: RoleProbe) -> bool:
     return process.state is not None and not process.state.waits_for
 
 
