@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic.alias_generators import to_camel
 
 from rljob.cli.run import chosen, configure, exit_code, job_name
 from rljob.errors import InputError
 from rljob.local.prepare import _check_unfinished
 from rljob.local.result import Evaluation, Progress, Result
 from rljob.run_folder.json_files import Tail
+from rljob.run_folder.record import Record, SavedCheckpoint
 from rljob.spec import parse
 
 
@@ -149,11 +148,25 @@ def test_tail_takes_whole_new_lines_only(tmp_path: Path) -> None:
 
 
 def test_progress_of_a_record() -> None:
-    record: dict[str, Any] = dict.fromkeys((to_camel(one.name) for one in fields(Progress)), 1)
-    record |= {"lagP95": 7, "metrics": {"entropy": 0.5}, "evicted": 3}
-    progress = Progress.from_json(record, restarts=2, roles={"learner-0": "running"})
+    record = Record.from_json({"lagP95": 7, "metrics": {"entropy": 0.5}, "evicted": 3, "new": 1})
+    progress = Progress.of(record, restarts=2, roles={"learner-0": "running"})
     assert (progress.lag_p95, progress.metrics) == (7, {"entropy": 0.5})
     assert (progress.restarts, progress.roles) == (2, {"learner-0": "running"})
+
+
+def test_a_record_is_the_same_after_a_file() -> None:
+    saved = SavedCheckpoint(policy_version=3, step=10, path="checkpoints/3", sha256="a", time=1.5)
+    record = Record(steps=12, mean_return=1.5, lag_p95=2, checkpoint=saved, stages={"update": 0.5})
+    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert record.to_json()["checkpoint"]["policyVersion"] == 3
+    assert record.to_json()["lagP95"] == 2
+
+
+def test_counters_do_not_turn_back() -> None:
+    before = Record(steps=20, updates=5, policy_version=3, mean_return=9.0)
+    after = Record(steps=10, updates=6, mean_return=1.0).at_least(before)
+    assert (after.steps, after.updates, after.policy_version) == (20, 6, 3)
+    assert after.mean_return == 1.0
 
 
 def test_names_of_the_package() -> None:

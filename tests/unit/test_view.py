@@ -15,6 +15,7 @@ from rich.console import Console
 from rljob import __version__, spec
 from rljob.local.summary import summary
 from rljob.local.view import ScreenView
+from rljob.run_folder.record import Record
 from rljob.show.view.figures import ReturnCurve, count, reached, score, span_text
 from rljob.show.view.lines import plain_line
 from rljob.show.view.panel import State, header, panel, text
@@ -44,6 +45,10 @@ RECORD: dict[str, Any] = {
 }
 
 
+def record(**changes: Any) -> Record:
+    return Record.from_json({**RECORD, **changes})
+
+
 def make_job(**stop: Any) -> spec.RLJob:
     return spec.parse(job(stop=stop or {"steps": 500_000, "meanReturn": 475}))
 
@@ -51,9 +56,11 @@ def make_job(**stop: Any) -> spec.RLJob:
 def training(**changes: Any) -> State:
     history = ReturnCurve()
     for index in range(40):
-        history.add({"steps": index * 2048, "meanReturn": 20.0 + index * index / 4})
+        history.add(
+            Record.from_json({"steps": index * 2048, "meanReturn": 20.0 + index * index / 4})
+        )
     evaluation = {"mean": 500.0, "std": 0.0, "episodes": 10}
-    values = {"record": RECORD, "evaluation": evaluation, "history": history, "now": 1000.0}
+    values = {"record": record(), "evaluation": evaluation, "history": history, "now": 1000.0}
     return State(make_job(), "runs/test-1", **{**values, **changes})
 
 
@@ -115,14 +122,14 @@ def test_a_starting_job_looks_like_this() -> None:
 def test_the_panel_keeps_its_height_and_fits(width: int) -> None:
     empty = State(make_job(), "runs/test-1")
     long = {"steps": 9_999_999, "stepsPerSecond": 161_200, "policyVersion": 99_999}
-    states = (empty, training(), training(record={**RECORD, **long}, restarts=12))
+    states = (empty, training(), training(record=record(**long), restarts=12))
     assert len({len(panel(state, width)) for state in states}) == 1
     assert all(len(text(line)) <= width for state in states for line in panel(state, width))
 
 
 def test_values_change_and_nothing_moves() -> None:
     more = {"steps": 400_000, "rolloutsWaiting": 0.42, "learnerWaiting": 0.0, "meanReturn": 9.5}
-    before, after = training(), training(record={**RECORD, **more})
+    before, after = training(), training(record=record(**more))
     for label in ("updates", "buffer", "checkpoint", "learner"):
         places = [
             [line.find(label) for line in drawn(state, 120).splitlines()]
@@ -132,8 +139,7 @@ def test_values_change_and_nothing_moves() -> None:
 
 
 def test_no_lag_bound_is_shown_where_there_is_none() -> None:
-    record = {name: value for name, value in RECORD.items() if name != "lagBound"}
-    assert "p95 2   " in drawn(training(record=record), 80)
+    assert "p95 2   " in drawn(training(record=record(lagBound=None)), 80)
 
 
 def test_the_header_breaks_where_the_terminal_ends() -> None:
@@ -149,7 +155,7 @@ def test_the_header_breaks_where_the_terminal_ends() -> None:
 def test_the_history_spans_the_whole_run_by_steps() -> None:
     history = ReturnCurve()
     for steps, mean in ((100, 1.0), (200, 3.0), (300, 2.0), (400, 4.0), (1000, 10.0)):
-        history.add({"steps": steps, "meanReturn": mean})
+        history.add(Record.from_json({"steps": steps, "meanReturn": mean}))
     assert history.columns(2) == [2.5, 10.0]
     # Nothing is known between 400 and 1000: the last value is repeated.
     assert history.columns(5) == [1.0, 2.5, 4.0, 4.0, 10.0]
@@ -159,14 +165,14 @@ def test_the_history_spans_the_whole_run_by_steps() -> None:
 def test_the_history_keeps_its_shape_however_long_the_run() -> None:
     history = ReturnCurve()
     for steps in range(1, 20_001):
-        history.add({"steps": steps, "meanReturn": float(steps)})
+        history.add(Record.from_json({"steps": steps, "meanReturn": float(steps)}))
     assert history.columns(4) == pytest.approx([2500, 7500, 12_500, 17_500], rel=0.02)
 
 
 def test_what_repeats_or_says_nothing_leaves_the_history_alone() -> None:
     history = ReturnCurve()
     for steps, mean in ((0, None), (5, 1.0), (5, 9.0), (4, 9.0), (6, float("nan"))):
-        history.add({"steps": steps, "meanReturn": mean})
+        history.add(Record.from_json({"steps": steps, "meanReturn": mean}))
     assert history.columns(9) == [1.0]
 
 
@@ -185,16 +191,18 @@ def test_what_repeats_or_says_nothing_leaves_the_history_alone() -> None:
 def test_the_nearest_stop_condition_is_shown(
     stop: dict[str, Any], record: dict[str, Any], share: float, condition: str
 ) -> None:
-    found = reached(make_job(**stop).spec.stop, record, first=20.0)
+    found = reached(make_job(**stop).spec.stop, Record.from_json(record), first=20.0)
     assert found.share == pytest.approx(share)
     assert found.condition == condition
 
 
 def test_time_left_follows_from_the_share_and_is_not_guessed_too_early() -> None:
     stop = make_job(steps=1000).spec.stop
-    assert reached(stop, {"steps": 250, "seconds": 10.0}, None).left == pytest.approx(30.0)
-    assert reached(stop, {"steps": 250, "seconds": 0.5}, None).left is None
-    assert reached(stop, {"steps": 1, "seconds": 10.0}, None).left is None
+    assert reached(
+        stop, Record.from_json({"steps": 250, "seconds": 10.0}), None
+    ).left == pytest.approx(30.0)
+    assert reached(stop, Record.from_json({"steps": 250, "seconds": 0.5}), None).left is None
+    assert reached(stop, Record.from_json({"steps": 1, "seconds": 10.0}), None).left is None
 
 
 # ---- numbers
@@ -300,7 +308,7 @@ def run_plainly(encoding: str, folder: Path) -> list[str]:
     view = ScreenView(PlainScreen(out, clock))
     view.started(make_job(), folder)
     for _ in range(8):
-        view.progress(RECORD, 1, {})
+        view.progress(record(), 1, {})
         clock.now += 1.0
     view.event("rollout-1 was killed; it starts again")
     view.finished({"outcome": "Complete", "reason": "StepsReached", "steps": 500_000}, folder)
@@ -363,7 +371,7 @@ def make_live() -> tuple[ScreenView, io.StringIO]:
 def test_the_cursor_comes_back_whatever_happens(tmp_path: Path) -> None:
     view, out = make_live()
     view.started(make_job(), tmp_path)
-    view.progress(RECORD, 0, {})
+    view.progress(record(), 0, {})
     assert HIDE in out.getvalue()
     assert SHOW not in out.getvalue()
     view.close()
@@ -378,7 +386,7 @@ def test_events_and_the_end_stay_above_and_below(tmp_path: Path) -> None:
     )
     view, out = make_live()
     view.started(make_job(), tmp_path)
-    view.progress(RECORD, 0, {})
+    view.progress(record(), 0, {})
     view.event("rollout-1 was killed")
     view.finished({"outcome": "Complete", "reason": "MeanReturnReached", "seconds": 2.1}, tmp_path)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
@@ -392,8 +400,8 @@ def test_events_and_the_end_stay_above_and_below(tmp_path: Path) -> None:
 def test_counters_never_jump_backwards(tmp_path: Path) -> None:
     view, out = make_live()
     view.started(make_job(), tmp_path)
-    view.progress(RECORD, 0, {})
-    view.progress({**RECORD, "steps": 40_960, "policyVersion": 52, "rolloutsReady": 1}, 1, {})
+    view.progress(record(), 0, {})
+    view.progress(record(steps=40_960, policyVersion=52, rolloutsReady=1), 1, {})
     view.close()
     view.finished({"outcome": "Stopped", "reason": "Interrupted"}, tmp_path)
     shown = out.getvalue()
@@ -408,6 +416,6 @@ def test_a_resumed_run_shows_its_history_from_the_start(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(text)
     view, out = make_live()
     view.started(make_job(meanReturn=8), tmp_path)
-    view.progress({**RECORD, "steps": 900, "meanReturn": 8.0}, 0, {})
+    view.progress(record(steps=900, meanReturn=8.0), 0, {})
     view.finished({"outcome": "Stopped", "reason": "Interrupted"}, tmp_path)
     assert "▁▂▃▄▅▆▇█" in out.getvalue()

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from rljob.client.job import ClusterJob, JobEvent, one_line, parse_time
+from rljob.run_folder.record import Record, SavedCheckpoint
 from rljob.show.view.figures import span_text
 from rljob.show.view.lines import ending, hints
 from rljob.show.view.panel import TextLine
 from rljob.spec.status import RLJobStatus
 
 
-def record(status: RLJobStatus) -> dict[str, Any]:
-    """The status under the names that `metrics.jsonl` has for the same things."""
+def record(status: RLJobStatus) -> Record:
+    """The status as a record of the learner."""
     rollout = next((role for role in status.role_statuses if role.name == "rollout"), None)
-    found: dict[str, Any] = {"rolloutsReady": rollout.ready_replicas if rollout else 0}
-    if status.progress is not None:
-        found |= status.progress.model_dump(by_alias=True)
-    if status.policy is not None:
-        lag = status.policy.lag
-        found |= {"policyVersion": status.policy.version}
-        found |= {"lagP50": lag.p50, "lagP95": lag.p95, "lagBound": lag.bound}
-    if status.buffer is not None:
-        found |= {
-            "bufferFill": status.buffer.fill,
-            "rolloutsWaiting": status.buffer.rollouts_waiting,
-            "learnerWaiting": status.buffer.learner_waiting,
-        }
-    if (saved := status.last_checkpoint) is not None:
-        found["checkpoint"] = {
-            "policyVersion": saved.policy_version,
-            "time": parse_time(saved.time).timestamp(),
-        }
+    progress, policy, buffer = status.progress, status.policy, status.buffer
+    saved = status.last_checkpoint
+    found = Record(rollouts_ready=rollout.ready_replicas if rollout else 0)
+    if progress is not None:
+        found = replace(found, **dict(progress))
+    if policy is not None:
+        lag = policy.lag
+        found = replace(
+            found,
+            policy_version=policy.version,
+            lag_p50=lag.p50,
+            lag_p95=lag.p95,
+            lag_bound=lag.bound,
+        )
+    if buffer is not None:
+        found = replace(
+            found,
+            buffer_fill=buffer.fill,
+            rollouts_waiting=buffer.rollouts_waiting,
+            learner_waiting=buffer.learner_waiting,
+        )
+    if saved is not None:
+        time = parse_time(saved.time).timestamp()
+        found = replace(found, checkpoint=SavedCheckpoint(saved.policy_version, time=time))
     return found
 
 

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from rljob.errors import RunError
 from rljob.run_folder.names import CHECKPOINTS, LATEST
+from rljob.run_folder.record import Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of `metrics.jsonl`.
+    """How training goes; see `rljob.run_folder.record.Record`.
 
     Attributes:
         time: Unix time in seconds.
@@ -111,12 +112,12 @@ class Progress:
     roles: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_json(
-        cls, record: Mapping[str, Any], restarts: int = 0, roles: Mapping[str, str] | None = None
-    ) -> Progress:
-        """From a line of `metrics.jsonl`."""
-        more = {"restarts": restarts, "roles": dict(roles or {})}
-        return cls(**{**_known(cls, record), **more})
+    def of(cls, record: Record, restarts: int, roles: Mapping[str, str]) -> Progress:
+        """From a record of the learner."""
+        values: dict[str, Any] = {
+            each.name: getattr(record, each.name, None) for each in fields(cls)
+        }
+        return cls(**{**values, "restarts": restarts, "roles": dict(roles)})
 
 
 class RunFailed(RunError):

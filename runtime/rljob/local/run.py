@@ -18,6 +18,7 @@ from rljob.run_folder import json_files
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import BUFFER, RESULT
 from rljob.run_folder.provenance import versions
+from rljob.run_folder.record import Record
 from rljob.spec import RLJob
 
 
@@ -26,7 +27,7 @@ class Quiet:
 
     def started(self, job: RLJob, folder: Path) -> None: ...
 
-    def progress(self, record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None: ...
+    def progress(self, record: Record | None, restarts: int, roles: dict[str, str]) -> None: ...
 
     def event(self, text: str) -> None: ...
 
@@ -115,9 +116,9 @@ def _launch(
     stop: Stop,
     on_progress: Callable[[Progress], None] | None,
 ) -> tuple[dict[str, Any], Path]:
-    def report(record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None:
+    def report(record: Record, restarts: int, roles: dict[str, str]) -> None:
         if on_progress is not None:
-            on_progress(Progress.from_json(record, restarts, roles))
+            on_progress(Progress.of(record, restarts, roles))
 
     kept = job.spec.saves_replay
     buffer = folder.path / BUFFER
@@ -174,14 +175,17 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
 
 def _from_record(supervisor: Supervisor) -> dict[str, Any]:
     """What is known of a run whose learner could not say it."""
-    record = supervisor.record
-    counters = ("steps", "episodes", "updates", "seconds", "policyVersion")
+    record = supervisor.record or Record()
     return {
         "outcome": "Stopped",
         "reason": "Interrupted",
-        "meanReturn": record.get("meanReturn"),
-        "bestReturn": record.get("bestReturn"),
-        **{name: record.get(name, 0) for name in counters},
+        "meanReturn": record.mean_return,
+        "bestReturn": record.best_return,
+        "steps": record.steps,
+        "episodes": record.episodes,
+        "updates": record.updates,
+        "seconds": record.seconds,
+        "policyVersion": record.policy_version or 0,
         "seed": supervisor.job.spec.seed,
         "versions": versions(),
     }

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rljob import spec
 from rljob.diagnosis import probes
@@ -19,6 +18,7 @@ from rljob.local.stalled import fetch
 from rljob.run_folder import json_files
 from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
+from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
 from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
 from rljob.telemetry.asking import states_and_metrics
@@ -39,14 +39,14 @@ def situation(folder: Path, now: float) -> Situation:
     if not (folder / JOB).is_file():
         raise InputError(f"{folder} is no run's folder: it has no {JOB}")
     job = spec.load(folder / JOB)
-    records = read_lines(folder / METRICS)
-    record = records[-1] if records else {}
+    records = read_records(folder / METRICS)
+    record = records[-1] if records else Record()
     alive = _is_worked_on(folder)
     processes = _ask(folder) if alive else []
     silent = now - _advanced(records) if records and alive else None
     timeout = job.spec.stall.timeout.seconds
     phase, reason, message = _phase(folder, alive, bool(records))
-    saved = record.get("checkpoint")
+    saved = record.checkpoint
     return Situation(
         name=job.metadata.name,
         place=str(folder),
@@ -59,11 +59,11 @@ def situation(folder: Path, now: float) -> Situation:
         silent_seconds=silent,
         roles=tuple(_roles(job, processes, _restarts(folder))) if alive else (),
         processes=processes,
-        progress=_progress(record) if record else None,
-        lag=(record["lagP50"], record["lagP95"], record["lagBound"]) if record else None,
-        fill=record.get("bufferFill"),
+        progress=_progress(record) if records else None,
+        lag=(record.lag_p50 or 0, record.lag_p95 or 0, record.lag_bound) if records else None,
+        fill=record.buffer_fill if records else None,
         checkpoint=_checkpoint(saved) if saved else None,
-        checkpoint_age=now - saved["time"] if saved else None,
+        checkpoint_age=now - saved.time if saved else None,
     )
 
 
@@ -95,14 +95,14 @@ def _phase(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
     )
 
 
-def _advanced(records: Sequence[Mapping[str, Any]]) -> float:
+def _advanced(records: Sequence[Record]) -> float:
     """When steps or updates went on last, Unix time."""
     newest = records[-1]
-    found = float(newest["time"])
+    found = newest.time
     for record in reversed(records):
-        if (record["steps"], record["updates"]) != (newest["steps"], newest["updates"]):
+        if (record.steps, record.updates) != (newest.steps, newest.updates):
             break
-        found = float(record["time"])
+        found = record.time
     return found
 
 
@@ -143,25 +143,25 @@ def _restarts(folder: Path) -> dict[str, int]:
     return found
 
 
-def _progress(record: Mapping[str, Any]) -> ProgressStatus:
+def _progress(record: Record) -> ProgressStatus:
     return ProgressStatus(
-        steps=record["steps"],
-        episodes=record["episodes"],
-        updates=record["updates"],
-        mean_return=record["meanReturn"],
-        best_return=record["bestReturn"],
-        steps_per_second=round(record["stepsPerSecond"]),
-        updates_per_second=record["updatesPerSecond"],
-        seconds=record["seconds"],
+        steps=record.steps,
+        episodes=record.episodes,
+        updates=record.updates,
+        mean_return=record.mean_return,
+        best_return=record.best_return,
+        steps_per_second=round(record.steps_per_second or 0),
+        updates_per_second=record.updates_per_second or 0.0,
+        seconds=record.seconds,
     )
 
 
-def _checkpoint(saved: Mapping[str, Any]) -> CheckpointStatus:
+def _checkpoint(saved: SavedCheckpoint) -> CheckpointStatus:
     return CheckpointStatus(
-        step=saved["step"],
-        policy_version=saved["policyVersion"],
+        step=saved.step,
+        policy_version=saved.policy_version,
         time="",
-        path=saved["path"],
-        sha256=saved["sha256"],
+        path=saved.path,
+        sha256=saved.sha256,
         verified=True,
     )

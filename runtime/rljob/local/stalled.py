@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from rljob.diagnosis import probes
 from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.stall import ProgressWatch, Stall, diagnose, stalled_at
 from rljob.local.roles import Role
+from rljob.run_folder.record import Record
 from rljob.spec.stall import StallSpec
 from rljob.telemetry.asking import states
 
@@ -26,15 +26,15 @@ class StallWatch:
         self._watch = ProgressWatch(now)
         self._told = False
 
-    def look(self, record: Mapping[str, Any], roles: Iterable[Role], now: float) -> Stall | None:
+    def look(self, record: Record | None, roles: Iterable[Role], now: float) -> Stall | None:
         """The stall that is found now.
 
         Args:
-            record: the newest line of `metrics.jsonl`; empty before the first.
+            record: the newest of the learner; None before the first.
             now: seconds of the clock that `Role.started` is from.
         """
-        before = self._watch
-        self._watch = before.look(record.get("steps", 0), record.get("updates", 0), now)
+        before, known = self._watch, record or Record()
+        self._watch = before.look(known.steps, known.updates, now)
         everyone = list(roles)
         since = max([self._watch.since, *(role.started for role in everyone)])
         starting = [role.started for role in everyone if role.state == "starting"]

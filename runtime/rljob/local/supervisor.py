@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.process import termination_message
 from rljob.run_folder.events import Events
-from rljob.run_folder.json_files import Tail, read_lines
+from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import EVENTS, LOGS, METRICS, TARGETS
+from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob, locate
 
 TURN_SECONDS = 0.1
@@ -32,7 +33,6 @@ LEARNER_GRACE = 30.0
 GRACE = 3.0
 """Seconds that the other roles have to end."""
 LAST_LINES = 15
-COUNTERS = ("steps", "episodes", "updates")
 
 LEARNER = "learner-0"
 EVALUATION = "evaluation"
@@ -77,7 +77,7 @@ class Supervisor:
     """One run's processes.
 
     Attributes:
-        record: the newest line of `metrics.jsonl`; empty before the first.
+        record: the newest of the learner; None before the first.
         trained: whether a learner of this supervisor wrote any.
         stopped: whether the run was asked to end.
     """
@@ -88,9 +88,9 @@ class Supervisor:
     wiring: Wiring
     view: View
     stop: Stop
-    on_record: Callable[[dict[str, Any], int, dict[str, str]], None]
+    on_record: Callable[[Record, int, dict[str, str]], None]
     clock: Callable[[], float] = time.monotonic
-    record: dict[str, Any] = field(default_factory=dict)
+    record: Record | None = None
     trained: bool = False
     stopped: bool = False
 
@@ -100,11 +100,10 @@ class Supervisor:
         self._targets = Targets(self.folder / TARGETS, self.job.metadata.name)
         self._events = Events(self.folder / EVENTS)
         self._mark = RunPosition()
-        self._highest: dict[str, int] = {}
         self._announced = False
         self._stalls = StallWatch(self.job.spec.stall, self.clock())
         if self.wiring.resume:
-            self.record = next(reversed(read_lines(self.folder / METRICS)), {})
+            self.record = next(reversed(read_records(self.folder / METRICS)), None)
 
     @property
     def restarts(self) -> int:
@@ -216,23 +215,17 @@ class Supervisor:
 
     def _report(self) -> None:
         """Take new lines of metrics; the newest is shown."""
-        records = list(self._tail.new())
-        for record in records:
-            saved = record.get("checkpoint") or {}
-            here = RunPosition(record["steps"], saved.get("policyVersion", -1))
+        for line in self._tail.new():
+            record = Record.from_json(line)
+            saved = record.checkpoint or SavedCheckpoint()
+            here = RunPosition(record.steps, saved.policy_version)
             self._mark = self._mark.furthest(here)
             self.record, self.trained = record, True
             learner = self.roles[LEARNER]
             if learner.state == "starting":
                 self._running(learner)
             self.on_record(record, self.restarts, self.states)
-        self.view.progress(self._shown(), self.restarts, self.states)
-
-    def _shown(self) -> dict[str, Any]:
-        """The newest record; a learner that repeats what was lost does not turn its counters back."""
-        for name in COUNTERS:
-            self._highest[name] = max(self._highest.get(name, 0), self.record.get(name, 0))
-        return {**self.record, **self._highest} if self.record else {}
+        self.view.progress(self.record, self.restarts, self.states)
 
     def finish_learner(self) -> None:
         """Have the learner save a checkpoint and write its result, if it has got to anything."""
@@ -266,8 +259,8 @@ class Supervisor:
             self.spawner.signal(name, signal.SIGKILL)
         self._await(list(self.roles), GRACE)
         self._targets.remove()
-        for record in self._tail.new():
-            self.record = record
+        for line in self._tail.new():
+            self.record = Record.from_json(line)
 
     def _end_orderly(self) -> None:
         producing = [

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rljob.local.summary import summary
-from rljob.run_folder.json_files import Tail, read_lines
+from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import CHECKPOINTS, EVALUATIONS, LATEST, METRICS
+from rljob.run_folder.record import Record, read_records
 from rljob.show.view.figures import span_text
 from rljob.show.view.panel import State, TextLine
 from rljob.show.view.screen import Screen
@@ -26,8 +27,8 @@ class View(Protocol):
         """The run begins, or goes on when `folder` has a history."""
         ...
 
-    def progress(self, record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None:
-        """The newest line of `metrics.jsonl` (empty before the first), restarts of all roles so far,
+    def progress(self, record: Record | None, restarts: int, roles: dict[str, str]) -> None:
+        """The newest record of the learner (None before the first), restarts of all roles so far,
         and the state of each role by name: `starting`, `running`, or what else there is to say."""
         ...
 
@@ -55,7 +56,7 @@ class ScreenView:
         self._watch = _RunState(job, folder)
         self._screen.open(self._watch.state)
 
-    def progress(self, record: dict[str, Any], restarts: int, roles: dict[str, str]) -> None:
+    def progress(self, record: Record | None, restarts: int, roles: dict[str, str]) -> None:
         assert self._watch is not None
         self._watch.update(record, restarts, roles)
         self._screen.moved()
@@ -83,10 +84,10 @@ class _RunState:
         evaluations = folder / EVALUATIONS
         size = evaluations.stat().st_size if evaluations.exists() else 0
         self._evaluations = Tail(evaluations, max(0, size - TAIL_BYTES))
-        for record in read_lines(folder / METRICS):
+        for record in read_records(folder / METRICS):
             self.state.history.add(record)
 
-    def update(self, record: Mapping[str, Any], restarts: int, roles: Mapping[str, str]) -> None:
+    def update(self, record: Record | None, restarts: int, roles: Mapping[str, str]) -> None:
         self.state.advance(record, restarts, roles)
         for evaluation in self._evaluations.new():
             self.state.evaluation = evaluation
@@ -94,8 +95,9 @@ class _RunState:
     def end(self, result: Mapping[str, Any]) -> None:
         """The result is newer than the last record, and has the same names for the same things."""
         state = self.state
-        known = {name: result[name] for name in result if name in state.record}
-        self.update({**state.record, **known}, state.restarts, {})
+        if state.record is not None:
+            last = Record.from_json({**state.record.to_json(), **result})
+            self.update(last, state.restarts, {})
         state.ended = str(result.get("reason") or result.get("outcome", ""))
 
     def event(self, what: str) -> TextLine:

@@ -6,13 +6,13 @@ import math
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.run_folder import json_files
 from rljob.run_folder.names import METRICS
+from rljob.run_folder.record import Record, SavedCheckpoint
 from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
 
 REPORT_EVERY = 0.25
@@ -65,8 +65,8 @@ class RecordWriter:
         return now - self._last >= every
 
     def write(
-        self, now: float, progress: TrainingProgress, version: int, saved: Any
-    ) -> dict[str, Any]:
+        self, now: float, progress: TrainingProgress, version: int, saved: SavedCheckpoint | None
+    ) -> Record:
         """Write a line; returns it."""
         elapsed = now - self._last
         steps, updates = self._before
@@ -81,31 +81,31 @@ class RecordWriter:
             }
         lags = np.array(self._lags or [0])
         numbers = self._numbers
-        record = {
-            "time": round(time.time(), 3),
-            "seconds": round(progress.seconds, 3),
-            "steps": progress.steps,
-            "episodes": progress.episodes,
-            "updates": progress.updates,
-            "meanReturn": progress.mean_return,
-            "bestReturn": progress.best_return,
-            "stepsPerSecond": self._rates[0],
-            "updatesPerSecond": self._rates[1],
-            "policyVersion": version,
-            "lagP50": int(np.percentile(lags, 50)),
-            "lagP95": int(np.percentile(lags, 95)),
-            "lagBound": self._lag_bound,
-            "bufferFill": round(numbers.get("fill", 0.0), 4),
-            "rolloutsReady": int(numbers.get("rollouts", 0)),
-            "rolloutsWaiting": round(numbers.get("rollouts_waiting", 0.0), 4),
-            "learnerWaiting": self._shares["data_wait"],
-            "stages": {s: share for s, share in self._shares.items() if s != "data_wait"},
-            "evicted": int(numbers.get("evicted", 0)),
-            "duplicates": int(numbers.get("duplicates", 0)),
-            "checkpoint": saved,
-            "metrics": {name: round(value, 6) for name, value in self._values.items()},
-        }
-        self._file.write(json_files.line(record))
+        record = Record(
+            time=round(time.time(), 3),
+            seconds=round(progress.seconds, 3),
+            steps=progress.steps,
+            episodes=progress.episodes,
+            updates=progress.updates,
+            mean_return=progress.mean_return,
+            best_return=progress.best_return,
+            steps_per_second=self._rates[0],
+            updates_per_second=self._rates[1],
+            policy_version=version,
+            lag_p50=int(np.percentile(lags, 50)),
+            lag_p95=int(np.percentile(lags, 95)),
+            lag_bound=self._lag_bound,
+            buffer_fill=round(numbers.get("fill", 0.0), 4),
+            rollouts_ready=int(numbers.get("rollouts", 0)),
+            rollouts_waiting=round(numbers.get("rollouts_waiting", 0.0), 4),
+            learner_waiting=self._shares["data_wait"],
+            stages={s: share for s, share in self._shares.items() if s != "data_wait"},
+            evicted=int(numbers.get("evicted", 0)),
+            duplicates=int(numbers.get("duplicates", 0)),
+            checkpoint=saved,
+            metrics={name: round(value, 6) for name, value in self._values.items()},
+        )
+        self._file.write(json_files.line(record.to_json()))
         self._expose(progress, version)
         self._before, self._last = (progress.steps, progress.updates), now
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from rljob.checkpoints.manifest import Checkpoint
 from rljob.process.context import RoleContext
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.run_folder.provenance import versions
+from rljob.run_folder.record import Record
 from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
@@ -40,28 +39,28 @@ class LearnerReporter:
         version = 0 if saved is None else saved.version
         self._tell(reached, PolicyStatus(version=version), BufferStatus(), saved)
 
-    def trains(self, record: Mapping[str, Any], saved: Checkpoint | None) -> None:
+    def trains(self, record: Record, saved: Checkpoint | None) -> None:
         """Say the same as a line of `metrics.jsonl`."""
         reached = ProgressStatus(
-            steps=record["steps"],
-            episodes=record["episodes"],
-            updates=record["updates"],
-            mean_return=_score(record["meanReturn"]),
-            best_return=_score(record["bestReturn"]),
-            steps_per_second=round(record["stepsPerSecond"]),
-            updates_per_second=round(record["updatesPerSecond"], 1),
-            seconds=round(record["seconds"], 1),
+            steps=record.steps,
+            episodes=record.episodes,
+            updates=record.updates,
+            mean_return=_score(record.mean_return),
+            best_return=_score(record.best_return),
+            steps_per_second=round(record.steps_per_second or 0),
+            updates_per_second=round(record.updates_per_second or 0.0, 1),
+            seconds=round(record.seconds, 1),
         )
         policy = PolicyStatus(
-            version=record["policyVersion"],
-            lag=LagStatus(p50=record["lagP50"], p95=record["lagP95"], bound=record["lagBound"]),
+            version=record.policy_version or 0,
+            lag=LagStatus(p50=record.lag_p50 or 0, p95=record.lag_p95 or 0, bound=record.lag_bound),
         )
         buffer = BufferStatus(
-            fill=round(record["bufferFill"], 2),
-            dropped=record["evicted"],
-            duplicates=record["duplicates"],
-            rollouts_waiting=round(record["rolloutsWaiting"], 2),
-            learner_waiting=round(record["learnerWaiting"], 2),
+            fill=round(record.buffer_fill, 2),
+            dropped=record.evicted,
+            duplicates=record.duplicates,
+            rollouts_waiting=round(record.rollouts_waiting, 2),
+            learner_waiting=round(record.learner_waiting, 2),
         )
         self._tell(reached, policy, buffer, saved)
 

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import time
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from rljob.roles.learner.weight_server import Publisher
 from rljob.run_folder import json_files
 from rljob.run_folder.names import RESULT
 from rljob.run_folder.provenance import versions
+from rljob.run_folder.record import SavedCheckpoint
 from rljob.spec.status import EndReport
 from rljob.telemetry.health import Health
 
@@ -265,15 +265,15 @@ class Training:
 
     def _report(self, now: float) -> None:
         saved = self._saver.last
-        checkpoint: dict[str, Any] | None = None
+        checkpoint = None
         if saved is not None and self._saver.last_at is not None:
-            checkpoint = {
-                "policyVersion": saved.version,
-                "step": saved.steps,
-                "path": str(saved.path),
-                "sha256": saved.sha256,
-                "time": self._saver.last_at,
-            }
+            checkpoint = SavedCheckpoint(
+                policy_version=saved.version,
+                step=saved.steps,
+                path=str(saved.path),
+                sha256=saved.sha256,
+                time=self._saver.last_at,
+            )
         record = self._reporter.write(now, self._progress, self._version, checkpoint)
         self._status.trains(record, saved)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Record = Mapping[str, Any]
+JsonLine = Mapping[str, Any]
 _NO_SCALARS = ("time", "steps", "lagBound", "checkpoint", "lineage")
 
 
@@ -34,7 +34,7 @@ class VersionSteps:
     _versions: list[int] = field(default_factory=list)
     _steps: list[int] = field(default_factory=list)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: JsonLine) -> None:
         """Take a line of `metrics.jsonl`; one of a learner that went back replaces what it lost."""
         version, steps = record.get("policyVersion"), record.get("steps")
         if not isinstance(version, int) or not isinstance(steps, int):
@@ -50,7 +50,7 @@ class VersionSteps:
         return self._steps[at - 1] if at else 0
 
 
-def trained(record: Record) -> ScalarPoint | None:
+def trained(record: JsonLine) -> ScalarPoint | None:
     """A line of `metrics.jsonl`; None for another."""
     steps, time = record.get("steps"), record.get("time")
     if not isinstance(steps, int) or not isinstance(time, int | float):
@@ -58,7 +58,7 @@ def trained(record: Record) -> ScalarPoint | None:
     return ScalarPoint(steps, float(time), dict(_numbers(record, "")))
 
 
-def evaluated(record: Record, versions: VersionSteps) -> ScalarPoint | None:
+def evaluated(record: JsonLine, versions: VersionSteps) -> ScalarPoint | None:
     """A line of `evaluations.jsonl`, where its policy was made; None for another."""
     version, time = record.get("policyVersion"), record.get("time")
     if not isinstance(version, int) or not isinstance(time, int | float):
@@ -71,7 +71,7 @@ def settings(spec: Mapping[str, Any]) -> dict[str, str]:
     return dict(_texts(spec, ""))
 
 
-def _numbers(record: Record, prefix: str) -> Iterator[tuple[str, float]]:
+def _numbers(record: JsonLine, prefix: str) -> Iterator[tuple[str, float]]:
     for name, value in record.items():
         if name in _NO_SCALARS:
             continue

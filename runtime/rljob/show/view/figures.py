@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from rljob.run_folder.record import Record
 from rljob.spec import StopSpec
 
 ReturnPoint = tuple[float, float]
@@ -59,9 +59,9 @@ class ReturnCurve:
         self._each = 1
         self._reached = -1.0
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, record: Record) -> None:
         """Take the mean return of a record that goes further than those before."""
-        mean, steps = record.get("meanReturn"), record.get("steps", 0)
+        mean, steps = record.mean_return, record.steps
         if mean is None or not math.isfinite(mean) or steps <= self._reached:
             return
         self._reached = steps
@@ -108,21 +108,21 @@ class NearestStop:
     left: float | None
 
 
-def reached(stop: StopSpec, record: Mapping[str, Any], first: float | None) -> NearestStop:
+def reached(stop: StopSpec, record: Record, first: float | None) -> NearestStop:
     """How much of the stop condition is reached; of several, the largest share.
 
     The mean return counts from its `first` value, and never as the whole: the learner alone decides
     that it is reached.
     """
-    seconds = float(record.get("seconds", 0.0))
+    seconds = record.seconds
     found = []
     if stop.steps is not None:
-        share = min(1.0, record.get("steps", 0) / stop.steps)
+        share = min(1.0, record.steps / stop.steps)
         found.append((share, f"{count(stop.steps)} steps"))
     if stop.duration is not None:
         found.append((min(1.0, seconds / stop.duration.seconds), f"duration {stop.duration}"))
     if stop.mean_return is not None:
-        mean, share = record.get("meanReturn"), 0.0
+        mean, share = record.mean_return, 0.0
         if mean is not None and first is not None:
             way = stop.mean_return - first
             share = (mean - first) / way if way > 0 else float(mean >= stop.mean_return)

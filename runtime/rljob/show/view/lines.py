@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rljob.run_folder.record import Record
 from rljob.show.view.figures import reached, score, some, span_text
 from rljob.show.view.panel import State, TextLine
 
 
 def plain_line(state: State) -> str:
     """One moment as `key value` pairs, always the same keys; `-` for what is not known yet."""
-    record = state.record
+    record = state.record or Record()
     at = reached(state.job.spec.stop, record, state.history.first)
     values: dict[str, object] = {
-        "seconds": f"{record.get('seconds', 0.0):.1f}",
-        "steps": record.get("steps", 0),
-        "episodes": record.get("episodes", 0),
-        "meanReturn": _short(record.get("meanReturn")),
-        "bestReturn": _short(record.get("bestReturn")),
+        "seconds": f"{record.seconds:.1f}",
+        "steps": record.steps,
+        "episodes": record.episodes,
+        "meanReturn": _short(record.mean_return),
+        "bestReturn": _short(record.best_return),
         "evalReturn": _short(state.evaluation.get("mean")),
-        "stepsPerSecond": round(record.get("stepsPerSecond", 0.0)),
-        "updatesPerSecond": round(record.get("updatesPerSecond", 0.0)),
-        "policyVersion": record.get("policyVersion", "-"),
-        "lagP95": record.get("lagP95", "-"),
-        "bufferFill": f"{record.get('bufferFill', 0.0):.2f}",
-        "rolloutsReady": f"{record.get('rolloutsReady', 0)}/{state.job.spec.rollout.replicas}",
+        "stepsPerSecond": round(record.steps_per_second or 0),
+        "updatesPerSecond": round(record.updates_per_second or 0),
+        "policyVersion": _known(record.policy_version),
+        "lagP95": _known(record.lag_p95),
+        "bufferFill": f"{record.buffer_fill:.2f}",
+        "rolloutsReady": f"{record.rollouts_ready}/{state.job.spec.rollout.replicas}",
         "restarts": state.restarts,
         "reached": f"{at.share:.2f}",
         "secondsLeft": round(at.left) if at.left is not None else "-",
     }
     return " ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _known(value: int | None) -> int | str:
+    return "-" if value is None else value
 
 
 def _short(value: float | None) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rljob.run_folder.record import Record
 from rljob.show.view.figures import (
     ReturnCurve,
     count,
@@ -25,7 +26,6 @@ from rljob.version import __version__
 
 Span = tuple[str, str]
 TextLine = list[Span]
-Record = Mapping[str, Any]
 
 STYLES = {
     "": "",
@@ -45,7 +45,6 @@ LABEL, LEFT, RIGHT_LABEL, SCORE = 10, 36, 12, 9
 """Columns of the labels on the left, of what they stand for, of the labels on the right; of a return."""
 CALM = ("running", "ready", "ended")
 """States of a role that need no mention."""
-COUNTERS = ("seconds", "steps", "episodes", "updates", "policyVersion")
 
 
 @dataclass
@@ -54,7 +53,7 @@ class State:
 
     Attributes:
         place: where it trains: the run's folder, or a cluster's namespace.
-        record: the newest line of `metrics.jsonl`, or the same of a cluster's status, or empty.
+        record: the newest record of the learner; None before the first.
         roles: state of each role by name, e.g. `{"learner-0": "starting"}`.
         evaluation: the newest line of `evaluations.jsonl`, or empty.
         now: seconds since the epoch, for ages.
@@ -63,20 +62,19 @@ class State:
 
     job: RLJob
     place: str
-    record: Record = field(default_factory=dict)
+    record: Record | None = None
     restarts: int = 0
     roles: Mapping[str, str] = field(default_factory=dict)
-    evaluation: Record = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
     history: ReturnCurve = field(default_factory=ReturnCurve)
     now: float = 0.0
     ended: str = ""
 
-    def advance(self, record: Record, restarts: int, roles: Mapping[str, str]) -> None:
-        """Take what is newer; an empty record says nothing new."""
-        if record:
+    def advance(self, record: Record | None, restarts: int, roles: Mapping[str, str]) -> None:
+        """Take what is newer; None says nothing new."""
+        if record is not None:
             # A learner that goes on from a checkpoint repeats some of its way: that is no progress lost.
-            held = {name: self.record[name] for name in COUNTERS if name in self.record}
-            self.record = {**record, **{n: max(v, record.get(n, v)) for n, v in held.items()}}
+            self.record = record if self.record is None else record.at_least(self.record)
             self.history.add(record)
         self.restarts, self.roles = restarts, dict(roles)
 
@@ -128,26 +126,24 @@ def panel(state: State, width: int) -> list[TextLine]:
 
 
 def _cells(state: State, wide: bool) -> dict[str, TextLine]:
-    record, spec = state.record, state.job.spec
-    steps, target = record.get("steps", 0), spec.stop.steps
+    record, spec = state.record or Record(), state.job.spec
+    steps, target = record.steps, spec.stop.steps
     of = f"{count(steps):>{len(count(target))}} of {count(target)}" if target else count(steps)
     cells: dict[str, TextLine] = {
-        "best": [(score(record.get("bestReturn")), "")],
+        "best": [(score(record.best_return), "")],
         "eval": _evaluation(state.evaluation, wide),
-        "steps": [(of, "value"), _rate(record.get("stepsPerSecond"))],
+        "steps": [(of, "value"), _rate(record.steps_per_second)],
         "updates": [
-            (count(record.get("updates", 0)), "value"),
-            _rate(record.get("updatesPerSecond")),
+            (count(record.updates), "value"),
+            _rate(record.updates_per_second),
         ],
         "policy": _policy(record),
-        "buffer": [(share_text(record.get("bufferFill", 0.0)), "value")],
+        "buffer": [(share_text(record.buffer_fill), "value")],
         "waiting": [],
         "rollouts": _rollouts(state),
         "checkpoint": _checkpoint(record, state.now),
     }
-    rollouts, learner = (
-        share_text(record.get(key, 0.0)) for key in ("rolloutsWaiting", "learnerWaiting")
-    )
+    rollouts, learner = share_text(record.rollouts_waiting), share_text(record.learner_waiting)
     if wide:
         cells["buffer"] += [(f" · rollouts waited {rollouts}, learner waited {learner}", "")]
     else:
@@ -158,7 +154,7 @@ def _cells(state: State, wide: bool) -> dict[str, TextLine]:
 
 def _history(state: State, width: int) -> TextLine:
     columns = state.history.columns(width)
-    mean = state.record.get("meanReturn")
+    mean = state.record.mean_return if state.record else None
     if not columns or mean is None:
         return [("no episode has ended yet".ljust(width + SCORE), "dim")]
     low = min(columns)
@@ -168,7 +164,7 @@ def _history(state: State, width: int) -> TextLine:
     return [(blocks.ljust(width), "history"), (f"{score(mean):>{SCORE}}", "value")]
 
 
-def _evaluation(evaluation: Record, wide: bool) -> TextLine:
+def _evaluation(evaluation: Mapping[str, Any], wide: bool) -> TextLine:
     """Beside the best return when wide, in a cell of its own otherwise."""
     if not evaluation:
         return [] if wide else [("–", "")]
@@ -185,11 +181,11 @@ def _rate(value: float | None) -> Span:
 
 
 def _policy(record: Record) -> TextLine:
-    version = record.get("policyVersion")
+    version = record.policy_version
     if version is None:
         return [("none yet", "dim")]
-    lag = f" · lag p50 {record.get('lagP50', 0)}, p95 {record.get('lagP95', 0)}"
-    bound = record.get("lagBound")
+    lag = f" · lag p50 {record.lag_p50 or 0}, p95 {record.lag_p95 or 0}"
+    bound = record.lag_bound
     return [
         (f"v{version}", "value"),
         (lag, ""),
@@ -198,17 +194,18 @@ def _policy(record: Record) -> TextLine:
 
 
 def _rollouts(state: State) -> TextLine:
-    ready, wanted = state.record.get("rolloutsReady", 0), state.job.spec.rollout.replicas
+    ready = state.record.rollouts_ready if state.record else 0
+    wanted = state.job.spec.rollout.replicas
     style = "value" if ready >= wanted else "warning"
     return [(f"{ready}/{wanted} ready", style), (f" · {some(state.restarts, 'restart')}", "")]
 
 
 def _checkpoint(record: Record, now: float) -> TextLine:
-    saved = record.get("checkpoint")
+    saved = record.checkpoint
     if not saved:
         return [("none yet", "dim")]
-    age = span_text(max(0, round(now - saved["time"]))).replace(".0 s", " s")
-    return [(f"v{saved['policyVersion']}", "value"), (f", {age} ago", "")]
+    age = span_text(max(0, round(now - saved.time))).replace(".0 s", " s")
+    return [(f"v{saved.policy_version}", "value"), (f", {age} ago", "")]
 
 
 def _troubles(state: State) -> TextLine:
@@ -217,7 +214,7 @@ def _troubles(state: State) -> TextLine:
 
 
 def _bar(state: State, width: int) -> TextLine:
-    at = reached(state.job.spec.stop, state.record, state.history.first)
+    at = reached(state.job.spec.stop, state.record or Record(), state.history.first)
     length = max(10, min(40, width - 40))
     if state.ended:
         done = _CONDITIONS.get(state.ended)

@@ -1,0 +1,109 @@
+"""How training goes, as the learner says it: one line of `metrics.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic.alias_generators import to_camel
+
+from rljob.run_folder.json_files import read_lines
+
+COUNTERS = ("seconds", "steps", "episodes", "updates", "policy_version")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """The newest checkpoint.
+
+    Attributes:
+        step: environment steps in it.
+        sha256: of its manifest.
+        time: when it was saved, Unix time in seconds.
+    """
+
+    policy_version: int = -1
+    step: int = 0
+    path: str = ""
+    sha256: str = ""
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One moment of a run. The names in JSON are the same in camelCase.
+
+    Attributes:
+        time: Unix time in seconds.
+        seconds: spent training.
+        steps: environment steps.
+        mean_return: of the last 100 training episodes; None before the first one ended.
+        best_return: the highest such mean over a full window.
+        lag_p50, lag_p95: policy versions that the experience of recent updates was behind.
+        lag_bound: what the buffer allows; None where nothing bounds it.
+        buffer_fill: share of the capacity.
+        rollouts_waiting, learner_waiting: share of the time.
+        stages: share of the time of the learner's other stages.
+        evicted: segments that were too old to be trained on.
+        metrics: what the algorithm reports.
+    """
+
+    time: float = 0.0
+    seconds: float = 0.0
+    steps: int = 0
+    episodes: int = 0
+    updates: int = 0
+    mean_return: float | None = None
+    best_return: float | None = None
+    steps_per_second: float | None = None
+    updates_per_second: float | None = None
+    policy_version: int | None = None
+    lag_p50: int | None = None
+    lag_p95: int | None = None
+    lag_bound: int | None = None
+    buffer_fill: float = 0.0
+    rollouts_ready: int = 0
+    rollouts_waiting: float = 0.0
+    learner_waiting: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    evicted: int = 0
+    duplicates: int = 0
+    checkpoint: SavedCheckpoint | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the file; not finite numbers included."""
+        values = {to_camel(name): value for name, value in asdict(self).items()}
+        if self.checkpoint is not None:
+            values["checkpoint"] = {
+                to_camel(name): value for name, value in values["checkpoint"].items()
+            }
+        return values
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Record:
+        """From a line of the file; names that are not known are left out."""
+        found = _known(cls, value)
+        if found.checkpoint:
+            saved: Any = found.checkpoint
+            return replace(found, checkpoint=_known(SavedCheckpoint, saved))
+        return found
+
+    def at_least(self, other: Record) -> Record:
+        """The same with no counter below the other's."""
+        held = {name: getattr(other, name) for name in COUNTERS if getattr(other, name) is not None}
+        higher = {name: max(low, getattr(self, name) or low) for name, low in held.items()}
+        return replace(self, **higher)
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a `metrics.jsonl`; none when there is no file."""
+    return [Record.from_json(line) for line in read_lines(path)]
+
+
+def _known(cls: type[_Value], value: Mapping[str, Any]) -> _Value:
+    names = {to_camel(each.name): each.name for each in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{names[name]: item for name, item in value.items() if name in names})
