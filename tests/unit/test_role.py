@@ -18,6 +18,7 @@ from rljob.process.stopping import AskedToEnd, Stopping
 from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.status import LearnerReporter
+from rljob.run_folder.record import Record
 from rljob.spec import parse
 from tests.unit.specs import job
 
@@ -160,7 +161,7 @@ def test_the_report_is_rounded_for_people(tmp_path: Path) -> None:
     status = LearnerReporter(made)
     path = tmp_path / "checkpoints" / "000000000100"
     saved = Checkpoint(path, 100, 7, 12000, "2026-11-21T14:02:36.123+00:00", "ab", {})
-    status.trains(RECORD, saved)
+    status.trains(Record.from_json(RECORD), saved)
     assert made.report is not None
     told = made.report.model_dump(by_alias=True)
     assert told["progress"] == {
@@ -190,7 +191,9 @@ def test_the_report_is_rounded_for_people(tmp_path: Path) -> None:
         "verified": True,
     }
     assert told["seed"] == 5
-    status.trains({**RECORD, "meanReturn": 0.123456, "bestReturn": float("inf")}, None)
+    status.trains(
+        Record.from_json({**RECORD, "meanReturn": 0.123456, "bestReturn": float("inf")}), None
+    )
     assert made.report.progress.mean_return == 0.123
     assert made.report.progress.best_return is None
     assert made.report.last_checkpoint is None
