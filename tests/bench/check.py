@@ -36,11 +36,14 @@ def main() -> int:
 
 def verdict(before: Line, after: Line) -> str:
     """`better`, `worse`, `misses its aim`, or nothing."""
-    figure = before.figure
-    if figure.met(before.value) and not figure.met(after.value):
+    if before.met and after.met is False:
         return "misses its aim"
-    up = after.low > before.high and after.value > MOVED * before.value
-    down = after.high < before.low and after.value * MOVED < before.value
+    numbers = [each for one in (before, after) for each in (one.number, one.low, one.high)]
+    if any(each.sign for each in numbers):
+        # Nobody can tell how far a bound is from the figure.
+        return ""
+    up = after.low.value > before.high.value and after.value > MOVED * before.value
+    down = after.high.value < before.low.value and after.value * MOVED < before.value
     if not up and not down:
         return ""
-    return "better" if up == figure.least else "worse"
+    return "better" if up == before.figure.least else "worse"

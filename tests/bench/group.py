@@ -5,6 +5,7 @@ A group is measured as a whole, seed by seed, so that whatever is compared was m
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Figure:
         about: measurements that it is made from.
         of: the figure from values; applied to medians, and to each seed for the spread.
         parts: values that stand behind it, with their units, as (measurement, value, unit).
+        beside: values that are shown after the part of the same measurement, where they were recorded.
         aim: bound of the figure; None where there is only something to know.
         least: whether the figure is to be at least that, else at most.
         every: the worst seed counts, not the median.
@@ -41,6 +43,7 @@ class Figure:
     unit: str = ""
     least: bool = True
     every: bool = False
+    beside: tuple[tuple[str, str, str], ...] = ()
 
     def met(self, figure: float) -> bool | None:
         """Whether a figure is within the aim; None without one."""
@@ -90,6 +93,7 @@ def ratio(
     aim: float | None = None,
     unit: str = "",
     least: bool = True,
+    beside: tuple[tuple[str, str, str], ...] = (),
 ) -> Figure:
     """How many times `over` is `under`, each a measurement and its value."""
     return Figure(
@@ -99,6 +103,7 @@ def ratio(
         ((*over, unit), (*under, unit)),
         aim,
         least=least,
+        beside=beside,
     )
 
 
@@ -122,18 +127,63 @@ def plain(
     )
 
 
+UNTIL_SOLVED = frozenset({"seconds", "reached", "ended", "steps", "collected"})
+"""Values of a run that would be more than what is recorded, had it not been stopped before it solved."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """What was measured, or its bound where it is made from runs that were stopped before they solved.
+
+    Attributes:
+        sign: `≥` or `≤` before a bound, `?` where it could be anything, else nothing.
+    """
+
+    value: float
+    sign: str = ""
+
+    @classmethod
+    def between(cls, stopped: float, endless: float) -> Number:
+        """The number from two: with stopped runs as long as they were, and with them endless."""
+        if math.isnan(endless):
+            return cls(stopped, "?")
+        sign = "≥" if endless > stopped else "≤" if endless < stopped else ""
+        return cls(stopped, sign)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A median that stands behind a figure, and those that are shown with it."""
+
+    number: Number
+    unit: str
+    beside: tuple[Part, ...] = ()
+
+
 @dataclass(frozen=True)
 class Line:
     """A figure with what was measured for it: median over seeds (or worst), least and most."""
 
     figure: Figure
-    value: float
-    low: float
-    high: float
-    parts: tuple[float, ...]
+    number: Number
+    low: Number
+    high: Number
+    parts: tuple[Part, ...]
     others: float
     stolen: float | None
     """None for results that were kept before this was recorded."""
+
+    @property
+    def value(self) -> float:
+        return self.number.value
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the figure is within its aim; None without one, and where a bound does not tell."""
+        met = self.figure.met(self.value)
+        # What this bound can show: that the aim holds, or that it does not.
+        shows = {"": met, "≥": self.figure.least, "≤": not self.figure.least, "?": None}
+        return met if met is shows[self.number.sign] else None
 
 
 def line(figure: Figure, results: Results) -> Line | None:
@@ -147,20 +197,29 @@ def line(figure: Figure, results: Results) -> Line | None:
         return None
 
 
+def median(runs: Sequence[Mapping[str, Any]], value: str) -> Number:
+    """Of one value of a measurement.
+
+    Raises:
+        KeyError: it was not recorded.
+    """
+    return Number.between(*(_median(runs, value, endless) for endless in (False, True)))
+
+
+def _median(runs: Sequence[Mapping[str, Any]], value: str, endless: bool) -> float:
+    return statistics.median(_of_run(run, value, endless) for run in runs)
+
+
+def _of_run(run: Mapping[str, Any], value: str, endless: bool) -> float:
+    values = run["values"]
+    if endless and value in UNTIL_SOLVED and values.get("solved") == 0:
+        return math.inf
+    return float(values[value])
+
+
 def _line(figure: Figure, results: Results) -> Line:
-    count = min(len(results[name]) for name in figure.about)
-
-    def of_seed(index: int) -> Lookup:
-        return lambda name, value: float(results[name][index]["values"][value])
-
-    def median(name: str, value: str) -> float:
-        return statistics.median(float(one["values"][value]) for one in results[name])
-
-    each = [figure.of(of_seed(index)) for index in range(count)]
-    low, high = min(each), max(each)
-    value = figure.of(median)
-    if figure.every:
-        value = low if figure.least else high
+    numbers = zip(*(_numbers(figure, results, endless) for endless in (False, True)), strict=True)
+    value, low, high = (Number.between(*each) for each in numbers)
 
     def most(noise: str) -> float:
         return max(
@@ -168,5 +227,31 @@ def _line(figure: Figure, results: Results) -> Line:
         )
 
     known = all("stolen" in one for name in figure.about for one in results[name])
-    parts = tuple(median(name, part) for name, part, _ in figure.parts)
+    parts = tuple(
+        Part(median(results[name], value), unit, _beside(figure, name, results))
+        for name, value, unit in figure.parts
+    )
     return Line(figure, value, low, high, parts, most("others"), most("stolen") if known else None)
+
+
+def _beside(figure: Figure, about: str, results: Results) -> tuple[Part, ...]:
+    return tuple(
+        Part(median(results[name], value), unit)
+        for name, value, unit in figure.beside
+        if name == about and all(value in run["values"] for run in results[name])
+    )
+
+
+def _numbers(figure: Figure, results: Results, endless: bool) -> tuple[float, float, float]:
+    """The figure, its least and its most over seeds."""
+    count = min(len(results[name]) for name in figure.about)
+
+    def of_seed(index: int) -> Lookup:
+        return lambda name, value: _of_run(results[name][index], value, endless)
+
+    each = [figure.of(of_seed(index)) for index in range(count)]
+    unknown = any(map(math.isnan, each))
+    low, high = (math.nan, math.nan) if unknown else (min(each), max(each))
+    if figure.every:
+        return (low if figure.least else high), low, high
+    return figure.of(lambda name, value: _median(results[name], value, endless)), low, high

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench import check, document
-from tests.bench.group import Group, line, plain, ratio
+from tests.bench import check, document, matched, ours
+from tests.bench.group import Group, Number, line, plain, ratio
 from tests.bench.groups import GROUPS
 from tests.bench.peers.watch import WINDOW, Watch
 
@@ -30,9 +31,9 @@ def test_a_figure_is_of_medians_and_its_spread_of_single_seeds() -> None:
     found = line(figure, {"ours": runs(10, 20, 90), "theirs": runs(10, 5, 9)})
     assert found is not None
     assert found.value == pytest.approx(20 / 9)
-    assert (found.low, found.high) == (1.0, 10.0)
-    assert found.parts == (20, 9)
-    assert figure.met(found.value)
+    assert (found.low, found.high) == (Number(1.0), Number(10.0))
+    assert [part.number for part in found.parts] == [Number(20), Number(9)]
+    assert found.met
     assert not figure.met(1.9)
 
 
@@ -52,6 +53,144 @@ def test_a_figure_needs_all_its_measurements() -> None:
     figure = ratio("faster", ("ours", "rate"), ("theirs", "rate"))
     assert line(figure, {"ours": runs(1)}) is None
     assert line(figure, {"ours": runs(1), "theirs": runs(1, name="other")}) is None
+
+
+def times(*seconds: float, cap: float = math.inf, steps: float = 10) -> list[dict[str, Any]]:
+    """Runs until solved; those that reached the cap did not solve."""
+    return [
+        {
+            "seed": seed,
+            "others": 0.0,
+            "values": {"seconds": value, "steps": steps, "solved": float(value < cap)},
+        }
+        for seed, value in enumerate(seconds)
+    ]
+
+
+SLOWER = ratio("slower", ("theirs", "seconds"), ("ours", "seconds"), 3.0, " s")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "value", "low", "high", "met"),
+    [
+        ((10, 20, 30), (2, 2, 2), Number(10), Number(5), Number(15), True),
+        # The median is known though one run was stopped; the most is not.
+        ((10, 20, 60), (2, 2, 2), Number(10), Number(5), Number(30, "≥"), True),
+        ((10, 60, 60), (2, 2, 2), Number(30, "≥"), Number(5), Number(30, "≥"), True),
+        ((60, 60, 60), (30, 30, 30), Number(2, "≥"), Number(2, "≥"), Number(2, "≥"), None),
+        # Ours was stopped: at most so many times faster.
+        ((30, 30, 30), (60, 60, 60), *[Number(0.5, "≤")] * 3, False),
+        ((60, 60, 60), (60, 60, 60), *[Number(1, "?")] * 3, None),
+    ],
+)
+def test_a_figure_from_runs_that_were_stopped_is_a_bound(
+    theirs: tuple[float, ...],
+    ours: tuple[float, ...],
+    value: Number,
+    low: Number,
+    high: Number,
+    met: bool | None,
+) -> None:
+    found = line(SLOWER, {"theirs": times(*theirs, cap=60), "ours": times(*ours, cap=60)})
+    assert found is not None
+    assert (found.number, found.low, found.high) == (value, low, high)
+    assert found.met is met
+
+
+def test_at_most_so_many_times_may_be_within_an_aim_or_not() -> None:
+    results = {"theirs": times(30), "ours": times(60, cap=60)}
+    found = line(dataclasses.replace(SLOWER, aim=0.4), results)
+    assert found is not None
+    assert (found.number, found.met) == (Number(0.5, "≤"), None)
+
+
+def test_a_value_that_a_cap_does_not_stop_is_no_bound() -> None:
+    found = line(plain("solved", ("ours", "solved")), {"ours": times(60, cap=60)})
+    assert found is not None
+    assert found.number == Number(0.0)
+
+
+def test_bounds_are_written_as_bounds_with_steps_beside_times() -> None:
+    figure = ratio(
+        "slower",
+        ("theirs", "seconds"),
+        ("ours", "seconds"),
+        50.0,
+        " s",
+        beside=(
+            ("ours", "steps", " steps"),
+            ("ours", "collected", " collected"),
+            ("theirs", "steps", " steps"),
+        ),
+    )
+    record = {
+        "g": {"results": {"theirs": times(60, 60, cap=60), "ours": times(2, 3, steps=7, cap=60)}}
+    }
+    *_, row = document.table([Group("g", "A group", {}, [figure])], record).splitlines()
+    cells = ("≥ 24", "≥ 20 to ≥ 30", "unknown", "≥ 60 s, ≥ 10 steps / 2.5 s, 7 steps")
+    assert [cell for cell in cells if cell not in row] == []
+    assert "collected" not in row
+
+
+def test_a_bound_is_not_said_to_have_moved() -> None:
+    ours = times(2)
+    before, after = (
+        line(SLOWER, {"theirs": times(seconds, cap=60), "ours": ours}) for seconds in (20, 60)
+    )
+    assert before is not None
+    assert after is not None
+    assert check.verdict(before, after) == ""
+    longer = line(SLOWER, {"theirs": times(50), "ours": ours})
+    assert longer is not None
+    assert check.verdict(before, longer) == "better"
+
+
+def solved(first: float, command: float, **more: float) -> list[dict[str, Any]]:
+    values = {"solved": 1.0, "seconds": first, "reached": command, **more}
+    return [{"seed": 0, "others": 0.0, "values": values}]
+
+
+def test_the_readme_compares_each_peer_with_ours_in_the_same_environment() -> None:
+    results = {
+        "rljob vector": solved(1.0, 4.0, steps=100, collected=110),
+        "rljob scalar": solved(2.0, 5.0, steps=200, collected=220),
+        "sb3": solved(20.0, 25.0, steps=50),
+    }
+    text = f"before\n{document.BEGIN}\nold\n{document.END}\nafter"
+    tuned = " ".join(document.with_figure(text, {"cartpole": {"results": results}}).split())
+    assert "**1 s from the first step, 4 s with start-up**" in tuned
+    assert "its own tuned settings takes **10 and 5 times as long**" in tuned
+    assert "step the environment in Python (50 steps, rljob 220 steps)" in tuned
+    assert "same settings" not in tuned
+    results["sb3 matched"] = solved(3.0, 8.0, steps=300)
+    both = " ".join(document.with_figure(text, {"cartpole": {"results": results}}).split())
+    assert "the same settings takes **3 and 2 times as long**" in both
+    assert "vectorised environment (300 steps, rljob 110 steps)" in both
+    assert both.index("same settings") < both.index("tuned settings")
+    assert document.COMPARED in both
+
+
+@pytest.mark.parametrize("name", ["cartpole-ppo.yaml", "lunarlander-ppo.yaml", "pendulum-ppo.yaml"])
+def test_matched_settings_are_those_of_the_example(name: str) -> None:
+    content = ours.example(name)
+    spec = content["spec"]
+    config, rollout = spec["algorithm"]["config"], spec["rollout"]
+    made = matched.settings(content)
+    environments = rollout["replicas"] * rollout["envsPerReplica"]
+    assert made["environments"] == environments
+    assert made["normalise_rewards"] == config["normaliseRewards"]
+    assert made["ppo"]["learning_rate"] == config["learningRate"]
+    assert made["ppo"]["n_epochs"] == config["epochs"]
+    assert made["ppo"]["n_steps"] == config["rolloutLength"]
+    rows = environments * config["rolloutLength"]
+    assert made["ppo"]["batch_size"] * config["minibatches"] == rows
+
+
+def test_what_cannot_be_matched_is_refused() -> None:
+    content = ours.example("cartpole-ppo.yaml")
+    content["spec"]["algorithm"]["config"]["targetKl"] = 0.01
+    with pytest.raises(AssertionError):
+        matched.settings(content)
 
 
 @pytest.mark.parametrize(
