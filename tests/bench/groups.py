@@ -13,6 +13,7 @@ from tests.bench import (
     replaying,
     resilience,
     solving,
+    threads,
     throughput,
     weights,
     wire,
@@ -35,5 +36,6 @@ GROUPS: dict[str, Group] = {
         wire.GROUP,
         weights.GROUP,
         replaying.GROUP,
+        threads.GROUP,
     )
 }

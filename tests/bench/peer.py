@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.bench.group import Values
 from tests.bench.machine import cpu_seconds, shared_mib, tree
@@ -18,6 +19,13 @@ from tests.bench.roles import ENVIRONMENT, ROOT
 
 ENVIRONMENTS = ROOT / ".venv-bench"
 """One folder for each peer, made by `make` from tests/bench/peers/*.lock."""
+TIMES = ("seconds", "reached", "ended")
+ITS_OWN = {
+    name: value
+    for name, value in ENVIRONMENT.items()
+    if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+}
+"""Environment variables of a peer: how many threads it uses is its own choice, or that of its script."""
 GRACE = 120.0
 """Seconds beyond its cap in which a peer has to be ready and to end."""
 
@@ -26,24 +34,39 @@ class Missing(Exception):
     """A peer's environment is not there: it could not be installed, or nobody asked for it."""
 
 
-def run(peer: str, task: str, seed: int, cap: float) -> Values:
+def run(
+    peer: str,
+    task: str,
+    seed: int,
+    cap: float,
+    *,
+    settings: dict[str, Any] | None = None,
+    threads: int = 1,
+    endless: bool = False,
+) -> Values:
     """One run of `tests/bench/peers/PEER.py`; a run that did not solve counts as the cap.
+
+    Args:
+        settings: in place of the peer's own.
+        threads: of PyTorch in a process that has more than one; `tests.bench.threads` measures which is faster.
+        endless: run until the cap, also when it solves before.
 
     Raises:
         Missing: the peer is not installed.
     """
     command = [python(peer), "-m", f"tests.bench.peers.{peer}"]
-    command += [task, "--seed", str(seed), "--cap", str(cap)]
+    command += [task, "--seed", str(seed), "--cap", str(cap), "--threads", str(threads)]
+    if endless:
+        command.append("--endless")
+    if settings is not None:
+        command += ["--settings", json.dumps(settings)]
     started = time.time()
-    output, costs = watched(command, cap + GRACE)
+    output, costs = watched(command, cap + GRACE, ITS_OWN)
     ended = time.time()
     said = json.loads(output.strip().splitlines()[-1])
     return costs | {
         **solving(said["solved"], said["seconds"], said["reached"] - started, ended - started, cap),
-        "steps": said["steps"],
-        "steps/s": said["steps/s"],
-        "updates/s": said["updates/s"],
-        "steps/core-s": said["steps"] / costs["cpu"],
+        **{name: value for name, value in said.items() if name not in ("solved", *TIMES)},
     }
 
 
@@ -66,7 +89,9 @@ def solving(solved: bool, seconds: float, reached: float, ended: float, cap: flo
     return {"solved": float(solved), "seconds": seconds, "reached": reached, "ended": ended}
 
 
-def watched(command: list[str], patience: float) -> tuple[str, Values]:
+def watched(
+    command: list[str], patience: float, environment: dict[str, str] = ENVIRONMENT
+) -> tuple[str, Values]:
     """Standard output of a command; its CPU seconds, wall seconds and most memory (MiB), all its
     processes together.
 
@@ -80,7 +105,7 @@ def watched(command: list[str], patience: float) -> tuple[str, Values]:
     ):
         process = subprocess.Popen(
             command,
-            env=ENVIRONMENT,
+            env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

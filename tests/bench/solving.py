@@ -10,8 +10,8 @@ from typing import Any
 
 import gymnasium
 
-from tests.bench import ours, peer
-from tests.bench.group import Figure, Group, Lookup, Measure, Results, Values, plain, ratio
+from tests.bench import matched, ours, peer
+from tests.bench.group import Figure, Group, Measure, Results, Values, plain, ratio
 from tests.bench.roles import Roles, roles
 
 CAP = 60.0
@@ -19,6 +19,10 @@ CAP = 60.0
 LANDER_CAP = 400.0
 """Those on LunarLander: Stable-Baselines3's settings take up to a million steps."""
 PENDULUM_CAP = 120.0
+FORMS = {"vector": "in the vector form", "scalar": "stepped in Python"}
+"""How CartPole is stepped."""
+MATCHED = "Stable-Baselines3 PPO with our settings"
+TUNED = "Stable-Baselines3 PPO with its tuned settings"
 
 
 def single() -> gymnasium.Env[Any, Any]:
@@ -32,6 +36,12 @@ def _ours(name: str, cap: float, **environment: Any) -> Measure:
 
 def _peer(name: str, task: str, cap: float) -> Measure:
     return lambda seed: peer.run(name, task, seed, cap)
+
+
+def _matched(name: str, task: str, cap: float) -> Measure:
+    """Stable-Baselines3 with the settings of one of our examples."""
+    settings = matched.settings(ours.example(name))
+    return lambda seed: peer.run("sb3", task, seed, cap, settings=settings)
 
 
 def _where(name: str) -> Measure:
@@ -87,23 +97,33 @@ def _reference(task: str) -> Measure:
     return measure
 
 
-def _faster(name: str, against: str, label: str, first: float, command: float) -> list[Figure]:
+def _steps_of(name: str) -> tuple[tuple[str, str, str], ...]:
+    """Environment steps of a measurement, beside a time of it, as they are counted there."""
+    if name == "sample factory":
+        return ((name, "steps", " steps trained on"),)
+    if not name.startswith("rljob"):
+        return ((name, "steps", " steps collected"),)
+    return ((name, "steps", " steps trained on"), (name, "collected", " collected"))
+
+
+def _faster(
+    name: str, against: str, label: str, first: float | None, command: float | None
+) -> list[Figure]:
     """Times by which `name` is faster than `against`: aims from the first step and the command."""
+    beside = (*_steps_of(against), *_steps_of(name))
     return [
         ratio(
-            f"Times faster than {label}, from the first step",
-            (against, "seconds"),
-            (name, "seconds"),
-            first or None,
+            f"Times faster than {label}, from {since}",
+            (against, value),
+            (name, value),
+            aim,
             " s",
-        ),
-        ratio(
-            f"Times faster than {label}, from the command",
-            (against, "reached"),
-            (name, "reached"),
-            command or None,
-            " s",
-        ),
+            beside=beside,
+        )
+        for since, value, aim in (
+            ("the first step", "seconds", first),
+            ("the command", "reached", command),
+        )
     ]
 
 
@@ -114,7 +134,7 @@ def _solved(name: str, label: str) -> Figure:
 def _memory(against: str, label: str, aim: float) -> Figure:
     return ratio(
         f"Memory of the whole job / {label}'s",
-        ("rljob vector", "memory MiB"),
+        ("rljob scalar", "memory MiB"),
         (against, "memory MiB"),
         aim,
         " MiB",
@@ -122,45 +142,48 @@ def _memory(against: str, label: str, aim: float) -> Figure:
     )
 
 
-def _against(form: str, env: str) -> list[Figure]:
-    """CartPole against every peer; aims where the environment is the vectorised one."""
-    aims = form == "vector"
+def _one_process(form: str) -> Figure:
+    ours, reference = f"rljob {form}", f"reference {form}"
+    return ratio(
+        f"Time of three processes / of one process that does it all, {FORMS[form]}",
+        (ours, "seconds"),
+        (reference, "seconds"),
+        2.0,
+        " s",
+        least=False,
+        beside=(*_steps_of(ours), *_steps_of(reference)),
+    )
+
+
+def _tuned() -> list[Figure]:
+    """CartPole against every peer with its own settings; all step the environment in Python."""
     peers = (
-        ("sb3", "Stable-Baselines3 PPO", 5.0, 3.5),
+        ("sb3", TUNED, 5.0, 3.5),
         ("rllib ppo", "RLlib PPO", 10.0, 8.0),
-        ("sample factory", "Sample Factory APPO", 15.0, 0.0),
-        ("cleanrl", "CleanRL PPO", 15.0, 0.0),
-        ("tianshou", "Tianshou PPO", 0.0, 0.0),
-        ("rllib impala", "RLlib IMPALA", 0.0, 0.0),
-        ("rllib appo", "RLlib APPO", 0.0, 0.0),
+        ("sample factory", "Sample Factory APPO", 15.0, None),
+        ("cleanrl", "CleanRL PPO", 15.0, None),
+        ("tianshou", "Tianshou PPO", None, None),
+        ("rllib impala", "RLlib IMPALA", None, None),
+        ("rllib appo", "RLlib APPO", None, None),
     )
-    ours = f"rljob {form}"
-    figures = [_solved(ours, f"rljob, {env}")]
-    figures.append(
-        ratio(
-            f"Time of three processes / of one process that does it all, {env}",
-            (ours, "seconds"),
-            (f"reference {form}", "seconds"),
-            2.0,
-            " s",
-            least=False,
+    return [
+        figure
+        for name, label, first, command in peers
+        for figure in _faster(
+            "rljob scalar", name, f"{label}, both {FORMS['scalar']}", first, command
         )
-    )
-    for name, label, first, command in peers:
-        label = f"{label} ({env})"
-        figures += _faster(ours, name, label, first if aims else 0, command if aims else 0)
-    return figures
+    ]
 
 
-def _steps(names: tuple[str, ...]) -> list[Figure]:
-    def of(name: str) -> Figure:
-        def steps(value: Lookup) -> float:
-            return value(name, "steps")
+def _steps(*names: str) -> list[Figure]:
+    """Steps of each measurement until it solved, a line for each way of counting them."""
 
+    def of(name: str, value: str, unit: str) -> Figure:
         parts = ((name, "seconds", " s"), (name, "solved", " solved"), (name, "memory MiB", " MiB"))
-        return Figure(f"Environment steps, {name}", (name,), steps, parts)
+        label = f"Environment steps {unit.removeprefix(' steps').strip()}, {name}"
+        return Figure(label, (name,), lambda lookup: lookup(name, value), parts)
 
-    return [of(name) for name in names]
+    return [of(*each) for name in names for each in _steps_of(name)]
 
 
 CARTPOLE = Group(
@@ -172,6 +195,7 @@ CARTPOLE = Group(
         "reference vector": _reference("vector"),
         "reference scalar": _reference("scalar"),
         "stages": _where("cartpole-ppo.yaml"),
+        "sb3 matched": _matched("cartpole-ppo.yaml", "CartPole-v1", CAP),
         "sb3": _peer("sb3", "CartPole-v1", CAP),
         "rllib ppo": _peer("rllib", "ppo", CAP),
         "sample factory": _peer("sample_factory", "example", CAP),
@@ -181,31 +205,27 @@ CARTPOLE = Group(
         "rllib appo": _peer("rllib", "appo", CAP),
     },
     [
-        *_against("vector", "vectorised environment"),
-        *_against("scalar", "environment stepped in Python"),
+        *(_solved(f"rljob {form}", f"rljob, {how}") for form, how in FORMS.items()),
+        *_faster("rljob vector", "sb3 matched", f"{MATCHED}, both {FORMS['vector']}", 5.0, 2.5),
+        *_tuned(),
+        *(_one_process(form) for form in FORMS),
         _memory("rllib ppo", "RLlib PPO", 0.5),
         _memory("sample factory", "Sample Factory", 1.0),
-        *_steps(
-            (
-                "rljob vector",
-                "rljob scalar",
-                "reference vector",
-                "reference scalar",
-                "sb3",
-                "rllib ppo",
-            )
-        ),
-        *_steps(("sample factory", "cleanrl", "tianshou", "rllib impala", "rllib appo")),
+        *_steps("rljob vector", "rljob scalar", "reference vector", "reference scalar"),
+        *_steps("sb3 matched", "sb3", "rllib ppo", "sample factory", "cleanrl", "tianshou"),
+        *_steps("rllib impala", "rllib appo"),
     ],
     slow=frozenset({"rllib impala", "rllib appo"}),
     stages=_shares,
     warm=("rljob vector", "sb3"),
     note=(
-        "Until the mean return of the last 100 training episodes is 475. Ours is "
-        "`examples/cartpole-ppo.yaml`: learner, buffer and two rollouts as processes. *Vectorised* is "
-        "Gymnasium's own vector form of CartPole, which rljob takes where there is one; *stepped in "
-        "Python* is the environment that the peers step. Networks, epochs and batches are each one's own. "
-        "*One process that does it all* is `tests/bench/reference.py`."
+        "A run ends when the mean return of the last 100 training episodes is 475. rljob has the settings of "
+        "`examples/cartpole-ppo.yaml`: learner, buffer and two rollouts as processes. *In the vector form*: both "
+        "step Gymnasium's vector form of CartPole, and Stable-Baselines3 has our settings (64 environments, 32 "
+        "steps of each, 2 epochs, batches of 512, the same network, learning rate and scaling of rewards). "
+        "*Stepped in Python*: both step one environment after the other, and each peer has its own network, epochs "
+        "and batches. Steps are those that were collected, or where it says so those that were trained on; of "
+        "rljob, *collected* are all that its buffer stored. *One process that does it all* is `tests/bench/reference.py`."
     ),
     limit=(
         "The learner updates nearly all of the time, and its rollouts wait for credit about half of "
@@ -223,12 +243,14 @@ LANDER = Group(
     {
         "rljob": _ours("lunarlander-ppo.yaml", LANDER_CAP),
         "stages": _where("lunarlander-ppo.yaml"),
+        "sb3 matched": _matched("lunarlander-ppo.yaml", "LunarLander-v3", LANDER_CAP),
         "sb3": _peer("sb3", "LunarLander-v3", LANDER_CAP),
     },
     [
         _solved("rljob", "rljob"),
-        *_faster("rljob", "sb3", "Stable-Baselines3 PPO", 3.0, 0.0),
-        *_steps(("rljob", "sb3")),
+        *_faster("rljob", "sb3 matched", MATCHED, 3.0, None),
+        *_faster("rljob", "sb3", TUNED, 3.0, None),
+        *_steps("rljob", "sb3 matched", "sb3"),
     ],
     quick=0,
     stages=_shares,
@@ -237,8 +259,9 @@ LANDER = Group(
         "the learner waits for them. More cores for rollouts is what would make it faster."
     ),
     note=(
-        "Ours is `examples/lunarlander-ppo.yaml`, with two rollouts; Stable-Baselines3 has the settings of its "
-        f"zoo, which take up to a million steps. A run ends at {LANDER_CAP:.0f} s and then counts as that long."
+        "rljob has the settings of `examples/lunarlander-ppo.yaml`, with two rollouts. Stable-Baselines3 has the "
+        "same settings in one row, and in the other the tuned settings of its zoo, which are for up to a million "
+        f"steps. A run is stopped at {LANDER_CAP:.0f} s."
     ),
 )
 
@@ -248,14 +271,20 @@ PENDULUM = Group(
     {
         "rljob": _ours("pendulum-ppo.yaml", PENDULUM_CAP),
         "stages": _where("pendulum-ppo.yaml"),
+        "sb3 matched": _matched("pendulum-ppo.yaml", "Pendulum-v1", PENDULUM_CAP),
         "sb3": _peer("sb3", "Pendulum-v1", PENDULUM_CAP),
     },
     [
         _solved("rljob", "rljob"),
-        *_faster("rljob", "sb3", "Stable-Baselines3 PPO", 3.0, 0.0),
-        *_steps(("rljob", "sb3")),
+        *_faster("rljob", "sb3 matched", MATCHED, 3.0, None),
+        *_faster("rljob", "sb3", TUNED, 3.0, None),
+        *_steps("rljob", "sb3 matched", "sb3"),
     ],
     stages=_shares,
+    note=(
+        "rljob has the settings of `examples/pendulum-ppo.yaml`, with two rollouts. Stable-Baselines3 has the same "
+        "settings in one row, and in the other the tuned settings of its zoo."
+    ),
     limit="As with CartPole, the learner's arithmetic is the bound.",
 )
 

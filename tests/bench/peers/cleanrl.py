@@ -14,7 +14,7 @@ from typing import Any
 import gym
 import torch
 
-from tests.bench.peers.watch import SOLVED, Watch, arguments
+from tests.bench.peers.watch import arguments, watch
 
 ENVIRONMENT = "CartPole-v1"
 
@@ -26,20 +26,20 @@ class Over(Exception):
 def main() -> None:
     """Run one task."""
     told = arguments("ppo")
-    torch.set_num_threads(1)
-    watch = Watch(SOLVED[ENVIRONMENT], told.cap)
+    torch.set_num_threads(told.threads)
+    following = watch(told, ENVIRONMENT)
     steps = 0
 
     class Follow(gym.wrappers.RecordEpisodeStatistics):  # type: ignore[misc]
         def step(self, action: Any) -> Any:
             nonlocal steps
             if not steps:
-                watch.began()
+                following.began()
             steps += 1
             observation, reward, done, info = super().step(action)
             if done:
-                watch.episode(float(info["episode"]["r"]))
-            if (done or steps % 1000 == 0) and watch.over(steps):
+                following.episode(float(info["episode"]["r"]))
+            if (done or steps % 1000 == 0) and following.over(steps):
                 raise Over
             return observation, reward, done, info
 
@@ -47,7 +47,7 @@ def main() -> None:
     sys.argv = ["ppo.py", f"--env-id={ENVIRONMENT}", f"--seed={told.seed}", "--cuda=False"]
     with contextlib.suppress(Over):
         runpy.run_module("cleanrl.ppo", run_name="__main__")
-    watch.print(steps)
+    following.print(steps)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""RLlib, new API stack: PPO, IMPALA, APPO and DQN on CartPole-v1.
+"""RLlib, new API stack: PPO, IMPALA and APPO on CartPole-v1.
 
 Settings are those of its own tuned examples,
 https://github.com/ray-project/ray/tree/master/rllib/tuned_examples (cartpole_ppo.py, cartpole_impala.py,
-cartpole_appo.py, cartpole_dqn.py). Where an example leaves the number of environments of a runner at 1,
+cartpole_appo.py). Where an example leaves the number of environments of a runner at 1,
 it gets more of them, which makes it faster on two cores.
 """
 
@@ -17,13 +17,13 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+import torch
 from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from tests.bench.peers.watch import SOLVED, Watch, arguments
+from tests.bench.peers.watch import Watch, arguments, watch
 
 ENVIRONMENT = "CartPole-v1"
 
@@ -73,41 +73,14 @@ def appo() -> Any:
     )
 
 
-def dqn() -> Any:
-    return (
-        DQNConfig()
-        .training(
-            lr=0.0005,
-            train_batch_size_per_learner=32,
-            replay_buffer_config={
-                "type": "PrioritizedEpisodeReplayBuffer",
-                "capacity": 50000,
-                "alpha": 0.6,
-                "beta": 0.4,
-            },
-            n_step=(2, 5),
-            double_q=True,
-            dueling=True,
-            epsilon=[(0, 1.0), (10000, 0.02)],
-        )
-        .rl_module(
-            model_config=DefaultModelConfig(
-                fcnet_hiddens=[256],
-                fcnet_activation="tanh",
-                fcnet_bias_initializer="zeros_",
-                head_fcnet_bias_initializer="zeros_",
-                head_fcnet_hiddens=[256],
-            )
-        )
-    )
-
-
-TASKS = {"ppo": ppo, "impala": impala, "appo": appo, "dqn": dqn}
+TASKS = {"ppo": ppo, "impala": impala, "appo": appo}
 
 
 def main() -> None:
     """Run one task."""
     told = arguments(*TASKS)
+    # Of the learner, which is in this process; Ray gives each of its runners one thread.
+    torch.set_num_threads(told.threads)
     with tempfile.TemporaryDirectory(prefix="r-") as folder:
         ray.init(
             include_dashboard=False,
@@ -116,16 +89,16 @@ def main() -> None:
             _temp_dir=folder,
         )
         try:
-            _train(TASKS[told.task](), told.seed, Watch(SOLVED[ENVIRONMENT], told.cap))
+            _train(TASKS[told.task](), told.seed, watch(told, ENVIRONMENT))
         finally:
             ray.shutdown()
 
 
-def _train(config: Any, seed: int, watch: Watch) -> None:
+def _train(config: Any, seed: int, following: Watch) -> None:
     algorithm = config.environment(ENVIRONMENT).debugging(seed=seed, log_level="ERROR").build_algo()
     steps = updates = 0
-    watch.began()
-    while not watch.over(steps, updates):
+    following.began()
+    while not following.over(steps, updates):
         result = algorithm.train()
         runners = result.get("env_runners", {})
         steps = int(result.get("num_env_steps_sampled_lifetime", steps))
@@ -134,8 +107,8 @@ def _train(config: Any, seed: int, watch: Watch) -> None:
         updates = trained // config.train_batch_size_per_learner
         # RLlib's own mean is over its last 100 episodes too.
         if runners.get("num_episodes_lifetime", 0) >= 100:
-            watch.mean(float(runners["episode_return_mean"]))
-    watch.print(steps, updates)
+            following.mean(float(runners["episode_return_mean"]))
+    following.print(steps, updates)
     algorithm.stop()
 
 

@@ -18,7 +18,7 @@ from tianshou.utils.net.common import ActorCritic, Net
 from tianshou.utils.net.discrete import DiscreteActor, DiscreteCritic
 from tianshou.utils.torch_utils import policy_within_training_step
 
-from tests.bench.peers.watch import SOLVED, Watch, arguments
+from tests.bench.peers.watch import arguments, watch
 
 ENVIRONMENT = "CartPole-v1"
 ENVS, BUFFER, COLLECT, REPEAT, BATCH = 20, 20_000, 2000, 10, 64
@@ -60,7 +60,7 @@ def algorithm(env: gymnasium.Env) -> PPO:
 def main() -> None:
     """Run one task."""
     told = arguments("ppo")
-    torch.set_num_threads(1)
+    torch.set_num_threads(told.threads)
     np.random.seed(told.seed)
     torch.manual_seed(told.seed)
     ppo = algorithm(gymnasium.make(ENVIRONMENT))
@@ -68,17 +68,17 @@ def main() -> None:
     envs.seed(told.seed)
     collector = Collector(ppo, envs, VectorReplayBuffer(BUFFER, ENVS))
     collector.reset()
-    watch, steps = Watch(SOLVED[ENVIRONMENT], told.cap), 0
-    watch.began()
+    following, steps = watch(told, ENVIRONMENT), 0
+    following.began()
     with policy_within_training_step(ppo.policy):
-        while not watch.over(steps):
+        while not following.over(steps):
             stats = collector.collect(n_step=COLLECT)
             steps += stats.n_collected_steps
             for value in stats.returns:
-                watch.episode(float(value))
+                following.episode(float(value))
             ppo.update(buffer=collector.buffer, batch_size=BATCH, repeat=REPEAT)
             collector.reset_buffer(keep_statistics=True)
-    watch.print(steps)
+    following.print(steps)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections import deque
+from typing import NamedTuple
+
+from tests.bench.machine import cpu_seconds, tree
 
 WINDOW = 100
 """Training episodes whose mean return has to reach the threshold."""
 SOLVED = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0, "Pendulum-v1": -300.0}
 WARM_SECONDS = 5.0
 """Of a measurement of throughput, before it counts."""
+
+
+class _Moment(NamedTuple):
+    """When it was (time of day), how many steps and updates were done, and CPU seconds of all processes."""
+
+    time: float
+    steps: int
+    updates: int
+    cpu: float
 
 
 class Watch:
@@ -30,7 +43,8 @@ class Watch:
         self._threshold, self._cap = solved, cap
         self._returns: deque[float] = deque(maxlen=WINDOW)
         self._began = self._now = 0.0
-        self._warm: tuple[float, int, int] | None = None
+        self._warm: _Moment | None = None
+        self._end: _Moment | None = None
         self.solved = False
 
     def began(self, at: float | None = None) -> None:
@@ -56,29 +70,47 @@ class Watch:
         self._now = time.time()
         elapsed = self._now - self._began
         if self._warm is None and elapsed >= WARM_SECONDS:
-            self._warm = (self._now, steps, updates)
-        return elapsed >= self._cap
+            self._warm = self._moment(steps, updates)
+        if elapsed < self._cap:
+            return False
+        self._end = self._moment(steps, updates)
+        return True
+
+    def _moment(self, steps: int, updates: int) -> _Moment:
+        cpu = sum(map(cpu_seconds, tree(os.getpid())))
+        return _Moment(self._now, steps, updates, cpu)
 
     def print(self, steps: int, updates: int = 0) -> None:
-        """The result as one line: seconds since `began`, the time of day when it was reached, steps,
-        and rates once warm."""
-        since, first_steps, first_updates = self._warm or (self._began, 0, 0)
-        seconds = max(1e-9, self._now - since)
+        """The result as one line: whether it solved, seconds since `began`, the time of day when it was reached, and
+        steps; of a run that went on to its cap also the rates once warm."""
         result = {
             "solved": self.solved,
             "seconds": self._now - self._began,
             "reached": self._now,
             "steps": steps,
-            "steps/s": (steps - first_steps) / seconds,
-            "updates/s": (updates - first_updates) / seconds,
         }
+        if self._warm is not None and self._end is not None and self._end.time > self._warm.time:
+            spent, done, updated, cpu = (
+                end - warm for end, warm in zip(self._end, self._warm, strict=True)
+            )
+            result["steps/s"] = done / spent
+            result["updates/s"] = updated / spent
+            result["steps/core-s once warm"] = done / max(1e-9, cpu)
         print("\n" + json.dumps(result), flush=True)
 
 
 def arguments(*tasks: str) -> argparse.Namespace:
-    """`TASK --seed N --cap SECONDS` from the command line."""
+    """The command line of a peer's script: what to run, and how."""
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=tasks)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cap", type=float, default=60.0)
+    parser.add_argument("--cap", type=float, default=60.0, help="seconds after which a run ends")
+    parser.add_argument("--endless", action="store_true", help="end at the cap alone")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--settings", type=json.loads, help="JSON, in place of the peer's own")
     return parser.parse_args()
+
+
+def watch(told: argparse.Namespace, environment: str | None) -> Watch:
+    """Until the environment is solved; without one until the cap."""
+    return Watch(None if told.endless or environment is None else SOLVED[environment], told.cap)

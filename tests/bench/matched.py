@@ -1,0 +1,53 @@
+"""The PPO settings of an example in the terms of Stable-Baselines3, so that both train with the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rljob import spec
+from rljob.algorithms import load_config
+from rljob.algorithms.ppo import PPOConfig
+from rljob.nets import resolve_network
+from rljob.nets.mlp import MLPConfig
+
+
+def settings(content: dict[str, Any]) -> dict[str, Any]:
+    """What `tests/bench/peers/sb3.py --settings` takes, as JSON.
+
+    Args:
+        content: a job with PPO, one segment of each rollout in a batch, a constant learning rate, and the network
+            `mlp` with tanh.
+
+    Returns:
+        `ppo`: keyword arguments of `stable_baselines3.PPO`; `environments`: how many; `hidden`: units of the
+        policy's and of the value's network; `normalise_rewards`; `steps`: the most that a run takes.
+    """
+    job = spec.parse(content).spec
+    config, network = load_config(job.algorithm), resolve_network(job.network)
+    assert isinstance(config, PPOConfig)
+    assert isinstance(network, MLPConfig)
+    # Stable-Baselines3 has nothing that is the same as these.
+    assert config.segments_per_batch is None
+    assert config.learning_rate_schedule == "constant"
+    assert config.value_clip is config.target_kl is None
+    assert not config.normalise_observations
+    assert (network.activation, network.shared) == ("tanh", False)
+    environments = job.rollout.replicas * job.rollout.envs_per_replica
+    return {
+        "ppo": {
+            "learning_rate": config.learning_rate,
+            "n_steps": config.rollout_length,
+            "batch_size": environments * config.rollout_length // config.minibatches,
+            "n_epochs": config.epochs,
+            "gamma": config.gamma,
+            "gae_lambda": config.gae_lambda,
+            "clip_range": config.clip,
+            "ent_coef": config.entropy_coefficient,
+            "vf_coef": config.value_coefficient,
+            "max_grad_norm": config.max_gradient_norm,
+        },
+        "environments": environments,
+        "hidden": list(network.hidden),
+        "normalise_rewards": config.normalise_rewards,
+        "steps": job.stop.steps,
+    }
