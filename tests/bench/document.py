@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.bench import plots
-from tests.bench.group import SEEDS, Group, Line, Results, line
+from tests.bench.group import SEEDS, Group, Line, Number, Results, line, median, ratio
 from tests.bench.machine import NOISY
 from tests.bench.record import Record
 from tests.bench.roles import ROOT
@@ -19,11 +19,16 @@ BEGIN, END = (
     "<!-- figure: made by `python -m tests.bench document` -->",
     "<!-- end of the figure -->",
 )
+COMPARED = (
+    "The comparison is between whole training programs that step the same unchanged Gymnasium environment; libraries "
+    "that need the environment rewritten in JAX or C++ are not compared."
+)
+"""What is compared with what."""
 HEAD = ("Figure", "Measured", "Spread", "Aim", "Met", "From", "Others", "Stolen")
 
-INTRODUCTION = """\
-How fast rljob is, against its peers on the same machine and against what the machine allows. Run it
-yourself:
+INTRODUCTION = f"""\
+How fast rljob is, against its peers on the same machine and against what the machine allows.
+{COMPARED}
 
 ```bash
 make bench        # what needs no cluster, one seed: 20 minutes on two cores
@@ -34,24 +39,30 @@ make bench-check  # what moved since the figures on this page
 Every peer is installed from PyPI in an environment of its own, `.venv-bench/PEER`, at the versions of
 `tests/bench/peers/PEER.lock`. What a group compares is measured in one run: all measurements of one seed
 in turn, then the next seed. A figure is made from medians over seeds; its spread is the least and the most
-that one seed gave. `Others` is the CPU time that processes outside the measurement used, in cores; above
-0.15 a measurement is taken a second time and the quieter one counts. `Stolen` is what the host of a virtual
-machine gave to others meanwhile, in cores, where it was recorded: what keeps both cores busy loses more to
-it than what keeps one, so it makes figures of several processes worse. A run that does not solve counts as
-the time at which it was stopped. `Met` says whether the aim holds; why one does not is told in
-[performance.md](performance.md)."""
+that one seed gave. `From` has the values that a figure is made from, and environment steps beside each time.
+
+A run that does not solve is stopped at its cap. Its time and steps are then lower bounds, and a figure made
+from them is written as a bound: `≥` or `≤`. `Met` says whether the aim holds, `unknown` where a bound cannot
+tell; [performance.md](performance.md) says why one does not.
+
+`Others` is the CPU time that processes outside the measurement used, in cores; above 0.15 a measurement is
+taken a second time and the quieter one counts. `Stolen` is what the host of a virtual machine gave to others
+meanwhile, in cores, where it was recorded: it makes figures of several processes worse, as what keeps both
+cores busy loses more to it than what keeps one."""
 
 PEERS = """\
 ## The peers and their settings
 
-No peer is held back: each runs with settings that its own authors published, on as many cores and threads
-as it wants, but that PyTorch gets one thread in Stable-Baselines3, Tianshou and CleanRL, whose networks are
-so small that a second one makes them slower.
+Each peer runs with settings that its own authors published, and Stable-Baselines3 also with ours. Each has as
+many processes as it wants. PyTorch has one thread in Stable-Baselines3, Tianshou, CleanRL and RLlib's learner,
+because their networks are small; `make bench ARGS="--only threads --seeds 3"` measures two against one. Sample
+Factory gives each of its processes one thread, and Ray its runners. TensorFlow in Reverb has as many as it wants.
 
 | Peer | Settings | Published in |
 | --- | --- | --- |
 | Stable-Baselines3 | tuned for each environment | [RL Baselines3 Zoo, ppo.yml and dqn.yml](https://github.com/DLR-RM/rl-baselines3-zoo/tree/master/hyperparams) |
-| RLlib PPO, IMPALA, APPO, DQN | its tuned examples; runners with 8 or 16 environments where they have 1, which is faster | [rllib/tuned_examples](https://github.com/ray-project/ray/tree/master/rllib/tuned_examples) |
+| Stable-Baselines3 with our settings | those of our example; `VecNormalize` scales the rewards; CartPole in Gymnasium's vector form | [examples](../examples) |
+| RLlib PPO, IMPALA, APPO | its tuned examples; runners with 8 or 16 environments where they have 1, which is faster | [rllib/tuned_examples](https://github.com/ray-project/ray/tree/master/rllib/tuned_examples) |
 | Sample Factory | its example; for throughput the compared network, batch and epochs | [sf_examples/train_gym_env.py](https://github.com/alex-petrenko/sample-factory/blob/master/sf_examples/train_gym_env.py) |
 | Tianshou | its own test of PPO | [test/discrete/test_ppo_discrete.py](https://github.com/thu-ml/tianshou/blob/master/test/discrete/test_ppo_discrete.py) |
 | CleanRL | the script of its package, unchanged, with its defaults | [ppo.py](https://docs.cleanrl.dev/rl-algorithms/ppo/#ppopy) |
@@ -91,21 +102,38 @@ def with_figure(text: str, record: Record) -> str:
 
 
 def _figure(results: Results) -> str:
-    def seconds(value: str) -> tuple[str, str]:
-        ours, theirs = (
-            statistics.median(float(run["values"][value]) for run in results[name])
-            for name in ("rljob vector", "sb3")
-        )
-        return number(ours), number(theirs / ours)
-
-    (first, first_times), (command, command_times) = seconds("seconds"), seconds("reached")
+    ours = results["rljob vector"]
+    first, command = (bounded(median(ours, value)) for value in ("seconds", "reached"))
     text = (
         "CartPole-v1 to a mean return of 475 over 100 training episodes, all processes on two cores: "
-        f"**{first} s from the first step, {command} s with start-up; {first_times} and {command_times} times "
-        "as fast as Stable-Baselines3's tuned PPO** in the same run of [the benchmarks](docs/benchmarks.md), "
-        "where RLlib, Sample Factory, CleanRL, Tianshou and Reverb are too."
+        f"**{first} s from the first step, {command} s with start-up**."
     )
+    for against, form, how, both in (
+        ("sb3 matched", "vector", "the same settings", "step the same vectorised environment"),
+        ("sb3", "scalar", "its own tuned settings", "step the environment in Python"),
+    ):
+        its, own = results.get(against, ()), results[f"rljob {form}"]
+        times = [
+            line(ratio("", (against, value), (f"rljob {form}", value)), results)
+            for value in ("seconds", "reached")
+        ]
+        shown = [bounded(one.number) for one in times if one is not None]
+        if shown:
+            text += (
+                f" Stable-Baselines3 PPO with {how} takes **{' and '.join(shown)} times as long** as rljob where both "
+                f"{both} ({_steps(its)}, {_steps(own, own=True)})."
+            )
+    text += f" {COMPARED} All figures are in [the benchmarks](docs/benchmarks.md)."
     return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def _steps(runs: Sequence[Mapping[str, Any]], own: bool = False) -> str:
+    """Steps that were collected; of ours those trained on where no others were recorded."""
+    if not own:
+        return f"{bounded(median(runs, 'steps'))} steps"
+    if all("collected" in run["values"] for run in runs):
+        return f"rljob {bounded(median(runs, 'collected'))} steps"
+    return f"rljob {bounded(median(runs, 'steps'))} steps trained on"
 
 
 def _groups(record: Record) -> list[Group]:
@@ -143,15 +171,21 @@ def _rows(group: Group, record: Record) -> list[tuple[str, ...]]:
 
 def _row(one: Line) -> tuple[str, ...]:
     figure, unit = one.figure, one.figure.unit
-    met = {True: "yes", False: "**no**", None: ""}[figure.met(one.value)]
+    met = {True: "yes", False: "**no**", None: "unknown"}[one.met] if figure.aim is not None else ""
     aim = "" if figure.aim is None else f"{'≥' if figure.least else '≤'} {figure.aim:,g}{unit}"
     parts = " / ".join(
-        f"{number(value)}{part[2]}" for value, part in zip(one.parts, figure.parts, strict=True)
+        ", ".join(f"{bounded(each.number)}{each.unit}" for each in (part, *part.beside))
+        for part in one.parts
     )
     others = f"{one.others:.2f}{' noisy' if one.others > NOISY else ''}"
-    spread = f"{number(one.low)} to {number(one.high)}"
+    spread = f"{bounded(one.low)} to {bounded(one.high)}"
     stolen = "" if one.stolen is None else f"{one.stolen:.2f}"
-    return (figure.name, f"{number(one.value)}{unit}", spread, aim, met, parts, others, stolen)
+    return (figure.name, f"{bounded(one.number)}{unit}", spread, aim, met, parts, others, stolen)
+
+
+def bounded(one: Number) -> str:
+    """A number behind `≥`, `≤` or `?` where it is only a bound."""
+    return f"{one.sign} {number(one.value)}".lstrip()
 
 
 def number(value: float) -> str:
@@ -191,11 +225,11 @@ def _performance(groups: list[Group], record: Record) -> str:
     parts = ["# Performance", MADE, PERFORMANCE]
     for group in groups:
         made = [line(figure, record[group.name]["results"]) for figure in group.figures]
-        missed = [one for one in made if one and one.figure.met(one.value) is False]
+        missed = [one for one in made if one and one.met is False]
         stages = group.stages(record[group.name]["results"]) if group.stages else ""
         if group.limit or stages or missed:
             parts += [f"## {group.title}", stages, group.limit]
         if missed:
-            shown = ", ".join(f"*{one.figure.name}* ({number(one.value)})" for one in missed)
+            shown = ", ".join(f"*{one.figure.name}* ({bounded(one.number)})" for one in missed)
             parts.append(f"Missed: {shown}.")
     return "\n\n".join(part for part in parts if part) + "\n"
