@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import yaml
 
 from rljob.wire.keygen import generate
+from tests.ports import free_port
 
 PATIENCE = 120.0
 """Seconds until what a test waits for counts as hung."""
@@ -33,19 +33,6 @@ def until(reached: Callable[[], Any], what: Callable[[], str] | str = "") -> Non
     while not reached():
         assert time.monotonic() < deadline, what() if callable(what) else what
         time.sleep(0.02)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A free port, of which the next one is free as well."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            try:
-                one.bind((host, 0))
-                port = int(one.getsockname()[1])
-                other.bind((host, port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 @dataclass

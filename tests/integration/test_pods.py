@@ -16,8 +16,9 @@ from rljob.errors import INTERRUPTED
 from rljob.roles.evaluator.play import evaluate_run
 from rljob.spec.status import EndReport, LearnerReport
 from tests.integration.forwarder import Forwarder
-from tests.integration.pods import Container, end_inside, free_port, running
+from tests.integration.pods import Container, end_inside, running
 from tests.oracle import judge
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(600)
 

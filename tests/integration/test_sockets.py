@@ -21,6 +21,7 @@ from rljob.wire.keys import ALLOWED, ROLES, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, MessageKind
 from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
 from tests.integration.forwarder import Forwarder
+from tests.ports import free_port
 
 JOB = 77
 DEADLINE = 20.0
@@ -39,9 +40,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def tcp() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 @dataclass
@@ -361,9 +360,9 @@ def test_ipv6(sides: Sides) -> None:
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
-            address = f"tcp://[::1]:{probe.getsockname()[1]}"
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
+    address = f"tcp://[::1]:{free_port()}"
     server, client = sides.server(address), sides.client(address)
     sent(client, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.seqs == [1], server.take)
