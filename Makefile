@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo "$$p"; break; }; done)
 JOB ?= examples/cartpole-ppo.yaml
-# More options for pytest: make test ARGS="-k gae -x"
+# More options for pytest: make test ARGS="-k gae -x". A debugger needs one process: make test ARGS="-n0 --pdb"
 ARGS ?=
 # Of worker, learner, operator and example; all when empty.
 IMAGES ?=
@@ -48,7 +48,7 @@ endef
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(READY) ## Train an example on this machine (JOB=examples/cartpole-ppo.yaml)
@@ -61,19 +61,26 @@ $(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
 	$(call install,$(VENV),requirements.lock)
 	@touch $@
 
-##@ Test
+##@ Test (ARGS="-n0 --pdb" debugs in one process)
+
+# Tests side by side, one for each core. At most four, as some of them start the four processes of a job.
+PARALLEL := -n auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: test
 test: $(READY) ## Run the unit and integration tests
-	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/integration $(PARALLEL) $(ARGS)
 
 .PHONY: test-learning
-test-learning: $(READY) ## Train to a known return and check that it was reached (minutes)
-	$(BIN)/python -m pytest tests/learning --timeout=1200 $(ARGS)
+test-learning: $(READY) ## Train every algorithm on a short task to a known return (minutes)
+	$(BIN)/python -m pytest tests/learning --timeout=1200 $(PARALLEL) -m "not full" $(ARGS)
+
+.PHONY: test-learning-full
+test-learning-full: $(READY) ## The same, with every task, seed and scale (half an hour)
+	$(BIN)/python -m pytest tests/learning --timeout=1200 $(PARALLEL) $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(READY) ## Kill and stop roles of a running job and check that nothing is lost (minutes)
-	$(BIN)/python -m pytest tests/faults --timeout=600 $(ARGS)
+	$(BIN)/python -m pytest tests/faults --timeout=600 $(PARALLEL) $(ARGS)
 
 .PHONY: test-controlplane
 test-controlplane: $(READY) ## Test against a real API server (needs what cluster-tools gets)

@@ -19,7 +19,19 @@ from rljob.spec.experience import Replay
 from rljob.wire.experience import ExperienceFormat
 from tests.unit.experience import on_policy_plan, replay_plan
 
+pytestmark = pytest.mark.timeout(300)
+PATIENCE = 120.0
+"""Seconds after which a command counts as hung."""
 RLJOB = [sys.executable, "-P", "-m", "rljob"]
+BRIEF = """
+import sys
+from rljob.cli.main import main
+from rljob.plan import calibrate
+
+calibrate.SECONDS = 1.0
+sys.exit(main())
+"""
+"""The command, for tests that measure but do not need the full measuring time."""
 SLEEPY = """
 import gymnasium, numpy, time
 
@@ -69,16 +81,19 @@ def write(folder: Path, **sections: Any) -> Path:
     return file
 
 
-def run_plan(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*RLJOB, "plan", *map(str, words)]
+def run_plan(
+    *words: str | Path, cwd: Path | None = None, brief: bool = False
+) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-P", "-c", BRIEF] if brief else RLJOB
+    command = [*program, "plan", *map(str, words)]
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=55, cwd=cwd, env=environment
+        command, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd, env=environment
     )
 
 
 def planned(*words: str | Path) -> dict[str, Any]:
-    done = run_plan(*words, "--json")
+    done = run_plan(*words, "--json", brief=True)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -175,7 +190,7 @@ def test_a_second_rollout_is_at_work_beside_what_is_measured(
         environment={"entryPoint": "counted:Counted", "kwargs": {"most": most}},
         rollout={"replicas": 1, "envsPerReplica": 1},
     )
-    done = run_plan(job, *words)
+    done = run_plan(job, *words, brief=True)
     assert done.returncode == 0, done.stderr
     assert ("no second rollout" in done.stderr) == (most == 1)
     pids = [int(file.name.removeprefix("had-")) for file in tmp_path.glob("had-*")]
@@ -219,7 +234,7 @@ def test_an_environment_that_fails_is_told(tmp_path: Path) -> None:
 def test_what_is_measured_goes_all_the_way(plan: ExperienceFormat) -> None:
     _, segment = plan.layout.allocate()
     segment["valid"][...] = True
-    deadline, batches = time.monotonic() + 30, []
+    deadline, batches = time.monotonic() + PATIENCE, []
     with Exchange(plan, segment, None, 4) as exchange:
         exchange.open()
         while len(batches) < 20 and time.monotonic() < deadline:

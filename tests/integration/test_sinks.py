@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import struct
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -266,13 +267,20 @@ def test_a_sink_that_dies_is_told_and_nobody_waits(
     assert "its process ended with exit code 1" in caplog.text
 
 
+KILLED = """
+import os, pathlib, signal, sys
+from rljob.roles.sinks.children import Sinks
+
+Sinks(pathlib.Path(sys.argv[1]), ["tensorboard"], lambda _: None)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_a_learner_that_is_killed_leaves_nothing_behind(run: Run) -> None:
     run.train([10])
-    child = os.fork()
-    if child == 0:
-        Sinks(run.folder, ["tensorboard"], lambda _: None)
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    # A process of its own and no fork: this one may have threads.
+    child = subprocess.run([sys.executable, "-c", KILLED, str(run.folder)], check=False)
+    assert child.returncode == -signal.SIGKILL
     # The next life waits for the one before, and has nothing left to bring.
     run.live(["tensorboard"])
     assert [step for step, _ in read_tensorboard(run.folder)[0]["seconds"]] == [10]

@@ -15,7 +15,8 @@ from rljob.roles.evaluator.play import evaluate_run
 
 pytestmark = pytest.mark.timeout(300)
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SEEDS = (1, 2, 3)
+FULL = pytest.mark.full
+SEEDS = (1, *(pytest.param(seed, marks=FULL) for seed in (2, 3)))
 # What the task calls solved. It stands here and not only in the examples, whose stop condition it is.
 PPO = {"cartpole-ppo": 475.0, "acrobot-ppo": -110.0, "pendulum-ppo": -300.0}
 
@@ -36,7 +37,9 @@ def mean_return(result: rljob.Result) -> float:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", PPO)
+@pytest.mark.parametrize(
+    "name", ["cartpole-ppo", pytest.param("acrobot-ppo", marks=FULL), "pendulum-ppo"]
+)
 def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
     result = train(name, tmp_path / "run", seed)
 
@@ -52,7 +55,7 @@ def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
     [
         (("strict=true",), 475.0),
         (("strict=true", "algorithm.config.replay=prioritised"), 475.0),
-        ((), 400.0),
+        pytest.param((), 400.0, marks=FULL),
     ],
     ids=["strict", "strict-prioritised", "as-it-is"],
 )
