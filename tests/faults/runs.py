@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds until what a test waits for counts as hung."""
 
 

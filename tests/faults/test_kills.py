@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 PPO = job({"name": "PPO", "config": {"rolloutLength": 16, "epochs": 2}})
 DQN = job({"name": "DQN", "config": {"minSize": 500}}, buffer={"capacity": 20_000})
 SHARED = job(
-    {"name": "DQN", "config": {"minSize": 500, "batchSize": 4096, "samplesPerInsert": 512}},
+    {"name": "DQN", "config": {"minSize": 500, "batchSize": 4096, "samplesPerInsert": 64}},
     buffer={"capacity": 20_000},
 )
 """Batches of more than a megabyte, which buffer and learner of one machine share."""

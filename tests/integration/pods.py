@@ -248,7 +248,7 @@ class Container:
         """Why there can be none here; empty when there can."""
         try:
             command = [*self.prefix, "true"]
-            return subprocess.run(command, capture_output=True, text=True, timeout=60).stderr
+            return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stderr
         except FileNotFoundError as error:
             return str(error)
 

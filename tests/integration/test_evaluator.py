@@ -37,7 +37,7 @@ from rljob.wire.endpoints import weights_endpoint
 from rljob.wire.sockets import Wire
 from tests.unit.specs import job
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 """Seconds after which a process that should have done something is given up."""
 
 

@@ -104,12 +104,12 @@ def serve(*options: str) -> tuple[subprocess.Popen[str], str]:
 def test_the_command_hands_out_and_ends_by_itself(run: Path, tmp_path: Path) -> None:
     process, url = serve("--dir", str(run), "--port", "0", "--idle", "3")
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=120) as answer:
             assert answer.headers["Content-Type"] == "application/x-tar"
             assert unpacked(answer.read(), tmp_path / "out").version == 2
-        with urllib.request.urlopen(url.replace("checkpoint", "healthz"), timeout=20) as answer:
+        with urllib.request.urlopen(url.replace("checkpoint", "healthz"), timeout=120) as answer:
             assert answer.read() == b"ok\n"
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.communicate()
@@ -122,15 +122,15 @@ def test_the_command_takes_a_folder_of_checkpoints_and_the_job_from_elsewhere(
     options = ["--dir", str(run / "checkpoints"), "--job", str(tmp_path / "given.yaml")]
     process, url = serve(*options, "--port", "0")
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=120) as answer:
             assert unpacked(answer.read(), tmp_path / "out").version == 2
         (tmp_path / "given.yaml").unlink()
         with pytest.raises(urllib.error.HTTPError, match="500") as caught:
-            urllib.request.urlopen(url, timeout=20)
+            urllib.request.urlopen(url, timeout=120)
         with caught.value as refusal:
             assert "given.yaml is missing" in refusal.read().decode()
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.communicate()
@@ -143,7 +143,7 @@ def test_a_large_one_while_others_ask(run: Path, tmp_path: Path) -> None:
     versions: list[int] = []
 
     def fetch(number: int) -> None:
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(url, timeout=120) as answer:
             versions.append(unpacked(answer.read(), tmp_path / f"out{number}").version)
 
     try:

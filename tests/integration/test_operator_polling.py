@@ -36,7 +36,7 @@ class Asked:
         return value
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not condition():  # noqa: ASYNC110 - counters tell nobody that they changed
                 await asyncio.sleep(0.005)
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-DEADLINE = 45.0
+DEADLINE = 120.0
 # As the command: the working folder is not among the paths by itself (-P).
 RLJOB = [sys.executable, "-P", "-m", "rljob"]
 MODULE = '''

@@ -163,6 +163,12 @@ READ: dict[SinkName, Read] = {
 
 
 @pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer to start a sink than a learner waits for it at its end."""
+    monkeypatch.setattr("rljob.roles.sinks.children.FINISH_SECONDS", 240.0)
+
+
+@pytest.fixture(autouse=True)
 def _quiet_libraries() -> Iterator[None]:
     """What libraries that are read with say of their own dependencies is not ours to mend."""
     import warnings

@@ -24,7 +24,7 @@ from tests.integration.forwarder import Forwarder
 from tests.ports import free_port
 
 JOB = 77
-DEADLINE = 20.0
+DEADLINE = 120.0
 
 
 @pytest.fixture(scope="module")

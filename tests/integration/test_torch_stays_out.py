@@ -9,7 +9,6 @@ import pytest
 from tests.faults.runs import job, running
 
 pytestmark = [
-    pytest.mark.timeout(200),
     pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux' /proc"),
 ]
 

@@ -10,7 +10,6 @@ import pytest
 import rljob
 from rljob.roles.evaluator.play import evaluate_run
 
-pytestmark = pytest.mark.timeout(300)
 SEEDS = (1, pytest.param(2, marks=pytest.mark.full))
 ENOUGH, BAR = 0.98, 0.9
 """Mean returns: at which training ends, and which the greedy policy must have; 1 is a ball always caught."""

@@ -18,8 +18,7 @@ import yaml
 import rljob
 from rljob.roles.learner.training import boundary_after
 
-pytestmark = pytest.mark.timeout(300)
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds until what a test waits for counts as hung."""
 # PPO with every state that a checkpoint has to hold: random numbers of the minibatches, schedule,
 # running means. DQN: target network, priorities, the replay's content and the state of its sampling.

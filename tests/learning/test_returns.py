@@ -13,7 +13,6 @@ import pytest
 import rljob
 from rljob.roles.evaluator.play import evaluate_run
 
-pytestmark = pytest.mark.timeout(300)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FULL = pytest.mark.full
 SEEDS = (1, *(pytest.param(seed, marks=FULL) for seed in (2, 3)))
@@ -38,7 +37,7 @@ def mean_return(result: rljob.Result) -> float:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "name", ["cartpole-ppo", pytest.param("acrobot-ppo", marks=FULL), "pendulum-ppo"]
+    "name", [pytest.param(name, marks=FULL if name == "acrobot-ppo" else ()) for name in PPO]
 )
 def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
     result = train(name, tmp_path / "run", seed)

@@ -445,7 +445,7 @@ def test_kill_at_every_step_leaves_old_or_new(tmp_path: Path, kind: str) -> None
         [sys.executable, __file__, str(tmp_path), kind],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

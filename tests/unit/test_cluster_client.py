@@ -221,7 +221,7 @@ def test_a_null_in_a_section_of_ones_own_is_sent() -> None:
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )
 
 

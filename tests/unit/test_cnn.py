@@ -236,4 +236,4 @@ spaces = Spaces(BoxSpace((4, 84, 84), np.dtype(np.uint8), 0, 255), DiscreteSpace
 nets.build_engine(NetworkSpec(name="cnn"), spaces, {"logits": Head(2)}, ("logits",))
 assert "torch" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

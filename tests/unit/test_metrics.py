@@ -155,7 +155,7 @@ def test_documentation_is_the_committed_one() -> None:
 
 def test_importing_needs_no_torch() -> None:
     code = "import sys, rljob.telemetry.metrics, rljob.telemetry.health, rljob.checkpoints.checkpoint; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_base_class_has_no_metrics_of_its_own() -> None:

@@ -288,4 +288,4 @@ for name in ("PPO", "DQN"):
     engine = nets.build_engine(NetworkSpec(), spaces, algorithm.heads, algorithm.acting_heads)
 assert "torch" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -66,7 +66,7 @@ def test_needs_no_cluster_and_nothing_that_is_slow() -> None:
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stderr.strip() == "[]"
 
@@ -77,6 +77,6 @@ def test_reader_that_has_seen_enough_is_no_error() -> None:
     command = [sys.executable, "-m", "rljob", "render", str(JOB)]
     with open(write, "wb") as pipe:
         done = subprocess.run(
-            command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, timeout=30
+            command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, timeout=120
         )
     assert (done.returncode, done.stderr) == (0, "")

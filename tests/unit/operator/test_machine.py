@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import Phase, settings, strategies
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -281,7 +280,7 @@ def _state(pod: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-TestMachine = pytest.mark.timeout(300)(Machine.TestCase)
+TestMachine = Machine.TestCase
 # Without shrinking: it takes longer than a test may, and the steps are few and readable as they are.
 TestMachine.settings = settings(
     max_examples=20, stateful_step_count=30, phases=[Phase.generate], report_multiple_bugs=False
