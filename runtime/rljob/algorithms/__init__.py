@@ -12,6 +12,7 @@ from rljob.spec.entry_point import load_entry_point
 from rljob.spec.invalid import checked, nearest
 
 if TYPE_CHECKING:
+    from rljob.envs.spaces import Spaces
     from rljob.spec.sections import AlgorithmSpec
 
 BUILT_IN: dict[str, type[Algorithm]] = {"PPO": PPO, "DQN": DQN}
@@ -51,6 +52,19 @@ def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:
             path="algorithm.entryPoint",
         )
     return cast("type[Algorithm]", found)
+
+
+def fitting(spaces: Spaces) -> tuple[str, ...]:
+    """Names of the built-in algorithms that can use these spaces."""
+    return tuple(name for name, algorithm in BUILT_IN.items() if _fits(algorithm, spaces))
+
+
+def _fits(algorithm: type[Algorithm], spaces: Spaces) -> bool:
+    try:
+        algorithm(algorithm.Config(), spaces)
+    except InputError:
+        return False
+    return True
 
 
 def load_config(spec: AlgorithmSpec) -> AlgorithmConfig:

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rljob.cli import completion
 from rljob.errors import InputError, RLJobError
+from rljob.version import __version__
 
 COMMANDS = {
     "run": "train an RLJob on this machine",
@@ -31,6 +33,9 @@ COMMANDS = {
     "get-policy": "fetch the policy of a job",
     "serve-checkpoint": "hand out the checkpoint in a learner's folder, over HTTP",
     "keys": "make the CURVE keys of a job whose roles talk over tcp",
+    "algorithms": "list the built-in algorithms, or the settings of one",
+    "environments": "list the environments that can be trained on here",
+    "completion": "print a script that completes rljob's command line in a shell",
 }
 EXTRAS = {
     **dict.fromkeys(
@@ -42,27 +47,16 @@ EXTRAS = {
     **dict.fromkeys(("av", "PIL"), "video"),
 }
 """Packages that not every command needs, and the extra of rljob that brings them."""
+LEARNING = ("run", "plan")
+"""Commands that need torch besides whatever else is missing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 for input, 1 for a failure, 128 + signal."""
-    parser = argparse.ArgumentParser(
-        prog=_program(),
-        description="Reinforcement-learning training, on one machine or on Kubernetes.",
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32),
-    )
-    from rljob.version import __version__
-
-    parser.add_argument("--version", action="version", version=f"rljob {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     arguments = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
-    for name, text in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name == chosen:
-            module = f"rljob.cli.{name.replace('-', '_')}"
-            importlib.import_module(module).configure(sub)
+    if completion.ASKED in os.environ:
+        completion.answer(make_parser(completion.typed()))
+    parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     try:
         code = int(parsed.handle(parsed))
@@ -80,9 +74,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if parsed.debug or error.name not in EXTRAS:
             raise
-        extra = f"pip install 'rljob[{EXTRAS[error.name]}]'"
-        print(f"rljob {parsed.command} needs {error.name}, part of: {extra}", file=sys.stderr)
+        extra = "learner" if parsed.command in LEARNING else EXTRAS[error.name]
+        needed = f"{error.name}, part of: pip install 'rljob[{extra}]'"
+        print(f"rljob {parsed.command} needs {needed}", file=sys.stderr)
         return InputError.exit_code
+
+
+def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line's parser; of the commands, it knows the arguments of the one that is named."""
+    parser = argparse.ArgumentParser(
+        prog=_program(),
+        description="Reinforcement-learning training, on one machine or on Kubernetes.",
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32),
+    )
+    parser.add_argument("--version", action="version", version=f"rljob {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            module = f"rljob.cli.{name.replace('-', '_')}"
+            importlib.import_module(module).configure(sub)
+    return parser
 
 
 def _program() -> str:

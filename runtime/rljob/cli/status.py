@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rljob.cli import clusters
+from rljob.cli import clusters, output
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the table."""
-FORMATS = ("wide", "json", "yaml", "name")
+FORMATS = ("wide", *output.FORMATS, "name")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
     if name is not None and arguments.watch:
         return watch(arguments, jobs, jobs.get(name))
     found = [jobs.get(name)] if name is not None else jobs.all(everywhere)
-    if arguments.output in ("json", "yaml", "name"):
+    if arguments.output in (*output.FORMATS, "name"):
         print(_written(found, arguments.output, name is not None), end="")
     elif name is not None and arguments.output is None:
         _print_detail(jobs, found[0])
@@ -129,13 +128,11 @@ def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
 
 def _written(found: list[ClusterJob], form: str, one: bool) -> str:
     """The objects as the API server has them."""
-    from rljob.spec import yamltext
-
     if form == "name":
         return "".join(f"{clusters.full_name(job.name)}\n" for job in found)
     objects = [_shown(job.raw) for job in found]
     value = objects[0] if one else {"apiVersion": "v1", "kind": "List", "items": objects}
-    return json.dumps(value, indent=4) + "\n" if form == "json" else yamltext.dump(value)
+    return output.written(value, form)
 
 
 def _shown(raw: dict[str, Any]) -> dict[str, Any]:

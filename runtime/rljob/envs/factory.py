@@ -36,7 +36,7 @@ _PACKAGES = {
     "pygame": "gymnasium[classic-control]",
 }
 # Ids of these namespaces exist once a module of another package has been imported.
-_NAMESPACES = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid", "MinAtar": "minatar"}
+NAMESPACES = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid", "MinAtar": "minatar"}
 
 
 def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] | Vector:
@@ -72,7 +72,7 @@ def group_sizes(spec: EnvironmentSpec, count: int) -> tuple[int, ...]:
         InputError: with path `environment.id`, when there is no such id.
     """
     # The class tells: to make such environments takes seconds.
-    made = None if spec.id is None else _vector_class(_registered(spec.id))
+    made = None if spec.id is None else _vector_class(registered(spec.id))
     return (count // 2, count // 2) if made and is_pool(made) and count % 2 == 0 else (count,)
 
 
@@ -129,17 +129,23 @@ def explain(error: BaseException) -> str:
     return f"{text}. Is it installed, or in the current folder or on PYTHONPATH?"
 
 
+def package_of(module: str) -> str:
+    """What to install for a module that is not there."""
+    top = module.partition(".")[0]
+    return _PACKAGES.get(top, top.replace("_", "-"))
+
+
 def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> list[Env] | Vector:
     import gymnasium
 
-    registered = _registered(name)
-    vector = None if single else _from_vector_entry_point(registered, kwargs, count)
+    entry = registered(name)
+    vector = None if single else _from_vector_entry_point(entry, kwargs, count)
     if vector is not None:
         return vector
 
     def one() -> object:
         # Its checks run at every reset and step, ours in `rljob.envs.vector` at no cost.
-        return gymnasium.make(registered, disable_env_checker=True, **kwargs)
+        return gymnasium.make(entry, disable_env_checker=True, **kwargs)
 
     try:
         return _each(one, count)
@@ -151,12 +157,12 @@ def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> 
         raise InputError(message, path="environment.id") from error
 
 
-def _registered(name: str) -> EnvSpec:
-    """The registry's entry of an id, `module:id` importing the module first; so are those in `_NAMESPACES`."""
+def registered(name: str) -> EnvSpec:
+    """The registry's entry of an id, `module:id` importing the module first; so are those in `NAMESPACES`."""
     import gymnasium
 
     module, _, plain = name.rpartition(":")
-    home = _NAMESPACES.get(plain.partition("/")[0])
+    home = NAMESPACES.get(plain.partition("/")[0])
     if home is not None and not module:
         with suppress(ImportError):
             importlib.import_module(home)

@@ -1,0 +1,115 @@
+"""`rljob algorithms`: the built-in algorithms, or the settings of one of them."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rljob.cli import output
+
+if TYPE_CHECKING:
+    from rljob.algorithms.base import Algorithm
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show the settings of this one")
+    output.add_option(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print the list, or one algorithm with its settings."""
+    from rljob.algorithms import BUILT_IN, resolve_algorithm
+    from rljob.spec import AlgorithmSpec
+    from rljob.spec.invalid import checked
+
+    if arguments.name is not None:
+        spec = checked(AlgorithmSpec, {"name": arguments.name}, path="algorithm")
+        found = values(arguments.name, resolve_algorithm(spec))
+        text = output.written(found, arguments.output) if arguments.output else detail(found)
+        print(text, end="")
+        return 0
+    algorithms = [values(name, algorithm) for name, algorithm in BUILT_IN.items()]
+    if arguments.output:
+        print(output.written({"algorithms": algorithms}, arguments.output), end="")
+    else:
+        print(table(algorithms), end="")
+    return 0
+
+
+def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
+    """What `-o` prints of one algorithm."""
+    from rljob.algorithms import fitting
+    from rljob.algorithms.base import OnPolicy
+    from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
+
+    kinds: dict[str, Space] = {
+        "Discrete": DiscreteSpace(2),
+        "MultiDiscrete": MultiDiscreteSpace((2, 2)),
+        "Box": BoxSpace((2,), low=-1, high=1),
+    }
+    choices = {kind: Spaces(BoxSpace((2,)), action) for kind, action in kinds.items()}
+    actions = [kind for kind, spaces in choices.items() if name in fitting(spaces)]
+    made = algorithm(algorithm.Config(), choices[actions[0]])
+    text = inspect.getdoc(inspect.getmodule(algorithm)) or ""
+    return {
+        "name": name,
+        "about": " ".join(text.split("\n\n")[0].split()),
+        "data": "on-policy" if isinstance(made.data, OnPolicy) else "replay",
+        "actions": actions,
+        "settings": settings(algorithm.Config.model_json_schema()),
+    }
+
+
+def settings(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each field of a model: its name, type, default, allowed values and meaning.
+
+    Args:
+        schema: JSON schema of the model.
+    """
+    from rljob.spec.invalid import allowed
+
+    found = []
+    for name, field in schema["properties"].items():
+        types = [each["type"] for each in field.get("anyOf", [field])]
+        found.append(
+            {
+                "name": name,
+                "type": " or ".join(types),
+                "default": field.get("default"),
+                "allowed": allowed(field, schema) + (" or null" if "null" in types else ""),
+                "meaning": " ".join(field.get("description", "").split()),
+            }
+        )
+    return found
+
+
+def table(algorithms: list[dict[str, Any]]) -> str:
+    """All algorithms as text."""
+    from rljob.show.view.columns import columns
+
+    rows = [
+        (each["name"], each["data"], ", ".join(each["actions"]), each["about"])
+        for each in algorithms
+    ]
+    lines, _ = columns([("NAME", "DATA", "ACTIONS", "ABOUT"), *rows])
+    return "\n".join([*lines, ""])
+
+
+def detail(algorithm: Mapping[str, Any]) -> str:
+    """One algorithm and its settings as text."""
+    from rljob.show.view.columns import columns
+    from rljob.spec.invalid import show
+
+    rows = [
+        (each["name"], str(show(each["default"])).strip('"'), each["allowed"], each["meaning"])
+        for each in algorithm["settings"]
+    ]
+    lines, _ = columns([("SETTING", "DEFAULT", "ALLOWED", "MEANING"), *rows])
+    actions = ", ".join(algorithm["actions"])
+    about = f"{algorithm['name']}: {algorithm['about']}"
+    facts = f"Data: {algorithm['data']}. Actions: {actions}."
+    return "\n".join([about, facts, "", *lines, ""])

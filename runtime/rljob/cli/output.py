@@ -1,0 +1,22 @@
+"""`-o json` and `-o yaml`: what a command prints, for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+FORMATS = ("json", "yaml")
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--output`."""
+    parser.add_argument("-o", "--output", choices=FORMATS, help="print JSON or YAML")
+
+
+def written(value: Mapping[str, Any], form: str) -> str:
+    """The value in one of `FORMATS`, with a line break at its end."""
+    from rljob.spec import yamltext
+
+    return json.dumps(value, indent=4) + "\n" if form == "json" else yamltext.dump(value)
