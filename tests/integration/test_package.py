@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import Parser
@@ -74,28 +74,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(sdist, wheel)
 
 
-def needed(text: str, seen: set[tuple[str, str]]) -> Iterator[str]:
-    """The names of all distributions that a requirement brings, as they are installed here."""
-    requirement = Requirement(text)
-    name = canonicalize_name(requirement.name)
-    for extra in ("", *requirement.extras):
-        if (name, extra) in seen:
-            continue
-        seen.add((name, extra))
-        yield name
-        for each in metadata.requires(name) or ():
-            marker = Requirement(each).marker
-            if marker is None or marker.evaluate({"extra": extra}):
-                yield from needed(each, seen)
+def needed(requirements: Iterable[str], extras: Iterable[str], seen: set[str]) -> Iterator[str]:
+    """The names of all distributions that a package brings, with what those that are installed here need.
+
+    Args:
+        requirements: what the package declares, `Requires-Dist`.
+        extras: those of its extras that are wanted.
+    """
+    for text in requirements:
+        each = Requirement(text)
+        wanted = each.marker is None or any(
+            each.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+        )
+        if wanted and str(each) not in seen:
+            seen.add(str(each))
+            yield canonicalize_name(each.name)
+            yield from needed(metadata.requires(each.name) or (), each.extras, seen)
 
 
-def environment(folder: Path, built: Built, extras: str = "") -> Path:
+def environment(folder: Path, built: Built, *extras: str) -> Path:
     """The `bin` of a new environment with the wheel, and with what it declares to need and nothing else.
 
     The releases are those of requirements.lock. They come from uv's cache, where `make install` has left
     them, as links.
     """
-    wanted = set(needed(f"rljob{extras}", set())) - {"rljob"}
+    wanted = set(needed(built.about.get_all("Requires-Dist"), extras, set()))
     entries = re.split(r"^(?=\w)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
     pinned = [entry for entry in entries if entry.partition("==")[0] in wanted]
     lock = folder / "lock.txt"
@@ -163,7 +166,7 @@ def test_links_of_the_page_lead_into_the_repository(built: Built) -> None:
 
 
 def test_it_trains_where_it_is_installed(built: Built, tmp_path: Path) -> None:
-    program = environment(tmp_path, built, "[learner]") / "rljob"
+    program = environment(tmp_path, built, "learner") / "rljob"
     empty = tmp_path / "empty"
     empty.mkdir()
     command = (program, "run", "--env", "CartPole-v1", "--algorithm", "PPO", "--seed", "1")
