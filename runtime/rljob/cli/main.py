@@ -35,7 +35,7 @@ COMMANDS = {
     "keys": "make the CURVE keys of a job whose roles talk over tcp",
     "algorithms": "list the built-in algorithms, or the settings of one",
     "environments": "list the environments that can be trained on here",
-    "completion": "print a script that completes rljob's command line in a shell",
+    "completion": "print the script that completes commands in a shell",
 }
 EXTRAS = {
     **dict.fromkeys(
