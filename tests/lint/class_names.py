@@ -17,8 +17,10 @@ def definitions(source: str) -> Iterator[str]:
         if isinstance(node, ast.ClassDef):
             yield node.name.lstrip("_")
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "TypeVar":
+                continue
             name = node.targets[0].id.lstrip("_")
-            # `Arrays = dict[...]` is an alias; `LIMIT = 3` and `M = TypeVar("M")` are not.
+            # `Arrays = dict[...]` is an alias; `LIMIT = 3` is not.
             if len(name) > 1 and name[0].isupper() and not name.isupper():
                 yield name
 

@@ -14,9 +14,12 @@ def test_a_name_in_two_modules_is_a_clash() -> None:
     assert clashes(modules) == {"Server": ["a.py", "b.py"]}
 
 
-def test_type_aliases_count_and_constants_do_not() -> None:
+def test_type_aliases_count_and_constants_and_variables_do_not() -> None:
     modules = [
-        (name, "from typing import TypeVar\nArrays = dict[str, int]\nLIMIT = 3\nM = TypeVar('M')\n")
+        (
+            name,
+            "from typing import TypeVar\nArrays = dict[str, int]\nLIMIT = 3\n_Value = TypeVar('_Value')\n",
+        )
         for name in ("a.py", "b.py")
     ]
     assert clashes(modules) == {"Arrays": ["a.py", "b.py"]}
