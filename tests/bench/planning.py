@@ -12,7 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from pydantic.alias_generators import to_snake
 
+from rljob.plan.costs import Costs, Work
+from rljob.plan.predict import Deployment, predict
 from tests.bench.group import Figure, Group, Values, ratio
 from tests.bench.machine import Load
 from tests.bench.path import rates
@@ -76,33 +79,30 @@ def compare(spec: dict[str, Any], counts: tuple[int, ...], busy: bool) -> Values
     with TemporaryDirectory(prefix="rljob-bench-") as name:
         file = Path(name) / "job.yaml"
         file.write_text(yaml.safe_dump({"metadata": {"name": "bench"}, "spec": spec}))
-
-        def parts(count: int) -> Path:
-            costs = Path(name) / f"costs-{count}.json"
-            _plan(file, costs)
-            return costs
-
-        before = parts(0)
+        before = _costs(file)
         for count in counts:
             load = Load()
             values[f"measured {count}"] = _measured(spec, count)
-            left = max(LEAST_CORES, cores - load.others() - load.stolen())
-            after = parts(count) if busy else before
-            words = ("--cores", f"{left:.2f}", "--rollouts", str(count))
+            left = Deployment(max(LEAST_CORES, cores - load.others() - load.stolen()))
+            after = _costs(file) if busy else before
             values[f"predicted {count}"] = statistics.geometric_mean(
-                _plan(file, costs, *words) for costs in {before, after}
+                predict(costs, count, left).steps_per_second for costs in (before, after)
             )
             before = after
     return values
 
 
-def _plan(file: Path, costs: Path, *words: str) -> float:
-    """Predicted environment steps each second, by the costs in a file or, where there is none, measured ones."""
-    command = [sys.executable, "-m", "rljob", "plan", str(file), "--costs", str(costs), *words]
-    done = subprocess.run(
-        [*command, "--json"], env=ENVIRONMENT, check=True, capture_output=True, text=True
+def _costs(file: Path) -> Costs:
+    """What the command measures."""
+    command = [sys.executable, "-m", "rljob", "plan", str(file), "--json"]
+    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    measured = json.loads(done.stdout)["costs"]
+    return Costs(
+        **{
+            to_snake(name): Work(**value) if isinstance(value, dict) else value
+            for name, value in measured.items()
+        }
     )
-    return float(json.loads(done.stdout)["predictions"][0]["stepsPerSecond"])
 
 
 def _measured(spec: dict[str, Any], count: int) -> float:
@@ -178,12 +178,8 @@ GROUP = Group(
     ),
     limit=(
         "A prediction is as good as the machine is steady, and this one is not: the same commit trained CartPole "
-        "with two rollouts at 88,000 and at 155,000 steps/s within ten minutes, and single seeds above are off by up "
-        "to 0.45 where the median is by 0.1. Processor time grows when other cores compute: measured with nobody "
-        "beside them, and without the tenth that took longest, updates were 10 to 18 % (PPO) and 9 to 13 % (DQN) "
-        "shorter than in the run just before. Beside a rollout, and with all but the first tenth, those of DQN were "
-        "7 % shorter to 6 % longer, 2 % shorter in the mean of four. What the learner does between updates, such as "
-        "writing its reports, is in no cost: 2 to 3 % of its time. With one rollout, a buffer also answers one "
-        "request of the learner for every segment; with more, one for a batch."
+        "with two rollouts at 88,000 and at 155,000 steps/s within ten minutes. Processor time grows when other "
+        "cores compute, so one of them is kept busy while parts are measured. What the learner does between "
+        "updates, such as writing its reports, is in no cost: 2 to 3 % of its time."
     ),
 )

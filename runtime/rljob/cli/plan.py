@@ -1,24 +1,18 @@
-"""`rljob plan`: how fast a job would be with how many rollouts, and what would bound it."""
+"""`rljob plan`: predict the rate of a job for several numbers of rollouts."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rljob.cli.eval import ONE_THREAD
-from rljob.errors import InputError
 
 if TYPE_CHECKING:
-    from rljob.plan.measured import Costs
-    from rljob.plan.model import Place
     from rljob.spec import RLJob
 
 ROLLOUTS = (1, 2, 4, 8)
@@ -53,87 +47,51 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="on a cluster: each role has so many of its own",
     )
-    parser.add_argument(
-        "--price", type=_positive, metavar="P", help="of one core for an hour, to know the cost"
-    )
-    parser.add_argument(
-        "--costs", type=Path, metavar="FILE", help="keep what was measured, or go by what was kept"
-    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    # What `rljob run` has besides, for naming a job.
+    # Arguments of `rljob run` that name a job.
     parser.set_defaults(handle=handle, seed=None, resume=False)
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Measure for a few seconds, predict, and print."""
-    # Read when numpy is imported; as the roles have it.
+    # numpy reads these when it is imported. The roles have the same settings.
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
     from rljob.algorithms.settings import check_settings
     from rljob.cli.run import chosen
     from rljob.local.prepare import read
-    from rljob.plan import page
-    from rljob.plan.model import Place, fewest, predict
+    from rljob.plan import table
+    from rljob.plan.measure import measure
+    from rljob.plan.predict import Deployment, predict
     from rljob.roles.learner.cores import usable_cores
 
     job = read(*chosen(arguments))
     check_settings(job)
-    own = arguments.cores_per_pod
-    place = Place(own or arguments.cores or float(usable_cores()), pods=own is not None)
-    counts = arguments.rollouts or sorted({*ROLLOUTS, job.spec.rollout.replicas})
+    own, replicas = arguments.cores_per_pod, job.spec.rollout.replicas
+    where = Deployment(own or arguments.cores or usable_cores(), pods=own is not None)
+    threads = max(1, int(where.cores if where.pods else where.cores - replicas))
+    folder = arguments.file.parent if arguments.file is not None else Path()
+    print(f"Measuring {job.metadata.name} for a few seconds", file=sys.stderr)
     try:
-        costs = _costs(job, place, arguments)
+        with tempfile.TemporaryDirectory(prefix="rljob-plan-") as code:
+            _make_importable(job, Path(code), folder)
+            costs = measure(job, threads, shared=not where.pods and usable_cores() > 1)
     except KeyboardInterrupt:
         return 130
-    predictions = [predict(costs, count, place) for count in counts]
-    found = costs, place, predictions, fewest(costs, place), arguments.price
+    counts = arguments.rollouts or sorted({*ROLLOUTS, replicas})
+    predictions = [predict(costs, count, where) for count in counts]
     if arguments.json:
-        print(json.dumps(page.values(*found)))
+        print(json.dumps(table.values(costs, where, predictions)))
     else:
-        print("\n".join(page.lines(*found)))
+        print("\n".join(table.lines(costs, where, predictions)))
     return 0
 
 
-def _costs(job: RLJob, place: Place, arguments: argparse.Namespace) -> Costs:
-    """Those in the file, when there is one; else measured now."""
-    from rljob.plan.calibrate import calibrate, digest
-    from rljob.plan.measured import Costs
-    from rljob.roles.learner.cores import usable_cores
-
-    kept = arguments.costs
-    if kept is not None and kept.exists():
-        costs = Costs.load(kept)
-        if costs.job != digest(job):
-            raise InputError(
-                "what is kept there was measured of another job, or with other settings; name "
-                "another file",
-                file=str(kept),
-            )
-        return costs
-    rollouts = job.spec.rollout.replicas
-    free = place.cores if place.pods else place.cores - rollouts
-    print(f"Measuring {job.metadata.name} for a few seconds", file=sys.stderr)
-    folder = arguments.file.parent if arguments.file is not None else Path()
-    with _importable(job, folder):
-        company = not place.pods and usable_cores() > 1
-        costs = calibrate(job, max(1, math.floor(free)), company)
-    if kept is not None:
-        costs.save(kept)
-    return costs
-
-
-@contextmanager
-def _importable(job: RLJob, folder: Path) -> Iterator[None]:
-    """Where the roles would look for modules: the job's own code, here, and beside its file."""
-    with tempfile.TemporaryDirectory(prefix="rljob-plan-") as name:
-        for module, text in (job.spec.code or {}).items():
-            Path(name, module).write_text(text, encoding="utf-8")
-        before = list(sys.path)
-        sys.path[:0] = [name, str(Path().resolve()), str(folder.resolve())]
-        try:
-            yield
-        finally:
-            sys.path[:] = before
+def _make_importable(job: RLJob, code: Path, folder: Path) -> None:
+    """Import modules from where the roles find them: the job's code, here, and beside the job's file."""
+    for module, text in (job.spec.code or {}).items():
+        (code / module).write_text(text, encoding="utf-8")
+    sys.path[:0] = [str(code), str(Path().resolve()), str(folder.resolve())]
 
 
 def _counts(text: str) -> list[int]:
@@ -145,11 +103,7 @@ def _counts(text: str) -> list[int]:
     return sorted({int(count) for count in counts})
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)

@@ -1,5 +1,5 @@
-"""What a job costs: its parts are measured for a moment, the whole is simulated from them.
+"""Measures the parts of a job on this machine and predicts its rate with more rollouts.
 
-`calibrate` measures on this machine and gives `Costs`; `model.predict` plays a job of any size with
-them, by the rules that buffer and rollouts go by, and tells its rates and what bounds them.
+`measure.measure` runs each part for a few seconds and returns `Costs`. `predict.predict` computes rates from
+them without running anything.
 """
