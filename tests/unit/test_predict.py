@@ -79,6 +79,11 @@ def test_without_lag_they_take_turns() -> None:
     assert one.bottleneck == "waiting for each other"
 
 
+def test_rollouts_that_take_turns_send_at_the_same_time() -> None:
+    job = costs(0.010, 0.005, alternating=True, buffering=computing(0.001))
+    assert period(predict(job, 3, PODS)) == pytest.approx(0.010 + 3 * 0.001 + 0.005)
+
+
 def test_turns_on_shared_cores() -> None:
     # 4 segments of 10 ms on 2 cores, then an update of 5 ms.
     one = predict(costs(0.010, 0.005, alternating=True), 4, Deployment(2.0))

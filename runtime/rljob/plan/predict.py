@@ -63,7 +63,9 @@ def predict(costs: Costs, rollouts: int, where: Deployment) -> Prediction:
     buffer = costs.buffering * segments
     cpu = collecting.cpu + learner.cpu + buffer.cpu
     rounds = math.ceil(segments / active) if costs.on_policy else segments / active
-    turns = segment.seconds * rounds + costs.buffering.seconds + learner.seconds
+    # Rollouts that take turns with the learner send at the same time.
+    stored = costs.buffering.seconds * (active if costs.alternating else 1.0)
+    turns = segment.seconds * rounds + stored + learner.seconds
     if costs.alternating:
         slower = max(1.0, collecting.cpu / collecting.seconds / cores)
         turns += collecting.seconds * (slower - 1)
