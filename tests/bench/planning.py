@@ -97,12 +97,11 @@ def _costs(file: Path) -> Costs:
     command = [sys.executable, "-m", "rljob", "plan", str(file), "--json"]
     done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
     measured = json.loads(done.stdout)["costs"]
-    return Costs(
-        **{
-            to_snake(name): Work(**value) if isinstance(value, dict) else value
-            for name, value in measured.items()
-        }
-    )
+    values: dict[str, Any] = {
+        to_snake(name): Work(**value) if isinstance(value, dict) else value
+        for name, value in measured.items()
+    }
+    return Costs(**values)
 
 
 def _measured(spec: dict[str, Any], count: int) -> float:

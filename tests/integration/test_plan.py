@@ -17,6 +17,7 @@ import yaml
 from rljob import spec
 from rljob.plan.job_parts import job_parts
 from rljob.plan.transport import MeasuredTransport
+from rljob.roles.learner.batches import Batch
 
 PATIENCE = 240.0
 """Seconds after which a command counts as hung."""
@@ -194,7 +195,7 @@ def test_segments_reach_the_learner_and_versions_the_rollout(tmp_path: Path, nam
         _, segment = parts.plan.layout.allocate()
         segment["valid"][...] = True
         transport = MeasuredTransport(parts, segment, stack)
-        deadline, batches = time.monotonic() + 30, []
+        deadline, batches = time.monotonic() + 30, list[Batch]()
         while len(batches) < 20 and time.monotonic() < deadline:
             if transport.credited():
                 transport.send()
