@@ -195,7 +195,7 @@ def test_segments_reach_the_learner_and_versions_the_rollout(tmp_path: Path, nam
         _, segment = parts.plan.layout.allocate()
         segment["valid"][...] = True
         transport = MeasuredTransport(parts, segment, stack)
-        deadline, batches = time.monotonic() + 30, list[Batch]()
+        deadline, batches = time.monotonic() + PATIENCE, list[Batch]()
         while len(batches) < 20 and time.monotonic() < deadline:
             if transport.credited():
                 transport.send()
