@@ -135,13 +135,17 @@ cluster-tools: ## Install and start what it needs: Docker, Go … (Debian or Ubu
 images: ## Build the images and bring them to the cluster if it is up (IMAGES="worker operator")
 	@images/build.sh $(IMAGES)
 
+.PHONY: monitoring-images
+monitoring-images: ## Bring the Prometheus Operator and Prometheus to the cluster, for the end-to-end tests
+	@tests/cluster/monitoring.sh
+
 .PHONY: e2e
 e2e: $(READY) ## Run the end-to-end tests, on a cluster of their own when none is up
 	@tests/cluster/with.sh $(MAKE) --no-print-directory in-cluster
 
 # What e2e does with the cluster that it was given.
 .PHONY: in-cluster
-in-cluster: images
+in-cluster: images monitoring-images
 	@tests/cluster/programs.sh helm
 	$(BIN)/python -m pytest tests/e2e --timeout=900 $(ARGS)
 

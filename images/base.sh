@@ -16,11 +16,11 @@ if pull "$pinned"; then
     exit
 fi
 [ "$(id -u)" = 0 ] || fail "$pinned cannot be pulled, and making one of Debian's packages needs root:" "    sudo make images"
-command -v debootstrap >/dev/null || fail "$pinned cannot be pulled, and making one needs debootstrap:" "    make cluster-tools"
+command -v mmdebstrap >/dev/null || fail "$pinned cannot be pulled, and making one needs mmdebstrap:" "    make cluster-tools"
 say "$pinned cannot be pulled: making $built of Debian's packages"
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$root" >&2
+debian_root bookworm ca-certificates,python3,python3-venv "$root" >&2
 cp "${SSL_CERT_FILE:-$certificates}" "$root$certificates"
 tar -C "$root" --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' --exclude='./usr/share/doc/*' \
     --exclude='./usr/share/locale/*' --exclude='./usr/share/man/*' -c . |

@@ -31,10 +31,8 @@ load() {
     local node pushed=$REGISTRY_HOST/rljob/rljob-$1:$version
     "$DOCKER" tag "$(image_of "$1")" "$pushed"
     "$DOCKER" push --quiet "$pushed" >/dev/null
-    for node in $(kubectl get nodes --selector '!node-role.kubernetes.io/control-plane' \
-        --output jsonpath='{.items[*].metadata.name}'); do
-        "$DOCKER" exec "$node" ctr --namespace k8s.io images pull --hosts-dir /etc/containerd/certs.d \
-            "$(image_of "$1")" >/dev/null
+    for node in $(workers); do
+        on_node "$node" images pull --hosts-dir /etc/containerd/certs.d "$(image_of "$1")" >/dev/null
     done
 }
 

@@ -50,3 +50,14 @@ has_image() { "$DOCKER" image inspect "$1" >/dev/null 2>&1; }
 pull() { has_image "$1" || timeout 600 "$DOCKER" pull --quiet "$1" >/dev/null 2>&1; }
 
 is_up() { [ -s "$KUBECONFIG" ] && kubectl get --raw /readyz --request-timeout=3s >/dev/null 2>&1; }
+
+# debian_root RELEASE PACKAGES FOLDER: a root file system in a new folder. Nothing in it has to outlast a power cut.
+debian_root() { mmdebstrap --variant=minbase --dpkgopt=force-unsafe-io --include="$2" "$1" "$3"; }
+
+# The nodes that run pods of ours: the control plane takes none.
+workers() {
+    kubectl get nodes --selector '!node-role.kubernetes.io/control-plane' --output jsonpath='{.items[*].metadata.name}'
+}
+
+# on_node NODE ARGUMENT...: containerd's client there, in the part of its store that Kubernetes uses.
+on_node() { "$DOCKER" exec -i "$1" ctr --namespace k8s.io "${@:2}"; }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build the node image of the cluster where none can be pulled, and print its name: Kubernetes and its companions from
 # Go modules, everything else from Debian's packages, put together by `kind build node-image`.
-# Needs root, an engine that runs privileged containers, Go, debootstrap, gcc, jq, pigz and Python.
+# Needs root, an engine that runs privileged containers, Go, mmdebstrap, gcc, jq, pigz and Python.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 NODE_PACKAGES=bash,busybox-static,ca-certificates,conntrack,containerd,containernetworking-plugins,curl,dbus,e2fsprogs
@@ -16,7 +16,7 @@ if has_image "$image"; then
 fi
 
 [ "$(id -u)" = 0 ] || fail "$STOCK_NODE cannot be pulled, and building a node image needs root:" "    sudo make cluster"
-missing=$(for tool in debootstrap gcc jq pigz python3; do command -v $tool >/dev/null || echo "$tool"; done)
+missing=$(for tool in mmdebstrap gcc jq pigz python3; do command -v $tool >/dev/null || echo "$tool"; done)
 [ -z "$missing" ] || fail "To build a node image this machine lacks: ${missing//$'\n'/, }. On Debian or Ubuntu as root:" \
     "    make cluster-tools"
 
@@ -24,11 +24,11 @@ root=$CACHE/node
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"; kill $(jobs -p) 2>/dev/null || true' EXIT
 
-debian_root() {
+node_packages() {
     [ -e "$root/.complete" ] && return
     rm -rf "$root"
-    debootstrap --variant=minbase --include=$NODE_PACKAGES trixie "$root" >"$CACHE/debootstrap.log" 2>&1 ||
-        fail "debootstrap failed; its output is in $CACHE/debootstrap.log"
+    debian_root trixie "$NODE_PACKAGES" "$root" >"$CACHE/mmdebstrap.log" 2>&1 ||
+        fail "mmdebstrap failed; its output is in $CACHE/mmdebstrap.log"
     touch "$root/.complete"
 }
 
@@ -105,9 +105,9 @@ C
     program_image "$1" "$scratch/pause"
 }
 
-say "building $image: about ten minutes the first time, two when Go's cache is warm"
+say "building $image: some minutes the first time"
 mkdir -p "$CACHE"
-debian_root &
+node_packages &
 "$HERE/programs.sh"
 wait $! || exit
 

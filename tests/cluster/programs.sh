@@ -1,6 +1,6 @@
 #!/bin/bash
-# Build programs of programs/*/go.mod into the cache's bin/: those that are named, or all that the cluster is made of.
-# Go's own cache decides what is compiled: a second call takes seconds. `--source MODULE` prints where its source lies.
+# Build programs into the cache's bin/: those that are named, or all that the cluster is made of. What was built from
+# the same sources is kept. `--source MODULE` prints where the source of a module lies.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$HERE/programs"
 
@@ -35,42 +35,73 @@ package_of() {
     esac
 }
 
-# The folder with the go.mod of a program or a module.
+# The folder with the go.mod of a package or a module.
 home_of() {
     case $1 in
-        helm | helm.sh/*) echo helm ;;
-        prometheus-server) echo prometheus ;;
-        prometheus-* | github.com/prometheus-operator/*) echo prometheus-operator ;;
+        github.com/prometheus-operator/*) echo prometheus-operator ;;
         *) echo . ;;
     esac
 }
 
-flags_of() {
-    local minor=${KUBERNETES#v1.} version=k8s.io/component-base/version helm=helm.sh/helm/v3
-    if [ "$1" = helm ]; then
-        # What `helm template` takes for the cluster: the Kubernetes that helm was made from.
-        minor=$(go list -m -f '{{.Version}}' k8s.io/client-go | cut -d. -f2)
-        echo "-s -w -X $helm/internal/version.version=$(go list -m -f '{{.Version}}' $helm)"
-        printf -- "-X $helm/pkg/%s.k8sVersionMajor=1 -X $helm/pkg/%s.k8sVersionMinor=$minor " \
-            chartutil chartutil lint/rules lint/rules
-        return
-    fi
-    echo "-s -w -X $version.gitVersion=$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}"
-    echo "-X $version.gitTreeState=clean -X $version.buildDate=1970-01-01T00:00:00Z"
+# -X sets a variable of a package; a program without that package ignores it.
+linker_flags() {
+    local version minor=${KUBERNETES#v1.} k8s=k8s.io/component-base/version helm=helm.sh/helm/v3
+    version=$(sed -n "s|^\t$helm \(v[^ ]*\).*|\1|p" go.mod)
+    echo "-s -w -X $k8s.gitVersion=$KUBERNETES -X $k8s.gitMajor=1 -X $k8s.gitMinor=${minor%%.*}" \
+        "-X $k8s.gitTreeState=clean -X $k8s.buildDate=1970-01-01T00:00:00Z -X $helm/internal/version.version=$version"
+    # What `helm template` takes for the cluster.
+    printf -- " -X $helm/pkg/%s.k8sVersionMajor=1 -X $helm/pkg/%s.k8sVersionMinor=${minor%%.*}" \
+        chartutil chartutil lint/rules lint/rules
 }
 
-find_go
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly
+# build PROGRAM...: of one module, by one `go build`, so that packages are compiled and programs linked side by side.
+build() {
+    local program package packages=()
+    for program; do packages+=("$(package_of "$program")"); done
+    (
+        cd "$(home_of "${packages[0]}")"
+        # Prometheus finds its targets through Kubernetes only: without the clients of twenty clouds.
+        go build -trimpath -tags remove_all_sd,enable_kubernetes_sd -ldflags "$flags" -o "$built/" "${packages[@]}"
+    )
+    # Renamed when whole: a program that runs is not overwritten, and one that is there can be run.
+    for program; do
+        package=$(package_of "$program")
+        mv "$built/$(basename "${package%/v3}")" "$CACHE/bin/$program"
+        echo "$inputs" >"$CACHE/built/$program"
+    done
+}
+
 if [ "${1:-}" = --source ]; then
+    find_go
     cd "$(home_of "$2")"
     go mod download -json "$2" | jq -r .Dir
     exit
 fi
 [ $# -gt 0 ] || set -- kind kubectl crane coredns etcd local-path-provisioner \
     kubeadm kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy
-mkdir -p "$CACHE/bin"
-say "building $*"
+mkdir -p "$CACHE"/{bin,built}
+exec {lock}>"$CACHE/built/.lock"
+flock "$lock"
+inputs=$(cat ../programs.sh {.,prometheus-operator}/go.{mod,sum} coredns/main.go | sha256sum)
+inputs=${inputs%% *}
+main=() operator=() alone=()
 for program; do
-    cd "$HERE/programs/$(home_of "$program")"
-    go build -trimpath -ldflags "$(flags_of "$program" | tr '\n' ' ')" -o "$CACHE/bin/$program" "$(package_of "$program")"
+    [ "$(cat "$CACHE/built/$program" 2>/dev/null)" != "$inputs" ] || [ ! -x "$CACHE/bin/$program" ] || continue
+    case $program in
+        prometheus-operator | prometheus-config-reloader) operator+=("$program") ;;
+        # It cannot be in one build with others: its logrus differs from theirs by a capital letter.
+        local-path-provisioner) alone+=("$program") ;;
+        *) main+=("$program") ;;
+    esac
+done
+[ $((${#main[@]} + ${#operator[@]} + ${#alone[@]})) -gt 0 ] || exit 0
+say "building" "${main[@]}" "${operator[@]}" "${alone[@]}"
+find_go
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly
+flags=$(linker_flags)
+built=$(mktemp -d "$CACHE/built/XXXXXX")
+trap 'rm -rf "$built"' EXIT
+for group in main operator alone; do
+    declare -n programs=$group
+    [ ${#programs[@]} -eq 0 ] || build "${programs[@]}"
 done

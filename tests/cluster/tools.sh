@@ -6,10 +6,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 command -v apt-get >/dev/null || fail \
     "There is no apt-get here. Install Docker (https://docs.docker.com/engine/install/), Go 1.21 or newer" \
     "(https://go.dev/doc/install) and Prometheus (https://prometheus.io/download); where images cannot be pulled," \
-    "debootstrap, gcc, jq, pigz and Python as well."
+    "mmdebstrap, gcc, jq, pigz and Python as well."
 
 install_packages() {
-    local package missing=() wanted=(debootstrap gcc jq libc6-dev pigz)
+    local package missing=() wanted=(gcc jq libc6-dev mmdebstrap pigz)
     command -v go >/dev/null || wanted+=(golang-go)
     # What reports are looked at with.
     command -v chromium >/dev/null || wanted+=(chromium fonts-dejavu-core)
