@@ -1,6 +1,7 @@
 #!/bin/bash
-# build.sh [worker|learner|operator|example]...: build images (all, when none is named), tagged with the version, and
-# when the test cluster is up bring them to its nodes. After a change of code that takes seconds.
+# build.sh [worker|learner|operator|example]...: build images (all, when none is named), tagged with the version; bring
+# them to the test cluster's registry when that runs, and to its nodes when it is up. After a change of code that takes
+# seconds.
 source "$(dirname "${BASH_SOURCE[0]}")/../tests/cluster/common.sh"
 cd "$REPO"
 need_engine
@@ -25,12 +26,15 @@ build_ours() { # NAME FOLDER
         --build-arg "VERSION=$version" --build-arg "REVISION=$(git describe --always --dirty --abbrev=12)" .
 }
 
-# Only layers that the registry lacks are sent to it, and from it only those that the node lacks. The control plane is
-# passed over: no pod of ours is scheduled there.
-load() {
-    local node pushed=$REGISTRY_HOST/rljob/rljob-$1:$version
+# Only layers that the registry lacks are sent to it, and from it only those that the node lacks.
+push() {
+    local pushed=$REGISTRY_HOST/rljob/rljob-$1:$version
     "$DOCKER" tag "$(image_of "$1")" "$pushed"
     "$DOCKER" push --quiet "$pushed" >/dev/null
+}
+
+pull_to_nodes() {
+    local node
     for node in $(workers); do
         on_node "$node" images pull --hosts-dir /etc/containerd/certs.d "$(image_of "$1")" >/dev/null
     done
@@ -47,9 +51,8 @@ for name; do
         example) build example --build-arg "VERSION=$version" examples/image ;;
         *) fail "No such image: $name (worker, learner, operator, example)" ;;
     esac
-    if [ -n "$up" ]; then
-        load "$name"
-    fi
+    ! has_registry || push "$name"
+    [ -z "$up" ] || pull_to_nodes "$name"
     # What the build before left without a name.
     "$DOCKER" image prune --force --filter "label=org.opencontainers.image.title=rljob-$name" >/dev/null
     say "$(image_of "$name"): $((SECONDS - started)) s"

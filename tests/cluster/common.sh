@@ -49,6 +49,8 @@ has_image() { "$DOCKER" image inspect "$1" >/dev/null 2>&1; }
 # Whether an image is here, or could be had from its registry.
 pull() { has_image "$1" || timeout 600 "$DOCKER" pull --quiet "$1" >/dev/null 2>&1; }
 
+has_registry() { [ "$("$DOCKER" container inspect --format '{{.State.Running}}' "$REGISTRY" 2>/dev/null)" = true ]; }
+
 is_up() { [ -s "$KUBECONFIG" ] && kubectl get --raw /readyz --request-timeout=3s >/dev/null 2>&1; }
 
 # debian_root RELEASE PACKAGES FOLDER: a root file system in a new folder. Nothing in it has to outlast a power cut.

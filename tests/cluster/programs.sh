@@ -54,6 +54,9 @@ linker_flags() {
         chartutil chartutil lint/rules lint/rules
 }
 
+# One hash of all that a package's program is made from.
+inputs_of() { { echo "$flags"; cat "$(home_of "$1")"/go.{mod,sum} coredns/main.go; } | sha256sum | cut -d' ' -f1; }
+
 # build PROGRAM...: of one module, by one `go build`, so that packages are compiled and programs linked side by side.
 build() {
     local program package packages=()
@@ -67,7 +70,7 @@ build() {
     for program; do
         package=$(package_of "$program")
         mv "$built/$(basename "${package%/v3}")" "$CACHE/bin/$program"
-        echo "$inputs" >"$CACHE/built/$program"
+        inputs_of "$package" >"$CACHE/built/$program"
     done
 }
 
@@ -81,12 +84,13 @@ fi
     kubeadm kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy
 mkdir -p "$CACHE"/{bin,built}
 exec {lock}>"$CACHE/built/.lock"
-flock "$lock"
-inputs=$(cat ../programs.sh {.,prometheus-operator}/go.{mod,sum} coredns/main.go | sha256sum)
-inputs=${inputs%% *}
+flock --nonblock "$lock" || { say "waiting for another build of programs"; flock "$lock"; }
+flags=$(linker_flags)
 main=() operator=() alone=()
 for program; do
-    [ "$(cat "$CACHE/built/$program" 2>/dev/null)" != "$inputs" ] || [ ! -x "$CACHE/bin/$program" ] || continue
+    package=$(package_of "$program")
+    [ "$(cat "$CACHE/built/$program" 2>/dev/null)" != "$(inputs_of "$package")" ] || [ ! -x "$CACHE/bin/$program" ] ||
+        continue
     case $program in
         prometheus-operator | prometheus-config-reloader) operator+=("$program") ;;
         # It cannot be in one build with others: its logrus differs from theirs by a capital letter.
@@ -98,7 +102,6 @@ done
 say "building" "${main[@]}" "${operator[@]}" "${alone[@]}"
 find_go
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly
-flags=$(linker_flags)
 built=$(mktemp -d "$CACHE/built/XXXXXX")
 trap 'rm -rf "$built"' EXIT
 for group in main operator alone; do

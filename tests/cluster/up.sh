@@ -24,6 +24,8 @@ if kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
     kind delete cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG"
 fi
 
+# Images that are built meanwhile go there already.
+"$HERE/registry.sh"
 if pull "$STOCK_NODE"; then
     kind create cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG" --config "$HERE/kind.yaml" --image "$STOCK_NODE"
 else
