@@ -14,7 +14,15 @@ from rljob.spec import cel, invalid, yamltext
 from rljob.spec import file as specfile
 from rljob.spec.cel import IMMUTABLE
 from rljob.spec.file import JobSource
-from rljob.spec.schema import Deadline, Delay, Requirement, Section, Seed, SourceText
+from rljob.spec.schema import (
+    OPERATOR_ONLY,
+    Deadline,
+    Delay,
+    Requirement,
+    Section,
+    Seed,
+    SourceText,
+)
 from rljob.spec.sections import (
     AlgorithmSpec,
     BufferSpec,
@@ -123,13 +131,14 @@ class RLJobSpec(Section):
         default=None,
         max_length=64,
         description="Your own modules: file name to Python text. They can be imported by the roles.",
-        json_schema_extra=IMMUTABLE,
+        json_schema_extra={**IMMUTABLE, **OPERATOR_ONLY},
     )
     requirements: list[Requirement] | None = Field(
         default=None,
         max_length=64,
         description="pip requirements installed in every pod before its role starts, e.g. "
         "`[my-envs==1.2]`; not used locally.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     image: str | None = Field(
         default=None,
@@ -137,33 +146,44 @@ class RLJobSpec(Section):
         max_length=512,
         description="Image of all pods, made from one of rljob's; rljob's own when absent. Not used "
         "locally.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     stall: StallSpec = Field(
         default_factory=StallSpec,
         description="What counts as standing still, and what is done about it, e.g. `{timeout: 10m, policy: "
         "Restart}` where an environment hangs now and then.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     suspend: bool = Field(
         default=False,
         description="Stop all roles and keep what was learned. Set back to false, training goes on "
         "from there.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     backoff_limit: Delay = Field(
-        default=3, description="Times that the learner may fail before the job does."
+        default=3,
+        description="Times that the learner may fail before the job does.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     active_deadline_seconds: Deadline | None = Field(
-        default=None, description="Seconds after which a job that still runs has failed."
+        default=None,
+        description="Seconds after which a job that still runs has failed.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     pending_deadline_seconds: Deadline | None = Field(
         default=None,
         description="Seconds after which a job that has not begun to train has failed.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     clean_pod_policy: Literal["Running", "All", "None"] = Field(
         default="Running",
         description="Which pods go when the job has ended: those that still run, all, or none.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     ttl_seconds_after_finished: Delay | None = Field(
-        default=None, description="Seconds after its end at which the job is deleted."
+        default=None,
+        description="Seconds after its end at which the job is deleted.",
+        json_schema_extra=OPERATOR_ONLY,
     )
 
     @model_validator(mode="after")

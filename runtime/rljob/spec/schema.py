@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -39,6 +39,10 @@ SourceText = Annotated[str, Field(max_length=262_144)]
 """Text of one module; all of a job has to fit into 1 MiB."""
 FreeForm = dict[str, Any]
 
+OPERATOR_ONLY_KEY = "x-rljob-operator-only"
+OPERATOR_ONLY: dict[str, Any] = {OPERATOR_ONLY_KEY: True}
+"""For a field's `json_schema_extra`: pods do not get the field. They get every field without it."""
+
 
 class Section(BaseModel):
     """Base of all parts of an RLJob. A field written as `null` has its default, as in Kubernetes."""
@@ -61,3 +65,17 @@ class Section(BaseModel):
         return {
             key: value for key, value in values.items() if value is not None or key not in known
         }
+
+
+def operator_only(model: type[Section]) -> dict[str, Any]:
+    """The fields that pods do not get, in the form of the `exclude` of `model_dump`."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, Mapping) and OPERATOR_ONLY_KEY in extra:
+            found[name] = True
+            continue
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, Section) and operator_only(part):
+                found[name] = operator_only(part)
+    return found

@@ -14,6 +14,7 @@ from rljob.spec.cel import IMMUTABLE, Rule, rule, rules
 from rljob.spec.duration import Duration
 from rljob.spec.invalid import refuse
 from rljob.spec.schema import (
+    OPERATOR_ONLY,
     FreeForm,
     ImportPath,
     Integer,
@@ -55,7 +56,7 @@ def _pod_template(role: str) -> Any:
         description=f"PodTemplateSpec of the {role}'s pods, as in a Deployment: labels, resources, node "
         f"selectors, tolerations, volumes, sidecars. A container named `{role}` is merged into the "
         "one that runs the role. Not used locally.",
-        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True, **OPERATOR_ONLY},
     )
 
 
@@ -244,9 +245,12 @@ class RolloutSpec(Section):
         default=None,
         description="Ready workers below which the job counts as degraded, and the least that "
         "autoscaling keeps; at most replicas.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     max_replicas: Replicas | None = Field(
-        default=None, description="The most that autoscaling makes; at least replicas."
+        default=None,
+        description="The most that autoscaling makes; at least replicas.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     template: FreeForm | None = _pod_template("rollout")
 
@@ -270,7 +274,11 @@ class BufferSpec(Section):
     """Stores experience between rollouts and learner, and keeps their speeds in balance."""
 
     replicas: Integer = Field(
-        default=1, ge=1, le=1, description="Buffer shards; only 1 is supported."
+        default=1,
+        ge=1,
+        le=1,
+        description="Buffer shards; only 1 is supported.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     capacity: Integer = Field(
         default=100_000,
@@ -299,7 +307,7 @@ class BufferSpec(Section):
         default=None,
         description="Where experience is kept on a cluster, so that it outlives the pod; when "
         "absent, it outlives the process only.",
-        json_schema_extra=IMMUTABLE,
+        json_schema_extra={**IMMUTABLE, **OPERATOR_ONLY},
     )
     template: FreeForm | None = _pod_template("buffer")
 
@@ -308,7 +316,11 @@ class LearnerSpec(Section):
     """Turns batches of experience into new policy versions."""
 
     replicas: Integer = Field(
-        default=1, ge=1, le=1, description="Learner processes; only 1 is supported."
+        default=1,
+        ge=1,
+        le=1,
+        description="Learner processes; only 1 is supported.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     device: str = Field(
         default="auto",
@@ -397,10 +409,14 @@ class StorageSpec(Section):
         "container: mount a volume there in the template, or it is lost with the pod.",
     )
     persistent_volume_claim: PersistentVolumeClaim | None = Field(
-        default=None, description="An existing volume claim; only on a cluster."
+        default=None,
+        description="An existing volume claim; only on a cluster.",
+        json_schema_extra=OPERATOR_ONLY,
     )
     volume_claim_template: VolumeClaimTemplate | None = Field(
-        default=None, description="A volume claim made for the job; only on a cluster."
+        default=None,
+        description="A volume claim made for the job; only on a cluster.",
+        json_schema_extra=OPERATOR_ONLY,
     )
 
     @model_validator(mode="after")

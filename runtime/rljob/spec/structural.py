@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from rljob.spec.cel import IMMUTABLE_KEY, RULE_FIELDS, VALIDATIONS, unchanged
 from rljob.spec.duration import Duration
+from rljob.spec.schema import OPERATOR_ONLY_KEY
 
 Schema = dict[str, Any]
 
@@ -48,7 +49,7 @@ _KEPT = (
 )
 """In the order in which a reader wants them."""
 
-_DROPPED = {"title", "examples", "$defs", IMMUTABLE_KEY}
+_DROPPED = {"title", "examples", "$defs", IMMUTABLE_KEY, OPERATOR_ONLY_KEY}
 _LENIENT = (
     "type",
     "format",

@@ -12,16 +12,11 @@ from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Owner, Scope, digest, sealed
 from rljob.kube.settings import OperatorSettings
 from rljob.run_folder.names import JOB
-from rljob.spec import RLJob, yamltext
+from rljob.spec import RLJob, RLJobSpec, yamltext
+from rljob.spec.schema import operator_only
 from rljob.spec.status import RoleName
 
-_TOLD: dict[str, tuple[str, ...]] = {
-    "buffer": ("capacity", "maxPolicyLag", "samplesPerInsert"),
-    "learner": ("device", "precision"),
-    "evaluation": ("interval", "episodes", "video"),
-    "checkpoint": ("interval", "keep", "onSuspend", "replay"),
-}
-"""Fields of these sections that concern a process; the others are the operator's business."""
+_WITHHELD = operator_only(RLJobSpec)
 _UNREAD: dict[RoleName, tuple[str, ...]] = {
     "rollout": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
     "buffer": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
@@ -55,42 +50,24 @@ def told_replicas(children: Iterable[Manifest]) -> int | None:
 def told(scope: Scope) -> dict[str, Any]:
     """The RLJob as its pods read it, in the form of its YAML.
 
-    What they need, and no more: no templates, nothing of when and how often pods are started. What
-    all roles have to agree on is settled here: which job it is, the seed when none was given, and
-    the number of rollouts, by which an algorithm may size its batches; it stays what it was when the
-    job began, however many there are now.
+    Every field but those marked `OPERATOR_ONLY`. What all roles have to agree on is settled here: which
+    job it is, the seed when none was given, and the number of rollouts, by which an algorithm may size
+    its batches; it stays what it was when the job began, however many there are now.
     """
-    job = scope.job
-    spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    sections = {
-        section: {field: spec[section][field] for field in fields if field in spec[section]}
-        for section, fields in _TOLD.items()
-        if section in spec
-    }
-    if job.spec.sinks.wanted:
-        sections["sinks"] = spec["sinks"]
-    storage = job.spec.checkpoint.storage
-    if storage is not None and storage.path is not None:
-        sections["checkpoint"]["storage"] = {"path": storage.path}
+    rollout = scope.job.spec.rollout.model_copy(update={"replicas": scope.replicas})
+    agreed = scope.job.spec.model_copy(update={"rollout": rollout, "seed": _seed(scope)})
+    spec = agreed.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_WITHHELD)
+    if not agreed.sinks.wanted:
+        del spec["sinks"]
+    if not spec["checkpoint"].get("storage", True):
+        # A claim without a path is mounted where checkpoints are by default.
+        del spec["checkpoint"]["storage"]
     metadata = {"name": scope.name, "namespace": scope.namespace, "uid": scope.uid}
     return {
-        "apiVersion": job.api_version,
-        "kind": job.kind,
+        "apiVersion": scope.job.api_version,
+        "kind": scope.job.kind,
         "metadata": {key: value for key, value in metadata.items() if value is not None},
-        "spec": {
-            "environment": spec["environment"],
-            "algorithm": spec["algorithm"],
-            "network": spec["network"],
-            "stop": spec["stop"],
-            "seed": _seed(scope),
-            "strict": spec["strict"],
-            "rollout": {
-                "replicas": scope.replicas,
-                "envsPerReplica": spec["rollout"]["envsPerReplica"],
-                "precision": spec["rollout"]["precision"],
-            },
-            **sections,
-        },
+        "spec": spec,
     }
 
 
