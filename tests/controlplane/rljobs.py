@@ -98,8 +98,7 @@ class Job:
         owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
         told = told_replicas(self.children().values())
         made = build(spec.parse(job), owner, OperatorSettings(), replicas=told)
-        workloads = (made.rollout, made.buffer, made.learner, made.evaluator)
-        return hashes([*made.shared, *(one for one in workloads if one is not None)])
+        return hashes([*made.shared, *made.workloads.values()])
 
     def complete(self) -> bool:
         """Whether every child is there as it should be, the keys too."""

@@ -30,8 +30,7 @@ RESTRICTED = {
 
 
 def every(made: Children) -> list[Manifest]:
-    workloads = (made.buffer, made.learner, made.rollout, made.evaluator)
-    return [*made.shared, *(child for child in workloads if child is not None)]
+    return [*made.shared, *made.workloads.values()]
 
 
 def apply(server: ApiServer, manifests: list[Manifest], *flags: str) -> str:
@@ -144,7 +143,7 @@ def test_job_is_changed_in_place_while_its_spec_hash_stays(
     job = spec.parse(specs.job(**change))
     after = build(job, owner(job, namespace), OperatorSettings(), failures=1, replicas=2)
     fixed = [
-        made.learner["metadata"]["annotations"][names.SPEC_HASH_ANNOTATION]
+        made.workloads["learner"]["metadata"]["annotations"][names.SPEC_HASH_ANNOTATION]
         for made in (before, after)
     ]
     assert fixed[0] == fixed[1]

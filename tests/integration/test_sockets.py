@@ -15,9 +15,10 @@ import zmq
 import zmq.auth.thread
 
 from rljob.errors import InputError, RunError
+from rljob.spec.roles import ROLES
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.keygen import generate
-from rljob.wire.keys import ALLOWED, ROLES, Keys, read
+from rljob.wire.keys import ALLOWED, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, MessageKind
 from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
 from tests.integration.forwarder import Forwarder

@@ -20,6 +20,7 @@ from rljob.kube.manifests import Children, Owner, build, keys_secret, told_repli
 from rljob.kube.settings import OperatorSettings
 from rljob.process.context import job_number
 from rljob.spec import RLJob, yamltext
+from rljob.spec.roles import LINK_PORTS, ROLES
 from rljob.wire import keys
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from tests.unit import specs
@@ -47,8 +48,7 @@ def children(job: RLJob | specs.Job, settings: OperatorSettings = IMAGES, **give
 
 
 def every(made: Children) -> list[Manifest]:
-    workloads = (made.buffer, made.learner, made.rollout, made.evaluator)
-    return [*made.shared, *(child for child in workloads if child is not None)]
+    return [*made.shared, *made.workloads.values()]
 
 
 def key(child: Manifest) -> str:
@@ -170,21 +170,21 @@ def test_what_needs_no_new_pods(change: dict[str, Any], changed: set[str]) -> No
         name for name, value in hashes(after).items() if hashes(before)[name] != value
     } == changed
     for role in ("rollout", "buffer", "learner"):
-        assert pod(getattr(before, role)) == pod(getattr(after, role))
+        assert pod(before.workloads[role]) == pod(after.workloads[role])
 
 
 def test_replicas_told_stay_what_they_were() -> None:
     before = children(specs.job(rollout={"replicas": 3}))
     assert told(before).spec.rollout.replicas == told_replicas(every(before)) == 3
     after = children(specs.job(rollout={"replicas": 8}), replicas=told_replicas(before.shared))
-    assert after.rollout["spec"]["replicas"] == 8
+    assert after.workloads["rollout"]["spec"]["replicas"] == 8
     assert told(after).spec.rollout.replicas == told_replicas(after.shared) == 3
 
 
 def test_pods_go_on_when_what_was_told_is_forgotten() -> None:
     before, after = (children(specs.job(rollout={"replicas": count})) for count in (3, 8))
     for role in ("rollout", "buffer", "learner"):
-        assert pod(getattr(before, role)) == pod(getattr(after, role))
+        assert pod(before.workloads[role]) == pod(after.workloads[role])
 
 
 def test_job_that_became_strict_is_told_of_one_rollout() -> None:
@@ -201,7 +201,7 @@ def test_replicas_that_somebody_else_wrote_are_not_believed(text: str) -> None:
 
 def test_without_annotations_no_replicas_were_told() -> None:
     made = children(specs.job())
-    assert told_replicas([made.learner, made.rollout]) is None
+    assert told_replicas([made.workloads["learner"], made.workloads["rollout"]]) is None
 
 
 _ALL = {"rollout", "buffer", "learner", "evaluator"}
@@ -229,16 +229,16 @@ _ALL = {"rollout", "buffer", "learner", "evaluator"}
 def test_who_is_restarted_by_a_change(change: dict[str, Any], restarted: set[str]) -> None:
     base: dict[str, Any] = {"evaluation": {}, "code": {"a.py": "b = 0"}, "requirements": ["a==1"]}
     before, after = children(specs.job(**base)), children(specs.job(**{**base, **change}))
-    differ = {role for role in _ALL if pod(getattr(before, role)) != pod(getattr(after, role))}
+    differ = {role for role in _ALL if pod(before.workloads[role]) != pod(after.workloads[role])}
     assert differ == restarted
-    annotations = [made.learner["metadata"]["annotations"] for made in (before, after)]
+    annotations = [made.workloads["learner"]["metadata"]["annotations"] for made in (before, after)]
     fixed = [found[names.SPEC_HASH_ANNOTATION] for found in annotations]
     assert (fixed[0] != fixed[1]) == ("learner" in restarted)
 
 
 def test_failures_before_leave_fewer_to_come() -> None:
     for failures, left in ((0, 3), (2, 1), (5, 0)):
-        learner = children(specs.job(), failures=failures).learner
+        learner = children(specs.job(), failures=failures).workloads["learner"]
         assert learner["spec"]["backoffLimit"] == left
 
 
@@ -253,7 +253,7 @@ def test_addresses_are_those_of_the_services(name: str) -> None:
         for child in made.shared
         if child["kind"] == "Service"
     }
-    arguments = main(made.rollout)["args"]
+    arguments = main(made.workloads["rollout"])["args"]
     addresses = {flag: arguments[arguments.index(flag) + 1] for flag in ("--buffer", "--learner")}
     buffer = buffer_endpoints(addresses["--buffer"])
     for address in (buffer.experience, buffer.samples, weights_endpoint(addresses["--learner"])):
@@ -263,11 +263,11 @@ def test_addresses_are_those_of_the_services(name: str) -> None:
 
 def test_each_role_has_its_own_secret_only() -> None:
     made = children(specs.job(evaluation={}))
-    for role in keys.ROLES:
-        volumes = pod(getattr(made, role))["spec"]["volumes"]
+    for role in ROLES:
+        volumes = pod(made.workloads[role])["spec"]["volumes"]
         (secret,) = (volume["secret"] for volume in volumes if "secret" in volume)
         files = {item["path"] for item in secret["items"]}
-        assert files == {f"{role}.secret", *(f"{other}.public" for other in keys.ROLES)}
+        assert files == {f"{role}.secret", *(f"{other}.public" for other in ROLES)}
 
 
 def test_keys_are_owned_and_never_change() -> None:
@@ -293,20 +293,24 @@ def test_image_with_torch_where_it_is_needed(change: dict[str, Any], torch: set[
     made = children(specs.job(evaluation={}, **change))
     for role in _ALL:
         wanted = "learner:1" if role in {*torch, "learner"} else "worker:1"
-        assert main(getattr(made, role))["image"] == wanted
+        assert main(made.workloads[role])["image"] == wanted
 
 
 def test_images_of_the_user_come_first() -> None:
     template = {"spec": {"containers": [{"name": "rollout", "image": "special:1"}]}}
     made = children(specs.job(image="mine:1", rollout={"template": template}))
-    assert main(made.rollout)["image"] == "special:1"
-    assert main(made.buffer)["image"] == main(made.learner)["image"] == "mine:1"
+    assert main(made.workloads["rollout"])["image"] == "special:1"
+    assert (
+        main(made.workloads["buffer"])["image"]
+        == main(made.workloads["learner"])["image"]
+        == "mine:1"
+    )
 
 
 def test_memory_grows_with_the_buffer_up_to_a_limit() -> None:
     def asked(capacity: int) -> int:
         made = children(specs.job(buffer={"capacity": capacity}))
-        memory: str = main(made.buffer)["resources"]["requests"]["memory"]
+        memory: str = main(made.workloads["buffer"])["resources"]["requests"]["memory"]
         return int(memory.removesuffix("Mi"))
 
     assert 64 < asked(100_000) < 128
@@ -351,7 +355,7 @@ def test_shared_claim_gives_each_job_its_folder() -> None:
     storage = {"persistentVolumeClaim": {"claimName": "mine"}}
     made = children(specs.job(checkpoint={"storage": storage}, buffer={"storage": storage}))
     assert not [child for child in made.shared if child["kind"] == "PersistentVolumeClaim"]
-    for workload in (made.learner, made.buffer):
+    for workload in (made.workloads["learner"], made.workloads["buffer"]):
         data = mounts(workload)["/var/lib/rljob"]
         assert data["persistentVolumeClaim"] == {"claimName": "mine"}
         assert data["subPath"] == "test"
@@ -360,21 +364,21 @@ def test_shared_claim_gives_each_job_its_folder() -> None:
 def test_folder_without_a_volume_is_gone_with_its_pod() -> None:
     storage = {"path": "/mnt/x/../kept/"}
     made = children(specs.job(checkpoint={"storage": storage}, buffer={"storage": storage}))
-    assert "emptyDir" in mounts(made.learner)["/mnt/kept"]
-    assert "emptyDir" in mounts(made.learner)["/var/lib/rljob"]
-    assert "emptyDir" in mounts(made.buffer)["/mnt/kept"]
-    assert "--dir /mnt/kept" in " ".join(main(made.buffer)["args"])
+    assert "emptyDir" in mounts(made.workloads["learner"])["/mnt/kept"]
+    assert "emptyDir" in mounts(made.workloads["learner"])["/var/lib/rljob"]
+    assert "emptyDir" in mounts(made.workloads["buffer"])["/mnt/kept"]
+    assert "--dir /mnt/kept" in " ".join(main(made.workloads["buffer"])["args"])
 
 
 def test_folder_below_the_roles_own_needs_no_volume() -> None:
     made = children(
         specs.job(checkpoint={"storage": {"path": "a"}}, buffer={"storage": {"path": "b"}})
     )
-    for workload in (made.learner, made.buffer):
+    for workload in (made.workloads["learner"], made.workloads["buffer"]):
         assert set(mounts(workload)) == {
             "/etc/rljob/job", "/etc/rljob/keys", "/var/lib/rljob", "/tmp"
         }  # fmt: skip
-    assert "--dir /var/lib/rljob/b" in " ".join(main(made.buffer)["args"])
+    assert "--dir /var/lib/rljob/b" in " ".join(main(made.workloads["buffer"])["args"])
 
 
 # -- templates -------------------------------------------------------------------------------------
@@ -384,7 +388,7 @@ def templated(template: Any, **fields: Any) -> Manifest:
     """The rollouts of a job with this template."""
     job = specs.job(**fields)
     job["spec"]["rollout"] = {"template": template}
-    return children(job).rollout
+    return children(job).workloads["rollout"]
 
 
 def contained(**fields: Any) -> dict[str, Any]:
@@ -396,7 +400,7 @@ def contained(**fields: Any) -> dict[str, Any]:
     "template", [{}, {"spec": None}, {"metadata": {}, "spec": {}}, contained()]
 )
 def test_empty_template_changes_nothing(template: dict[str, Any]) -> None:
-    assert pod(templated(template)) == pod(children(specs.job()).rollout)
+    assert pod(templated(template)) == pod(children(specs.job()).workloads["rollout"])
 
 
 def test_building_leaves_the_job_as_it_was() -> None:
@@ -404,7 +408,7 @@ def test_building_leaves_the_job_as_it_was() -> None:
     before = spec.dump(job)
     first, second = children(job), children(job)
     assert first == second
-    main(first.rollout)["env"][0]["name"] = "changed"
+    main(first.workloads["rollout"])["env"][0]["name"] = "changed"
     assert spec.dump(job) == before
 
 
@@ -500,7 +504,10 @@ def test_pip_runs_as_the_role_does_but_without_its_keys() -> None:
     paths = {mount["mountPath"] for mount in pip["volumeMounts"]}
     assert paths == {names.PACKAGES_FOLDER, "/tmp", "/certificates"}
     assert pip["securityContext"] == main(made)["securityContext"]
-    assert "initContainers" not in pod(children(specs.job(requirements=["a"])).buffer)["spec"]
+    assert (
+        "initContainers"
+        not in pod(children(specs.job(requirements=["a"])).workloads["buffer"])["spec"]
+    )
 
 
 BAD: dict[str, tuple[Any, str, str]] = {
@@ -626,12 +633,12 @@ def reaches(made: Children, caller: str, called: str, port: int) -> bool:
 def test_roles_reach_what_their_keys_open_and_nothing_else(restrict: bool) -> None:
     made = children(specs.job(evaluation={}), OperatorSettings(restrict_egress=restrict))
     sockets = {
-        "experience": ("buffer", names.EXPERIENCE_PORT),
-        "samples": ("buffer", names.SAMPLES_PORT),
-        "weights": ("learner", names.WEIGHTS_PORT),
+        "experience": ("buffer", LINK_PORTS["experience"]),
+        "samples": ("buffer", LINK_PORTS["samples"]),
+        "weights": ("learner", LINK_PORTS["weights"]),
     }
     for socket, (called, port) in sockets.items():
-        callers = {role for role in keys.ROLES if reaches(made, role, called, port)}
+        callers = {role for role in ROLES if reaches(made, role, called, port)}
         assert callers == set(keys.ALLOWED[socket])
 
 

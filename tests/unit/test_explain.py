@@ -14,7 +14,8 @@ from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.diagnosis.stall import Stall
 from rljob.diagnosis.verdict import explain
 from rljob.show.view.panel import text
-from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus
 from rljob.telemetry.role_state import RoleState
 from tests.unit.specs import job
 

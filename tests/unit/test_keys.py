@@ -9,8 +9,9 @@ import pytest
 import zmq
 
 from rljob.errors import InputError
+from rljob.spec.roles import ROLES
 from rljob.wire.keygen import generate
-from rljob.wire.keys import ALLOWED, ROLES, read
+from rljob.wire.keys import ALLOWED, read
 
 
 @pytest.fixture(scope="module")

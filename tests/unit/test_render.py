@@ -25,10 +25,10 @@ def test_prints_what_the_operator_makes(capsys: pytest.CaptureFixture[str]) -> N
     shown = list(yaml.safe_load_all(capsys.readouterr().out))
     overrides = ["metadata.namespace=rl", "rollout.replicas=3"]
     made = build(spec.load(JOB, overrides), None, OperatorSettings())
-    workloads = [made.buffer, made.learner, made.rollout, made.evaluator]
+    workloads = made.workloads.values()
     assert [child for child in shown if child["kind"] != "Secret"] == [*made.shared, *workloads]
     assert {child["metadata"]["namespace"] for child in shown} == {"rl"}
-    assert made.rollout["spec"]["replicas"] == 3
+    assert made.workloads["rollout"]["spec"]["replicas"] == 3
 
 
 def test_says_that_keys_are_minted_and_shows_none(capsys: pytest.CaptureFixture[str]) -> None:

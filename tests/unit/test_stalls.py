@@ -6,7 +6,7 @@ import pytest
 
 from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.stall import START_SECONDS, ProgressWatch, diagnose, stalled_at
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 from rljob.telemetry.role_state import STARTING, RoleState
 
 TIMEOUT = 60.0

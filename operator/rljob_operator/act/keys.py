@@ -6,7 +6,7 @@ from rljob import spec
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import Owner, keys_secret
-from rljob.wire.keys import ROLES
+from rljob.spec.roles import ROLES
 from rljob.wire.sockets import new_keypair
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rljob.kube.kinds import Manifest
-from rljob.spec.status import RLJobStatus, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import RLJobStatus
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 

@@ -90,5 +90,4 @@ def with_children(
 def _wanted(built: manifests.Children, stage: Stage) -> tuple[Manifest, ...]:
     if stage != "Active":
         return built.shared
-    evaluator = (built.evaluator,) if built.evaluator is not None else ()
-    return (*built.shared, built.buffer, built.learner, built.rollout, *evaluator)
+    return (*built.shared, *built.workloads.values())

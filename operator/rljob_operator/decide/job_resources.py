@@ -9,7 +9,7 @@ from typing import Any
 
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
-from rljob.spec.status import RoleName
+from rljob.spec.roles import ROLES, RoleName
 from rljob_operator.decide.observed import Observed
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
@@ -208,7 +208,7 @@ class JobResources:
                 children[key(child)] = child
         every = [PodState(pod) for pod in observed.pods]
         every += [PodState(pod, exists=False) for pod in observed.gone]
-        every = [pod for pod in every if pod.role in names.ROLES]
+        every = [pod for pod in every if pod.role in ROLES]
         every.sort(key=lambda pod: (pod.created, pod.name))
         since = str(at(job, "metadata", "creationTimestamp") or "")
         return cls(

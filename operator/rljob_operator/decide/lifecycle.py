@@ -9,6 +9,7 @@ from typing import Literal
 from rljob.errors import InputError
 from rljob.kube.kinds import Manifest
 from rljob.spec import RLJobSpec
+from rljob.spec.roles import ROLES
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.decision import Reference
@@ -97,11 +98,13 @@ def learner_outcome(world: JobResources) -> Outcome | None:
 def input_outcome(world: JobResources, begun: bool) -> Outcome | None:
     """How the job ended, if a role was given what it cannot use: trying again would not help.
 
-    The learner's own word is its Job's, see `learner_outcome`.
+    For a role whose failures count, its Job says so, see `learner_outcome`.
     """
     if begun:
         return None
-    for role in ("rollout", "buffer", "evaluator"):
+    for role, definition in ROLES.items():
+        if definition.counts_failures:
+            continue
         ends = [pod.ends[-1] for pod in world.alive(role) if pod.ends]
         wrong = next((end for end in ends if _wrong_input(end)), None)
         if wrong is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import (
     ContainerEnd,

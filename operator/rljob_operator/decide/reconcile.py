@@ -13,7 +13,8 @@ from datetime import datetime
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.settings import OperatorSettings
-from rljob.spec.status import RLJobStatus, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import desired_state as asking
 from rljob_operator.decide import drift, lifecycle, pending, stalling
 from rljob_operator.decide.decision import Decision, Notice, Poll, Reference

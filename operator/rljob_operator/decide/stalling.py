@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from rljob.diagnosis.stall import Stall, diagnose, stalled_at
 from rljob.kube import names
 from rljob.spec import RLJobSpec
-from rljob.spec.status import Failure, RLJobStatus, RoleName
+from rljob.spec.roles import NEEDED, RoleName
+from rljob.spec.status import Failure, RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.decision import Question, Reference
 from rljob_operator.decide.job_resources import JobResources, PodState, at
 from rljob_operator.decide.lifecycle import Outcome
 from rljob_operator.decide.observed import Observed
 from rljob_operator.decide.status.report import Reported
-from rljob_operator.decide.status.roles import NEEDED
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Mint a pair for each role."""
+    from rljob.spec.roles import ROLES
     from rljob.wire.keygen import generate
 
     generate(arguments.folder)
-    print(f"keys of rollout, buffer, learner and evaluator are in {arguments.folder}")
+    print(f"keys of {', '.join(ROLES)} are in {arguments.folder}")
     return 0

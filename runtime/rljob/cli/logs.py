@@ -6,8 +6,7 @@ import argparse
 
 from rljob.cli import clusters
 from rljob.errors import InputError
-
-ROLES = ("rollout", "buffer", "learner", "evaluator")
+from rljob.spec.roles import ROLES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

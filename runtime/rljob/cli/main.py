@@ -19,7 +19,7 @@ COMMANDS = {
     "plan": "predict a job's rate, what bounds it and what it costs",
     "eval": "play greedy episodes of a trained policy",
     "report": "show what runs have done, as one page of HTML",
-    "role": "run one role of a job: rollout, buffer, learner or evaluator",
+    "role": "run one role of a job",
     "render": "print a job's Kubernetes objects",
     "submit": "make an RLJob on a cluster",
     "status": "show the RLJobs of a cluster, or one of them",

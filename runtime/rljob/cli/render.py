@@ -58,6 +58,5 @@ def documents(job: RLJob) -> Iterator[str]:
         yield yamltext.dump(child)
     secret = keys_secret(job, None, {})
     yield f"{_KEYS}\n{yamltext.dump(secret)}"
-    for workload in (children.buffer, children.learner, children.rollout, children.evaluator):
-        if workload is not None:
-            yield yamltext.dump(workload)
+    for workload in children.workloads.values():
+        yield yamltext.dump(workload)

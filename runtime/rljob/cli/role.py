@@ -12,18 +12,12 @@ from typing import TYPE_CHECKING
 
 from rljob.errors import INTERRUPTED
 from rljob.process.stopping import AskedToEnd, Stopping
-from rljob.wire.keys import ROLES
+from rljob.spec.roles import ROLES
 
 if TYPE_CHECKING:
     from rljob.process.context import RoleContext
     from rljob.spec.status import EndReport
 
-MODULES = {
-    "rollout": "rljob.roles.rollout.loop",
-    "buffer": "rljob.roles.buffer.server",
-    "learner": "rljob.roles.learner.loop",
-    "evaluator": "rljob.roles.evaluator.loop",
-}
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environments are stepped one by one and matrices are small: more threads only wait for each other."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -67,7 +61,7 @@ def handle(arguments: argparse.Namespace) -> int:
     try:
         with stop.at_once():
             context = _context(arguments, stop)
-            module = importlib.import_module(MODULES[arguments.role])
+            module = importlib.import_module(ROLES[arguments.role].module)
         end: EndReport | None = module.main(context)
     except AskedToEnd:
         end = _interrupted() if arguments.role == "learner" else None

@@ -15,7 +15,7 @@ from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 from rljob.spec.invalid import nearest
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 
 MOST_NAMES = 8
 LOOK_EVERY = 0.5

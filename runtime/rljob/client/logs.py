@@ -14,7 +14,7 @@ from rljob.client.errors import ClusterError
 from rljob.client.job import ClusterJob, JobPod
 from rljob.client.jobs import Jobs
 from rljob.errors import RunError
-from rljob.spec.status import RoleName
+from rljob.spec.roles import ROLES, RoleName
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for pods that are new."""
@@ -197,8 +197,9 @@ class _LogFollower:
 
 def _none(job: ClusterJob, wanted: Wanted) -> str:
     role = wanted.role
-    if role == "evaluator" and not job.raw["spec"].get("evaluation"):
-        return f"{job.name} has no evaluator: its spec has no evaluation"
+    section = ROLES[role].section
+    if ROLES[role].optional and job.raw["spec"].get(section) is None:
+        return f"{job.name} has no {role}: its spec has no {section}"
     if wanted.previous:
         return f"no {role} of {job.name} was restarted, or the pod of that time is gone"
     return f"{job.name} has no {role} pod now: it is {job.phase}"

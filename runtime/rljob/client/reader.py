@@ -75,7 +75,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
         image_pull_secrets=image.secrets,
     )
     owner = Owner(job.name, job.namespace, job.uid)
-    learner = build(parsed, owner, settings).learner["spec"]["template"]["spec"]
+    learner = build(parsed, owner, settings).workloads["learner"]["spec"]["template"]["spec"]
     main = next(one for one in learner["containers"] if one["name"] == "learner")
     folder, job_file = _where(parsed)
     paths = ["/tmp"] if job_file is None else ["/tmp", names.JOB_FOLDER]

@@ -18,8 +18,9 @@ from rljob.diagnosis.stall import STALL_REASONS, Stall
 from rljob.errors import RunError
 from rljob.kube import names
 from rljob.spec import RLJobSpec
+from rljob.spec.roles import RoleName
 from rljob.spec.stall import StallSpec
-from rljob.spec.status import RLJobStatus, RoleName
+from rljob.spec.status import RLJobStatus
 from rljob.telemetry.asking import states_and_metrics
 
 SILENT_SECONDS = 20.0

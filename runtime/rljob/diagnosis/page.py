@@ -11,13 +11,12 @@ from rljob.diagnosis.verdict import Explanation
 from rljob.show.view.columns import columns
 from rljob.show.view.figures import count, score, share_text, span_text
 from rljob.show.view.panel import TextLine
-from rljob.spec.status import RoleName
+from rljob.spec.roles import ROLES, RoleName
 
 BAR = 20
 """Columns of the bar that shows a share of all time."""
 MOST_PROCESSES = 12
 SMALL = 0.005
-_ROLES: tuple[RoleName, ...] = ("rollout", "buffer", "learner", "evaluator")
 _DIRECTIONS = ("sent", "received")
 
 
@@ -110,7 +109,7 @@ def _failure(situation: Situation) -> list[TextLine]:
 
 
 def _stages(situation: Situation) -> Iterator[list[str]]:
-    for role in _ROLES:
+    for role in ROLES:
         processes = situation.of_role(role)
         for number, (stage, share) in enumerate(stages(processes).items()):
             if share < SMALL:

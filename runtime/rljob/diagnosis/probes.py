@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from rljob.diagnosis.samples import Numbers, Samples, parse
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 from rljob.telemetry.asking import Pages
 from rljob.telemetry.role_state import RoleState
 

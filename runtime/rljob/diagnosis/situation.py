@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.stall import Stall, diagnose
 from rljob.spec import RLJobSpec
-from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus
 
 TRAINING = "Training"
 OVER = ("Complete", "Failed", "Stopped")

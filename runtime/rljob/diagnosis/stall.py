@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rljob.diagnosis.probes import RoleProbe
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 from rljob.telemetry.role_state import STARTING
 
 StallReason = Literal[

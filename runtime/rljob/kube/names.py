@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 
 GROUP = "rljob.dev"
 VERSION = "v1alpha1"
@@ -10,8 +10,6 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "RLJob"
 PLURAL = "rljobs"
 FIELD_MANAGER = "rljob-operator"
-
-ROLES: tuple[RoleName, ...] = ("rollout", "buffer", "learner", "evaluator")
 
 JOB_NAME_LABEL = f"{GROUP}/job-name"
 """On every child and every pod: the name of their RLJob."""
@@ -27,10 +25,6 @@ changed in a Job, so a new one is needed when it differs."""
 REPLICAS_ANNOTATION = f"{GROUP}/told-replicas"
 """On the ConfigMap with `job.yaml`: the number of rollouts in it, which stays what it was at first."""
 
-EXPERIENCE_PORT = 5555
-SAMPLES_PORT = EXPERIENCE_PORT + 1
-"""The buffer's two sockets have ports beside each other, see `rljob.wire.endpoints`."""
-WEIGHTS_PORT = 5557
 METRICS_PORT = 9090
 """`/metrics`, `/healthz`, `/readyz`, and the learner's `/status`."""
 

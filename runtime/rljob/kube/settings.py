@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rljob.spec.status import RoleName
 from rljob.version import __version__
 
 REGISTRY = "ghcr.io/rljob"
-
-
-@dataclass(frozen=True)
-class RoleDefaults:
-    """What a pod has unless the role's template says otherwise. There are no limits by default.
-
-    Attributes:
-        cpu: requested, as a Kubernetes quantity. Small: a job has to fit on a laptop.
-        memory_mib: requested, in MiB.
-        grace_seconds: between SIGTERM and SIGKILL.
-    """
-
-    cpu: str
-    memory_mib: int
-    grace_seconds: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +25,6 @@ class OperatorSettings:
         poll_seconds: between two looks at a learner's `/status`.
         status_seconds: least time between two writes of a status in which only numbers moved.
         pending_grace_seconds: for which a pod may be pending before its status says why.
-        rollout, buffer, learner, evaluator: what the pods of each role have.
         torch_memory_mib: least memory requested, in MiB, where torch is imported.
     """
 
@@ -55,13 +38,4 @@ class OperatorSettings:
     poll_seconds: float = 5.0
     status_seconds: float = 5.0
     pending_grace_seconds: float = 5.0
-    rollout: RoleDefaults = RoleDefaults(cpu="200m", memory_mib=128, grace_seconds=10)
-    buffer: RoleDefaults = RoleDefaults(cpu="100m", memory_mib=64, grace_seconds=30)
-    learner: RoleDefaults = RoleDefaults(cpu="250m", memory_mib=768, grace_seconds=60)
-    evaluator: RoleDefaults = RoleDefaults(cpu="50m", memory_mib=128, grace_seconds=5)
     torch_memory_mib: int = 640
-
-    def role(self, name: RoleName) -> RoleDefaults:
-        """What the pods of a role have."""
-        defaults: RoleDefaults = getattr(self, name)
-        return defaults

@@ -29,13 +29,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from rljob.spec.roles import ROLES
+
 SHARED = (
     "rljob.cli.role",
     "rljob.process.context",
-    "rljob.roles.buffer.server",
-    "rljob.roles.rollout.loop",
-    "rljob.roles.learner.loop",
-    "rljob.roles.evaluator.loop",
+    *(role.module for role in ROLES.values()),
     "gymnasium",
     "gymnasium.vector",
     "zmq",

@@ -12,7 +12,7 @@ from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
 from rljob.run_folder.names import BUFFER, JOB, LOGS
 from rljob.spec import RLJobSpec
-from rljob.spec.status import RoleName
+from rljob.spec.roles import ROLES, START_ORDER, RoleName, replicas
 
 
 @dataclass
@@ -42,15 +42,12 @@ class Role:
 
 
 def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
-    """Every replica by name, the learner first: it takes longest to start."""
-    counts: dict[RoleName, int] = {"learner": 1, "buffer": 1, "rollout": spec.rollout.replicas}
-    if spec.evaluation is not None:
-        counts["evaluator"] = 1
-    roles = {}
-    for kind, count in counts.items():
-        for index in range(count):
+    """Every replica by name, in the order in which they are started."""
+    wanted, roles = replicas(spec), {}
+    for kind in START_ORDER:
+        for index in range(wanted.get(kind, 0)):
             limit = Restarts(MOST_DEATHS, WINDOW_SECONDS)
-            if kind == "learner":
+            if ROLES[kind].counts_failures:
                 limit = Restarts(spec.backoff_limit, None)
             name = f"{kind}-{index}"
             roles[name] = Role(name, kind, index, folder / LOGS / f"{name}.log", limit)

@@ -20,7 +20,8 @@ from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
-from rljob.spec.status import CheckpointStatus, ProgressStatus, RoleName
+from rljob.spec.roles import replicas
+from rljob.spec.status import CheckpointStatus, ProgressStatus
 from rljob.telemetry.asking import states_and_metrics
 
 SILENT_SECONDS = 10.0
@@ -122,10 +123,7 @@ def _ask(folder: Path) -> list[RoleProbe]:
 def _roles(
     job: RLJob, processes: Sequence[RoleProbe], restarts: Mapping[str, int]
 ) -> Iterator[RoleCount]:
-    wanted: dict[RoleName, int] = {"rollout": job.spec.rollout.replicas, "buffer": 1, "learner": 1}
-    if job.spec.evaluation is not None:
-        wanted["evaluator"] = 1
-    for role, count in wanted.items():
+    for role, count in replicas(job.spec).items():
         ready = [one for one in processes if one.role == role and _ready(one)]
         yield RoleCount(role, count, len(ready), restarts.get(role, 0))
 

@@ -25,6 +25,7 @@ from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import EVENTS, LOGS, METRICS, TARGETS
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob, locate
+from rljob.spec.roles import CLIENTS, SERVERS
 
 TURN_SECONDS = 0.1
 """Longest time between two looks at everything."""
@@ -263,10 +264,10 @@ class Supervisor:
             self.record = Record.from_json(line)
 
     def _end_orderly(self) -> None:
-        producing = [
-            role.name for role in self.roles.values() if role.kind in ("rollout", "evaluator")
-        ]
-        for names in (producing, ["buffer-0", LEARNER]):
+        for kinds in (CLIENTS, SERVERS):
+            names = [
+                role.name for kind in kinds for role in self.roles.values() if role.kind == kind
+            ]
             for name in names:
                 self.spawner.signal(name, signal.SIGTERM)
             self._await(names, GRACE)

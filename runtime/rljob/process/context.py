@@ -17,7 +17,8 @@ from pathlib import Path
 from rljob.process.stopping import Stopping
 from rljob.process.trace import Trace
 from rljob.spec import RLJob
-from rljob.spec.status import LearnerReport, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import LearnerReport
 from rljob.telemetry.health import Health, serve
 from rljob.telemetry.http_server import Answer, HttpServer, Page
 from rljob.telemetry.metrics_base import Metrics
@@ -36,7 +37,7 @@ class RoleContext:
 
     Attributes:
         job: what is trained.
-        role: `rollout`, `buffer`, `learner` or `evaluator`.
+        role: which one this is, see `rljob.spec.roles`.
         given_name: unique in the job, as a pod's name is; None for ROLE-INDEX.
         index: which of the role's replicas this is.
         attempt: how often this replica was started before, for its random numbers.

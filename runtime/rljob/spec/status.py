@@ -11,12 +11,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from rljob.spec.roles import RoleName
+
 Phase = Literal["Pending", "Starting", "Training", "Suspending", "Suspended", "Complete", "Failed"]
 ConditionStatus = Literal["True", "False", "Unknown"]
 ConditionType = Literal[
     "Ready", "Progressing", "Suspended", "Checkpointed", "Degraded", "Complete", "Failed"
 ]
-RoleName = Literal["rollout", "buffer", "learner", "evaluator"]
 
 
 def _keyed(name: str) -> dict[str, Any]:

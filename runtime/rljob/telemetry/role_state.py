@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from rljob.spec.status import RoleName, StatusSection
+from rljob.spec.roles import RoleName
+from rljob.spec.status import StatusSection
 
 _OUTERMOST = "rljob/cli/role.py"
 DEEPEST = 30

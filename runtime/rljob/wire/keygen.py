@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rljob.errors import InputError
-from rljob.wire.keys import ROLES
+from rljob.spec.roles import ROLES
 from rljob.wire.sockets import new_keypair
 
 

@@ -8,19 +8,16 @@ Who may speak to which socket is in `ALLOWED`; the rest is refused by the socket
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rljob.errors import InputError
+from rljob.spec.roles import LINK_PORTS, ROLES, LinkName, RoleName, clients
 
-ROLES = ("rollout", "buffer", "learner", "evaluator")
 Z85_KEY_CHARACTERS = 40
 _Z85 = b"0123456789" + bytes(range(97, 123)) + bytes(range(65, 91)) + b".-:+=^!/*?&<>()[]{}@%$#"
-ALLOWED = {
-    "experience": ("rollout",),
-    "samples": ("learner",),
-    "weights": ("rollout", "evaluator"),
-}
+ALLOWED = {link: clients(link) for link in LINK_PORTS}
 """Roles that may connect to each socket."""
 
 
@@ -30,9 +27,9 @@ class Keys:
 
     public: bytes
     secret: bytes
-    others: dict[str, bytes]
+    others: Mapping[RoleName, bytes]
 
-    def allowed(self, socket: str) -> frozenset[bytes]:
+    def allowed(self, socket: LinkName) -> frozenset[bytes]:
         """Public keys that may connect to one of our sockets."""
         return frozenset(self.others[role] for role in ALLOWED[socket])
 

@@ -17,6 +17,7 @@ import zmq
 import zmq.auth.thread
 
 from rljob.errors import InputError, RunError
+from rljob.spec.roles import LinkName, RoleName
 from rljob.wire.endpoints import is_private
 from rljob.wire.keys import Keys
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
@@ -77,7 +78,7 @@ class Wire:
         self._alarm.setblocking(False)
         self._poller.register(self._awake.fileno(), zmq.POLLIN)
 
-    def serve(self, address: str, name: str) -> Endpoint:
+    def serve(self, address: str, name: LinkName) -> Endpoint:
         """Bind a socket; `name` is one of `keys.ALLOWED` and its ZAP domain."""
         self._check(address)
         server = self._socket(zmq.ROUTER, address)
@@ -101,7 +102,7 @@ class Wire:
             raise RunError(f"cannot listen on {address}: {error.strerror}") from error
         return self._register(server)
 
-    def connect(self, address: str, identity: str, server_role: str) -> Endpoint:
+    def connect(self, address: str, identity: str, server_role: RoleName) -> Endpoint:
         """Connect a socket to the one that `server_role` binds; it may come up later, and its name be
         known later. The name is looked up at every attempt."""
         self._check(address)
@@ -180,7 +181,7 @@ class Wire:
         made.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
         return made
 
-    def _authenticate(self, domain: str, keys: Keys) -> None:
+    def _authenticate(self, domain: LinkName, keys: Keys) -> None:
         if self._authenticator is None:
             self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
             self._authenticator.start()

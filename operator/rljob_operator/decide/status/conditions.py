@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rljob.diagnosis.stall import Stall
-from rljob.spec.status import (
-    Condition,
-    ConditionStatus,
-    ConditionType,
-    Phase,
-    RLJobStatus,
-    RoleName,
-)
+from rljob.spec.roles import NEEDED, RoleName
+from rljob.spec.status import Condition, ConditionStatus, ConditionType, Phase, RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.lifecycle import Outcome
 from rljob_operator.decide.pending import Waiting
 from rljob_operator.decide.status.report import Reported
 
 _SHORT: dict[RoleName, tuple[str, str]] = {
+    **{role: (f"{role.capitalize()}NotReady", f"The {role} is not ready.") for role in NEEDED},
     "rollout": ("RolloutsBelowMinimum", "Fewer rollouts are ready than rollout.minReplicas."),
-    "buffer": ("BufferNotReady", "The buffer is not ready."),
-    "learner": ("LearnerNotReady", "The learner is not ready."),
 }
 _LOST = frozenset(reason for reason, _ in _SHORT.values())
 """Reasons of Degraded for what was ready once."""

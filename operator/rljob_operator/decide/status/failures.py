@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from rljob.errors import INTERRUPTED
-from rljob.kube import names
-from rljob.spec.status import Failure, RoleName
+from rljob.spec.roles import ROLES, RoleName
+from rljob.spec.status import Failure
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import ContainerEnd, JobResources, PodState, at, condition
 from rljob_operator.decide.status import endings
@@ -18,7 +18,7 @@ def last_failure(
 ) -> Failure | None:
     """The newest failure that is known; one that hangs has failed as well."""
     found = [] if stalled is None else [stalled]
-    found += [failure for role in names.ROLES for failure in _failures(role, world.of_role(role))]
+    found += [failure for role in ROLES for failure in _failures(role, world.of_role(role))]
     if previous is not None:
         found.append(previous)
     # The one before wins a tie: the same failure seen again changes nothing.

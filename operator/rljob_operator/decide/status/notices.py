@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rljob.diagnosis.stall import Stall
-from rljob.spec.status import ConditionType, RLJobStatus, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import ConditionType, RLJobStatus
 from rljob_operator.decide import stalling
 from rljob_operator.decide.decision import Notice
 from rljob_operator.decide.job_resources import JobResources

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from rljob.spec.roles import NEEDED
 from rljob.spec.status import Phase
 from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.lifecycle import Outcome, Stage
 from rljob_operator.decide.status.report import Reported
-from rljob_operator.decide.status.roles import NEEDED
 
 STANDING = ("Suspending", "Suspended")
 """Phases of a job of which no pod is wanted for now."""

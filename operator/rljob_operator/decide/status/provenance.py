@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rljob.kube import names
+from rljob.spec.roles import ROLES
 from rljob.spec.status import LearnerReport, Provenance
 from rljob_operator.decide.job_resources import JobResources, PodState, at
 
@@ -13,7 +14,7 @@ def provenance(
     """What is known by now; what was known once stays, also when its pod is gone."""
     before = previous or Provenance()
     images = dict(before.images or {})
-    for role in names.ROLES:
+    for role in ROLES:
         for pod in world.of_role(role):
             image = _image(pod)
             if image is not None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rljob.kube import names
-from rljob.spec.status import Ledger, RLJobStatus, RoleLedger, RoleName
+from rljob.spec.roles import ROLES, RoleName
+from rljob.spec.status import Ledger, RLJobStatus, RoleLedger
 from rljob_operator.decide.job_resources import JobResources, PodState, at, uid
 
 
@@ -55,7 +55,7 @@ def count(previous: RLJobStatus, world: JobResources, wanted: dict[RoleName, int
     asked = {role.name: role.replicas for role in previous.role_statuses}
     known = {ledger.name: ledger for ledger in before.ledger.roles}
     restarts, ledgers = dict(before.restarts), []
-    for role in names.ROLES:
+    for role in ROLES:
         if role not in wanted and role not in known:
             continue
         ledger = known.get(role, RoleLedger(name=role))

@@ -7,29 +7,25 @@ from datetime import datetime
 
 from rljob.kube import names
 from rljob.spec import RLJobSpec
-from rljob.spec.status import LearnerStatus, RLJobStatus, RoleName, RoleStatus, RolloutStatus
+from rljob.spec.roles import NEEDED, ROLES, RoleName, replicas
+from rljob.spec.status import LearnerStatus, RLJobStatus, RoleStatus, RolloutStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources, at
 from rljob_operator.decide.lifecycle import Outcome, Stage
 from rljob_operator.decide.pending import Waiting
 from rljob_operator.decide.status.restarts import RestartCounts
 
-NEEDED: tuple[RoleName, ...] = ("learner", "buffer", "rollout")
-"""Roles without which nothing is trained, in the order in which they are looked at."""
-
 
 def wanted(previous: RLJobStatus, spec: RLJobSpec | None, stage: Stage) -> dict[RoleName, int]:
     """Pods asked for, by role; for a spec that cannot be read, those asked for before."""
     before = {role.name: role.replicas for role in previous.role_statuses}
     if spec is not None:
-        asked: dict[RoleName, int] = {"rollout": spec.rollout.replicas, "buffer": 1, "learner": 1}
-        if spec.evaluation is not None:
-            asked["evaluator"] = 1
+        asked = replicas(spec)
     else:
         asked = {role: before.get(role, 0) for role in (*NEEDED, *before)}
     if stage != "Active":
         asked = dict.fromkeys(asked, 0)
-    return {role: asked.get(role, 0) for role in names.ROLES if role in asked or role in before}
+    return {role: asked.get(role, 0) for role in ROLES if role in asked or role in before}
 
 
 def statuses(
@@ -40,12 +36,12 @@ def statuses(
 ) -> list[RoleStatus]:
     """One entry for each role."""
     found = []
-    for role, replicas in asked.items():
+    for role, count in asked.items():
         why = waiting.get(role)
         found.append(
             RoleStatus(
                 name=role,
-                replicas=replicas,
+                replicas=count,
                 ready_replicas=world.ready(role),
                 restarts=counts.restarts.get(role, 0),
                 reason=why.reason if why else None,

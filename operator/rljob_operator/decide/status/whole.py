@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rljob.spec import RLJobSpec
-from rljob.spec.status import RLJobStatus, RoleName
+from rljob.spec.roles import RoleName
+from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.lifecycle import Clock, Outcome, Stage

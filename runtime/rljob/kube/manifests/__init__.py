@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import network
 from rljob.kube.manifests.buffer import buffer
-from rljob.kube.manifests.evaluator import evaluator
+from rljob.kube.manifests.deployment import deployment
 from rljob.kube.manifests.files import configs, keys_secret, told_replicas
 from rljob.kube.manifests.learner import learner
 from rljob.kube.manifests.objects import Owner, Scope
-from rljob.kube.manifests.rollout import rollout
 from rljob.kube.manifests.storage import claims
 from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
+from rljob.spec.roles import CLIENTS, ROLES, SERVERS, RoleName
+from rljob.spec.roles import replicas as counts
 
 __all__ = ["Children", "Owner", "build", "keys_secret", "told_replicas"]
 
@@ -29,14 +30,12 @@ class Children:
     Attributes:
         shared: ConfigMaps, volume claims, Services, NetworkPolicies, PodDisruptionBudgets; what the
             others need, so they come first.
-        evaluator: None for a job without evaluation.
+        workloads: what makes the pods of each role that the job wants, in the order in which it is made:
+            servers before the clients that wait for them.
     """
 
     shared: tuple[Manifest, ...]
-    rollout: Manifest
-    buffer: Manifest
-    learner: Manifest
-    evaluator: Manifest | None
+    workloads: dict[RoleName, Manifest]
 
 
 def build(
@@ -67,6 +66,20 @@ def build(
         *network.policies(scope),
         *network.budgets(scope),
     ]
-    return Children(
-        tuple(shared), rollout(scope), buffer(scope), learner(scope, failures), evaluator(scope)
-    )
+    wanted = counts(job.spec)
+    workloads = {
+        role: _workload(scope, role, wanted[role], failures)
+        for role in (*SERVERS, *CLIENTS)
+        if role in wanted
+    }
+    return Children(tuple(shared), workloads)
+
+
+def _workload(scope: Scope, role: RoleName, replicas: int, failures: int) -> Manifest:
+    match ROLES[role].workload:
+        case "StatefulSet":
+            return buffer(scope)
+        case "Job":
+            return learner(scope, failures)
+        case "Deployment":
+            return deployment(scope, role, replicas)

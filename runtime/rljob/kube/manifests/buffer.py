@@ -18,8 +18,6 @@ def buffer(scope: Scope) -> Manifest:
     spec = scope.job.spec.buffer
     pod = RolePod(
         "buffer",
-        spec.template,
-        "buffer.template",
         buffer_mounts(scope),
         folder=buffer_folder(scope),
         memory_mib=min(_MOST_MIB, -(-spec.capacity * _BYTES_PER_STEP // 2**20)),

@@ -13,17 +13,10 @@ from rljob.kube.manifests.objects import Owner, Scope, digest, sealed
 from rljob.kube.settings import OperatorSettings
 from rljob.run_folder.names import JOB
 from rljob.spec import RLJob, RLJobSpec, yamltext
+from rljob.spec.roles import ROLES, RoleName
 from rljob.spec.schema import operator_only
-from rljob.spec.status import RoleName
 
 _WITHHELD = operator_only(RLJobSpec)
-_UNREAD: dict[RoleName, tuple[str, ...]] = {
-    "rollout": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
-    "buffer": ("stop", "learner", "evaluation", "checkpoint", "sinks"),
-    "learner": ("evaluation",),
-    "evaluator": ("stop", "learner", "checkpoint", "buffer", "sinks"),
-}
-"""Sections that a role does not read: its pods need not be replaced when one of them changes."""
 
 
 def configs(scope: Scope) -> list[Manifest]:
@@ -75,7 +68,7 @@ def config_hash(scope: Scope, role: RoleName) -> str:
     """Digest of all that a role is told; its pods are replaced when it differs."""
     whole = told(scope)
     del whole["spec"]["rollout"]["replicas"]
-    spec = {key: value for key, value in whole["spec"].items() if key not in _UNREAD[role]}
+    spec = {key: value for key, value in whole["spec"].items() if key not in ROLES[role].unread}
     return digest([whole["metadata"], spec, scope.job.spec.code, scope.job.spec.requirements])
 
 

@@ -18,10 +18,7 @@ def learner(scope: Scope, failures: int) -> Manifest:
     """
     pod = RolePod(
         "learner",
-        scope.job.spec.learner.template,
-        "learner.template",
         checkpoint_mounts(scope),
-        torch=True,
         restart="Never",
         threads=True,
         flags=("--resume",),

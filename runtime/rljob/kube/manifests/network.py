@@ -7,34 +7,19 @@ from typing import Any
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Scope, sealed
-from rljob.spec.status import RoleName
+from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName, clients, replicas, server
 
-PORTS: dict[RoleName, dict[str, int]] = {
-    "rollout": {},
-    "buffer": {"experience": names.EXPERIENCE_PORT, "samples": names.SAMPLES_PORT},
-    "learner": {"weights": names.WEIGHTS_PORT},
-    "evaluator": {},
-}
-"""What each role listens on, beside its metrics."""
-_SERVED: tuple[RoleName, ...] = ("buffer", "learner")
-_CALLS: tuple[tuple[RoleName, RoleName, str], ...] = (
-    ("rollout", "buffer", "experience"),
-    ("learner", "buffer", "samples"),
-    ("rollout", "learner", "weights"),
-    ("evaluator", "learner", "weights"),
-)
-"""Who connects to whom, on which port; the same as `rljob.wire.keys.ALLOWED`."""
 _DNS = 53
 
 
 def services(scope: Scope) -> list[Manifest]:
-    """Names and addresses of buffer and learner, which stay when their pods are replaced."""
-    return [_service(scope, role) for role in _SERVED]
+    """Names and addresses of the roles that others connect to, which stay when their pods are replaced."""
+    return [_service(scope, role) for role in SERVERS]
 
 
-def address(job: str, role: RoleName, port: int) -> str:
-    """Where the others reach a role."""
-    return f"tcp://{names.workload(job, role)}:{port}"
+def address(job: str, role: RoleName) -> str:
+    """Where the others reach a role that serves."""
+    return f"tcp://{names.workload(job, role)}:{LINK_PORTS[ROLES[role].serves[0]]}"
 
 
 def policies(scope: Scope) -> list[Manifest]:
@@ -44,12 +29,11 @@ def policies(scope: Scope) -> list[Manifest]:
     ports are open to the roles that connect to them. Outgoing traffic is free unless the operator is
     told to restrict it.
     """
-    roles = [role for role in names.ROLES if role != "evaluator" or scope.job.spec.evaluation]
-    return [_policy(scope, role) for role in roles]
+    return [_policy(scope, role) for role in replicas(scope.job.spec)]
 
 
 def budgets(scope: Scope) -> list[Manifest]:
-    """What a drain may evict of buffer and learner.
+    """What a drain may evict of the roles that others connect to.
 
     Each is a single pod: a budget that keeps it would stop every drain, so they let it go, and the
     learner saves a checkpoint first. They are by number: the share of a Job's pods that is there
@@ -68,14 +52,14 @@ def budgets(scope: Scope) -> list[Manifest]:
                 },
             }
         )
-        for role in _SERVED
+        for role in SERVERS
     ]
 
 
 def _service(scope: Scope, role: RoleName) -> Manifest:
     ports = [
-        {"name": name, "port": port, "protocol": "TCP", "targetPort": name}
-        for name, port in PORTS[role].items()
+        {"name": link, "port": LINK_PORTS[link], "protocol": "TCP", "targetPort": link}
+        for link in ROLES[role].serves
     ]
     return sealed(
         {
@@ -100,9 +84,9 @@ def _policy(scope: Scope, role: RoleName) -> Manifest:
         "ingress": [
             {"ports": [_port(names.METRICS_PORT)]},
             *(
-                {"from": [_peer(scope, caller)], "ports": [_port(PORTS[called][port])]}
-                for caller, called, port in _CALLS
-                if called == role
+                {"from": [_peer(scope, client)], "ports": [_port(LINK_PORTS[link])]}
+                for link in ROLES[role].serves
+                for client in clients(link)
             ),
         ],
     }
@@ -111,9 +95,8 @@ def _policy(scope: Scope, role: RoleName) -> Manifest:
         spec["egress"] = [
             {"ports": [_port(_DNS, "UDP"), _port(_DNS)]},
             *(
-                {"to": [_peer(scope, called)], "ports": [_port(PORTS[called][port])]}
-                for caller, called, port in _CALLS
-                if caller == role
+                {"to": [_peer(scope, server(link))], "ports": [_port(LINK_PORTS[link])]}
+                for link in ROLES[role].uses
             ),
         ]
     return sealed(

@@ -11,7 +11,7 @@ from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
-from rljob.spec.status import RoleName
+from rljob.spec.roles import RoleName
 
 _DIGITS = 16
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rljob.kube import names
 from rljob.kube.manifests import network
@@ -13,7 +11,7 @@ from rljob.kube.manifests.merge import RESERVED, Tree, merge
 from rljob.kube.manifests.objects import Scope
 from rljob.kube.manifests.storage import Mount, scratch
 from rljob.run_folder.names import JOB
-from rljob.spec.status import RoleName
+from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName
 
 _START_SECONDS = 600
 _READ_ONLY_BY_GROUP = 0o440
@@ -22,24 +20,19 @@ _TMP, _PACKAGES = scratch("rljob-tmp", "/tmp"), scratch("rljob-packages", names.
 
 @dataclass(frozen=True)
 class RolePod:
-    """What differs between the pods of two roles.
+    """What differs between the pods of two roles, beside what the table of roles says.
 
     Attributes:
-        template: the user's PodTemplateSpec, and in `path` where the RLJob has it.
         mounts: where the role keeps its files.
         folder: the role's own.
-        torch: whether it acts or learns through torch.
-        memory_mib: requested, in MiB, beyond what the role's settings say.
+        memory_mib: requested, in MiB, beyond the role's default.
         imports: whether it imports the user's code.
         threads: whether it may use as many threads as it asks for CPUs, else one.
     """
 
     role: RoleName
-    template: Mapping[str, Any] | None
-    path: str
     mounts: tuple[Mount, ...]
     folder: str = names.DATA_FOLDER
-    torch: bool = False
     memory_mib: int = 0
     imports: bool = True
     threads: bool = False
@@ -53,10 +46,12 @@ def pod_template(scope: Scope, pod: RolePod) -> Tree:
     Raises:
         InputError: when that template cannot be merged.
     """
+    section = ROLES[pod.role].section
+    template = getattr(getattr(scope.job.spec, section), "template", None)
     mounts = (*_mounts(scope, pod), *pod.mounts, _TMP)
     spec: Tree = {
         "restartPolicy": pod.restart,
-        "terminationGracePeriodSeconds": scope.settings.role(pod.role).grace_seconds,
+        "terminationGracePeriodSeconds": ROLES[pod.role].pod.grace_seconds,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
@@ -82,7 +77,7 @@ def pod_template(scope: Scope, pod: RolePod) -> Tree:
         },
         "spec": spec,
     }
-    merged = ours if pod.template is None else merge(ours, pod.template, pod.role, pod.path)
+    merged = ours if template is None else merge(ours, template, pod.role, f"{section}.template")
     if scope.job.spec.requirements and pod.imports:
         _install(merged["spec"], scope.job.spec.requirements)
     _drop_unused(merged["spec"])
@@ -95,26 +90,28 @@ def image(scope: Scope, torch: bool) -> str:
     return scope.job.spec.image or (settings.learner_image if torch else settings.worker_image)
 
 
-def acts_with_torch(scope: Scope) -> bool:
-    """Whether acting imports torch: a network or an algorithm of the user's own does."""
-    spec = scope.job.spec
-    return spec.network.entry_point is not None or spec.algorithm.entry_point is not None
+def needs_torch(scope: Scope, role: RoleName) -> bool:
+    """Whether a role imports torch: to learn, or for a network, an algorithm or a precision that needs it."""
+    definition, spec = ROLES[role], scope.job.spec
+    if definition.torch != "network":
+        return definition.torch == "always"
+    precision = getattr(getattr(spec, definition.section), "precision", "float32")
+    own = spec.network.entry_point is not None or spec.algorithm.entry_point is not None
+    return own or precision != "float32"
 
 
 def _container(scope: Scope, pod: RolePod, mounts: tuple[Mount, ...]) -> Tree:
-    defaults = scope.settings.role(pod.role)
-    memory = max(defaults.memory_mib, scope.settings.torch_memory_mib if pod.torch else 0)
-    ports = {**network.PORTS[pod.role], "metrics": names.METRICS_PORT}
+    role, torch = ROLES[pod.role], needs_torch(scope, pod.role)
+    memory = max(role.pod.memory_mib, scope.settings.torch_memory_mib if torch else 0)
+    ports = [*((link, LINK_PORTS[link]) for link in role.serves), ("metrics", names.METRICS_PORT)]
     container: Tree = {
         "name": pod.role,
-        "image": image(scope, pod.torch),
+        "image": image(scope, torch),
         "command": ["rljob"],
         "args": _arguments(scope, pod),
         "env": _environment(scope, pod),
-        "ports": [
-            {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()
-        ],
-        "resources": {"requests": {"cpu": defaults.cpu, "memory": f"{memory + pod.memory_mib}Mi"}},
+        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports],
+        "resources": {"requests": {"cpu": role.pod.cpu, "memory": f"{memory + pod.memory_mib}Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -132,16 +129,13 @@ def _container(scope: Scope, pod: RolePod, mounts: tuple[Mount, ...]) -> Tree:
 
 
 def _arguments(scope: Scope, pod: RolePod) -> list[str]:
-    def address(role: RoleName, port: int) -> str:
-        if role == pod.role:
-            return f"tcp://0.0.0.0:{port}"
-        return network.address(scope.name, role, port)
-
+    addresses = {f"--{role}": network.address(scope.name, role) for role in SERVERS}
+    if pod.role in SERVERS:
+        addresses[f"--{pod.role}"] = f"tcp://0.0.0.0:{LINK_PORTS[ROLES[pod.role].serves[0]]}"
     arguments = {
         "--job": f"{names.JOB_FOLDER}/{JOB}",
         "--name": "$(POD_NAME)",
-        "--buffer": address("buffer", names.EXPERIENCE_PORT),
-        "--learner": address("learner", names.WEIGHTS_PORT),
+        **addresses,
         "--keys": names.KEYS_FOLDER,
         "--dir": pod.folder,
         "--metrics-host": "0.0.0.0",
@@ -171,7 +165,7 @@ def _environment(scope: Scope, pod: RolePod) -> list[Tree]:
 
 
 def _mounts(scope: Scope, pod: RolePod) -> list[Mount]:
-    files = [*(f"{role}.public" for role in names.ROLES), f"{pod.role}.secret"]
+    files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret"]
     keys = {
         "secretName": names.keys_secret(scope.name),
         "defaultMode": _READ_ONLY_BY_GROUP,

@@ -10,8 +10,8 @@ from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Scope, sealed
 from rljob.spec import StorageSpec
+from rljob.spec.roles import RoleName
 from rljob.spec.sections import VolumeClaimTemplate
-from rljob.spec.status import RoleName
 
 
 @dataclass(frozen=True)
