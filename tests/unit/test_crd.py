@@ -40,7 +40,7 @@ def test_every_field_is_described() -> None:
 def test_every_section_of_the_spec_teaches() -> None:
     spec = structural(RLJobSpec)["properties"]
     sections = {name: field for name, field in spec.items() if "properties" in field}
-    assert len(sections) == 11
+    assert len(sections) >= 11
     assert [name for name, field in sections.items() if len(field["description"]) < 60] == []
 
 

@@ -69,8 +69,9 @@ def test_every_role_has_a_link() -> None:
 
 def test_orders() -> None:
     assert SERVERS == ("buffer", "learner")
-    assert CLIENTS == ("rollout", "evaluator")
-    assert START_ORDER == ("learner", "buffer", "rollout", "evaluator")
+    assert CLIENTS[:2] == ("rollout", "evaluator")
+    assert sorted((*SERVERS, *CLIENTS)) == sorted(START_ORDER) == sorted(ROLES)
+    assert START_ORDER[:4] == ("learner", "buffer", "rollout", "evaluator")
     assert NEEDED == ("learner", "buffer", "rollout")
 
 
@@ -83,7 +84,6 @@ def test_replicas_are_those_of_the_spec() -> None:
 
 def test_workloads_are_of_the_kind_in_the_table() -> None:
     made = build(spec.parse(BOTH), None, OperatorSettings()).workloads
-    assert {role: made[role]["kind"] for role in made} == {
-        name: role.workload for name, role in ROLES.items()
-    }
-    assert tuple(made) == (*SERVERS, *CLIENTS)
+    assert list(made) == ["buffer", "learner", "rollout", "evaluator"]
+    for role, manifest in made.items():
+        assert manifest["kind"] == ROLES[role].workload
