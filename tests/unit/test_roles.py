@@ -22,7 +22,7 @@ from rljob.spec.roles import (
     LinkName,
     RoleName,
     clients,
-    replicas,
+    role_counts,
     server,
 )
 from rljob.telemetry import metrics
@@ -76,10 +76,10 @@ def test_orders() -> None:
 
 
 def test_replicas_are_those_of_the_spec() -> None:
-    assert replicas(spec.parse(BOTH).spec) == {
+    assert role_counts(spec.parse(BOTH).spec) == {
         "rollout": 3, "buffer": 1, "learner": 1, "evaluator": 1
     }  # fmt: skip
-    assert replicas(spec.parse(specs.job()).spec) == {"rollout": 2, "buffer": 1, "learner": 1}
+    assert role_counts(spec.parse(specs.job()).spec) == {"rollout": 2, "buffer": 1, "learner": 1}
 
 
 def test_workloads_are_of_the_kind_in_the_table() -> None:

@@ -12,7 +12,7 @@ from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
 from rljob.run_folder.names import BUFFER, JOB, LOGS
 from rljob.spec import RLJobSpec
-from rljob.spec.roles import ROLES, START_ORDER, RoleName, replicas
+from rljob.spec.roles import ROLES, START_ORDER, RoleName, role_counts
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Role:
 
 def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
     """Every replica by name, in the order in which they are started."""
-    wanted, roles = replicas(spec), {}
+    wanted, roles = role_counts(spec), {}
     for kind in START_ORDER:
         for index in range(wanted.get(kind, 0)):
             limit = Restarts(MOST_DEATHS, WINDOW_SECONDS)

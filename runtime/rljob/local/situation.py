@@ -20,7 +20,7 @@ from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
-from rljob.spec.roles import replicas
+from rljob.spec.roles import role_counts
 from rljob.spec.status import CheckpointStatus, ProgressStatus
 from rljob.telemetry.asking import states_and_metrics
 
@@ -123,7 +123,7 @@ def _ask(folder: Path) -> list[RoleProbe]:
 def _roles(
     job: RLJob, processes: Sequence[RoleProbe], restarts: Mapping[str, int]
 ) -> Iterator[RoleCount]:
-    for role, count in replicas(job.spec).items():
+    for role, count in role_counts(job.spec).items():
         ready = [one for one in processes if one.role == role and _ready(one)]
         yield RoleCount(role, count, len(ready), restarts.get(role, 0))
 

@@ -120,7 +120,7 @@ def clients(link: LinkName) -> tuple[RoleName, ...]:
     return tuple(name for name, role in ROLES.items() if link in role.uses)
 
 
-def replicas(spec: RLJobSpec) -> dict[RoleName, int]:
+def role_counts(spec: RLJobSpec) -> dict[RoleName, int]:
     """Processes that a job wants of each role, in the order of the table; without roles that it does not want."""
     sections = {name: getattr(spec, role.section) for name, role in ROLES.items()}
     return {

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rljob.kube import names
 from rljob.spec import RLJobSpec
-from rljob.spec.roles import NEEDED, ROLES, RoleName, replicas
+from rljob.spec.roles import NEEDED, ROLES, RoleName, role_counts
 from rljob.spec.status import LearnerStatus, RLJobStatus, RoleStatus, RolloutStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources, at
@@ -20,7 +20,7 @@ def wanted(previous: RLJobStatus, spec: RLJobSpec | None, stage: Stage) -> dict[
     """Pods asked for, by role; for a spec that cannot be read, those asked for before."""
     before = {role.name: role.replicas for role in previous.role_statuses}
     if spec is not None:
-        asked = replicas(spec)
+        asked = role_counts(spec)
     else:
         asked = {role: before.get(role, 0) for role in (*NEEDED, *before)}
     if stage != "Active":
@@ -36,12 +36,12 @@ def statuses(
 ) -> list[RoleStatus]:
     """One entry for each role."""
     found = []
-    for role, count in asked.items():
+    for role, replicas in asked.items():
         why = waiting.get(role)
         found.append(
             RoleStatus(
                 name=role,
-                replicas=count,
+                replicas=replicas,
                 ready_replicas=world.ready(role),
                 restarts=counts.restarts.get(role, 0),
                 reason=why.reason if why else None,

@@ -17,8 +17,7 @@ from rljob.kube.manifests.objects import Owner, Scope
 from rljob.kube.manifests.storage import claims
 from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
-from rljob.spec.roles import CLIENTS, ROLES, SERVERS, RoleName
-from rljob.spec.roles import replicas as counts
+from rljob.spec.roles import CLIENTS, ROLES, SERVERS, RoleName, role_counts
 
 __all__ = ["Children", "Owner", "build", "keys_secret", "told_replicas"]
 
@@ -66,7 +65,7 @@ def build(
         *network.policies(scope),
         *network.budgets(scope),
     ]
-    wanted = counts(job.spec)
+    wanted = role_counts(job.spec)
     workloads = {
         role: _workload(scope, role, wanted[role], failures)
         for role in (*SERVERS, *CLIENTS)

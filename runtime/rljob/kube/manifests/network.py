@@ -7,7 +7,7 @@ from typing import Any
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Scope, sealed
-from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName, clients, replicas, server
+from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName, clients, role_counts, server
 
 _DNS = 53
 
@@ -29,7 +29,7 @@ def policies(scope: Scope) -> list[Manifest]:
     ports are open to the roles that connect to them. Outgoing traffic is free unless the operator is
     told to restrict it.
     """
-    return [_policy(scope, role) for role in replicas(scope.job.spec)]
+    return [_policy(scope, role) for role in role_counts(scope.job.spec)]
 
 
 def budgets(scope: Scope) -> list[Manifest]:
