@@ -18,10 +18,13 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/.ready
 PEERS := sb3 rllib sample_factory tianshou cleanrl reverb
 PEERS_READY := $(PEERS:%=$(BENCH_VENV)/%/.ready)
-GENERATED := docs/metrics.md docs/operator-metrics.md crds/rljobs.rljob.dev.yaml \
+GENERATED := docs/reference/metrics.md docs/reference/operator-metrics.md crds/rljobs.rljob.dev.yaml \
 	$(addprefix charts/rljob-operator/dashboards/,fleet.json job.json data-path.json) \
+	docs/reference/algorithms/ppo.md docs/reference/algorithms/dqn.md docs/reference/networks.md \
 	charts/rljob-operator/README.md charts/rljob-operator/definitions/rljobs.rljob.dev.yaml
 
 # Every version and its hash come from a lock file. $(call environment,VENV,LOCK)
@@ -88,7 +91,7 @@ test-controlplane: $(READY) ## Test against a real API server (needs what cluste
 	$(BIN)/python -m pytest tests/controlplane --timeout=300 $(ARGS)
 
 .PHONY: test-browser
-test-browser: $(READY) ## Look at reports in a headless Chromium (cluster-tools installs it)
+test-browser: $(READY) docs ## Look at reports and the documentation site in a headless Chromium (cluster-tools installs it)
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 .PHONY: test-monitoring
@@ -166,12 +169,13 @@ format: $(READY) ## Fix what ruff can fix
 
 .PHONY: generate
 generate: $(READY) ## Write the generated files again
-	$(BIN)/python -m rljob.telemetry.metrics > docs/metrics.md.tmp
-	mv docs/metrics.md.tmp docs/metrics.md
-	$(BIN)/python -m rljob_operator.telemetry.metrics > docs/operator-metrics.md.tmp
-	mv docs/operator-metrics.md.tmp docs/operator-metrics.md
+	$(BIN)/python -m rljob.telemetry.metrics > docs/reference/metrics.md.tmp
+	mv docs/reference/metrics.md.tmp docs/reference/metrics.md
+	$(BIN)/python -m rljob_operator.telemetry.metrics > docs/reference/operator-metrics.md.tmp
+	mv docs/reference/operator-metrics.md.tmp docs/reference/operator-metrics.md
 	$(BIN)/python -m rljob.kube.crd > crds/rljobs.rljob.dev.yaml.tmp
 	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
+	$(BIN)/python -m website.settings
 	$(BIN)/python -m dashboards charts/rljob-operator/dashboards
 	cp crds/rljobs.rljob.dev.yaml charts/rljob-operator/definitions/
 	$(BIN)/python charts/values_table.py charts/rljob-operator
@@ -185,6 +189,17 @@ render: $(READY) ## Write what the chart renders to again: operator/manifests, g
 verify: generate ## Check that the generated files are the committed ones
 	git ls-files --error-unmatch -- $(GENERATED) >/dev/null
 	git diff --exit-code -- $(GENERATED)
+
+##@ Document
+
+.PHONY: docs
+docs: $(DOCS_READY) ## Build the documentation site in build/site; fails on a dead link
+	PYTHONPATH=.:runtime:operator NO_MKDOCS_2_WARNING=1 \
+		$(DOCS_VENV)/bin/python -m mkdocs build --strict --config-file website/mkdocs.yml
+
+$(DOCS_READY): website/requirements.lock requirements-bootstrap.lock
+	$(call environment,$(DOCS_VENV),website/requirements.lock)
+	@touch $@
 
 ##@ Maintain
 
@@ -203,6 +218,7 @@ lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer release
 		in=tests/bench/peers/$$peer.in; override=$${in%.in}.override; \
 		$(UV_COMPILE) $(UPGRADE) $$in $$(test ! -f $$override || echo --override $$override) \
 			--output-file $${in%.in}.lock; done
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra docs $(AS_HERE) --output-file website/requirements.lock
 	$(UV_COMPILE) $(UPGRADE) images/build.in $(AS_HERE) --output-file images/build.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra runtime --extra atari images/runtime/pip.in $(AS_HERE) --output-file images/runtime/worker.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml --extra learner --extra atari images/runtime/pip.in $(AS_HERE) --output-file images/runtime/learner.lock
@@ -210,6 +226,6 @@ lock: ## Resolve requirements*.lock again (UPGRADE=--upgrade takes newer release
 
 .PHONY: clean
 clean: ## Remove environments, caches and the output of runs
-	rm -rf $(VENV) $(BENCH_VENV) runs build dist .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) runs build dist .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find runtime tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Test vectors of the protocol, for implementations in other languages.
 
-`python -m tests.vectors` writes `docs/protocol-vectors.json`; a unit test compares the two.
+`python -m tests.vectors` writes `docs/design/protocol-vectors.json`; a unit test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.messages import HEADER_BYTES, Header, MessageKind, Rejected, decode
 from rljob.wire.weights import CHUNK_BYTES, Chunk, Published, Want, WeightServer
 
-PATH = Path(__file__).parent.parent / "docs" / "protocol-vectors.json"
+PATH = Path(__file__).parent.parent / "docs" / "design" / "protocol-vectors.json"
 JOB = 0x1122334455667788
 ACTOR = 0x99AABBCCDDEEFF00
 
@@ -194,7 +194,7 @@ def _weights() -> dict[str, Any]:
 
 
 def vectors() -> dict[str, Any]:
-    """Everything that `docs/protocol-vectors.json` holds."""
+    """Everything that `docs/design/protocol-vectors.json` holds."""
     payload = pack(ARRAYS)
     job = RLJob.model_validate(
         {

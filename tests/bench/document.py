@@ -71,8 +71,9 @@ Factory gives each of its processes one thread, and Ray its runners. TensorFlow 
 The scripts are in [tests/bench/peers](../tests/bench/peers)."""
 
 PERFORMANCE = """\
-Where the time goes, what bounds it, and what remains between the two. The figures are those of
-[benchmarks.md](benchmarks.md), from the same runs; how it is measured is told there."""
+Where the time goes, what bounds each figure, and how much each part takes. The figures are from the same runs as
+[benchmarks.md](benchmarks.md), which says how they are measured. *Inferred* marks a conclusion that was not measured by
+itself."""
 
 
 def write(record: Record) -> None:

@@ -67,7 +67,7 @@ class Group:
         slow: measurements that only `make bench-full` takes.
         note: what a reader has to know, for docs/benchmarks.md.
         stages: from results to where the time goes, for docs/performance.md.
-        limit: what bounds the figures, and what remains between, for docs/performance.md.
+        limit: what bounds the figures, as `findings`, for docs/performance.md.
         warm: measurements that are taken once before anything counts.
         elsewhere: processes that are not below the measuring one do the work, so that nobody can tell how
             busy others were.

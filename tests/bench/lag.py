@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from tests.bench import peer
+from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Lookup, Measure, Values, plain, ratio
 from tests.bench.path import rates
 from tests.bench.roles import job, roles
@@ -138,9 +139,11 @@ GROUP = Group(
         "needs fewer steps: an update may then move the policy away from the one that acted by as much as "
         "the clip allows, which two passes over fresh experience do not."
     ),
-    limit=(
-        "Rollouts are paced by delivery: they begin a segment only if it will be trained on within the bound, "
-        "so a slow learner makes them wait and not their experience old."
+    limit=findings(
+        (
+            "A slow learner makes rollouts wait, and does not make experience old",
+            "a rollout begins a segment only if it will be trained on within the bound",
+        ),
     ),
 )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from tests.bench.findings import findings
 from tests.bench.group import Group, Measure, Results, Values, plain, ratio
 from tests.bench.roles import ENVIRONMENT, Roles, job, roles
 from tests.bench.stages import table
@@ -263,20 +264,59 @@ GROUP = Group(
         "that counts what it gets and publishes a policy version for every segment of 32 steps. The same loop without "
         "sending and the ways to send take turns of half a second or more, eight each; who has no turn is stopped."
     ),
-    limit=(
-        "Environment and acting by themselves allow 713,000 steps/s with 64 environments, and 830,000 while no step is "
-        "a slow one, so 800,000 would leave nothing for all else. A segment of 64 takes a rollout 3.0 ms "
-        "without sending and one of 256 4.8 ms; in a job 0.4 and 0.85 ms more, where 0.9 would leave 0.33 and 0.54. Of "
-        "that, shipping is 0.28 and 0.36: a policy version is received, checked, read, loaded and the next one asked "
-        "for (0.13; the counting learner publishes one for every segment), two grants are read (0.06), the segment is "
-        "sent (0.06 and 0.08), all of it is counted. Waiting is 0.04. The rest are steps that take longer. With the time "
-        "of each one noted, in six runs with 64 environments and three with 256: the first six after a segment's end take "
-        "0.05 ms more together, it seems because other code has just used the caches; all others take 2 % more in the "
-        "median (0.05 and 0.08 ms); and more of them than without sending take half as long again or twice (0 to 0.2 ms a "
-        "segment, once 0.5). Such steps are there without a job as well: of a loop on one core that does nothing but the "
-        "tanh of 16 KB, 0.1 to 11 % of the windows of 2 ms are a fifth slower or more, in three runs with nothing to speak "
-        "of stolen, and when the other core does the same, up to 4 % have little more than half the speed. So this "
-        "figure moves with the machine: the same five seeds had given 0.747 and 0.863 a few hours before."
+    limit=findings(
+        (
+            "Environment and acting alone allow little more than the aim of 800,000 steps/s, N=64",
+            "713,000 steps/s; 830,000 while no step is slow",
+        ),
+        (
+            "A segment without sending",
+            "3.0 ms with N=64, 4.8 ms with N=256",
+        ),
+        (
+            "A job adds to each segment",
+            "0.4 ms and 0.85 ms; a ratio of 0.9 would leave 0.33 ms and 0.54 ms",
+        ),
+        (
+            "Of that, shipping",
+            "0.28 ms and 0.36 ms",
+        ),
+        (
+            "Of shipping: receive, check, read and load a policy version, and ask for the next one",
+            "0.13 ms; the counting learner publishes one for every segment",
+        ),
+        (
+            "Of shipping: read two grants",
+            "0.06 ms",
+        ),
+        (
+            "Of shipping: send the segment",
+            "0.06 ms and 0.08 ms",
+        ),
+        (
+            "Waiting",
+            "0.04 ms",
+        ),
+        (
+            "The rest: the first six steps after a segment's end are slower",
+            "0.05 ms together (six runs with N=64, three with N=256, each step timed); inferred: other code has just used the caches",
+        ),
+        (
+            "The rest: all other steps are slower",
+            "2 % in the median: 0.05 ms and 0.08 ms",
+        ),
+        (
+            "The rest: more steps than without sending take half as long again or twice",
+            "0 to 0.2 ms a segment, once 0.5 ms",
+        ),
+        (
+            "Slow steps also occur without a job",
+            "a loop on one core that computes only the tanh of 16 KB: 0.1 to 11 % of the windows of 2 ms are a fifth slower or more (three runs, almost nothing stolen); up to 4 % have little more than half the speed when the other core does the same",
+        ),
+        (
+            "The figure moves with the machine",
+            "the same five seeds gave 0.747 and 0.863 a few hours before",
+        ),
     ),
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.findings import findings
 from tests.bench.group import Group, Measure, Results, Values, plain, ratio
 from tests.bench.path import WARM
 from tests.bench.roles import ENVIRONMENT, Roles, roles
@@ -269,18 +270,43 @@ GROUP = Group(
         "many threads as step at a time in the rollout."
     ),
     stages=_stages,
-    limit=(
-        "In the median of the seeds (above is the last of them) a step takes a rollout 0.83 ms of CPU in float32 and "
-        "0.74 in bfloat16: about half of it is Pong's own, the rest acting, copying frames of 28 KB into the segment "
-        "and out of it; buffer and learner take 0.04. Two cores that are never idle would make 0.89 and 0.99 of what "
-        "the environment makes on one, so in float32 the aim was out of reach on two in these runs. 0.36 and 0.47 of "
-        "the two are idle. Rollout and both halves' threads are three on two cores: it seems that halves which step "
-        "at once end late and together, and then nobody steps while the rollout acts. In runs of 0.42 to 0.52 ms for "
-        "a step in bfloat16, each of the three could have run for 0.06 to 0.09 and had no core. Tried: one half steps"
-        " while the other is acted for, never both (0.22 and 0.40 idle; but an environment slower than acting would "
-        "lose up to half of its rate on more cores), quarters instead of halves (less is idle, but acting on 8 images"
-        " at once takes more for each), threads of the environment with less priority, threads pinned to cores, 64 "
-        "and 128 environments: nothing that could be told from noise."
+    limit=findings(
+        (
+            "CPU of a rollout for a step, median of the seeds (the table above is the last seed)",
+            "0.83 ms in float32, 0.74 ms in bfloat16; about half is Pong's own, the rest is acting and copying frames of 28 KB into the segment and out of it",
+        ),
+        (
+            "CPU of buffer and learner for a step",
+            "0.04 ms",
+        ),
+        (
+            "The aim in float32 was out of reach on two cores in these runs",
+            "two cores that are never idle would make 0.89 (float32) and 0.99 (bfloat16) of what the environment makes on one",
+        ),
+        (
+            "Idle cores, of two",
+            "0.36 (float32) and 0.47 (bfloat16)",
+        ),
+        (
+            "Cause of the idle time",
+            "inferred: the rollout and both halves' threads are three on two cores; halves that step at once end late and together, and then no half steps while the rollout acts",
+        ),
+        (
+            "Waiting for a core",
+            "in runs of 0.42 to 0.52 ms for a step in bfloat16, each of the three could have run for 0.06 to 0.09 ms and had no core",
+        ),
+        (
+            "Tried: one half steps while the other is acted for, never both",
+            "0.22 and 0.40 idle; but an environment slower than acting would lose up to half of its rate on more cores",
+        ),
+        (
+            "Tried: quarters instead of halves",
+            "less is idle, but acting on 8 images at once takes more for each",
+        ),
+        (
+            "Tried: threads of the environment with less priority, threads pinned to cores, 64 and 128 environments",
+            "no difference from noise",
+        ),
     ),
 )
 

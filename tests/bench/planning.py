@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_snake
 
 from rljob.plan.costs import Costs, Work
 from rljob.plan.predict import Deployment, predict
+from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Values, ratio
 from tests.bench.machine import Load
 from tests.bench.path import rates
@@ -175,10 +176,18 @@ GROUP = Group(
         "What other programs and the host used of the cores during a run is told to the prediction. In "
         "simulated time, buffers are the real ones without sockets, and take a turn for every message."
     ),
-    limit=(
-        "A prediction is as good as the machine is steady, and this one is not: the same commit trained CartPole "
-        "with two rollouts at 88,000 and at 155,000 steps/s within ten minutes. Processor time grows when other "
-        "cores compute, so one of them is kept busy while parts are measured. What the learner does between "
-        "updates, such as writing its reports, is in no cost: 2 to 3 % of its time."
+    limit=findings(
+        (
+            "A prediction is as good as the machine is steady",
+            "the same commit trained CartPole with two rollouts at 88,000 and at 155,000 steps/s within ten minutes",
+        ),
+        (
+            "Processor time grows when other cores compute",
+            "so one of them is kept busy while parts are measured",
+        ),
+        (
+            "Not in any cost: work of the learner between updates, such as its reports",
+            "2 to 3 % of its time",
+        ),
     ),
 )

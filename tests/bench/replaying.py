@@ -24,6 +24,7 @@ from tests.bench.feeding import (
     processes,
     replay_plan,
 )
+from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Measure, Values, plain, ratio
 from tests.bench.roles import PATIENCE, roles
 from tests.bench.stages import table
@@ -271,12 +272,22 @@ GROUP = Group(
             "learner us": "learner, CPU µs a batch",
         },
     ),
-    limit=(
-        "A batch of Pong is 14 MB. Numpy reads and writes it once, in about 1 ms. The buffer does the same, "
-        "into memory that it shares with the learner, and says where; what is left is the request, the "
-        "answer, and drawing. Through a socket it would be copied into the kernel and out of it as well: "
-        "ZeroMQ by itself moves 270 such messages a second from one idle loop to another on this machine, "
-        "and the buffer moved 225 before they shared memory. Inserting frames is copying as well, three times: into the segment, "
-        "through the kernel, into the arena."
+    limit=findings(
+        (
+            "Numpy reads and writes a batch of Pong once",
+            "14 MB, about 1 ms",
+        ),
+        (
+            "The buffer does the same into memory that it shares with the learner",
+            "what remains is the request, the answer, and drawing",
+        ),
+        (
+            "A socket would copy the batch into the kernel and out of it",
+            "ZeroMQ alone moves 270 such messages/s from one idle loop to another; the buffer moved 225/s before they shared memory",
+        ),
+        (
+            "Inserting copies frames three times",
+            "into the segment, through the kernel, into the arena",
+        ),
     ),
 )

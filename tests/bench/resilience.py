@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.findings import findings
 from tests.bench.group import Group, Measure, Values, plain, ratio
 from tests.faults.runs import Run, job, running
 
@@ -132,11 +133,22 @@ GROUP = Group(
         "`rljob run` with PPO on CartPole-v1 and two rollouts, checkpoints every second. The rate is that "
         "of the learner's own record, over windows of half a second."
     ),
-    limit=(
-        "Half a second is the window in which the rate is seen to be back. A rollout is forked from a process "
-        "that has imported everything (0.14 s); a learner imports PyTorch again and reads its checkpoint, and trains "
-        "after 1.7 to 2.2 s: each of 14 that were killed besides did, and none halted again. That single seeds took 6 "
-        "and 8 s until a window had 0.9 of the rate before is, it seems, the machine: windows differ by 15 % and more "
-        "with nothing killed."
+    limit=findings(
+        (
+            "Recovery is measured over windows of 0.5 s",
+            "single windows differ by 15 % and more with nothing killed",
+        ),
+        (
+            "A rollout is back",
+            "0.14 s: it is forked from a process that has imported everything",
+        ),
+        (
+            "A learner trains again",
+            "1.7 to 2.2 s: it imports PyTorch and reads its checkpoint; so did each of 14 that were killed besides, and none halted again",
+        ),
+        (
+            "Single seeds took longer until a window had 0.9 of the rate before",
+            "6 and 8 s; inferred: the machine",
+        ),
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 
 from tests.bench import matched, ours, peer
+from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Measure, Results, Values, plain, ratio
 from tests.bench.roles import Roles, roles
 
@@ -227,13 +228,23 @@ CARTPOLE = Group(
         "and batches. Steps are those that were collected, or where it says so those that were trained on; of "
         "rljob, *collected* are all that its buffer stored. *One process that does it all* is `tests/bench/reference.py`."
     ),
-    limit=(
-        "The learner updates nearly all of the time, and its rollouts wait for credit about half of "
-        "theirs: the learner's arithmetic is the bound, and it is the same that one process would do; that "
-        "environments are stepped beside it is what makes three processes faster than one. From the command "
-        "to the first step it is start-up, most of it the import of PyTorch in the learner, during which the "
-        "rollouts get ready. Of its memory, the learner has 560 MiB, nearly all of it what PyTorch is by "
-        "itself; the buffer 57 and a rollout 63, which never import it."
+    limit=findings(
+        (
+            "The learner's arithmetic is the bound",
+            "it updates nearly all of the time, and its rollouts wait for credit about half of theirs; one process would do the same arithmetic",
+        ),
+        (
+            "Three processes are faster than one",
+            "environments are stepped beside the learner",
+        ),
+        (
+            "Start-up is the time from the command to the first step",
+            "most of it is the import of PyTorch in the learner; the rollouts get ready meanwhile",
+        ),
+        (
+            "Memory",
+            "learner 560 MiB, nearly all of it PyTorch; buffer 57 MiB and a rollout 63 MiB, which never import it",
+        ),
     ),
 )
 
@@ -254,9 +265,15 @@ LANDER = Group(
     ],
     quick=0,
     stages=_shares,
-    limit=(
-        "Stepping the environment is the bound: two rollouts do nothing else for four fifths of their time, and "
-        "the learner waits for them. More cores for rollouts is what would make it faster."
+    limit=findings(
+        (
+            "Stepping the environment is the bound",
+            "two rollouts do nothing else for four fifths of their time, and the learner waits for them",
+        ),
+        (
+            "More cores for rollouts would make it faster",
+            "inferred",
+        ),
     ),
     note=(
         "rljob has the settings of `examples/lunarlander-ppo.yaml`, with two rollouts. Stable-Baselines3 has the "
@@ -285,7 +302,12 @@ PENDULUM = Group(
         "rljob has the settings of `examples/pendulum-ppo.yaml`, with two rollouts. Stable-Baselines3 has the same "
         "settings in one row, and in the other the tuned settings of its zoo."
     ),
-    limit="As with CartPole, the learner's arithmetic is the bound.",
+    limit=findings(
+        (
+            "The learner's arithmetic is the bound",
+            "as with CartPole",
+        ),
+    ),
 )
 
 GROUPS = (CARTPOLE, LANDER, PENDULUM)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.bench import peer
+from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Measure, Values, plain, ratio
 from tests.bench.path import rates
 from tests.bench.roles import roles
@@ -123,17 +124,42 @@ GROUP = Group(
             for stage in ("update", "data_wait", "publish")
         },
     ),
-    limit=(
-        "PPO: with the environment in Python a rollout needs 8 to 11 µs for a step, 6 to 8 of them in the environment; "
-        "with the vectorised one the learner is the bound, with 4 µs for a step. DQN: an update of 64 rows is "
-        "arithmetic of 30 µs. As about 70 operations of PyTorch, each of which takes 5 to 10 µs to begin, it "
-        "took 530 µs; numpy, on the memory of the same weights, takes 97, and 180 to 270 beside a buffer and a "
-        "rollout that want the same caches and cores. With 256 hidden units it is arithmetic: 0.42 ms are four "
-        "products of 64x256x256 at the 75 to 93 billion operations a second that BLAS reaches on one of these "
-        "cores, for Stable-Baselines3 as for ours, 0.07 are Adam, 0.1 are activations, biases, small layers and "
-        "the loss; another 0.1 to 0.2 are probably that weights, target, gradient and moments are 1.3 MB, more than the "
-        "1 MB of a core's own cache. Three times Stable-Baselines3's rate would leave 0.66 to 0.76 ms for an update "
-        "with all that is around it; ours takes 0.84 to 0.96. Tried: activations laid out by columns, for which BLAS "
-        "multiplies these matrices a tenth faster, but those of PPO a tenth slower."
+    limit=findings(
+        (
+            "PPO, environment in Python: a rollout's step",
+            "8 to 11 µs, 6 to 8 µs of them in the environment",
+        ),
+        (
+            "PPO, vectorised: the learner is the bound",
+            "4 µs for a step",
+        ),
+        (
+            "DQN, 64x64: an update of 64 rows is little arithmetic",
+            "30 µs",
+        ),
+        (
+            "DQN, 64x64, as about 70 operations of PyTorch",
+            "530 µs; each operation takes 5 to 10 µs to begin",
+        ),
+        (
+            "DQN, 64x64, in numpy on the memory of the same weights",
+            "97 µs; 180 to 270 µs beside a buffer and a rollout that use the same caches and cores",
+        ),
+        (
+            "DQN, 256x256: an update is arithmetic",
+            "0.42 ms are four products of 64x256x256, at the 75 to 93 billion operations/s that BLAS reaches on one of these cores, for Stable-Baselines3 as for ours",
+        ),
+        (
+            "DQN, 256x256: the rest of the update",
+            "0.07 ms Adam; 0.1 ms activations, biases, small layers and the loss; another 0.1 to 0.2 ms, inferred: weights, target, gradient and moments are 1.3 MB, more than the 1 MB of a core's own cache",
+        ),
+        (
+            "DQN, 256x256: distance to the aim",
+            "three times Stable-Baselines3's rate would leave 0.66 to 0.76 ms for an update with all that is around it; ours takes 0.84 to 0.96 ms",
+        ),
+        (
+            "Tried: activations laid out by columns",
+            "BLAS multiplies these matrices a tenth faster, and those of PPO a tenth slower",
+        ),
     ),
 )

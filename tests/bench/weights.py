@@ -21,6 +21,7 @@ from rljob.wire.endpoints import weights_endpoint
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from tests.bench.feeding import NUMBER, buffer_job, processes
+from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Lookup, Measure, Values, ratio
 from tests.bench.roles import PATIENCE, roles
 from tests.bench.stages import table
@@ -273,16 +274,34 @@ GROUP = Group(
         "CPU time."
     ),
     stages=lambda results: table(results, COSTS),
-    limit=(
-        "20 KB: on the way a version wakes up four threads one after the other: who publishes, the sockets' "
-        "threads on both sides, who acts. To one subscriber that takes 0.34 ms: 0.04 until the publisher "
-        "looks, 0.16 until the subscriber is awake, 0.07 to receive and check the SHA-256, 0.07 to read and "
-        "load; each is three times what it takes in a loop, for caches are cold after 5 ms of sleep. Four of "
-        "them share two cores with the publisher, and wait for each other: the first acts after 0.45 ms, the "
-        "last after 0.76, when the machine is at its best; within an hour the same commit gave medians of 0.6 to "
-        "1.0. ZeroMQ by itself, from a loop to four loops that only read, takes 0.2 to 0.3. "
-        "6.75 MB: each version is hashed by who sends and by who receives (SHA-256, 4 ms), passes "
-        "through the kernel for each subscriber and is laid out anew by each engine; two cores do that for "
-        "four subscribers about 35 times a second, and what is published meanwhile is skipped."
+    limit=findings(
+        (
+            "20 KB: a version wakes up four threads, one after the other",
+            "publisher, the sockets' threads on both sides, the one that acts",
+        ),
+        (
+            "20 KB, one subscriber",
+            "0.34 ms: 0.04 until the publisher looks, 0.16 until the subscriber is awake, 0.07 to receive and check the SHA-256, 0.07 to read and load",
+        ),
+        (
+            "20 KB: each part takes three times what it takes in a loop",
+            "caches are cold after 5 ms of sleep",
+        ),
+        (
+            "20 KB, four subscribers share two cores with the publisher",
+            "the first acts after 0.45 ms, the last after 0.76 ms, when the machine is at its best; within an hour the same commit gave medians of 0.6 to 1.0 ms",
+        ),
+        (
+            "20 KB, ZeroMQ alone, from a loop to four loops that only read",
+            "0.2 to 0.3 ms",
+        ),
+        (
+            "6.75 MB: sender and receiver each hash a version",
+            "SHA-256, 4 ms; it also passes through the kernel for each subscriber, and each engine lays it out anew",
+        ),
+        (
+            "6.75 MB, four subscribers on two cores",
+            "about 35 versions/s; versions published meanwhile are skipped",
+        ),
     ),
 )

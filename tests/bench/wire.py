@@ -9,6 +9,7 @@ import zmq
 
 from rljob.envs.spaces import BoxSpace
 from tests.bench.feeding import NEVER, Feeder, Taker, buffer_job, processes, replay_plan
+from tests.bench.findings import findings
 from tests.bench.group import Group, Measure, Values, ratio
 from tests.bench.roles import PATIENCE, roles
 from tests.bench.stages import table
@@ -143,15 +144,30 @@ GROUP = Group(
         results,
         {"sender us": "sender, CPU µs a message", "receiver us": "receiver, CPU µs a message"},
     ),
-    limit=(
-        "A PULL only receives: 25 µs of CPU on each side for 64 KB, most of it the kernel's copies. Ours "
-        "takes 30 µs more at the rollout (account for it, header and two frames, credit, "
-        "acknowledgements, counters; zmq copies the payload, as being told that it was sent costs more) "
-        "and 65 µs more at the buffer (two or three frames, strict checks, a view of every array, copies "
-        "into the arena's fields, the record of its arrival, credit for the next). Both are Python for "
-        "each segment, not for each byte: larger segments come closer. And a rollout has four segments "
-        "on their way, while a PUSH has a thousand: with 16, a third more comes through, but on-policy a "
-        "slow rollout would hold back so much more of what the others could make. Against a rollout that "
-        "makes its segments (see the path of the experience) all this is a few percent."
+    limit=findings(
+        (
+            "ZeroMQ's PULL only receives",
+            "25 µs of CPU on each side for 64 KB, most of it the kernel's copies",
+        ),
+        (
+            "Ours takes more at the rollout",
+            "30 µs: accounting, header and two frames, credit, acknowledgements, counters; zmq copies the payload, because a notice that it was sent costs more",
+        ),
+        (
+            "Ours takes more at the buffer",
+            "65 µs: two or three frames, strict checks, a view of every array, copies into the arena's fields, the record of its arrival, credit for the next",
+        ),
+        (
+            "The cost is Python for each segment, not for each byte",
+            "larger segments come closer",
+        ),
+        (
+            "A rollout has four segments on their way, a PUSH has a thousand",
+            "with 16, a third more comes through; but on-policy a slow rollout would hold back that much more of what the others could make",
+        ),
+        (
+            "Against a rollout that makes its segments",
+            "all this is a few percent (see the path of the experience)",
+        ),
     ),
 )

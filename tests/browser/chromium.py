@@ -51,6 +51,10 @@ class Page:
 
     def open(self, file: Path, width: int, height: int = 900, dark: bool = False) -> None:
         """Show the file in a window of that size, and wait until it is loaded."""
+        self.visit(file.resolve().as_uri(), width, height, dark)
+
+    def visit(self, url: str, width: int, height: int = 900, dark: bool = False) -> None:
+        """Show the address in a window of that size, and wait until it is loaded."""
         mobile = width < 600
         self._ask(
             "Emulation.setDeviceMetricsOverride",
@@ -62,7 +66,7 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._ask("Emulation.setEmulatedMedia", features=[scheme])
         self._events.clear()
-        self._ask("Page.navigate", url=file.resolve().as_uri())
+        self._ask("Page.navigate", url=url)
         self._until(lambda: any(e["method"] == "Page.loadEventFired" for e in self._events))
 
     def evaluate(self, expression: str) -> Any:
@@ -70,6 +74,13 @@ class Page:
         answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression in JavaScript is true."""
+        deadline = time.monotonic() + SECONDS
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            time.sleep(0.05)
 
     def point(self, x: float, y: float) -> None:
         """Move the pointer there."""

@@ -47,7 +47,7 @@ def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
 
 
 # A seed fixes the course of a run only with `strict`. Without it about one run in sixty ends a little
-# below 475 (docs/algorithms/dqn.md), so what is asked of each is less.
+# below 475 (docs/reference/algorithms/dqn.md), so what is asked of each is less.
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("overrides", "bar"),

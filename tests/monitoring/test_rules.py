@@ -16,7 +16,7 @@ from tests.monitoring.prometheus import ROOT, RULES, program
 TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 RUNBOOKS = ROOT / "docs" / "runbooks"
 URL = "https://github.com/rljob/rljob/blob/main/"
-HEADINGS = ["## What it means", "## Look", "## Do", "## No alarm"]
+HEADINGS = ["## What it means", "## Check", "## Fix", "## When it does not fire"]
 
 
 def rules() -> list[dict[str, Any]]:

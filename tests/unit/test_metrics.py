@@ -150,7 +150,7 @@ def test_policy_lag_zero_has_its_own_bucket() -> None:
 
 
 def test_documentation_is_the_committed_one() -> None:
-    assert metrics.documentation() == (ROOT / "docs" / "metrics.md").read_text()
+    assert metrics.documentation() == (ROOT / "docs" / "reference" / "metrics.md").read_text()
 
 
 def test_importing_needs_no_torch() -> None:

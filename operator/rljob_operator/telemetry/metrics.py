@@ -1,4 +1,4 @@
-"""Every metric of the operator; `python -m rljob_operator.telemetry.metrics` prints docs/operator-metrics.md."""
+"""Every metric of the operator; `python -m rljob_operator.telemetry.metrics` prints docs/reference/operator-metrics.md."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ class OperatorMetrics(Metrics):
 
 
 def documentation() -> str:
-    """The Markdown of docs/operator-metrics.md."""
+    """The Markdown of docs/reference/operator-metrics.md."""
     lines = [
         "# Metrics of the operator",
         "",
         "<!-- Made by `make generate` from operator/rljob_operator/telemetry/metrics.py; change it there. -->",
         "",
-        "Served at `/metrics` on port 8080, with the usual `process_*` and `python_*` ones. Those named",
-        "`rljob_operator_job_…` are told by the process that leads; a job that is gone has none. They are at most",
-        "nine series of each RLJob. All others together are fewer than 1000 and do not grow with the jobs.",
+        "Port 8080 serves them at `/metrics`, with the usual `process_*` and `python_*` ones. Only the process that leads",
+        "serves `rljob_operator_job_…`: at most nine series for each RLJob, and none after the job is deleted. All other",
+        "series together are fewer than 1000, whatever the number of jobs.",
         "",
         "| Name | Type | Unit | Labels | Meaning |",
         "|---|---|---|---|---|",

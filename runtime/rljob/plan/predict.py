@@ -49,7 +49,7 @@ class Prediction:
 
 
 def predict(costs: Costs, rollouts: int, where: Deployment) -> Prediction:
-    """Predict the time from one policy version to the next, and all rates from that; see docs/planning.md."""
+    """Predict the time from one policy version to the next, and all rates from that; see docs/how-to/planning.md."""
     cores = math.inf if where.pods else where.cores
     segments = costs.segments_per_version or float(rollouts)
     active = float(rollouts)

@@ -1,4 +1,4 @@
-"""Every metric of the runtime, declared once; `python -m rljob.telemetry.metrics` prints docs/metrics.md.
+"""Every metric of the runtime, declared once; `python -m rljob.telemetry.metrics` prints docs/reference/metrics.md.
 
 Each role makes one of the classes below and serves its `registry` (see `rljob.telemetry.health`). Names follow
 Prometheus: base units, `_total` for what only grows. Labels take few, known values. What tells
@@ -266,28 +266,31 @@ def render(registry: CollectorRegistry) -> bytes:
 
 
 def documentation() -> str:
-    """The Markdown of docs/metrics.md."""
+    """The Markdown of docs/reference/metrics.md."""
     lines = [
         "# Metrics",
         "",
         "<!-- Made by `make generate` from runtime/rljob/telemetry/metrics.py; change it there. -->",
         "",
-        "Every role serves `/metrics`, `/healthz`, `/readyz` and `/state` on one port. `/state` says in JSON",
-        "what it waits for, what it does, and where its main thread is. `/healthz` answers 200 while",
-        "the role starts and while its own loop makes progress, else 503. `/readyz` answers 200 when it",
-        "waits for no other role: a rollout or evaluator has weights, the learner has heard from the buffer,",
-        "the buffer listens. The learner also has `/status`, a report in JSON, `/checkpoint`, its newest",
-        "verified checkpoint as a tar archive, and `/records`, what it has written down, as another; so has",
-        "the evaluator.",
+        "Every role serves these paths on one port:",
+        "",
+        "| path | content |",
+        "|---|---|",
+        "| `/metrics` | the metrics below, and the usual `process_*` and `python_*` ones |",
+        "| `/healthz` | 200 while the role starts and while its loop makes progress, otherwise 503 |",
+        "| `/readyz` | 200 when a rollout or evaluator has weights, a learner was answered by the buffer, a buffer listens |",
+        "| `/state` | JSON: what the role waits for, what it does, where its main thread is |",
+        "| `/status` | learner only: its report, as JSON |",
+        "| `/checkpoint` | learner only: its newest verified checkpoint, as a tar archive |",
+        "| `/records` | learner and evaluator: the files that they have written, as a tar archive |",
         "",
         "The scraper adds the labels `namespace`, `rljob` (the job's name), `role` and `pod`; see",
-        "[monitoring.md](monitoring.md). A return is NaN until there is one. Besides the metrics below, every",
-        "role serves the usual `process_*` and `python_*` ones.",
+        "[monitoring.md](../how-to/monitoring.md). A return is NaN until there is one.",
         "",
-        "A process has a bounded number of series: a label takes the values that are named below, or at most",
-        f"{OPEN_LABEL_LIMIT} and then `other`, so that no peer can grow it. A link is named by what it carries:",
+        "A process has at most 200 series. A label takes the values that are named below, or at most",
+        f"{OPEN_LABEL_LIMIT} values and then `other`, so no peer can add series without limit. A link is named by what it carries:",
         "`experience` between a rollout and the buffer, `samples` between buffer and learner, `weights` between",
-        "the learner and each rollout or evaluator. No process has more than 200 series, whatever is trained.",
+        "the learner and each rollout or evaluator.",
     ]
     for make in ROLES:
         metrics = make()

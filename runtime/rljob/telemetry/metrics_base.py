@@ -34,7 +34,7 @@ M = TypeVar("M", Counter, Gauge)
 
 @dataclass(frozen=True)
 class Declared:
-    """One line of docs/metrics.md. `unit` is that of the value, `values` those of the label."""
+    """One line of docs/reference/metrics.md. `unit` is that of the value, `values` those of the label."""
 
     name: str
     type: str

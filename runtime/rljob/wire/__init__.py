@@ -1,4 +1,4 @@
-"""How roles talk: `docs/protocol.md` is the specification, these modules are its Python half.
+"""How roles talk: `docs/design/protocol.md` is the specification, these modules are its Python half.
 
 messages   the fixed header and the kinds            pure
 arrays     the payload: arrays behind an offset table pure

@@ -1,4 +1,4 @@
-"""The payload of experience: arrays in one frame behind an offset table (docs/protocol.md, Arrays).
+"""The payload of experience: arrays in one frame behind an offset table (docs/design/protocol.md, Arrays).
 
 One frame per message: several frames cost two to three times the throughput on ipc and tcp. The
 table is fixed for a stream of segments, so a reader compares its bytes once per message and takes

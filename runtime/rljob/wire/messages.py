@@ -1,4 +1,4 @@
-"""The fixed header of every message, and the kinds there are (docs/protocol.md, Header).
+"""The fixed header of every message, and the kinds there are (docs/design/protocol.md, Header).
 
 A message is one header frame of `HEADER_BYTES` and one payload frame. Every kind has the same header;
 what a kind does not use is zero. Decoding is strict: whatever does not fit raises `Rejected` with a
@@ -50,7 +50,7 @@ class Rejected(Exception):
 
 
 class MessageKind(enum.IntEnum):
-    """What a message says; who sends it on which link is in docs/protocol.md."""
+    """What a message says; who sends it on which link is in docs/design/protocol.md."""
 
     HELLO = 1
     WELCOME = 2
@@ -74,7 +74,7 @@ _KINDS = {int(kind): kind for kind in MessageKind}
 
 @dataclass(slots=True)
 class Header:
-    """One message's header; which fields a kind uses is in docs/protocol.md.
+    """One message's header; which fields a kind uses is in docs/design/protocol.md.
 
     Args:
         kind: what the message says.

@@ -2,7 +2,7 @@
 
 A socket copies a payload into the kernel and out of it again; a batch of frames is written here once, by
 who gathers it, and read where it lies. The memory has no name on a disk and goes when both have ended. What
-of it may be used again, the protocol says (docs/protocol.md, Shared memory); nothing here waits or locks.
+of it may be used again, the protocol says (docs/design/protocol.md, Shared memory); nothing here waits or locks.
 """
 
 from __future__ import annotations
