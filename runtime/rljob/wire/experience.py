@@ -133,7 +133,7 @@ class ExperienceFormat:
 
 def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
     kind = value.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise Rejected("json", f"data.kind {kind!r}")
     try:
         data = _KINDS[kind](segment_length=length, **value)
