@@ -41,6 +41,7 @@ def context(name: str | None = None, started: int = 1, folder: Path = Path()) ->
         metrics_host="h",
         metrics_port=0,
         trace=None,
+        port_file=None,
         stop=Stopping(),
         started=started,
     )

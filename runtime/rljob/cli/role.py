@@ -46,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("RLJOB_TRACE") or None,
         help="folder for the record of every segment (default: $RLJOB_TRACE)",
     )
+    parser.add_argument("--port-file", type=Path, help="where to write the port of the metrics")
     parser.add_argument("--end-file", type=Path, help="where to write as JSON how the role ended")
     parser.set_defaults(handle=handle)
 
@@ -94,6 +95,7 @@ def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
         threads=arguments.threads,
         metrics_host=arguments.metrics_host,
         metrics_port=arguments.metrics_port,
+        port_file=arguments.port_file,
         trace=arguments.trace,
         stop=stop,
     )

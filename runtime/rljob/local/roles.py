@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ class Role:
     Attributes:
         state: `starting`, `running`, `restarting` or `ended`.
         due: when it is to be started, in the clock's seconds; None when it runs or has ended.
-        logged: size of its log when it was started.
         died: when it died, until it is back.
         port: where its metrics are.
         started: when it was started last, in the clock's seconds.
@@ -35,7 +33,6 @@ class Role:
     restarts: Restarts
     state: str = "starting"
     due: float | None = None
-    logged: int = 0
     died: float | None = None
     port: int | None = None
     started: float = 0.0
@@ -61,6 +58,7 @@ def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
     argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
     argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
     argv += ["--end-file", str(end_file(role, wiring))]
+    argv += ["--port-file", str(port_file(role, wiring))]
     if role.kind == "learner":
         argv += ["--threads", str(wiring.learner_threads)]
     if wiring.keys is not None:
@@ -77,13 +75,15 @@ def end_file(role: Role, wiring: Wiring) -> Path:
     return wiring.scratch / f"{role.name}.end"
 
 
-def port_of(role: Role) -> int | None:
-    """Where a role has its metrics. It says so in its log, once it is about to work."""
+def port_file(role: Role, wiring: Wiring) -> Path:
+    """Where a role writes the port of its metrics, once it is about to work."""
+    return wiring.scratch / f"{role.name}.port"
+
+
+def port_of(role: Role, wiring: Wiring) -> int | None:
+    """The port of a role's metrics; None before the role has written it."""
     try:
-        with role.log.open("rb") as file:
-            file.seek(role.logged)
-            match = re.search(rb": metrics at http://[^\s]*:([0-9]+)/metrics\n", file.read())
-            return int(match[1]) if match else None
+        return int(port_file(role, wiring).read_text())
     except FileNotFoundError:
         return None
 

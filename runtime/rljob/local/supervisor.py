@@ -14,7 +14,16 @@ from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import RunPosition
-from rljob.local.roles import Role, arguments, died, end_file, last_lines, make_roles, port_of
+from rljob.local.roles import (
+    Role,
+    arguments,
+    died,
+    end_file,
+    last_lines,
+    make_roles,
+    port_file,
+    port_of,
+)
 from rljob.local.spawner import Exit, Spawner
 from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
@@ -144,7 +153,7 @@ class Supervisor:
             if role.due is not None and role.due <= now:
                 self._start(role)
             if role.state == "starting" and role.port is None:
-                role.port = port_of(role)
+                role.port = port_of(role, self.wiring)
             if role.state == "starting" and role.port is not None and role.kind != "learner":
                 self._running(role)
         self._announce()
@@ -197,7 +206,7 @@ class Supervisor:
 
     def _start(self, role: Role) -> None:
         role.state, role.due, role.port, role.started = "starting", None, None, self.clock()
-        role.logged = role.log.stat().st_size if role.log.exists() else 0
+        port_file(role, self.wiring).unlink(missing_ok=True)
         argv = arguments(role, self.folder, self.wiring)
         self.spawner.spawn(role.name, argv, role.log, self.wiring.path)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rljob.process.stopping import Stopping
 from rljob.process.trace import Trace
+from rljob.run_folder.write_whole import write_whole
 from rljob.spec import RLJob
 from rljob.spec.roles import RoleName
 from rljob.spec.status import LearnerReport
@@ -46,6 +47,7 @@ class RoleContext:
         folder: where this role keeps its files.
         resume: whether to go on from the checkpoints in `folder`.
         threads: of a learner's torch; None takes the cores that the process may use.
+        port_file: where the port of the metrics is written, if anywhere.
         trace: folder for `Trace`, if any.
         report: what a learner last said of itself.
     """
@@ -64,6 +66,7 @@ class RoleContext:
     metrics_host: str
     metrics_port: int
     trace: Path | None
+    port_file: Path | None
     stop: Stopping
     started: int = field(default_factory=time.time_ns)
     report: LearnerReport | None = None
@@ -120,7 +123,9 @@ class RoleContext:
         return Answer.of(200, "application/json", state.model_dump_json(by_alias=True).encode())
 
     def announce(self, server: HttpServer) -> None:
-        """Tell the port, now that the role is about to work."""
+        """Say which port serves the metrics, now that the role is about to work."""
+        if self.port_file is not None:
+            write_whole(self.port_file, str(server.port))
         logging.getLogger("rljob").info(
             "%s: metrics at http://%s:%d/metrics", self.name, self.metrics_host, server.port
         )
