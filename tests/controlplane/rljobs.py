@@ -6,6 +6,7 @@ import contextlib
 import copy
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ LEARNER, ROLLOUT, BUFFER = (
     ("Deployment", "x-rollout"),
     ("StatefulSet", "x-buffer"),
 )
-ADDRESS, NOBODY = "127.0.0.53", "127.0.0.54"
-"""Of pods that answer, on the port that they all have, and of those that do not."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+ADDRESS, NOBODY = f"127.0.{_WORKER}.53", f"127.0.{_WORKER}.54"
+"""Of pods that answer, on the port that they all have, and of those that do not.
+
+Each test process has its own addresses, because the port is fixed.
+"""
 SPEC = {
     "environment": {"id": "CartPole-v1"},
     "algorithm": {"name": "PPO"},

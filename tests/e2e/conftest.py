@@ -1,27 +1,75 @@
-"""The cluster under test: the operator installed once, a namespace for each test, all logs of a failure."""
+"""The cluster under test: the operator installed once, a namespace for each test, all logs of a failure.
+
+Several processes may run these tests at once (`pytest -n 3`). They share the cluster and its operator. A test that is
+marked `alone` replaces the operator or closes a node, so no other test runs beside it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from tests.e2e.kube import ROOT, KubectlError, Namespace, command, kubectl
 
 OPERATOR = "rljob-system"
-ARTIFACTS = ROOT / ".cluster" / "artifacts"
+STATE = ROOT / ".cluster"
+ARTIFACTS = STATE / "artifacts"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
+FASTER = {"poll": "1", "status": "0.5", "pending-grace": "1"}
+"""Intervals of the operator in seconds. The shorter they are, the less a test waits for a status."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: no other test may run on the cluster meanwhile")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run alone come last and in one process, so that nobody waits for them."""
+    items.sort(key=is_alone)
+    for item in items:
+        if is_alone(item):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+
+
+def is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Hold the cluster for the test and its fixtures, alone or with others; before any time limit starts."""
+    with locked("cluster", fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH):
+        return (yield)
+
+
+@contextlib.contextmanager
+def locked(name: str, how: int) -> Iterator[IO[str]]:
+    """An empty or written file that processes with this working tree lock."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / f"{name}.lock").open("a+") as file:
+        fcntl.flock(file, how)
+        yield file
+
+
 @pytest.fixture(scope="session")
-def operator() -> str:
-    """The operator, installed from its manifests; the namespace it is in."""
-    install_operator()
+def operator(testrun_uid: str) -> str:
+    """The operator, installed from its manifests by the first process that needs it; the namespace it is in."""
+    with locked("operator", fcntl.LOCK_EX) as file:
+        file.seek(0)
+        if file.read() != testrun_uid:
+            install_operator()
+            file.truncate(0)
+            file.write(testrun_uid)
     return OPERATOR
 
 
@@ -32,10 +80,19 @@ def install_operator() -> None:
     # A chart that was there before has left the definition behind as its own.
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "crd/rljobs.rljob.dev", "--timeout=60s")
-    manifests = str(ROOT / "operator" / "manifests")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=faster_manifests())
     kubectl("-n", OPERATOR, "rollout", "restart", "deployment/rljob-operator")
     kubectl("-n", OPERATOR, "rollout", "status", "deployment/rljob-operator", "--timeout=120s")
+
+
+def faster_manifests() -> str:
+    """The manifests, with the intervals of `FASTER`."""
+    files = sorted((ROOT / "operator" / "manifests").glob("*.yaml"))
+    text = "\n---\n".join(file.read_text() for file in files)
+    for name, seconds in FASTER.items():
+        text, count = re.subn(rf"--{name}-seconds=\S+", f"--{name}-seconds={seconds}", text)
+        assert count == 1, f"--{name}-seconds is in the manifests {count} times"
+    return text
 
 
 @pytest.fixture

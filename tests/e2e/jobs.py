@@ -50,7 +50,7 @@ def endless(name: str = "x", **spec: Any) -> Object:
             "stop": {"duration": "1h"},
             "seed": 1,
             "rollout": {"replicas": 1, "envsPerReplica": 4},
-            "checkpoint": {"interval": "5s"},
+            "checkpoint": {"interval": "1s"},
             **spec,
         },
     }

@@ -17,6 +17,7 @@ from tests.e2e.kube import KUBECONFIG, ROOT, Job, Namespace, kubectl, until
 from tests.e2e.test_operator import lives
 from tests.helm import CHART, helm, succeed
 
+pytestmark = pytest.mark.alone
 RELEASE = ("rljob", "--namespace", OPERATOR)
 SETTLED = ("--wait", "--timeout=3m")
 DEFINITION = "customresourcedefinition/rljobs.rljob.dev"

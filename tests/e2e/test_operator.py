@@ -17,6 +17,7 @@ def lives(job: Job) -> set[tuple[str, int]]:
     }
 
 
+@pytest.mark.xdist_group("operator")
 def test_operator_killed_while_a_job_trains(namespace: Namespace, operator: str) -> None:
     """No pod of the job restarts, and the new operator goes on telling."""
     namespace.apply(endless())
@@ -36,6 +37,7 @@ def test_operator_killed_while_a_job_trains(namespace: Namespace, operator: str)
     assert lives(job) == before
 
 
+@pytest.mark.xdist_group("operator")
 def test_operator_upgraded_while_a_job_trains(namespace: Namespace, operator: str) -> None:
     """A new version of its Deployment rolls out; pods of the job stay."""
     namespace.apply(endless())
@@ -118,6 +120,7 @@ def test_spec_edited_and_reverted(namespace: Namespace) -> None:
     assert job.status()["learner"]["failures"] == 0
 
 
+@pytest.mark.alone
 def test_node_drained(namespace: Namespace) -> None:
     """A drain ends, the job waits, and goes on where it was once there is room again."""
     namespace.apply(endless(backoffLimit=0))
