@@ -20,6 +20,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
+_KEPT_SECONDS = 30.0
+"""For which an idle connection is used again; the API server closes it after 90."""
 _SET_DEATH_SIGNAL = 1
 
 _AUDIT_POLICY = {
@@ -111,6 +114,8 @@ class ApiServer:
         self.admin = self.user("admin", groups=("system:masters",))
         self._tls = ssl.create_default_context(cafile=folder / "ca.crt")
         self._tls.load_cert_chain(folder / "admin.crt", folder / "admin.key")
+        self._mine = threading.local()
+        self._connections: list[http.client.HTTPSConnection] = []
 
     def user(self, name: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig for a user of that name, who may do nothing until a RoleBinding says so."""
@@ -141,7 +146,7 @@ class ApiServer:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             env=environment,
         )
 
@@ -154,7 +159,7 @@ class ApiServer:
     ) -> Answer:
         """One HTTP request as the admin; `path` holds the query too."""
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._port, context=self._tls, timeout=30
+            "127.0.0.1", self._port, context=self._tls, timeout=120
         )
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         with contextlib.closing(connection):
@@ -201,6 +206,24 @@ class ApiServer:
                 newest[event["auditID"]] = event
         return [_call(event) for event in newest.values()]
 
+    def close(self) -> None:
+        """Close the connections of all threads; none may be in use."""
+        for connection in self._connections:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        """This thread's connection; it opens itself when it is closed."""
+        if not hasattr(self._mine, "connection"):
+            self._mine.connection = http.client.HTTPSConnection(
+                "127.0.0.1", self._port, context=self._tls, timeout=60
+            )
+            self._mine.used = time.monotonic()
+            self._connections.append(self._mine.connection)
+        connection: http.client.HTTPSConnection = self._mine.connection
+        if time.monotonic() - self._mine.used > _KEPT_SECONDS:
+            connection.close()
+        return connection
+
     def _kubeconfig(self, name: str, credentials: dict[str, str]) -> Path:
         cluster = {
             "server": self.url,
@@ -237,6 +260,7 @@ def start() -> Iterator[ApiServer]:
         stack.enter_context(_running("etcd", _etcd(folder), folder))
         port = _free_port()
         server = ApiServer(folder, port)
+        stack.callback(server.close)
         _certificate(folder, "server", ())
         process = stack.enter_context(_running("apiserver", _apiserver(folder, port), folder))
         _await_ready(server, process)
@@ -347,7 +371,7 @@ def _openssl(folder: Path, command: str, subject: str = "") -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     if done.returncode:
         raise RuntimeError(f"openssl {command}: {done.stderr}")

@@ -17,7 +17,7 @@ from tests.controlplane import jobs
 from tests.unit.clusterjobs import condition
 from tests.unit.specs import Job, job
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds until what a test waits for counts as hung."""
 FILE = """\
 # A job.

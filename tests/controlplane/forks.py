@@ -42,7 +42,7 @@ class Forked:
             os.kill(self.pid, number)
 
     def wait(self, timeout: float | None = None) -> int:
-        deadline = time.monotonic() + (timeout or 20.0)
+        deadline = time.monotonic() + (timeout or 60.0)
         while (ended := self.poll()) is None:
             assert time.monotonic() < deadline, f"process {self.pid} does not end"
             time.sleep(0.005)

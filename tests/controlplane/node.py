@@ -148,7 +148,7 @@ def _serving(made: ThreadingHTTPServer) -> Iterator[None]:
     finally:
         made.shutdown()
         made.server_close()
-        thread.join(10)
+        thread.join(60)
 
 
 class _Handler(BaseHTTPRequestHandler):

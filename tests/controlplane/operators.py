@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -21,8 +22,8 @@ from tests.controlplane.forks import Forked, die_with_parent
 ROOT = Path(__file__).parents[2]
 NAMESPACE, NAME = "rljob-system", "rljob-operator"
 USER = f"system:serviceaccount:{NAMESPACE}:{NAME}"
-START_SECONDS = 30.0
-DEADLINE_SECONDS = 30.0
+START_SECONDS = 120.0
+DEADLINE_SECONDS = 120.0
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
@@ -30,11 +31,12 @@ def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
+@functools.cache
 def install(server: ApiServer) -> Path:
-    """Install the manifests as a user would; the kubeconfig of the operator's ServiceAccount."""
+    """Install the manifests as a user would, once; the kubeconfig of the operator's ServiceAccount."""
     done = server.kubectl("apply", "-f", str(ROOT / "operator" / "manifests"))
     assert done.returncode == 0, done.stderr
     return server.service_account(NAMESPACE, NAME)
@@ -77,7 +79,9 @@ class Operator:
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of one of its pages; (0, "") when it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=30
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -127,7 +131,7 @@ class Operator:
     def stop(self) -> int:
         """Ask it to end, as the kubelet does; its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(DEADLINE_SECONDS)
 
 
 @contextlib.contextmanager

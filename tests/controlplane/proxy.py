@@ -188,9 +188,9 @@ def proxied(upstream: str, authority: Path) -> Iterator[Proxy]:
         daemon=True,
     )
     thread.start()
-    assert ready.wait(10), "the proxy did not start"
+    assert ready.wait(60), "the proxy did not start"
     try:
         yield proxy
     finally:
         proxy.run_soon(stop.set)
-        thread.join(10)
+        thread.join(60)

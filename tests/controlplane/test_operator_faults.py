@@ -125,7 +125,7 @@ def test_errors_at_random(job: Job, proxy: Proxy, kubeconfig: Path, tmp_path: Pa
         proxy.judge = judge
         for what, do, done in STEPS:
             do(job)
-            until(lambda done=done: done(job), f"the job is {what}", 100)  # type: ignore[misc]
+            until(lambda done=done: done(job), f"the job is {what}")  # type: ignore[misc]
         for reason in ("throttled", "connection"):
             assert operator.metric("errors_total", reason=reason) > 0
         assert operator.get("/healthz")[0] == 200
@@ -196,7 +196,7 @@ def test_an_outage_is_survived(job: Job, proxy: Proxy, kubeconfig: Path, tmp_pat
         until(lambda: len(cut) > 20, "many calls that fail")
         assert operator.get("/healthz")[0] == 200
         proxy.judge = lambda _: None
-        until(job.complete, "all children", 60)
+        until(job.complete, "all children")
         assert operator.stop() == 0
 
 

@@ -214,7 +214,7 @@ def test_the_end_of_a_learner_ends_the_job(job: Job) -> None:
     job.end_learner({**END, "report": {"progress": {"steps": 1000, "meanReturn": 200.5}}})
     until(lambda: job.status().get("phase") == "Complete", "the phase Complete")
     assert job.status()["progress"]["steps"] == 1000
-    wait = ("wait", "-n", job.namespace, "--for=condition=Complete", "rlj/x", "--timeout=5s")
+    wait = ("wait", "-n", job.namespace, "--for=condition=Complete", "rlj/x", "--timeout=60s")
     assert job.server.kubectl(*wait).returncode == 0
 
 

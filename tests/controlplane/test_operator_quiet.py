@@ -11,7 +11,7 @@ from tests.controlplane.operators import install, running, until
 from tests.controlplane.proxy import WRITES, proxied
 from tests.controlplane.rljobs import Job
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 END = {"outcome": "Complete", "reason": "StopSteps", "message": "done"}
 ROUNDS = 10
 

@@ -149,7 +149,7 @@ def test_some_namespaces_only(apiserver: ApiServer, namespace: str, tmp_path: Pa
 )
 def test_bad_input_is_one_line_and_exit_code_2(option: str, message: str) -> None:
     command = [sys.executable, "-m", "rljob_operator", option]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

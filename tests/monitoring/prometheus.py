@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "rljob-operator"
 RULES = sorted((CHART / "rules").glob("*.yaml"))
 SCRAPE_SECONDS = 1
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 POLL = 0.2
 _TOOLS = Path(os.environ.get("RLJOB_CACHE") or Path.home() / ".cache" / "rljob-cluster") / "bin"
 
@@ -145,7 +145,7 @@ def running(folder: Path, targets: Sequence[Path], rules: Sequence[Path]) -> Ite
         yield Prometheus(_address(process, log))
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

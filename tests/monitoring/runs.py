@@ -39,7 +39,7 @@ class Slow(gymnasium.Wrapper):
 def make():
     return Slow(gymnasium.make("CartPole-v1"))
 '''
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def job(name: str, **spec: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Run:
             for pid in self.processes().values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
         self._output.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -181,7 +181,7 @@ def by_hand(folder: Path, jobs: Mapping[str, dict[str, Any]]) -> Iterator[None]:
     finally:
         for process in processes:
             process.kill()
-            process.wait(20)
+            process.wait(60)
         shutil.rmtree(sockets)
 
 

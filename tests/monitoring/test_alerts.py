@@ -56,7 +56,7 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
         by_hand(tmp_path / "runs" / "lagging", lagging),
         running(tmp_path / "prometheus", targets, rules) as prometheus,
     ):
-        until(lambda: prometheus.up() == 3 * (len(jobs) + 1), "all roles are scraped", 60)
+        until(lambda: prometheus.up() == 3 * (len(jobs) + 1), "all roles are scraped")
         runs["stalled"].signal("learner-0", signal.SIGSTOP)
         runs["stalled-replay"].signal("learner-0", signal.SIGSTOP)
         runs["starved"].signal("rollout-0", signal.SIGSTOP)
@@ -74,7 +74,7 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
         runs["stalled"].signal("learner-0", signal.SIGCONT)
         runs["starved"].signal("rollout-0", signal.SIGCONT)
         over = {("RLJobLearnerStalled", "stalled"), ("RLJobRolloutsStarved", "starved")}
-        until(lambda: not over & prometheus.firing(), "what is over fires no more", 60)
+        until(lambda: not over & prometheus.firing(), "what is over fires no more")
 
 
 def evidence(prometheus: Prometheus) -> dict[str, list[tuple[str, float]]]:
@@ -117,5 +117,5 @@ def kill_and_wait(prometheus: Prometheus, run: Run, role: str) -> None:
     start = f'process_start_time_seconds{{rljob="{run.name}",pod="{role}"}}'
     before = prometheus.value(start)
     pid = run.signal(role, signal.SIGKILL)
-    until(lambda: run.processes().get(role, pid) != pid, f"{role} is back", 60)
-    until(lambda: prometheus.value(start) > before, f"the new {role} is scraped", 60)
+    until(lambda: run.processes().get(role, pid) != pid, f"{role} is back")
+    until(lambda: prometheus.value(start) > before, f"the new {role} is scraped")

@@ -19,7 +19,7 @@ from tests.monitoring.prometheus import RULES, Prometheus, running, until
 from tests.monitoring.runs import job, started
 
 pytestmark = pytest.mark.timeout(300)
-DATA_SECONDS = 90.0
+DATA_SECONDS = 180.0
 RATE_SECONDS = 20
 
 
