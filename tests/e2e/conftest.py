@@ -79,10 +79,10 @@ def install_operator() -> None:
         kubectl("create", "namespace", OPERATOR)
     # A chart that was there before has left the definition behind as its own.
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd/rljobs.rljob.dev", "--timeout=60s")
+    kubectl("wait", "--for=condition=Established", "crd/rljobs.rljob.dev", "--timeout=180s")
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=faster_manifests())
     kubectl("-n", OPERATOR, "rollout", "restart", "deployment/rljob-operator")
-    kubectl("-n", OPERATOR, "rollout", "status", "deployment/rljob-operator", "--timeout=120s")
+    kubectl("-n", OPERATOR, "rollout", "status", "deployment/rljob-operator", "--timeout=300s")
 
 
 def faster_manifests() -> str:

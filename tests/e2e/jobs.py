@@ -38,8 +38,11 @@ def example(name: str) -> Object:
 
 
 def endless(name: str = "x", **spec: Any) -> Object:
-    """PPO on a slow CartPole; trains until it is stopped."""
-    return {
+    """PPO on a slow CartPole; trains until it is stopped.
+
+    Each role requests little CPU unless its section has a template, so that the jobs of several tests fit on one node.
+    """
+    job: Object = {
         "apiVersion": "rljob.dev/v1alpha1",
         "kind": "RLJob",
         "metadata": {"name": name},
@@ -54,3 +57,12 @@ def endless(name: str = "x", **spec: Any) -> Object:
             **spec,
         },
     }
+    for role in ("rollout", "buffer", "learner"):
+        section = job["spec"].setdefault(role, {})
+        job["spec"][role] = {"template": requests(role, cpu="50m"), **section}
+    return job
+
+
+def requests(role: str, **amounts: str) -> Object:
+    """A template with what the role's container requests of each resource."""
+    return {"spec": {"containers": [{"name": role, "resources": {"requests": amounts}}]}}

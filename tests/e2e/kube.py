@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 KUBECONFIG = Path(os.environ.get("KUBECONFIG") or ROOT / ".cluster" / "kubeconfig")
 TOOLS = Path(os.environ.get("RLJOB_CACHE") or Path.home() / ".cache" / "rljob-cluster") / "bin"
-PATIENCE = 240.0
+PATIENCE = 300.0
 """Seconds until what a test waits for counts as hung."""
 POLL = 0.2
 Object = dict[str, Any]

@@ -32,7 +32,7 @@ def test_own_network_and_algorithm_from_a_configmap(namespace: Namespace) -> Non
     }
     job_object["spec"]["stop"] = {"steps": 4000}
     namespace.apply(job_object)
-    namespace.job(job_object["metadata"]["name"]).wait("Complete", 240)
+    namespace.job(job_object["metadata"]["name"]).wait("Complete")
 
 
 def test_pip_requirement(namespace: Namespace) -> None:

@@ -117,7 +117,7 @@ def test_failing_learner_fails_the_job(namespace: Namespace) -> None:
         )
     )
     job = namespace.job("x")
-    job.wait("Failed", 200)
+    job.wait("Failed")
     told = str(job.status())
     assert "the simulator is not licensed" in told
 
@@ -127,6 +127,6 @@ def test_bad_setting_fails_at_once(namespace: Namespace) -> None:
     wrong = endless(algorithm={"entryPoint": "nowhere:Algorithm"}, backoffLimit=3)
     namespace.apply(wrong)
     job = namespace.job("x")
-    job.wait("Failed", 120)
+    job.wait("Failed")
     assert "nowhere" in job.condition("Failed")["message"]
     assert job.status()["learner"]["failures"] <= 1

@@ -19,7 +19,7 @@ from tests.helm import CHART, helm, succeed
 
 pytestmark = pytest.mark.alone
 RELEASE = ("rljob", "--namespace", OPERATOR)
-SETTLED = ("--wait", "--timeout=3m")
+SETTLED = ("--wait", "--timeout=5m")
 DEFINITION = "customresourcedefinition/rljobs.rljob.dev"
 
 
@@ -66,7 +66,7 @@ def goes_on(job: Job, before: set[tuple[str, int]]) -> None:
 def test_a_whole_life(vacant: None, namespace: Namespace, tmp_path: Path) -> None:
     """No pod of a job restarts whatever helm does, and the job outlives the release."""
     said = run("install", *RELEASE, *SETTLED, packaged("0.0.9", tmp_path))
-    assert "Phase:          Succeeded" in run("test", *RELEASE, "--timeout=2m")
+    assert "Phase:          Succeeded" in run("test", *RELEASE, "--timeout=5m")
     namespace.run("apply", "-f", "-", given=first_job(said))
     namespace.job("cartpole").wait("Complete")
 

@@ -62,7 +62,7 @@ def test_ttl_and_deletion_leave_nothing(namespace: Namespace) -> None:
     """The job deletes itself, and with it all that it had made."""
     namespace.apply(endless(stop={"steps": 200}, ttlSecondsAfterFinished=3))
     until(lambda: owned(namespace.job("x"), ["pods"]), "pods")
-    until(lambda: namespace.get("rljob", "x") is None, "the job deletes itself", 180)
+    until(lambda: namespace.get("rljob", "x") is None, "the job deletes itself")
     until(lambda: not owned(namespace.job("x"), KINDS), "nothing is left")
 
 
@@ -83,7 +83,7 @@ def test_deletion_while_training(namespace: Namespace) -> None:
 def test_clean_pod_policy_all(namespace: Namespace) -> None:
     namespace.apply(endless(stop={"steps": 200}, cleanPodPolicy="All"))
     job = namespace.job("x")
-    job.wait("Complete", 180)
+    job.wait("Complete")
     until(lambda: not job.pods(), "no pod is left")
 
 

@@ -44,7 +44,7 @@ def monitoring(operator: str) -> Iterator[Namespace]:
     try:
         kubectl("create", "namespace", made.name)
         kubectl("apply", "--server-side", "-f", definitions)
-        kubectl("wait", "--for=condition=Established", "-f", definitions, "--timeout=60s")
+        kubectl("wait", "--for=condition=Established", "-f", definitions, "--timeout=300s")
         apply([*objects, *rendered()])
         yield made
     finally:
@@ -151,7 +151,7 @@ def reached(namespace: Namespace) -> Iterator[Prometheus]:
     pods = ("pods", "-l", "app.kubernetes.io/name=prometheus", "-o", "name")
     until(lambda: namespace.run("get", *pods).strip(), "a Prometheus")
     pod = namespace.run("get", *pods).strip()
-    namespace.run("wait", "--for=condition=Ready", pod, "--timeout=180s")
+    namespace.run("wait", "--for=condition=Ready", pod, "--timeout=300s")
     process = subprocess.Popen(
         ["kubectl", "-n", namespace.name, "port-forward", pod, ":9090"],
         env=environment(),

@@ -45,7 +45,7 @@ def test_operator_upgraded_while_a_job_trains(namespace: Namespace, operator: st
     job.until_trains()
     before = lives(job)
     kubectl("-n", operator, "rollout", "restart", "deployment/rljob-operator")
-    kubectl("-n", operator, "rollout", "status", "deployment/rljob-operator", "--timeout=120s")
+    kubectl("-n", operator, "rollout", "status", "deployment/rljob-operator", "--timeout=300s")
     job.until_trains(job.steps())
     assert lives(job) == before
 
@@ -137,7 +137,7 @@ def test_node_drained(namespace: Namespace) -> None:
             "--delete-emptydir-data",
             "--ignore-daemonsets",
             f"--pod-selector={selector}",
-            "--timeout=90s",
+            "--timeout=300s",
         )
         job.until(
             lambda s: any(r.get("reason") == "Unschedulable" for r in s["roleStatuses"]),

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.e2e.jobs import endless
+from tests.e2e.jobs import endless, requests
 from tests.e2e.kube import Namespace, Object, command
-
-
-def resources(**requests: str) -> dict[str, Any]:
-    return {"spec": {"containers": [{"name": "rollout", "resources": {"requests": requests}}]}}
-
 
 CASES = {
     "ImagePull": (
@@ -21,12 +14,12 @@ CASES = {
         "registry.invalid",
     ),
     "Unschedulable": (
-        endless(rollout={"replicas": 1, "template": resources(cpu="1000")}),
+        endless(rollout={"replicas": 1, "template": requests("rollout", cpu="1000")}),
         ("Unschedulable",),
         "Insufficient cpu",
     ),
     "InvalidTemplate": (
-        endless(rollout={"replicas": 1, "template": resources(cpu="many")}),
+        endless(rollout={"replicas": 1, "template": requests("rollout", cpu="many")}),
         ("InvalidTemplate",),
         "quantit",
     ),
@@ -62,7 +55,7 @@ def test_pending_reason(namespace: Namespace, name: str) -> None:
         text = str(status.get("roleStatuses")) + str(status.get("conditions"))
         return any(reason in text for reason in reasons) and words in text
 
-    job.until(told, f"{reasons[0]} with {words!r}", patience=40)
+    job.until(told, f"{reasons[0]} with {words!r}")
     assert job.status()["phase"] in ("Pending", "Starting")
 
 
@@ -78,20 +71,20 @@ def test_quota(namespace: Namespace) -> None:
     )
     namespace.apply(endless())
     job = namespace.job("x")
-    job.until(lambda s: "exceeded quota" in str(s), "the quota is named", patience=40)
+    job.until(lambda s: "exceeded quota" in str(s), "the quota is named")
 
 
 def test_pending_deadline(namespace: Namespace) -> None:
     namespace.apply(endless(image="registry.invalid/none:1", pendingDeadlineSeconds=10))
     job = namespace.job("x")
-    job.wait("Failed", 60)
+    job.wait("Failed")
     assert job.condition("Failed")["reason"] == "PendingDeadlineExceeded"
 
 
 def test_invalid_template_is_healed_by_an_edit(namespace: Namespace) -> None:
-    namespace.apply(endless(rollout={"replicas": 1, "template": resources(cpu="many")}))
+    namespace.apply(endless(rollout={"replicas": 1, "template": requests("rollout", cpu="many")}))
     job = namespace.job("x")
-    job.until(lambda s: "InvalidTemplate" in str(s), "InvalidTemplate", patience=40)
+    job.until(lambda s: "InvalidTemplate" in str(s), "InvalidTemplate")
     namespace.patch("rljob", "x", {"spec": {"rollout": {"template": None}}})
     job.until_trains()
 

@@ -13,7 +13,7 @@ def test_ppo_trains_to_complete(namespace: Namespace, tmp_path: Path) -> None:
     """The README's first job: solved, told in the status, and the policy plays."""
     namespace.apply(example("cartpole-ppo.yaml"))
     job = namespace.job("cartpole-ppo")
-    job.wait("Complete", 240)
+    job.wait("Complete")
 
     status = job.status()
     assert status["phase"] == "Complete"
@@ -52,7 +52,7 @@ def test_dqn_trains_with_replay(namespace: Namespace) -> None:
     job_object["spec"]["buffer"]["storage"] = {"volumeClaimTemplate": {"size": "200Mi"}}
     namespace.apply(job_object)
     job = namespace.job("cartpole-dqn")
-    job.wait("Complete", 240)
+    job.wait("Complete")
     status = job.status()
     assert job.condition("Complete")["reason"] == "StepsReached"
     assert status["progress"]["steps"] >= 20_000
