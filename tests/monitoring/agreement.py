@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -42,16 +43,39 @@ def agrees(
     for metric, field in GAUGES.items():
         value = _sampled(prometheus, f"{metric}{{{matchers}}}")[1]
         assert value in [one[field] for one in records()], metric
-    found = records()[:-1]
+    differ: list[str] = []
+
+    def rates_agree() -> bool:
+        differ[:] = _other_rates(prometheus, records()[:-1], matchers, window)
+        return not differ
+
+    until(rates_agree, lambda: "\n".join(differ), PATIENCE)
+
+
+def _other_rates(
+    prometheus: Prometheus, found: list[Record], matchers: str, window: int
+) -> list[str]:
+    """Rates up to the last of these records that differ, each with both values."""
     end = found[-1]["time"]
     inside = [one for one in found if one["time"] >= end - window]
-    for metric, field in RATES.items():
-        expected = (inside[-1][field] - inside[0][field]) / _seconds(inside)
-        rate = f"sum(rate({metric}{{{matchers}}}[{window}s] @ {end}))"
-        assert prometheus.value(rate) == pytest.approx(expected, rel=AGREE), metric
+    rates = {
+        f"sum(rate({metric}{{{matchers}}}[{window}s] @ {end}))": pytest.approx(
+            (inside[-1][field] - inside[0][field]) / _seconds(inside), rel=AGREE
+        )
+        for metric, field in RATES.items()
+    }
     waited = f'rljob_learner_stage_seconds_total{{stage="data_wait",{matchers}}}'
-    told = sum(one["learnerWaiting"] for one in inside) / len(inside)
-    assert prometheus.value(f"rate({waited}[{window}s] @ {end})") == pytest.approx(told, abs=AGREE)
+    # A record tells the share of the time since the one before it.
+    told = sum(
+        (one["time"] - before["time"]) * one["learnerWaiting"] for before, one in pairwise(inside)
+    )
+    rates[f"rate({waited}[{window}s] @ {end})"] = pytest.approx(told / _seconds(inside), abs=AGREE)
+    values = {expression: prometheus.value(expression) for expression in rates}
+    return [
+        f"{expression} is {values[expression]}, told is {expected}"
+        for expression, expected in rates.items()
+        if values[expression] != expected
+    ]
 
 
 def _sampled(prometheus: Prometheus, series: str) -> tuple[float, float]:
