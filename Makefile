@@ -68,6 +68,8 @@ $(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
 
 # Tests side by side, one for each core. At most four, as some of them start the four processes of a job.
 PARALLEL := -n auto --maxprocesses=4 --dist=worksteal
+# Three processes on any machine, for tests that mostly wait for pods, probes and scrapes.
+WAITING := -n 3
 
 .PHONY: test
 test: $(READY) ## Run the unit and integration tests
@@ -88,7 +90,7 @@ test-faults: $(READY) ## Kill and stop roles of a running job and check that not
 .PHONY: test-controlplane
 test-controlplane: $(READY) ## Test against a real API server (needs what cluster-tools gets)
 	@tests/cluster/programs.sh kube-apiserver etcd kubectl helm
-	$(BIN)/python -m pytest tests/controlplane -n 3 --dist worksteal --timeout=300 $(ARGS)
+	$(BIN)/python -m pytest tests/controlplane --timeout=300 $(WAITING) --dist=worksteal $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(READY) docs ## Look at reports and the documentation site in a headless Chromium (cluster-tools installs it)
@@ -97,7 +99,7 @@ test-browser: $(READY) docs ## Look at reports and the documentation site in a h
 .PHONY: test-monitoring
 test-monitoring: $(READY) ## Prove dashboards and alerts with a real Prometheus (needs what cluster-tools gets)
 	@tests/cluster/programs.sh kube-apiserver etcd kubectl
-	$(BIN)/python -m pytest tests/monitoring -n 3 --dist loadfile --no-loadscope-reorder --timeout=600 $(ARGS)
+	$(BIN)/python -m pytest tests/monitoring --timeout=600 $(WAITING) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: bench
 bench: peers ## Measure against the aims, peers beside us (20 minutes; peers' environments in .venv-bench)
@@ -150,7 +152,7 @@ e2e: $(READY) ## Run the end-to-end tests, on a cluster of their own when none i
 .PHONY: in-cluster
 in-cluster: images monitoring-images
 	@tests/cluster/programs.sh helm
-	$(BIN)/python -m pytest tests/e2e -n 3 --dist loadgroup --no-loadscope-reorder --timeout=900 $(ARGS)
+	$(BIN)/python -m pytest tests/e2e --timeout=900 $(WAITING) --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 ##@ Check
 

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 _START_SECONDS = 180.0
@@ -258,7 +259,7 @@ def start() -> Iterator[ApiServer]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         _authority(folder)
         stack.enter_context(_running("etcd", _etcd(folder), folder))
-        port = _free_port()
+        port = free_port()
         server = ApiServer(folder, port)
         stack.callback(server.close)
         _certificate(folder, "server", ())
@@ -375,12 +376,6 @@ def _openssl(folder: Path, command: str, subject: str = "") -> None:
     )
     if done.returncode:
         raise RuntimeError(f"openssl {command}: {done.stderr}")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _call(event: dict[str, Any]) -> Call:
