@@ -22,8 +22,6 @@ OPERATOR = "rljob-system"
 STATE = ROOT / ".cluster"
 ARTIFACTS = STATE / "artifacts"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
-
-
 FASTER = {"poll": "1", "status": "0.5", "pending-grace": "1"}
 """Intervals of the operator in seconds. The shorter they are, the less a test waits for a status."""
 
@@ -32,13 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: no other test may run on the cluster meanwhile")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that run alone come last and in one process, so that nobody waits for them."""
+    """Tests that run alone come last, so that nobody waits for them."""
     items.sort(key=is_alone)
-    for item in items:
-        if is_alone(item):
-            item.add_marker(pytest.mark.xdist_group("alone"))
 
 
 def is_alone(item: pytest.Item) -> bool:

@@ -178,8 +178,6 @@ def records(job: Job) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
 
 
-# No other test replaces the operator meanwhile: what it says of itself is looked at.
-@pytest.mark.xdist_group("operator")
 def test_a_job_fills_every_panel_and_agrees_with_its_own_records(
     monitoring: Namespace, namespace: Namespace
 ) -> None:

@@ -17,7 +17,6 @@ def lives(job: Job) -> set[tuple[str, int]]:
     }
 
 
-@pytest.mark.xdist_group("operator")
 def test_operator_killed_while_a_job_trains(namespace: Namespace, operator: str) -> None:
     """No pod of the job restarts, and the new operator goes on telling."""
     namespace.apply(endless())
@@ -37,7 +36,6 @@ def test_operator_killed_while_a_job_trains(namespace: Namespace, operator: str)
     assert lives(job) == before
 
 
-@pytest.mark.xdist_group("operator")
 def test_operator_upgraded_while_a_job_trains(namespace: Namespace, operator: str) -> None:
     """A new version of its Deployment rolls out; pods of the job stay."""
     namespace.apply(endless())
