@@ -140,13 +140,13 @@ def test_what_the_policy_chose_by_stands_below(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, algorithm: str, rows: int
 ) -> None:
     panels = []
-    drawn = recording.Canvas.draw
+    drawn = recording.FrameCanvas.draw
 
     def draw(self: Any, picture: np.ndarray, panel: Any) -> np.ndarray:
         panels.append(panel)
         return drawn(self, picture, panel)
 
-    monkeypatch.setattr(recording.Canvas, "draw", draw)
+    monkeypatch.setattr(recording.FrameCanvas, "draw", draw)
     record(make_job(kind=kind, algorithm=algorithm), tmp_path / "a.gif")
     *steps, last = panels
     assert [panel.step for panel in panels] == list(range(13))
@@ -205,7 +205,7 @@ def test_an_episode_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("size", [(3000, 200), (7, 5), (640, 480)])
 def test_a_picture_of_any_size_can_be_filmed(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
-    canvas = recording.Canvas((height, width, 3), 2)
+    canvas = recording.FrameCanvas((height, width, 3), 2)
     with writing(tmp_path / "a.mp4", canvas.size, 30.0) as film:
         for _ in range(2):
             picture = np.zeros((height, width, 3), np.uint8)
