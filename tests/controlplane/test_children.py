@@ -148,8 +148,8 @@ def test_job_is_changed_in_place_while_its_spec_hash_stays(
     ]
     assert fixed[0] == fixed[1]
     apply(apiserver, every(after))
-    assert stored(apiserver, after.learner)["spec"]["backoffLimit"] == 4
-    assert stored(apiserver, after.rollout)["spec"]["replicas"] == 7
+    assert stored(apiserver, after.workloads["learner"])["spec"]["backoffLimit"] == 4
+    assert stored(apiserver, after.workloads["rollout"])["spec"]["replicas"] == 7
 
 
 def test_claim_may_be_given_up_and_taken_back(apiserver: ApiServer, namespace: str) -> None:
