@@ -1,30 +1,30 @@
-"""The two ways in which rljob says no.
+"""Exceptions of rljob and their exit codes.
 
-RLJobError                 base of everything that rljob raises on purpose
-├── InputError   exit 2    what the user wrote cannot be run; nothing was started
-└── RunError     exit 1    something failed while running
+RLJobError                 base class of all errors that rljob raises
+├── InputError   exit 2    invalid input; nothing was started
+└── RunError     exit 1    a failure at run time
 """
 
 from __future__ import annotations
 
 INTERRUPTED = 75
-"""Exit code of a learner that was asked to end before its job's stop condition; started again, it goes
-on. (EX_TEMPFAIL of sysexits.h: "the user is invited to retry".)"""
+"""Exit code of a learner that was stopped before its job's stop condition. It continues when it is
+started again. (EX_TEMPFAIL of sysexits.h: "the user is invited to retry".)"""
 
 
 class RLJobError(Exception):
-    """Base class; `exit_code` is what the command ends with."""
+    """Base class; `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class InputError(RLJobError):
-    """Input that cannot be run.
+    """Invalid input.
 
     Args:
-        message: what is wrong, with the value and what is allowed instead.
-        path: the field, dotted as in the YAML below `spec`, e.g. `algorithm.config.clip`.
-        file: the file that was read, if any.
+        message: the problem, the value and the allowed values.
+        path: dotted path of the field below `spec`, e.g. `algorithm.config.clip`.
+        file: the input file, if any.
         line: 1-based line of the field in that file, if known.
     """
 
@@ -42,4 +42,4 @@ class InputError(RLJobError):
 
 
 class RunError(RLJobError):
-    """A run that could not go on; the message says why and what to try."""
+    """A failure at run time; the message contains the cause and a remedy."""

@@ -1,1 +1,1 @@
-"""The `rljob` command; each subcommand is a module that is imported only when it is called."""
+"""The `rljob` command. Each subcommand is a module that is imported on use."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show the settings of this one")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="show the settings of this algorithm"
+    )
     output.add_option(parser)
     parser.set_defaults(handle=handle)
 
@@ -41,7 +43,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
-    """What `-o` prints of one algorithm."""
+    """Output of `-o` for one algorithm."""
     from rljob.algorithms import fitting
     from rljob.algorithms.base import OnPolicy
     from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
@@ -65,7 +67,7 @@ def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
 
 
 def settings(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each field of a model: its name, type, default, allowed values and meaning.
+    """Name, type, default, allowed values and meaning of each field of a model.
 
     Args:
         schema: JSON schema of the model.
@@ -88,7 +90,7 @@ def settings(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(algorithms: list[dict[str, Any]]) -> str:
-    """All algorithms as text."""
+    """Table of all algorithms."""
     from rljob.show.view.columns import columns
 
     rows = [

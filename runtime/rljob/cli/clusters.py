@@ -1,4 +1,4 @@
-"""What all commands that talk to a cluster share: their options, and the way there."""
+"""Options and connection shared by all commands that use a cluster."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which cluster and which namespace, as kubectl has it."""
+    """Add the options for the cluster and the namespace, named as in kubectl."""
     group = parser.add_argument_group("cluster")
-    group.add_argument("-n", "--namespace", metavar="NAME", help="default: that of the context")
-    group.add_argument("--context", metavar="NAME", help="a context of the kubeconfig")
+    group.add_argument("-n", "--namespace", metavar="NAME", help="default: the context's namespace")
     group.add_argument(
-        "--kubeconfig", type=Path, metavar="FILE", help="default: $KUBECONFIG, or ~/.kube/config"
+        "--context", metavar="NAME", help="context of the kubeconfig; default: the current context"
+    )
+    group.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="default: $KUBECONFIG or ~/.kube/config"
     )
 
 
 def choice(arguments: argparse.Namespace) -> Choice:
-    """What was chosen with those options."""
+    """Values of the cluster options."""
     from rljob.client.access import Choice
 
     return Choice(arguments.kubeconfig, arguments.context, arguments.namespace)
 
 
 def connect(arguments: argparse.Namespace, namespace: str | None = None) -> Jobs:
-    """The RLJobs of the chosen namespace; else of `namespace`, else of the context's.
+    """Connect to the cluster. The namespace is that of `--namespace`, else `namespace`, else the context's.
 
     Raises:
         InputError: there is no such cluster.
@@ -45,17 +47,17 @@ def connect(arguments: argparse.Namespace, namespace: str | None = None) -> Jobs
 
 
 def full_name(name: str) -> str:
-    """As kubectl names what it did something to."""
+    """Resource and name as kubectl prints them."""
     return f"rljob.rljob.dev/{name}"
 
 
 def note(text: str) -> None:
-    """Tell the user what is no part of the output."""
+    """Print a message to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def interrupt_on_termination() -> None:
-    """SIGTERM ends the command as Ctrl-C does: what it holds is given back."""
+    """Raise KeyboardInterrupt on SIGTERM, so that the command cleans up as after Ctrl-C."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt(number)
@@ -64,5 +66,5 @@ def interrupt_on_termination() -> None:
 
 
 def interrupted(error: KeyboardInterrupt) -> int:
-    """The exit code of a command that a signal has ended."""
+    """Exit code of a command that was ended by a signal."""
     return 128 + (error.args[0] if error.args else signal.SIGINT)

@@ -1,8 +1,8 @@
-"""`rljob completion`: completion of the command line in bash, zsh and fish, and of `kubectl rl`.
+"""`rljob completion`: shell completion for bash, zsh and fish, and for `kubectl rl`.
 
-The shell's script is a few lines that never change: at each Tab it runs `rljob`, and argcomplete answers
-from the parser of the command line. So what is offered is what the installed version takes, and kubectl,
-which asks a program, gets the same answers.
+The shell script does not depend on the version: at each Tab it runs `rljob`, and argcomplete computes the
+candidates from the parser. The candidates therefore match the installed version. kubectl calls a program
+for completion and gets the same candidates.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any, TextIO, cast
 
 SHELLS = ("bash", "zsh", "fish")
 ASKED = "_ARGCOMPLETE"
-"""Set in the environment where a shell asks for completions."""
+"""Environment variable that a shell sets to request completions."""
 _NO_FILES, _SHELL_DECIDES = ":4", ":0"
-"""kubectl's directives for the shell, which are those of cobra."""
+"""Directives of kubectl (cobra) for the shell."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.epilog = (
-        'bash: add `eval "$(rljob completion bash)"` to ~/.bashrc. zsh: the same with zsh, in ~/.zshrc '
-        "after compinit. fish: `rljob completion fish > ~/.config/fish/completions/rljob.fish`."
+        'bash: add `eval "$(rljob completion bash)"` to ~/.bashrc. zsh: add `eval "$(rljob completion zsh)"` to '
+        "~/.zshrc after compinit. fish: `rljob completion fish > ~/.config/fish/completions/rljob.fish`."
     )
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     parser.set_defaults(handle=handle)
@@ -41,16 +41,16 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def typed() -> list[str]:
-    """The words after the program's name that the shell wants completed."""
+    """Words of the command line to complete, without the program's name."""
     return os.environ.get("COMP_LINE", "").split()[1:]
 
 
 def answer(parser: argparse.ArgumentParser, out: TextIO | None = None) -> None:
-    """Write what can follow what was typed: commands, options, choices, and files where a path is asked for.
+    """Write the completions: commands, options, choices, and files for path arguments.
 
     Args:
-        out: where to, without files. By default the descriptor that the shell's script has opened; then
-            it also ends the process, as there is nothing more to do.
+        out: output, without files. By default, the function writes to the file descriptor of the shell
+            script and ends the process.
     """
     from argcomplete.finders import CompletionFinder
 
@@ -64,9 +64,9 @@ def answer(parser: argparse.ArgumentParser, out: TextIO | None = None) -> None:
 
 
 def kubectl() -> int:
-    """`kubectl_complete-rl WORD...`, as kubectl calls it: a candidate in each line, then a directive.
+    """Run `kubectl_complete-rl WORD...` for kubectl: print one candidate per line, then a directive.
 
-    Files are left to the shell. See
+    The shell completes files. See
     https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/
     """
     from rljob.cli.main import make_parser
@@ -83,7 +83,7 @@ def kubectl() -> int:
 
 
 def _go_on(_code: int) -> None:
-    """In place of what ends the process."""
+    """Replace `os._exit`."""
 
 
 def _none(**_asked: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""`rljob delete`: a job and all its pods."""
+"""`rljob delete`: delete a job and its pods."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("name", help="the job")
     parser.add_argument(
-        "--wait", action="store_true", help="until the job and everything of it is gone"
+        "--wait", action="store_true", help="wait until the job and all its objects are deleted"
     )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Delete it; its pods follow."""
+    """Delete the job; Kubernetes then deletes its pods."""
     jobs = clusters.connect(arguments)
     job = jobs.delete(arguments.name, foreground=arguments.wait)
     if arguments.wait:
         try:
             jobs.await_gone(job)
         except KeyboardInterrupt as error:
-            clusters.note(f"{job.name} is being deleted; this goes on")
+            clusters.note(f"{job.name} is being deleted; the deletion continues")
             return clusters.interrupted(error)
     print(f'rljob.rljob.dev "{job.name}" deleted')
     return 0

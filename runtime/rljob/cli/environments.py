@@ -1,4 +1,4 @@
-"""`rljob environments`: the environments that can be trained on here, or one of them in full."""
+"""`rljob environments`: the available environments, or one of them in detail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_MADE = "-"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "id", nargs="?", metavar="ID", help="make this one, and show all that is known of it"
+        "id", nargs="?", metavar="ID", help="make this environment and show its details"
     )
     output.add_option(parser)
     parser.set_defaults(handle=handle)
@@ -45,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def values(environment: Listed) -> dict[str, Any]:
-    """What `-o` prints of one; null is what is not known."""
+    """Output of `-o` for one environment; unknown values are null."""
     from rljob.algorithms import fitting
 
     spaces = environment.spaces
@@ -63,16 +63,16 @@ def values(environment: Listed) -> dict[str, Any]:
 
 
 def detail(found: dict[str, Any]) -> str:
-    """One environment as text."""
+    """Details of one environment as text."""
     from rljob.show.view.columns import columns
 
     names = {
         "action": "action",
         "observation": "observation",
         "algorithms": "algorithms",
-        "maxEpisodeSteps": "steps of an episode, at most",
-        "solvedReturn": "solved from a mean return of",
-        "problem": "cannot be trained on",
+        "maxEpisodeSteps": "maximum episode length",
+        "solvedReturn": "solved at mean return",
+        "problem": "cannot be used",
     }
     known = [(name, found[key]) for key, name in names.items() if found[key] is not None]
     texts = [
@@ -84,7 +84,7 @@ def detail(found: dict[str, Any]) -> str:
 
 
 def table(environments: list[Listed]) -> list[str]:
-    """The environments that are here, then those that a package would bring."""
+    """Lines of the installed environments, then of those in packages that are not installed."""
     from rljob.show.view.columns import columns
 
     here = [each for each in environments if not each.package]

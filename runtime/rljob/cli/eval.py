@@ -1,4 +1,4 @@
-"""`rljob eval`: greedy episodes of a trained policy, and what they returned."""
+"""`rljob eval`: play greedy episodes of a trained policy and print their returns."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "run", type=Path, metavar="RUN", help="a run's folder, its checkpoints, or one of them"
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="a run's folder, its checkpoints folder, or one checkpoint",
     )
     parser.add_argument(
-        "--episodes", type=_positive, default=20, metavar="N", help="how many to play; default 20"
+        "--episodes", type=_positive, default=20, metavar="N", help="number of episodes; default 20"
     )
-    parser.add_argument("--seed", type=_seed, metavar="N", help="repeats the same episodes")
+    parser.add_argument(
+        "--seed", type=_seed, metavar="N", help="seed of the episodes, for repeatable results"
+    )
     parser.add_argument(
         "--video", type=Path, metavar="FILE", help="record one more episode: FILE.mp4 or FILE.gif"
     )
@@ -28,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Play and print."""
-    # Read when numpy is imported; the matrices are too small to share out.
+    # numpy reads this at import. The matrices are too small for several threads.
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
     from rljob.local.view import shown_path
@@ -89,11 +94,11 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)

@@ -1,4 +1,4 @@
-"""`rljob explain`: why a job is not training, or not faster."""
+"""`rljob explain`: explain why a job does not train or what limits its speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Look, conclude and print: 0 when there is nothing to be done, 1 when there is."""
+    """Diagnose the job and print the findings; returns 1 if the user has to act, else 0."""
     from rljob.diagnosis.page import page
     from rljob.diagnosis.verdict import explain
     from rljob.show.view.screen import show

@@ -1,4 +1,4 @@
-"""`rljob get-policy`: the verified policy of a job on a cluster, in a folder that `rljob eval` takes."""
+"""`rljob get-policy`: fetch and verify the policy of a job on a cluster, for `rljob eval`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rljob.cli import clusters
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("name", help="the job")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
     parser.add_argument(
         "--image",
-        help="of the pod that reads the checkpoints when the learner's is gone; default: the learner's",
+        help="image of the pod that reads the checkpoints if no learner runs; default: the learner's",
     )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Fetch it, whole or not at all."""
+    """Fetch the policy. On an error, no folder is left."""
     from rljob.client.policy import fetch
     from rljob.show.view.figures import some
     from rljob.show.view.lines import hints

@@ -1,4 +1,4 @@
-"""`rljob keys`: CURVE keys for roles that talk over tcp."""
+"""`rljob keys`: make CURVE keys for roles that communicate over TCP."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("folder", type=Path, help="where to write the keys; made if absent")
+    parser.add_argument(
+        "folder", type=Path, help="folder for the keys; created if it does not exist"
+    )
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Mint a pair for each role."""
+    """Make a key pair for each role."""
     from rljob.spec.roles import ROLES
     from rljob.wire.keygen import generate
 

@@ -1,4 +1,4 @@
-"""`rljob`: parses the command line and hands over; imports nothing that takes time."""
+"""`rljob`: parses the command line and runs the subcommand. Imports no slow modules."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from rljob.version import __version__
 
 COMMANDS = {
     "run": "train an RLJob on this machine",
-    "plan": "predict a job's rate, what bounds it and what it costs",
+    "plan": "predict a job's rate, its bottleneck and its cost",
     "eval": "play greedy episodes of a trained policy",
-    "report": "show what runs have done, as one page of HTML",
+    "report": "write a report of one or more runs as an HTML page",
     "role": "run one role of a job",
     "render": "print a job's Kubernetes objects",
-    "submit": "make an RLJob on a cluster",
+    "submit": "create an RLJob on a cluster",
     "status": "show the RLJobs of a cluster, or one of them",
-    "top": "show how fast the jobs of a cluster go, again and again",
-    "explain": "say why a job is not training, or not faster",
-    "logs": "print what the pods of a job say",
-    "suspend": "stop a job's pods and keep what was learned",
-    "resume": "let a suspended job go on",
-    "scale": "give a job more or fewer rollouts",
+    "top": "show the training rates of a cluster's jobs, refreshed",
+    "explain": "explain why a job does not train or what limits its speed",
+    "logs": "print the logs of a job's pods",
+    "suspend": "stop a job's pods and keep its checkpoint",
+    "resume": "resume a suspended job",
+    "scale": "change a job's number of rollouts",
     "delete": "delete a job and its pods",
     "get-policy": "fetch the policy of a job",
-    "serve-checkpoint": "hand out the checkpoint in a learner's folder, over HTTP",
-    "keys": "make the CURVE keys of a job whose roles talk over tcp",
+    "serve-checkpoint": "serve the checkpoint in a learner's folder over HTTP",
+    "keys": "make the CURVE keys of a job whose roles communicate over TCP",
     "algorithms": "list the built-in algorithms, or the settings of one",
-    "environments": "list the environments that can be trained on here",
-    "completion": "print the script that completes commands in a shell",
+    "environments": "list the available environments, or show one",
+    "completion": "print the script for shell completion",
 }
 EXTRAS = {
     **dict.fromkeys(
@@ -46,13 +46,13 @@ EXTRAS = {
     "matplotlib": "report",
     **dict.fromkeys(("av", "PIL"), "video"),
 }
-"""Packages that not every command needs, and the extra of rljob that brings them."""
+"""Packages that only some commands need, and the extra of rljob that installs them."""
 LEARNING = ("run", "plan")
-"""Commands that need torch besides whatever else is missing."""
+"""Commands that need torch in addition to the missing package."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 2 for input, 1 for a failure, 128 + signal."""
+    """Run one command. Returns the exit code: 0 success, 1 failure, 2 invalid input, 128 + signal."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if completion.ASKED in os.environ:
         completion.answer(make_parser(completion.typed()))
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader, as in `| head`, has seen enough; nothing is left to be flushed at exit.
+        # The reader closed the pipe, as in `| head`. Avoid a second error at the flush on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RLJobError as error:
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The command line's parser; of the commands, it knows the arguments of the one that is named."""
+    """Parser of the command line. Only the named command's arguments are added."""
     parser = argparse.ArgumentParser(
         prog=_program(),
         description="Reinforcement-learning training, on one machine or on Kubernetes.",
@@ -100,5 +100,5 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _program() -> str:
-    """How it was called: kubectl runs `kubectl-rl` for `kubectl rl`."""
+    """Name of the program in messages: kubectl runs `kubectl-rl` for `kubectl rl`."""
     return "kubectl rl" if Path(sys.argv[0]).name.startswith("kubectl-rl") else "rljob"

@@ -1,4 +1,4 @@
-"""`-o json` and `-o yaml`: what a command prints, for programs."""
+"""`-o json` and `-o yaml`: output for programs."""
 
 from __future__ import annotations
 

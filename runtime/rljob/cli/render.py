@@ -1,4 +1,4 @@
-"""`rljob render`: the Kubernetes objects of a job, as its operator would make them."""
+"""`rljob render`: print the Kubernetes objects that the operator makes for a job."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rljob import spec
 from rljob.errors import InputError
 from rljob.spec import RLJob, yamltext
 
-_KEYS = "# Minted when the job is created: ROLE.public and ROLE.secret for each role."
+_KEYS = "# Generated when the job is created: ROLE.public and ROLE.secret for each role."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("file", type=Path, help="the RLJob's YAML file")
-    parser.add_argument("-n", "--namespace", metavar="NAME", help="the namespace to show")
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="namespace of the objects")
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Print them; no cluster is asked."""
+    """Print the objects. No cluster is needed."""
     overrides = list(arguments.overrides)
     if arguments.namespace is not None:
         overrides.append(f"metadata.namespace={json.dumps(arguments.namespace)}")
@@ -45,7 +45,7 @@ def documents(job: RLJob) -> Iterator[str]:
     """One YAML text for each object, in the order in which they are applied.
 
     Raises:
-        InputError: when a template cannot be merged; with its place in the job's file.
+        InputError: a template cannot be merged; the error has file and line.
     """
     from rljob.kube.manifests import build, keys_secret
     from rljob.kube.settings import OperatorSettings

@@ -1,4 +1,4 @@
-"""`rljob report`: what runs have done, as one page of HTML."""
+"""`rljob report`: a report of one or more runs as an HTML page."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="a run's folder, or the name of a job on a cluster; several are compared",
+        help="a run's folder, or the name of a job on a cluster; several runs are compared",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=f"default {PAGE}, in the folder of a single run"
     )
-    parser.add_argument("--png", type=Path, metavar="DIR", help="single plots as well, as pictures")
+    parser.add_argument(
+        "--png", type=Path, metavar="DIR", help="also write each plot as a PNG file"
+    )
     parser.add_argument(
         "--image",
-        help="of the pod that reads a job's records when its learner is gone; default: the learner's",
+        help="image of the pod that reads the records if no learner runs; default: the learner's",
     )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Read, draw and write."""
+    """Write the report."""
     from datetime import UTC, datetime
 
     from rljob.show.report.groups import group
@@ -67,7 +69,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _read(run: str, arguments: argparse.Namespace) -> Run:
-    """The run in a folder; else, when that is no folder but could be a name, the job on a cluster."""
+    """Read the run from a folder; if there is no such folder, from the job of that name on a cluster."""
     from rljob.show.report.files import read
 
     folder = Path(run)

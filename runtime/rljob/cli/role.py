@@ -1,4 +1,4 @@
-"""`rljob role`: one role of a job, as a process started by hand, by `rljob run` or in a pod."""
+"""`rljob role`: run one role of a job as a process; used by `rljob run` and in pods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rljob.spec.status import EndReport
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Environments are stepped one by one and matrices are small: more threads only wait for each other."""
+"""One thread: environments are stepped one by one and the matrices are small."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -28,34 +28,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--job", required=True, type=Path, help="the RLJob's YAML file")
     parser.add_argument("--name", type=_name, help="unique in the job; default ROLE-INDEX")
-    parser.add_argument("--index", type=int, default=0, help="which replica this is, from 0")
-    parser.add_argument("--attempt", type=int, default=0, help="how often it was started before")
+    parser.add_argument("--index", type=int, default=0, help="index of this replica, from 0")
+    parser.add_argument(
+        "--attempt", type=int, default=0, help="number of earlier starts of this replica"
+    )
     parser.add_argument("--buffer", required=True, help="tcp://host:port or ipc:///path")
     parser.add_argument("--learner", required=True, help="tcp://host:port or ipc:///path")
-    parser.add_argument("--keys", type=Path, help="folder of CURVE keys, see rljob keys")
-    parser.add_argument("--dir", type=Path, default=Path(), help="where the role keeps its files")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints there")
+    parser.add_argument("--keys", type=Path, help="folder of CURVE keys; see rljob keys")
+    parser.add_argument("--dir", type=Path, default=Path(), help="folder for the role's files")
     parser.add_argument(
-        "--threads", type=_threads, help="of a learner's torch; default: the cores it may use"
+        "--resume", action="store_true", help="resume from the checkpoints in --dir"
+    )
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        help="number of torch threads of the learner; default: the available cores",
     )
     parser.add_argument("--metrics-host", default="127.0.0.1")
-    parser.add_argument("--metrics-port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--metrics-port", type=int, default=0, help="0 selects a free port")
     parser.add_argument(
         "--trace",
         type=Path,
         default=os.environ.get("RLJOB_TRACE") or None,
-        help="folder for the record of every segment (default: $RLJOB_TRACE)",
+        help="folder for the trace of all segments (default: $RLJOB_TRACE)",
     )
-    parser.add_argument("--port-file", type=Path, help="where to write the port of the metrics")
-    parser.add_argument("--end-file", type=Path, help="where to write as JSON how the role ended")
+    parser.add_argument("--port-file", type=Path, help="file for the port of the metrics")
+    parser.add_argument("--end-file", type=Path, help="file for the role's end report, as JSON")
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Run the role to its end; returns 0, or `INTERRUPTED` for a learner that did not reach its own."""
+    """Run the role. Returns 0, or `INTERRUPTED` for a learner stopped before its stop condition."""
     stop = Stopping()
     stop.listen()
-    # Read when numpy is imported. OpenMP's are those of a learner's torch as well.
+    # numpy reads these at import. The OpenMP threads are also used by torch in the learner.
     for name in ONE_THREAD if arguments.role != "learner" else ONE_THREAD[1:2]:
         os.environ.setdefault(name, "1")
     context: RoleContext | None = None
@@ -106,7 +112,7 @@ def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
 def _interrupted() -> EndReport:
     from rljob.spec.status import EndReport
 
-    message = "asked to end before it began to train"
+    message = "stopped before training started"
     return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
 
 
@@ -119,20 +125,20 @@ def _write(path: Path | None, end: EndReport, context: RoleContext | None) -> No
     try:
         termination_message.write(path, end.model_copy(update={"report": report}))
     except OSError as error:
-        # How the role ended matters more than that it could not be written down.
+        # The role's own result takes precedence over this error.
         print(f"--end-file {path}: {error.strerror}", file=sys.stderr)
 
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no name: up to 253 letters, digits, '-', '_' and '.', at both ends a letter "
-            "or digit"
+            f"{text!r} is not a name: allowed are up to 253 letters, digits, '-', '_' and '.'; the first "
+            "and the last must be a letter or digit"
         )
     return text
 
 
 def _threads(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)

@@ -31,20 +31,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dir", type=Path, help="the run's folder; default runs/NAME-N")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness")
-    parser.add_argument("--resume", action="store_true", help="go on where a run was interrupted")
-    parser.add_argument("--plain", action="store_true", help="lines of text, no live view")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted run")
+    parser.add_argument("--plain", action="store_true", help="print lines instead of the live view")
     parser.add_argument(
-        "--transport", choices=("ipc", "tcp"), default="ipc", help="how the roles talk"
+        "--transport",
+        choices=("ipc", "tcp"),
+        default="ipc",
+        help="transport between the roles; default ipc",
     )
     parser.add_argument(
-        "--trace", type=Path, metavar="DIR", help="record every segment's way there"
+        "--trace", type=Path, metavar="DIR", help="folder for the trace of all segments"
     )
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Train to the end; returns the command's exit code."""
-    # First, because it gets ready while the rest is imported, read and checked.
+    """Train; returns the exit code."""
+    # Start the fork server first: it imports its modules while the job is read and checked.
     from rljob.local.spawner import Spawner
 
     spawner = Spawner()
@@ -56,7 +59,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # As under nohup.
+        if signal.getsignal(number) != signal.SIG_IGN:  # It is ignored under nohup.
             signal.signal(number, lambda received, _: stop.request(received))
     try:
         job, overrides = chosen(arguments)
@@ -77,12 +80,12 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def chosen(arguments: argparse.Namespace) -> tuple[Path | dict[str, Any] | None, tuple[str, ...]]:
-    """The job that the command line names, and what it overrides."""
+    """The job and the overrides from the command line."""
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"seed={arguments.seed}")
     if arguments.file is not None or (arguments.resume and arguments.env is None):
-        # As YAML: the whole section is replaced, also one that has an entryPoint.
+        # A mapping replaces the whole section, including an entryPoint.
         if arguments.env is not None:
             overrides.insert(0, f"environment={json.dumps({'id': arguments.env})}")
         if arguments.algorithm is not None:
@@ -106,13 +109,13 @@ def chosen(arguments: argparse.Namespace) -> tuple[Path | dict[str, Any] | None,
 
 
 def job_name(environment: str, algorithm: str) -> str:
-    """A name for a job without a file: `CartPole-v1`, `PPO` → `cartpole-v1-ppo`."""
+    """Name of a job without a file: `CartPole-v1`, `PPO` → `cartpole-v1-ppo`."""
     text = re.sub(r"[^a-z0-9]+", "-", f"{environment}-{algorithm}".lower())
     return re.sub(r"^[^a-z]+", "", text)[:40].strip("-") or "job"
 
 
 def exit_code(result: dict[str, Any], number: int | None) -> int:
-    """0 for a complete run, 128 plus the signal for a stopped one, 2 for bad input, else 1."""
+    """0 for a complete run, 128 + signal for a stopped run, 2 for invalid input, else 1."""
     if result["outcome"] == "Failed":
         if "log" in result:
             print(f"The last lines of {result['log']}:\n{result['lastLines']}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`rljob scale`: more or fewer rollouts, while the job trains."""
+"""`rljob scale`: change the number of rollouts of a job."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("name", help="the job")
     parser.add_argument(
-        "--replicas", type=_replicas, required=True, metavar="N", help="rollouts that are wanted"
+        "--replicas", type=_replicas, required=True, metavar="N", help="desired number of rollouts"
     )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Ask for it; where it is so already, say so."""
+    """Set the number of rollouts and print the change."""
     before = clusters.connect(arguments).scale(arguments.name, arguments.replicas)
     full, wanted = clusters.full_name(arguments.name), some(arguments.replicas, "rollout")
     if before == arguments.replicas:
-        print(f"{full} has {wanted} already")
+        print(f"{full} already has {wanted}")
     else:
         print(f"{full} scaled from {before} to {wanted}")
     return 0
@@ -31,5 +31,5 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def _replicas(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)

@@ -1,4 +1,4 @@
-"""`rljob serve-checkpoint`: hands out what a learner has left, where no learner runs any more."""
+"""`rljob serve-checkpoint`: serve a learner's checkpoint and records after the learner has ended."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ _LOOK_SECONDS = 0.2
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "--dir", type=Path, required=True, help="the learner's folder, or that of its checkpoints"
+        "--dir", type=Path, required=True, help="the learner's folder, or its checkpoints folder"
     )
     parser.add_argument("--job", type=Path, help="the RLJob's YAML file; default job.yaml in --dir")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on; default all")
-    parser.add_argument("--port", type=int, default=9090, help="0 takes a free one; default 9090")
+    parser.add_argument(
+        "--host", default="0.0.0.0", help="address to listen on; default: all addresses"
+    )
+    parser.add_argument(
+        "--port", type=int, default=9090, help="0 selects a free port; default 9090"
+    )
     parser.add_argument(
         "--idle",
         type=float,
         default=IDLE_SECONDS,
         metavar="SECONDS",
-        help=f"end after so long without a request; default {IDLE_SECONDS:g}",
+        help=f"end after this time without a request; default {IDLE_SECONDS:g}",
     )
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Serve `/checkpoint`, `/records` and `/healthz` until nobody asks any more."""
+    """Serve `/checkpoint`, `/records` and `/healthz` until the idle time is over."""
     from rljob.process import downloads
     from rljob.process.stopping import Stopping
     from rljob.run_folder.names import CHECKPOINTS, JOB

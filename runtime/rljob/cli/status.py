@@ -1,4 +1,4 @@
-"""`rljob status`: all jobs as a table, or all there is to say of one."""
+"""`rljob status`: a table of jobs, or the details of one job."""
 
 from __future__ import annotations
 
@@ -15,30 +15,34 @@ if TYPE_CHECKING:
     from rljob.client.jobs import Jobs
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks at the table."""
+"""Seconds between two updates of the table."""
 FORMATS = ("wide", *output.FORMATS, "name")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("name", nargs="?", help="one job; all of the namespace when left out")
-    parser.add_argument("-w", "--watch", action="store_true", help="go on as things change")
-    parser.add_argument("--plain", action="store_true", help="with --watch: lines, no live view")
-    parser.add_argument("-o", "--output", choices=FORMATS, help="another form of output")
+    parser.add_argument("name", nargs="?", help="the job; default: all jobs of the namespace")
     parser.add_argument(
-        "-A", "--all-namespaces", action="store_true", help="the jobs of all namespaces"
+        "-w", "--watch", action="store_true", help="show changes until the job has ended or Ctrl-C"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="with --watch: print lines instead of the live view"
+    )
+    parser.add_argument("-o", "--output", choices=FORMATS, help="output format")
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="show the jobs of all namespaces"
     )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Print what is asked for; with `--watch` of one job, 0 when it completes and 1 when it fails."""
+    """Print one job or the table. With `--watch` and a name, returns 0 if the job completes, 1 if it fails."""
     name, everywhere = arguments.name, arguments.all_namespaces
     if name is not None and everywhere:
-        raise InputError("a job's name and --all-namespaces do not go together")
+        raise InputError("a job's name and --all-namespaces cannot be combined")
     if arguments.watch and arguments.output not in (None, "wide"):
-        raise InputError(f"--watch and --output {arguments.output} do not go together")
+        raise InputError(f"--watch and --output {arguments.output} cannot be combined")
     jobs = clusters.connect(arguments)
     if name is None and arguments.watch:
         return _watch_table(jobs, everywhere, arguments.output == "wide")
@@ -58,10 +62,10 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def watch(arguments: argparse.Namespace, jobs: Jobs, job: ClusterJob, past: bool = False) -> int:
-    """Show one job until it has ended: 0 when it completes, 1 when it fails.
+    """Show one job until it has ended. Returns 0 if it completes, 1 if it fails.
 
     Args:
-        past: whether what has happened already is told too.
+        past: whether to show earlier Events too.
     """
     from rljob.client.watch import watch as watch_job
     from rljob.show.view.screen import make_screen
@@ -72,7 +76,7 @@ def watch(arguments: argparse.Namespace, jobs: Jobs, job: ClusterJob, past: bool
         end = watch_job(jobs, job, make_screen(arguments.plain), flags, past)
     except KeyboardInterrupt as error:
         again = f"rljob status {job.name} --watch{flags}"
-        clusters.note(f"{job.name} goes on without being watched; look again: {again}")
+        clusters.note(f"{job.name} continues on the cluster; to watch it again: {again}")
         return clusters.interrupted(error)
     return 0 if end == "Complete" else 1
 
@@ -96,7 +100,7 @@ def _print_table(found: list[ClusterJob], everywhere: bool, wide: bool) -> None:
 
 
 def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
-    """The table, then a row again for each job that has changed, as `kubectl get --watch` does."""
+    """Print the table, then a row for each changed job, like `kubectl get --watch`."""
     from rljob.client.errors import Unavailable
     from rljob.client.table import head, row
     from rljob.show.view.columns import columns
@@ -127,7 +131,7 @@ def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
 
 
 def _written(found: list[ClusterJob], form: str, one: bool) -> str:
-    """The objects as the API server has them."""
+    """The objects as returned by the API server."""
     if form == "name":
         return "".join(f"{clusters.full_name(job.name)}\n" for job in found)
     objects = [_shown(job.raw) for job in found]
@@ -136,6 +140,6 @@ def _written(found: list[ClusterJob], form: str, one: bool) -> str:
 
 
 def _shown(raw: dict[str, Any]) -> dict[str, Any]:
-    """Without who set which field, as kubectl shows it."""
+    """The object without managedFields, as in kubectl."""
     metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
     return {**raw, "metadata": metadata}

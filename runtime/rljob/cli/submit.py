@@ -1,4 +1,4 @@
-"""`rljob submit`: make an RLJob on a cluster, and look at it until it has ended if that is wished for."""
+"""`rljob submit`: create an RLJob on a cluster and optionally watch it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--watch", action="store_true", help="show the job until it has ended"
     )
-    parser.add_argument("--plain", action="store_true", help="with --watch: lines, no live view")
+    parser.add_argument(
+        "--plain", action="store_true", help="with --watch: print lines instead of the live view"
+    )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Create it; with `--watch`, 0 when it completes and 1 when it fails."""
+    """Create the job. With `--watch`, returns 0 if the job completes, 1 if it fails."""
     job = spec.load(arguments.file, arguments.overrides)
-    # Where what knows the settings is not installed, the API server says what is wrong with them.
+    # Without numpy, the settings cannot be checked here; the API server checks them.
     if importlib.util.find_spec("numpy") is not None:
         from rljob.algorithms.settings import check_settings
 
@@ -50,9 +52,9 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def namespace(job: RLJob, chosen: str | None) -> str | None:
-    """The one that the file names, which the command line may only repeat, as with kubectl."""
+    """Namespace of the file. `--namespace` must not differ from it, as in kubectl."""
     own = job.metadata.namespace
     if own is not None and chosen is not None and own != chosen:
-        message = f"{own} is not the namespace {chosen} that --namespace names"
+        message = f"{own} differs from --namespace {chosen}"
         raise spec.locate(job, InputError(message, path="metadata.namespace"))
     return own

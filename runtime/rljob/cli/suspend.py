@@ -1,4 +1,4 @@
-"""`rljob suspend` and `rljob resume`: stop a job's pods and keep what was learned; go on from there."""
+"""`rljob suspend` and `rljob resume`: stop a job's pods after a checkpoint; resume from it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def configure(parser: argparse.ArgumentParser, suspend: bool = True) -> None:
 
 
 def handle(arguments: argparse.Namespace, suspend: bool) -> int:
-    """Ask for it; where it is so already, say so."""
+    """Set or clear `spec.suspend` and print the result."""
     jobs = clusters.connect(arguments)
     name, full = arguments.name, clusters.full_name(arguments.name)
     job = jobs.suspend(name, suspend)
     flags = clusters.choice(arguments).flags
     if job is None:
-        print(f"{full} {'is suspended already' if suspend else 'is not suspended'}")
+        print(f"{full} {'is already suspended' if suspend else 'is not suspended'}")
     elif suspend:
-        print(f"{full} suspended: it saves a checkpoint and its pods end")
-        print(f"  rljob resume {name}{flags}   go on from there")
+        print(f"{full} suspended: the learner saves a checkpoint, then the pods end")
+        print(f"  rljob resume {name}{flags}   resume from the checkpoint")
     else:
         saved = job.status.last_checkpoint
         start = f"at step {saved.step:,}" if saved is not None else "from the beginning"
-        print(f"{full} resumed: it goes on {start}")
+        print(f"{full} resumed: it starts {start}")
     return 0

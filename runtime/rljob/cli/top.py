@@ -1,4 +1,4 @@
-"""`rljob top`: how fast the jobs of a cluster go, again and again."""
+"""`rljob top`: show the training rates of a cluster's jobs, refreshed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from rljob.show.view.panel import TextLine
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("--once", action="store_true", help="print once, as without a terminal")
     parser.add_argument(
-        "-A", "--all-namespaces", action="store_true", help="the jobs of all namespaces"
+        "--once", action="store_true", help="print the table once; default without a terminal"
+    )
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="show the jobs of all namespaces"
     )
     clusters.add_options(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Show the table until interrupted; once where there is no terminal."""
+    """Show the table until interrupted; print it once without a terminal."""
     from rljob.client.errors import Unavailable
     from rljob.client.top import lines
     from rljob.show.view.screen import keep_showing, show

@@ -1,4 +1,4 @@
-"""The client of a Kubernetes cluster: RLJobs made, watched, changed and deleted, logs and policies fetched.
+"""Client of a Kubernetes cluster: creates, watches, changes and deletes RLJobs; fetches logs and policies.
 
-It needs no more than the user's own rights, and imports the Kubernetes client only where it connects.
+It uses only the user's own rights. The Kubernetes client is imported only to connect.
 """

@@ -1,4 +1,4 @@
-"""Which cluster and which namespace: kubeconfig, context and namespace as kubectl finds them."""
+"""Selects kubeconfig, context and namespace by the rules of kubectl."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rljob.errors import InputError
 
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod finds the credentials that Kubernetes gives it."""
+"""Folder of a pod's service account credentials."""
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user chose on the command line; None leaves it to the kubeconfig."""
+    """Cluster options of the command line; None selects the kubeconfig's value."""
 
     kubeconfig: Path | None = None
     context: str | None = None
@@ -29,7 +29,7 @@ class Choice:
 
     @property
     def flags(self) -> str:
-        """The same choice for another command, with a space before it; empty for none."""
+        """The same options for another command, with a leading space; empty without options."""
         chosen = (
             ("--kubeconfig", self.kubeconfig),
             ("--context", self.context),
@@ -41,12 +41,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Access:
-    """A way to a cluster.
+    """Access to a cluster.
 
     Attributes:
-        files: kubeconfigs, the first that names something wins; none inside a pod.
+        files: kubeconfigs; the first value found is used. Empty inside a pod.
         context: the context in use; None inside a pod.
-        namespace: the one that commands act in.
+        namespace: namespace of the commands.
     """
 
     files: tuple[Path, ...]
@@ -59,13 +59,13 @@ def find(
     environment: Mapping[str, str] | None = None,
     service_account: Path = SERVICE_ACCOUNT,
 ) -> Access:
-    """The cluster that kubectl would talk to.
+    """Find the cluster that kubectl would use.
 
-    That is `--kubeconfig`, else the files in `KUBECONFIG`, else `~/.kube/config`, else, inside a pod,
-    the cluster that the pod runs in.
+    The order is: `--kubeconfig`, the files in `KUBECONFIG`, `~/.kube/config`, and inside a pod the
+    pod's own cluster.
 
     Raises:
-        InputError: there is none, a kubeconfig cannot be read, or it has no such context.
+        InputError: no cluster is configured, a kubeconfig cannot be read, or the context does not exist.
     """
     environment = os.environ if environment is None else environment
     files = _files(choice.kubeconfig, environment)
@@ -80,7 +80,7 @@ def find(
     if name not in contexts:
         known = ", ".join(sorted(contexts)) or "none"
         where = ", ".join(map(str, files)) or "any kubeconfig"
-        raise InputError(f"there is no context {name!r} in {where}; there are: {known}")
+        raise InputError(f"there is no context {name!r} in {where}; available: {known}")
     namespace = choice.namespace or contexts[name]["context"].get("namespace") or "default"
     return Access(tuple(files), name, namespace)
 
@@ -95,12 +95,12 @@ def _files(chosen: Path | None, environment: Mapping[str, str]) -> list[Path]:
         paths = [Path(name).expanduser() for name in named.split(os.pathsep) if name]
     else:
         paths = [DEFAULT_KUBECONFIG.expanduser()]
-    # As kubectl: of those in KUBECONFIG, any may be missing.
+    # Like kubectl, skip missing files of KUBECONFIG.
     return [path for path in paths if path.is_file()]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A kubeconfig, as far as contexts go."""
+    """Contexts and current context of a kubeconfig."""
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         contexts = [
@@ -111,7 +111,7 @@ def _read(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from None
     except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError):
-        raise InputError("is not a kubeconfig", file=str(file)) from None
+        raise InputError("not a kubeconfig", file=str(file)) from None
 
 
 def _without_context(
@@ -126,9 +126,11 @@ def _without_context(
         return Access((), None, choice.namespace or inside or "default")
     if files:
         where = ", ".join(map(str, files))
-        raise InputError(f"{where} names no current context; choose one with --context")
+        raise InputError(f"{where}: no current context is set; select one with --context")
     named = environment.get("KUBECONFIG")
     lacking = (
-        f"KUBECONFIG is {named}, which does not exist" if named else f"no {DEFAULT_KUBECONFIG}"
+        f"KUBECONFIG is {named}, which does not exist"
+        if named
+        else f"{DEFAULT_KUBECONFIG} does not exist"
     )
-    raise InputError(f"no cluster to talk to: {lacking}; name a kubeconfig with --kubeconfig")
+    raise InputError(f"no cluster is configured: {lacking}; select a kubeconfig with --kubeconfig")

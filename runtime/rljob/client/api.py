@@ -1,4 +1,4 @@
-"""Requests to a Kubernetes API server, JSON in and out. The only module that imports its client."""
+"""JSON requests to a Kubernetes API server. Only this module imports the Kubernetes client."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
 MOST_CONNECTIONS = 1000
-"""At a time: one for each pod whose log is followed."""
+"""Size of the connection pool: following logs takes one connection per pod."""
 MOST_TRIES, LONGEST_PAUSE = 6, 5.0
-"""How often an API server that says when to come back is asked, and seconds between."""
+"""Tries of a request with `Retry-After` in the response, and the longest pause in seconds."""
 MERGE_PATCH = "application/merge-patch+json"
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object, as URLs and RBAC name it."""
+    """A resource as named in URLs and RBAC."""
 
     group: str
     version: str
     plural: str
 
     def path(self, namespace: str, name: str = "", sub: str = "") -> str:
-        """URL path; without a namespace, all of them."""
+        """URL path; an empty namespace means all namespaces."""
         root = ["apis", self.group, self.version] if self.group else ["api", self.version]
         within = ["namespaces", quote(namespace)] if namespace else []
         tail = [self.plural, quote(name, safe=":"), sub]
@@ -59,7 +59,7 @@ BATCH_JOBS = Resource("batch", "v1", "jobs")
 
 
 class ClusterApi:
-    """A connection; its methods raise what `rljob.client.errors` makes of an error."""
+    """A connection. Its methods raise the errors of `rljob.client.errors`."""
 
     def __init__(self, client: ApiClient, server: ServerAddress) -> None:
         self._client = client
@@ -72,7 +72,7 @@ class ClusterApi:
     def get_all(
         self, resource: Resource, namespace: str, query: Mapping[str, str] | None = None
     ) -> list[Manifest]:
-        """All objects of a namespace, or with an empty one of all."""
+        """All objects of a namespace; an empty namespace means all namespaces."""
         call = Call("list", resource.named(), namespace)
         found = self._json(call, "GET", resource.path(namespace), query)
         items: list[Manifest] = found.get("items") or []
@@ -86,7 +86,7 @@ class ClusterApi:
     def patch(
         self, resource: Resource, namespace: str, name: str, body: Manifest, sub: str = ""
     ) -> Manifest:
-        """A merge patch."""
+        """Apply a JSON merge patch."""
         call = Call("patch", resource.named(sub), namespace, name)
         path, query = resource.path(namespace, name, sub), {"fieldManager": "rljob"}
         return self._json(call, "PATCH", path, query, body, MERGE_PATCH)
@@ -107,10 +107,10 @@ class ClusterApi:
         query: Mapping[str, str] | None = None,
         patience: float | None = ANSWER_SECONDS,
     ) -> Iterator[Iterator[bytes]]:
-        """The bytes of an answer as they come.
+        """Stream the body of a response.
 
         Args:
-            patience: seconds without a byte after which the answer counts as lost; None for no limit.
+            patience: read timeout in seconds; None for no limit.
         """
 
         call = Call("get", resource.named(sub), namespace, name)
@@ -152,7 +152,7 @@ class ClusterApi:
         content: str = "application/json",
         patience: float | None = ANSWER_SECONDS,
     ) -> urllib3.BaseHTTPResponse:
-        """An answer that is a success, its body unread."""
+        """Send the request and return a successful response with an unread body."""
         import urllib3
         from kubernetes.client import ApiException
 
@@ -178,7 +178,7 @@ class ClusterApi:
                 text = response.data
             except (urllib3.exceptions.HTTPError, ApiException) as error:
                 raise unreachable(self.server, error) from error
-            # It was not carried out, and may be asked for again.
+            # The server did not execute the request, so a retry is safe.
             pause = response.headers.get("Retry-After", "")
             if not pause.isdecimal() or attempt + 1 == MOST_TRIES:
                 break
@@ -187,7 +187,7 @@ class ClusterApi:
 
 
 def connect(choice: Choice) -> tuple[ClusterApi, Access]:
-    """Connect to the cluster that `choice` means; nothing is sent yet.
+    """Make a connection to the selected cluster. No request is sent yet.
 
     Raises:
         InputError: see `rljob.client.access.find`; or the kubeconfig cannot be used.
@@ -197,13 +197,13 @@ def connect(choice: Choice) -> tuple[ClusterApi, Access]:
 
     found = access.find(choice)
     configuration = Configuration()
-    # What is worth another try is for callers to say; a stale connection to be noticed by itself.
+    # Callers decide on retries. TCP keepalive detects stale connections.
     configuration.retries = False
     configuration.keep_alive = True
     configuration.connection_pool_maxsize = MOST_CONNECTIONS
     _load(configuration, found)
     if not configuration.verify_ssl:
-        # That is what the kubeconfig says; kubectl does not comment on it either.
+        # The kubeconfig disables verification; kubectl prints no warning either.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     client = ApiClient(configuration)
     client.user_agent = f"rljob/{__version__}"

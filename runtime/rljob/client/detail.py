@@ -1,4 +1,4 @@
-"""All there is to say of one job. Pure: from its status and Events to lines."""
+"""Details of one job as lines, from its status and Events. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BAD = ("Failed", "Degraded")
 def detail(
     job: ClusterJob, events: Sequence[JobEvent], now: datetime, width: int
 ) -> list[TextLine]:
-    """The job as a page.
+    """Details of the job as lines.
 
     Args:
         events: oldest first.
-        now: with a time zone.
-        width: of the terminal, in columns.
+        now: current time, with a time zone.
+        width: columns of the terminal.
     """
     status = job.status
     state = State(job.job(), f"namespace {job.namespace}", now=now.timestamp())
@@ -44,14 +44,14 @@ def detail(
 
 def _phase(job: ClusterJob, now: datetime) -> TextLine:
     status = job.status
-    since = f"made {age(now - job.created)} ago"
+    since = f"created {age(now - job.created)} ago"
     if status.completion_time is not None:
         since += f", ended {_ago(status.completion_time, now)}"
     elif status.start_time is not None:
         since += f", started {_ago(status.start_time, now)}"
     generation = job.raw["metadata"].get("generation")
     unseen = status.observed_generation != generation
-    late = "; the operator has not seen its newest change yet" if unseen else ""
+    late = "; the operator has not yet processed the latest change" if unseen else ""
     style = "bad" if job.phase in _BAD else "name"
     return [(job.phase, style), (f" · {since}{late}", "")]
 
@@ -59,7 +59,7 @@ def _phase(job: ClusterJob, now: datetime) -> TextLine:
 def _section(
     title: str, rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
 ) -> list[TextLine]:
-    """A title and indented rows below it; nothing when there are none."""
+    """A title and indented rows; empty without rows."""
     if not rows:
         return []
     texts, _ = columns([[one_line(cell) for cell in row] for row in rows])

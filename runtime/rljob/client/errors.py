@@ -1,4 +1,4 @@
-"""What goes wrong with an API server, in one sentence each. Pure: no client is imported here."""
+"""Errors of an API server as messages of one sentence. Pure: imports no client."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
 
 
 class ClusterError(RunError):
-    """The cluster said no, or nothing.
+    """The API server rejected a request or did not answer.
 
     Attributes:
-        transient: whether the same may work in a while.
+        transient: whether a retry may succeed.
     """
 
     transient = False
 
 
 class NotFound(ClusterError):
-    """What was asked for is not there."""
+    """The object does not exist."""
 
 
 class AlreadyExists(ClusterError):
-    """Something of that name is there already."""
+    """An object of this name already exists."""
 
 
 class Forbidden(ClusterError):
@@ -38,14 +38,14 @@ class Forbidden(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """The API server cannot be reached, or cannot answer now."""
+    """The API server cannot be reached or is temporarily unable to answer."""
 
     transient = True
 
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where requests go, for messages: the URL and the kubeconfig's context, if any."""
+    """URL of the API server and context of the kubeconfig, for messages."""
 
     url: str
     context: str | None = None
@@ -59,10 +59,10 @@ class Call:
     """One request, for messages.
 
     Attributes:
-        verb: as RBAC has it: get, list, create, patch, delete.
-        resource: plural, with its group and subresource: `rljobs.rljob.dev`, `pods/log`.
-        namespace: empty for all.
-        name: of the object, if one is meant.
+        verb: RBAC verb: get, list, create, patch, delete.
+        resource: plural with group and subresource: `rljobs.rljob.dev`, `pods/log`.
+        namespace: empty for all namespaces.
+        name: name of the object; empty for a list.
     """
 
     verb: str
@@ -78,27 +78,25 @@ class Call:
 
 
 def refused(call: Call, server: ServerAddress, code: int, body: bytes) -> RLJobError:
-    """The error for an answer that is no success.
+    """The error for an unsuccessful response.
 
     Args:
         code: HTTP status.
-        body: what came with it; a Kubernetes Status, or any text.
+        body: a Kubernetes Status or any text.
     """
     status = _status(body)
     if status is None:
         text = body.decode("utf-8", "replace").strip()[:500]
         if code == 404 and call.resource.startswith("rljobs."):
             return ClusterError(
-                f"the cluster at {server} does not know RLJobs: install the operator first, as with\n"
+                f"the cluster at {server} has no RLJob resource; install the operator first:\n"
                 f"  {INSTALL}"
             )
-        status = {"message": text or "no reason given"}
+        status = {"message": text or "the response has no message"}
     message, reason = str(status.get("message", "")), status.get("reason")
     details = status.get("details") or {}
     if code == 401:
-        return ClusterError(
-            f"the API server {server} does not accept your credentials: log in again"
-        )
+        return ClusterError(f"the API server {server} rejected your credentials; log in again")
     if code == 403:
         return Forbidden(_forbidden(call, server, message))
     if code == 404 and details.get("kind") == "namespaces":
@@ -106,7 +104,7 @@ def refused(call: Call, server: ServerAddress, code: int, body: bytes) -> RLJobE
     if code == 404:
         return NotFound(f"there is no {call.what}: {message}")
     if code == 409 and reason == "AlreadyExists":
-        return AlreadyExists(f"{call.what} is there already")
+        return AlreadyExists(f"{call.what} already exists")
     if code in (400, 422):
         return _invalid(call, details, message)
     kind = Unavailable if code in _TRANSIENT else ClusterError
@@ -114,7 +112,7 @@ def refused(call: Call, server: ServerAddress, code: int, body: bytes) -> RLJobE
 
 
 def unreachable(server: ServerAddress, error: BaseException) -> Unavailable:
-    """The error for a request that got no answer."""
+    """The error for a request without a response."""
     return Unavailable(f"cannot reach the API server {server}: {_cause(error)}")
 
 
@@ -133,10 +131,10 @@ def _forbidden(call: Call, server: ServerAddress, message: str) -> str:
         who = user[1] if user else "you"
         return (
             f"not allowed: {who} may not {call.verb} {call.what} at {server}; "
-            "ask for a role that has this verb on this resource"
+            "ask the cluster's administrator for an RBAC role with this verb and resource"
         )
-    # A quota, an admission policy or a namespace that is going away.
-    return f"the cluster refuses to {call.verb} {call.what}: {message}"
+    # A quota, an admission policy or a namespace in deletion.
+    return f"the cluster refused to {call.verb} {call.what}: {message}"
 
 
 def _invalid(call: Call, details: dict[str, Any], message: str) -> RLJobError:
@@ -145,7 +143,7 @@ def _invalid(call: Call, details: dict[str, Any], message: str) -> RLJobError:
     problems = [
         InputError(_said(cause), path=_path(str(cause["field"])))
         for cause in causes
-        # A rule on a whole section is reported for the object as well, once it could not be checked.
+        # Skip CEL rules that could not be evaluated because of another error.
         if "no such key" not in str(cause.get("message", ""))
     ]
     problems += [
@@ -153,32 +151,32 @@ def _invalid(call: Call, details: dict[str, Any], message: str) -> RLJobError:
     ]
     if problems:
         return Invalid(problems)
-    return InputError(f"the API server refuses to {call.verb} {call.what}: {message}")
+    return InputError(f"the API server refused to {call.verb} {call.what}: {message}")
 
 
 def _path(field: str) -> str:
-    """`spec.code[a.py]`, `spec.items[0]` → as rljob writes paths: dotted, below `spec`."""
+    """Path in the notation of rljob: `spec.code[a.py]` → `code.a.py`, `spec.items[0]` → `items.0`."""
     dotted = re.sub(r"\[([^]]*)\]", r".\1", field).strip(".")
     return dotted.removeprefix("spec.")
 
 
 def _said(cause: dict[str, Any]) -> str:
-    """Without the words that the API server puts into every message."""
+    """The cause's message without the API server's standard words."""
     message = str(cause.get("message", "")).removeprefix("Invalid value: ")
     return message.replace(f"{cause['field']} in body ", "").strip() or "is not allowed"
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason that says something, e.g. `Connection refused`."""
+    """The innermost cause with a message, e.g. `Connection refused`."""
     found = str(error) or type(error).__name__
     at: BaseException | None = error
     while at is not None:
         if "Timeout" in type(at).__name__:
-            found = "no answer in time"
+            found = "timed out"
         else:
             said = getattr(at, "verify_message", None) or getattr(at, "strerror", None)
             found = str(said) if said else found
-        # urllib3 keeps what happened first in `reason`.
+        # urllib3 stores the original error in `reason`.
         reason = getattr(at, "reason", None)
         at = reason if isinstance(reason, BaseException) else at.__cause__ or at.__context__
     return found

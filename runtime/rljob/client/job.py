@@ -1,4 +1,4 @@
-"""What a cluster has of an RLJob, its pods and its Events, as typed values. Pure."""
+"""An RLJob on a cluster, its pods and its Events as typed values. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ENDS = ("Complete", "Failed")
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """An RLJob as the API server has it.
+    """An RLJob as returned by the API server.
 
     Raises:
-        RunError: its status is none that this version of rljob knows.
+        RunError: this version of rljob cannot read its status.
     """
 
     raw: Manifest
@@ -35,7 +35,7 @@ class ClusterJob:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             raise RunError(
-                f"the status of {raw['metadata']['name']} is that of another version of rljob: "
+                f"this version of rljob cannot read the status of {raw['metadata']['name']}: "
                 f"{field}: {first['msg']}"
             ) from None
 
@@ -61,23 +61,23 @@ class ClusterJob:
 
     @property
     def suspended(self) -> bool:
-        """Whether that is wished for; the status says whether it is so."""
+        """`spec.suspend`; the status shows whether the job is suspended."""
         return bool(self.raw["spec"].get("suspend"))
 
     @property
     def replicas(self) -> int | None:
-        """Rollouts that are wished for."""
+        """Desired number of rollouts."""
         wished = self.raw["spec"].get("rollout", {}).get("replicas")
         return None if wished is None else int(wished)
 
     @property
     def phase(self) -> str:
-        """The status' phase, `Terminating` for a job that is being deleted, `Pending` for a new one."""
+        """The phase of the status; `Terminating` for a job in deletion, `Pending` for a new job."""
         return "Terminating" if self.deleting else self.status.phase or "Pending"
 
     @property
     def end(self) -> Condition | None:
-        """The condition that it has ended with."""
+        """The condition `Complete` or `Failed`; None for a job that has not ended."""
         found = (self.condition(name) for name in ENDS)
         return next((one for one in found if one is not None and one.status == "True"), None)
 
@@ -85,10 +85,10 @@ class ClusterJob:
         return next((one for one in self.status.conditions if one.type == kind), None)
 
     def job(self) -> RLJob:
-        """The job as this version of rljob reads it.
+        """Parse the job.
 
         Raises:
-            RunError: it cannot.
+            RunError: this version of rljob cannot read it.
         """
         try:
             return spec.parse(self.raw)
@@ -111,7 +111,7 @@ class JobEvent:
 
     @classmethod
     def of(cls, raw: Manifest) -> JobEvent:
-        """From a core/v1 Event, however it was written."""
+        """From a core/v1 Event, with the fields of the old or the new Event API."""
         series = raw.get("series") or {}
         times = (
             series.get("lastObservedTime"),
@@ -132,7 +132,7 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class JobPod:
-    """A pod, and the container in it that is named after what the pod is for."""
+    """A pod and its main container, which has the name of the role."""
 
     name: str
     role: str
@@ -162,21 +162,21 @@ class JobPod:
 
     @property
     def waits_for(self) -> str:
-        """Why its container has not started."""
+        """Reason why the main container has not started."""
         status = self.raw.get("status", {})
         for first in status.get("initContainerStatuses") or ():
             state: Manifest = first.get("state") or {"waiting": {}}
             ((kind, details),) = state.items()
             if kind != "terminated" or details.get("exitCode"):
-                return f"container {first['name']} comes first: {_reason(details, kind)}"
+                return f"init container {first['name']} has not ended: {_reason(details, kind)}"
         waiting = (self._container.get("state") or {}).get("waiting")
         conditions = status.get("conditions") or ()
         unmet = next((c for c in conditions if c["type"] == "PodScheduled"), None)
-        return _reason(waiting or unmet or {}, "it is new")
+        return _reason(waiting or unmet or {}, "no status yet")
 
     @property
     def last_words(self) -> str:
-        """Why its container has ended."""
+        """Reason why the main container has ended."""
         ended = (self._container.get("state") or {}).get("terminated") or {}
         words = str(ended.get("message") or "").strip().splitlines()
         reason = f"{ended.get('reason') or 'Error'}, exit code {ended.get('exitCode')}"
@@ -184,7 +184,7 @@ class JobPod:
 
     @property
     def container_id(self) -> str:
-        """A new one for each start."""
+        """ID of the main container; each start has a new one."""
         return str(self._container.get("containerID") or "")
 
     @property
@@ -202,11 +202,11 @@ def _reason(state: Manifest, otherwise: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """What a pod or the cluster said, fit for one line of a terminal: nothing that would steer it."""
+    """Text from the cluster as one line without terminal control characters."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def parse_time(text: str) -> datetime:
-    """RFC 3339 as Kubernetes writes it."""
+    """Parse an RFC 3339 time of Kubernetes."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""RLJobs of one namespace: made, looked at, changed, deleted."""
+"""Creates, reads, changes and deletes RLJobs of one namespace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK_EVERY = 0.5
 class Jobs:
     """The RLJobs of a namespace.
 
-    Its methods raise ClusterError, or InputError for what the API server finds wrong in a job.
+    Its methods raise ClusterError, or InputError for a job that the API server finds invalid.
     """
 
     def __init__(self, api: ClusterApi, namespace: str) -> None:
@@ -32,82 +32,82 @@ class Jobs:
         self.namespace = namespace
 
     def get(self, name: str) -> ClusterJob:
-        """One job; when there is none of that name, the error names those that there are."""
+        """One job. If it does not exist, the error lists the existing jobs."""
         try:
             return ClusterJob.of(self.api.get(RLJOBS, self.namespace, name))
         except NotFound:
             raise NotFound(self._missing(name)) from None
 
     def all(self, everywhere: bool = False) -> list[ClusterJob]:
-        """All jobs, of this namespace or of the cluster, by namespace and name."""
+        """All jobs of this namespace or of the cluster, sorted by namespace and name."""
         found = self.api.get_all(RLJOBS, "" if everywhere else self.namespace)
-        # A list names the kind of its items only once.
+        # The items of a list have no kind.
         named = ({"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in found)
         return sorted(map(ClusterJob.of, named), key=lambda job: (job.namespace, job.name))
 
     def create(self, job: RLJob) -> ClusterJob:
-        """Make the job, as it was written: the API server fills in what was left out.
+        """Create the job. The API server sets the defaults.
 
         Raises:
-            InputError: with file and line, what the API server finds wrong.
-            AlreadyExists: naming what can be done.
+            InputError: the API server finds the job invalid; the error has file and line.
+            AlreadyExists: a job of this name exists; the message lists remedies.
         """
         try:
             return ClusterJob.of(self.api.create(RLJOBS, self.namespace, manifest(job)))
         except AlreadyExists:
             name = job.metadata.name
             raise AlreadyExists(
-                f"an RLJob {name} is there already in namespace {self.namespace} "
-                f"({self.get(name).phase}); delete it first, give this one another name as in "
-                "--set metadata.name=NAME, or change it with kubectl apply"
+                f"RLJob {name} already exists in namespace {self.namespace} "
+                f"({self.get(name).phase}); delete it, use another name with "
+                "--set metadata.name=NAME, or change the existing job with kubectl apply"
             ) from None
         except InputError as error:
             raise spec.locate(job, error) from None
 
     def suspend(self, name: str, wished: bool) -> ClusterJob | None:
-        """Ask for suspension, or for going on; None when that was so before.
+        """Suspend or resume the job. Returns None if nothing changes.
 
         Raises:
             RunError: the job has ended.
         """
         job = self.get(name)
         if job.end is not None:
-            verb = "suspend" if wished else "resume"
-            raise RunError(f"{name} has ended ({job.end.type}): there is nothing to {verb}")
+            verb = "suspended" if wished else "resumed"
+            raise RunError(f"{name} has ended ({job.end.type}); it cannot be {verb}")
         if job.suspended == wished:
             return None
         body = {"spec": {"suspend": wished}}
         return ClusterJob.of(self.api.patch(RLJOBS, self.namespace, name, body))
 
     def scale(self, name: str, replicas: int) -> int:
-        """Ask for so many rollouts; returns how many were asked for before."""
+        """Set the number of rollouts; returns the previous number."""
         job = self.get(name)
         if job.end is not None:
-            raise RunError(f"{name} has ended ({job.end.type}): it has no rollouts to scale")
+            raise RunError(f"{name} has ended ({job.end.type}); it cannot be scaled")
         if job.replicas != replicas:
             body = {"spec": {"replicas": replicas}}
             self.api.patch(RLJOBS, self.namespace, name, body, "scale")
         return replicas if job.replicas is None else job.replicas
 
     def delete(self, name: str, foreground: bool = False) -> ClusterJob:
-        """Delete the job; its pods follow, with `foreground` before it is gone itself."""
+        """Delete the job. Kubernetes deletes its pods afterwards; with `foreground`, before the job."""
         job = self.get(name)
         options: Manifest = {
             "propagationPolicy": "Foreground" if foreground else "Background",
-            # What was looked at, not another job of the same name.
+            # Delete this job only, not a newer job of the same name.
             "preconditions": {"uid": job.uid},
         }
         self.api.delete(RLJOBS, self.namespace, name, options)
         return job
 
     def await_gone(self, job: ClusterJob) -> None:
-        """Return when the job does not exist any more."""
+        """Wait until the job does not exist."""
         with suppress(NotFound):
             while self.api.get(RLJOBS, self.namespace, job.name)["metadata"]["uid"] == job.uid:
                 time.sleep(LOOK_EVERY)
 
     def events(self, job: ClusterJob) -> list[JobEvent]:
-        """The job's Events, oldest first; none for a user who may not read them."""
+        """The job's Events, oldest first; empty if the user may not read them."""
         query = {"fieldSelector": f"involvedObject.uid={job.uid}"}
         try:
             found = self.api.get_all(EVENTS, self.namespace, query)
@@ -130,14 +130,14 @@ class Jobs:
         near = nearest(name, there)
         if near is not None:
             return f"{start}. Did you mean {near}?"
-        return f"{start}; there {_listed(there)}"
+        return f"{start}; {_listed(there)}"
 
 
 def manifest(job: RLJob) -> Manifest:
-    """The job with what was written in it and nothing more, as the API server takes it."""
+    """Manifest of the job with only the fields that were set, for the API server."""
     written: Manifest = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
     written |= {"apiVersion": job.api_version, "kind": job.kind}
-    # The API server says which job this is.
+    # The API server sets the uid; the URL contains the namespace.
     written["metadata"].pop("uid", None)
     written["metadata"].pop("namespace", None)
     return written
@@ -146,6 +146,6 @@ def manifest(job: RLJob) -> Manifest:
 def _listed(there: Iterable[str]) -> str:
     found = list(there)
     if not found:
-        return "is none at all"
+        return "it has no RLJobs"
     more = ", …" if len(found) > MOST_NAMES else ""
-    return f"{'is' if len(found) == 1 else 'are'} {', '.join(found[:MOST_NAMES])}{more}"
+    return f"existing: {', '.join(found[:MOST_NAMES])}{more}"

@@ -1,4 +1,4 @@
-"""A job on a cluster as the live view shows it. Pure: from a status to what is drawn."""
+"""Converts the status of a job on a cluster for the live view. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rljob.spec.status import RLJobStatus
 
 
 def record(status: RLJobStatus) -> Record:
-    """The status as a record of the learner."""
+    """The status as a record of `metrics.jsonl`."""
     rollout = next((role for role in status.role_statuses if role.name == "rollout"), None)
     progress, policy, buffer = status.progress, status.policy, status.buffer
     saved = status.last_checkpoint
@@ -44,7 +44,7 @@ def record(status: RLJobStatus) -> Record:
 
 
 def roles(status: RLJobStatus) -> dict[str, str]:
-    """State of each role: `ready`, or why it is not."""
+    """State of each role: `ready` or the reason why it is not."""
     found: dict[str, str] = {}
     for role in status.role_statuses:
         if role.ready_replicas >= role.replicas or not role.reason:
@@ -57,16 +57,16 @@ def roles(status: RLJobStatus) -> dict[str, str]:
 
 
 def event_line(event: JobEvent, since: datetime) -> TextLine:
-    """What happened, and how long after the job was made."""
+    """An Event and its time since the job's creation."""
     age = span_text(max(0.0, (event.time - since).total_seconds()))
     return [(f"  {age:>7}  ", "dim"), (event.message, "warning" if event.warning else "")]
 
 
 def ending_lines(job: ClusterJob, flags: str) -> list[TextLine]:
-    """How the job ended, and what can be done next.
+    """The end of the job and commands to run next.
 
     Args:
-        flags: that name the cluster and namespace in commands.
+        flags: cluster options for the commands.
     """
     end, status = job.end, job.status
     assert end is not None
@@ -85,9 +85,9 @@ def ending_lines(job: ClusterJob, flags: str) -> list[TextLine]:
     if status.last_checkpoint is not None:
         commands += [
             (f"rljob get-policy {job.name} --out {job.name}{flags}", "fetch the policy"),
-            (f"rljob eval {job.name} --episodes 20", "play it"),
+            (f"rljob eval {job.name} --episodes 20", "play the policy"),
         ]
     if end.type == "Failed":
         role = status.last_failure.role if status.last_failure is not None else "learner"
-        commands.insert(0, (f"rljob logs {job.name} --role {role}{flags}", "what it said last"))
+        commands.insert(0, (f"rljob logs {job.name} --role {role}{flags}", "show the log"))
     return lines + hints(commands)

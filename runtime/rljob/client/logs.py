@@ -1,4 +1,4 @@
-"""Logs of a role's pods: what they said, or what they say, across restarts and replacements."""
+"""Prints or follows the logs of a role's pods, across restarts and replacements."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rljob.errors import RunError
 from rljob.spec.roles import ROLES, RoleName
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks for pods that are new."""
+"""Seconds between two queries for new pods."""
 LINES_AHEAD = 1000
-"""Lines that are read before those before them are written."""
+"""Capacity of the queue of lines that were read but not yet written."""
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT")
 
@@ -28,11 +28,11 @@ Write = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lines.
+    """Selection of lines.
 
     Attributes:
-        previous: of the container before the last restart, or of the learner before this one.
-        tail: how many of the last lines; None for all.
+        previous: read the container before the last restart, or the previous learner pod.
+        tail: number of last lines; None for all.
     """
 
     role: RoleName
@@ -41,12 +41,12 @@ class Wanted:
 
 
 def chosen(pods: Sequence[JobPod], wanted: Wanted) -> list[tuple[JobPod, bool]]:
-    """Pods whose logs are meant, each with whether it is its container before the last restart.
+    """Selected pods, each with a flag: read the container before the last restart.
 
     Args:
-        pods: of the role, oldest first.
+        pods: pods of the role, oldest first.
     """
-    # A learner that fails is replaced by another pod, a container of another role in its own.
+    # A failed learner gets a new pod. A failed container of another role restarts in its pod.
     alone = wanted.role == "learner"
     if not wanted.previous:
         return [(pod, False) for pod in (pods[-1:] if alone else pods)]
@@ -55,13 +55,13 @@ def chosen(pods: Sequence[JobPod], wanted: Wanted) -> list[tuple[JobPod, bool]]:
 
 
 def print_logs(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Write) -> None:
-    """Write what the role's pods have said so far.
+    """Write the existing logs of the role's pods.
 
     Args:
-        note: takes what is no line of a log.
+        note: receives messages that are not log lines.
 
     Raises:
-        RunError: there is no such pod.
+        RunError: no pod matches.
     """
     found = chosen(jobs.pods(job, wanted.role), wanted)
     if not found:
@@ -80,14 +80,14 @@ def print_logs(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: 
 
 
 def follow(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Write) -> None:
-    """Write what the role's pods say until the job has ended, whatever becomes of them meanwhile."""
+    """Follow the logs of the role's pods until the job has ended, across restarts and replacements."""
     following = _LogFollower(jobs.api, jobs.namespace, wanted, note)
     while True:
         looked = time.monotonic()
         try:
             job = jobs.get(job.name)
             pods = [pod for pod, _ in chosen(jobs.pods(job, wanted.role), wanted)]
-            # In this order: what a job that has ended said is there to be read.
+            # Read the job before its pods: the logs of an ended job are then complete.
             following.open(pods)
             if not pods and job.end is None:
                 following.tell(f"no {wanted.role} pod yet: {job.phase}")
@@ -102,7 +102,7 @@ def follow(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Writ
 
 
 def split(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a stream, the last one also when it has no end."""
+    """The lines of a stream, including a last line without a line break."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -114,12 +114,12 @@ def split(chunks: Iterable[bytes]) -> Iterator[str]:
 
 @dataclass
 class _Container:
-    """One start of a container whose lines are read by a thread.
+    """One run of a container; a thread reads its log.
 
     Attributes:
         last: timestamp of the newest line.
-        reading: whether its thread is at work.
-        whole: whether it was read to its end.
+        reading: whether the thread is running.
+        whole: whether the log was read completely.
     """
 
     pod: str
@@ -129,7 +129,7 @@ class _Container:
 
 
 class _LogFollower:
-    """Containers that are read at the same time."""
+    """Follows the logs of several containers."""
 
     def __init__(self, api: ClusterApi, namespace: str, wanted: Wanted, note: Write) -> None:
         self._api, self._namespace = api, namespace
@@ -139,7 +139,7 @@ class _LogFollower:
         self._told = ""
 
     def open(self, pods: Sequence[JobPod]) -> None:
-        """Read what is not being read; a container that still runs is read again where it broke off."""
+        """Start a thread for each container without one; an interrupted log continues at its last line."""
         for pod in pods:
             if pod.state == "waiting":
                 self.tell(f"{pod.name} has not started: {pod.waits_for}")
@@ -150,7 +150,7 @@ class _LogFollower:
                 threading.Thread(target=self._read, args=(container,), daemon=True).start()
 
     def lines(self, until: float) -> Iterator[str]:
-        """Lines as they come, until that time on the monotonic clock."""
+        """Yield new lines until the time `until` of the monotonic clock."""
         while (left := until - time.monotonic()) > 0 or not self._queue.empty():
             try:
                 container, line = self._queue.get(timeout=max(0.0, left))
@@ -161,11 +161,11 @@ class _LogFollower:
 
     @property
     def idle(self) -> bool:
-        """Whether all there is was written."""
+        """Whether all lines were written."""
         return self._queue.empty() and not any(one.reading for one in self._found.values())
 
     def tell(self, text: str) -> None:
-        """Say it once."""
+        """Print a message once."""
         if text != self._told:
             self._told = text
             self._note(text)
@@ -183,13 +183,13 @@ class _LogFollower:
                 for line in split(chunks):
                     time_text, _, said = line.partition(" ")
                     if not _TIMESTAMP.match(time_text):
-                        self._queue.put((container, line))  # The node itself speaks.
-                    elif time_text > before:  # `sinceTime` goes by whole seconds.
+                        self._queue.put((container, line))  # A message of the kubelet.
+                    elif time_text > before:  # `sinceTime` has a resolution of one second.
                         container.last = time_text
                         self._queue.put((container, said))
             container.whole = True
         except RunError:
-            # The pod is gone, or the connection; the next look finds out which.
+            # The pod or the connection was lost; the next query of the pods shows which.
             pass
         finally:
             container.reading = False
@@ -199,7 +199,7 @@ def _none(job: ClusterJob, wanted: Wanted) -> str:
     role = wanted.role
     section = ROLES[role].section
     if ROLES[role].optional and job.raw["spec"].get(section) is None:
-        return f"{job.name} has no {role}: its spec has no {section}"
+        return f"{job.name} has no {role}: spec.{section} is not set"
     if wanted.previous:
-        return f"no {role} of {job.name} was restarted, or the pod of that time is gone"
-    return f"{job.name} has no {role} pod now: it is {job.phase}"
+        return f"no {role} of {job.name} was restarted, or its earlier pod was deleted"
+    return f"{job.name} has no {role} pod; its phase is {job.phase}"

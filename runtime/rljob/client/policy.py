@@ -1,4 +1,4 @@
-"""Fetches the policy of a job: its newest whole checkpoint, into a folder that `rljob eval` takes."""
+"""Fetches the newest complete checkpoint of a job into a folder for `rljob eval`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rljob.spec.status import CheckpointStatus
 
 @dataclass(frozen=True)
 class Fetched:
-    """A policy that is there.
+    """A fetched policy.
 
     Attributes:
-        named: whether the job's status names this very checkpoint; else it is a newer one.
+        named: whether the checkpoint is the one in the job's status; else it is newer.
     """
 
     version: int
@@ -33,20 +33,20 @@ class Fetched:
 
 
 def fetch(jobs: Jobs, job: ClusterJob, out: Path, say: Say, image: str | None = None) -> Fetched:
-    """Fetch the newest whole checkpoint into the new folder `out`; all of it, or nothing.
+    """Fetch the newest complete checkpoint into the new folder `out`. On an error, `out` is not created.
 
-    It comes from the learner; where there is none, from a pod that lives as long as this takes.
+    The learner serves the checkpoint. Without a learner, a temporary pod serves it.
 
     Args:
-        say: takes what happens meanwhile.
-        image: of that pod; the learner's when None.
+        say: receives progress messages.
+        image: image of the temporary pod; None for the learner's.
 
     Raises:
-        InputError: `out` is there already.
-        RunError: there is no checkpoint, or it is damaged, or nobody can serve it.
+        InputError: `out` already exists.
+        RunError: there is no checkpoint, it is damaged, or no pod can serve it.
     """
     if out.exists() or out.is_symlink():
-        raise InputError(f"{out} is there already; name a new folder with --out")
+        raise InputError(f"--out {out}: already exists; choose a new folder")
     parsed = job.job()
     temporary = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
     try:
@@ -63,14 +63,14 @@ def fetch(jobs: Jobs, job: ClusterJob, out: Path, say: Say, image: str | None = 
 
 
 def _unpack(chunks: Iterator[bytes], folder: Path) -> Checkpoint:
-    """Into a folder that holds nothing of an attempt before."""
+    """Unpack into an empty folder: an earlier attempt may have left files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return unpack(chunks, folder)
 
 
 def _compare(found: Checkpoint, jobs: Jobs, job: ClusterJob, say: Say) -> Fetched:
-    """With what the status says: it may name an older checkpoint, but none other of that name."""
+    """Compare with the status: it may name an older checkpoint; a checkpoint of the same name must match."""
     named = jobs.get(job.name).status.last_checkpoint or job.status.last_checkpoint
     if named is None:
         return Fetched(found.version, found.steps, False)
@@ -78,13 +78,13 @@ def _compare(found: Checkpoint, jobs: Jobs, job: ClusterJob, say: Say) -> Fetche
         if named.sha256 != found.sha256:
             raise DamagedCheckpoint(
                 f"damaged checkpoint {found.path.name}: its manifest has sha256 {found.sha256}, but "
-                f"the status of {job.name} says {named.sha256}"
+                f"the status of {job.name} has {named.sha256}"
             )
         return Fetched(found.version, found.steps, True)
     if _older(found, named):
         say(
-            f"warning: policy version {named.policy_version}, which the status of {job.name} names, "
-            f"cannot be had whole; this is version {found.version}, the newest that is"
+            f"warning: policy version {named.policy_version}, named in the status of {job.name}, "
+            f"is not available; fetched version {found.version}, the newest complete one"
         )
     return Fetched(found.version, found.steps, False)
 
@@ -94,7 +94,7 @@ def _older(found: Checkpoint, named: CheckpointStatus) -> bool:
 
 
 def _write_code(job: RLJob, folder: Path) -> None:
-    """The job's own modules, as `rljob run` keeps them."""
+    """Write the job's own modules into the same place as `rljob run`."""
     for name, text in (job.spec.code or {}).items():
         (folder / CODE).mkdir(exist_ok=True)
         (folder / CODE / name).write_text(text, encoding="utf-8")

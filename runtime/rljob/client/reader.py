@@ -1,7 +1,7 @@
-"""The pod that reads a job's checkpoints when its learner's is gone: from the job to a manifest.
+"""Manifest of the reader pod, which serves a job's checkpoints when no learner runs. Pure.
 
-It is the learner's pod as the operator makes it, with the learner's volumes, scheduling and security, but
-with another command, without the job's keys, sidecars and labels, and for a few minutes only.
+It is the learner's pod with the same volumes, scheduling and security settings, but with another command
+and a time limit, and without the job's keys, sidecars and labels.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from rljob.run_folder.names import JOB
 from rljob.spec import RLJob
 
 LIVES_SECONDS = 900
-"""After which the pod ends by itself, should nobody delete it."""
+"""Seconds after which the pod ends if it is not deleted."""
 COMPONENT = "get-policy"
 _KEPT = (
     *("affinity", "dnsConfig", "dnsPolicy", "hostAliases", "imagePullSecrets", "nodeSelector"),
     *("priorityClassName", "runtimeClassName", "schedulerName", "securityContext", "tolerations"),
     *("automountServiceAccountToken", "enableServiceLinks"),
 )
-"""Fields of the learner's pod that its volumes or its namespace may need."""
+"""Fields copied from the learner's pod; its volumes or the namespace may need them."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What the container is made from, and how it is pulled."""
+    """Image of the container and how to pull it."""
 
     name: str
     policy: str | None = None
@@ -42,11 +42,11 @@ class Image:
 def image_of(
     job: ClusterJob, pods: Sequence[JobPod], workload: Manifest | None, chosen: str | None
 ) -> Image:
-    """The learner's image: of its newest pod, its Job, or what the status remembers of it.
+    """The learner's image, from its newest pod, its Job or the status.
 
     Args:
-        workload: the learner's Job, if it is there.
-        chosen: an image that the user names instead.
+        workload: the learner's Job, if it exists.
+        chosen: image selected by the user.
     """
     specs = [pod.raw["spec"] for pod in reversed(pods)]
     if workload is not None:
@@ -64,10 +64,10 @@ def image_of(
 
 
 def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
-    """The pod, which serves the newest whole checkpoint at `/checkpoint`.
+    """Manifest of the pod, which serves the newest complete checkpoint at `/checkpoint`.
 
     Raises:
-        InputError: when the learner's template cannot be merged.
+        InputError: the learner's template cannot be merged.
     """
     settings = OperatorSettings(
         learner_image=image.name,
@@ -107,7 +107,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
         "metadata": {
             "name": f"{job.name}-{COMPONENT}-{uuid.uuid4().hex[:6]}",
             "labels": labels(job.name),
-            # Whatever becomes of us, it goes with the job.
+            # Kubernetes deletes the pod with the job, even if this command was killed.
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,
@@ -129,7 +129,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
 
 
 def labels(job: str) -> dict[str, str]:
-    """Of these pods of a job. None that the operator looks for: it is not one of the job's own."""
+    """Labels of reader pods. They differ from the labels that the operator selects."""
     return {
         "app.kubernetes.io/name": "rljob",
         "app.kubernetes.io/instance": job,
@@ -139,7 +139,7 @@ def labels(job: str) -> dict[str, str]:
 
 
 def _where(job: RLJob) -> tuple[str, str | None]:
-    """The learner's own folder, in which its job is too; or the folder of its checkpoints, and its job."""
+    """Folder to serve, and the path of the job's file if it is not in that folder."""
     storage = job.spec.checkpoint.storage
     if storage is not None and storage.path is not None and storage.path.startswith("/"):
         return storage.path, f"{names.JOB_FOLDER}/{JOB}"
@@ -147,13 +147,13 @@ def _where(job: RLJob) -> tuple[str, str | None]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether one of these folders is in the other."""
+    """Whether one folder contains the other."""
     first, second = PurePosixPath(one), PurePosixPath(other)
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def _resources(learner: Manifest) -> Manifest:
-    """Little, but with the learner's limits where a quota may want some; no accelerators."""
+    """Small requests; the limits that the learner sets, because a quota may require them; no accelerators."""
     limits = {key: value for key, value in (learner.get("limits") or {}).items() if key in _PLAIN}
     requests = {"cpu": "50m", "memory": "128Mi"}
     return {"requests": requests} | ({"limits": limits} if limits else {})
@@ -163,7 +163,7 @@ _PLAIN = ("cpu", "memory")
 
 
 def _named(image: str | None) -> str | None:
-    """Of `name:tag@sha256:…`, an image that was loaded into the node, only the name can be used."""
+    """`name:tag` of `name:tag@sha256:…`: an image loaded into the node cannot be pulled by digest."""
     if image is None:
         return None
     name, _, _ = image.partition("@")

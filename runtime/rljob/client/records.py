@@ -1,4 +1,4 @@
-"""Fetches what a job on a cluster has recorded, for a report."""
+"""Fetches the records of a job on a cluster for a report."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rljob.errors import RunError
 
 
 def fetch(jobs: Jobs, job: ClusterJob, folder: Path, say: Say, image: str | None = None) -> None:
-    """Write the records of the learner and of the evaluator into the folder, which is there.
+    """Write the records of the learner and of the evaluator into the existing folder.
 
-    The evaluator's are gone with its pod.
+    The evaluator's records are lost when its pod is deleted.
 
     Args:
-        say: takes what happens meanwhile.
-        image: of the pod that reads where there is no learner; the learner's when None.
+        say: receives progress messages.
+        image: image of the reader pod, used if no learner runs; None for the learner's.
 
     Raises:
-        RunError: the learner has none, or nobody can serve them.
+        RunError: the learner has no records, or no pod can serve them.
     """
     served = Served(jobs, job, job.job(), "records", say)
 
@@ -35,4 +35,4 @@ def fetch(jobs: Jobs, job: ClusterJob, folder: Path, say: Say, image: str | None
         try:
             download(served, pod.name, receive)
         except (ClusterError, RunError) as error:
-            say(f"without evaluations: {error}")
+            say(f"the evaluator's records are not available: {error}")

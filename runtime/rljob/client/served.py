@@ -1,4 +1,4 @@
-"""What the learner's pod serves; where there is none, a pod that lives as long as this takes serves it."""
+"""Downloads a page of the learner's pod; without a learner, from a temporary reader pod."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 
 LEARNER_SECONDS, START_SECONDS = 30.0, 180.0
-"""Which a learner that runs may take to answer, and a pod to start."""
+"""Timeouts: of a running learner to answer, and of a reader pod to start."""
 LOOK_EVERY = 0.5
 HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-"""Reasons to wait that do not go away."""
+"""Waiting reasons that are not expected to resolve."""
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -35,7 +35,7 @@ _NOTHING = {"checkpoint": "no whole checkpoint", "records": "no records"}
 
 @dataclass(frozen=True)
 class Served:
-    """Of whom, which page, and who is told what happens meanwhile."""
+    """The job, the page to download, and the receiver of progress messages."""
 
     jobs: Jobs
     job: ClusterJob
@@ -45,14 +45,14 @@ class Served:
 
 
 def take(source: Served, receive: Receive[T], image: str | None) -> T:
-    """From the learner if it can, else from a reader.
+    """Download the page from the learner if possible, else from a reader pod.
 
     Args:
-        receive: takes the page; called again after an attempt that failed.
-        image: of the reader; the learner's when None.
+        receive: receives the page; called again after a failed attempt.
+        image: image of the reader pod; None for the learner's.
 
     Raises:
-        RunError: there is nothing yet, or nobody can serve it.
+        RunError: the page does not exist yet, or no pod can serve it.
     """
     jobs, job = source.jobs, source.job
     pods = jobs.pods(job, "learner")
@@ -63,44 +63,44 @@ def take(source: Served, receive: Receive[T], image: str | None) -> T:
         except _ReaderGone as error:
             source.say(str(error))
     if jobs.get(job.name).status.last_checkpoint is None:
-        raise RunError(f"{job.name} has no checkpoint yet: it is {job.phase}")
+        raise RunError(f"{job.name} has no checkpoint yet; its phase is {job.phase}")
     with _reader(source, pods, image) as reader:
         try:
             return _wait(source, reader, receive, START_SECONDS)
         except Unavailable as error:
-            raise RunError(f"{error}. Another image can be named with --image") from error
+            raise RunError(f"{error}. Select another image with --image") from error
 
 
 def download(source: Served, pod: str, receive: Receive[T]) -> T:
-    """What this pod serves now.
+    """Download the page from this pod.
 
     Raises:
-        RunError: it has nothing to serve.
-        Unavailable: it does not answer.
+        RunError: the pod has no such page yet.
+        Unavailable: the pod does not answer.
     """
     jobs, at = source.jobs, f"{pod}:{names.METRICS_PORT}"
     try:
         with jobs.api.stream(PODS, jobs.namespace, at, f"proxy/{source.page}") as chunks:
             return receive(chunks)
     except NotFound:
-        # The pod says so; unless it is the API server, which has no such pod any more.
+        # The 404 is from the pod, or from the API server if the pod was deleted.
         jobs.api.get(PODS, jobs.namespace, pod)
         raise RunError(f"{source.job.name} has {_NOTHING[source.page]} yet") from None
     except DamagedCheckpoint as error:
-        raise DamagedCheckpoint(f"refused, what pod {pod} sent: {error}") from None
+        raise DamagedCheckpoint(f"rejected the data of pod {pod}: {error}") from None
 
 
 class _ReaderGone(RunError):
-    """The pod is gone, or its container."""
+    """The pod was deleted, or its container has ended."""
 
 
 def _wait(source: Served, pod: JobPod, receive: Receive[T], patience: float) -> T:
-    """What the pod serves, as soon as it does.
+    """Wait until the pod answers, and download the page.
 
     Raises:
-        _Ended: it will not.
-        Unavailable: it did not for `patience` seconds.
-        RunError: it has nothing to serve.
+        _ReaderGone: the pod has ended or was deleted.
+        Unavailable: the pod did not answer within `patience` seconds.
+        RunError: the pod has no such page yet.
     """
     jobs = source.jobs
     deadline = time.monotonic() + patience
@@ -113,21 +113,21 @@ def _wait(source: Served, pod: JobPod, receive: Receive[T], patience: float) -> 
             if pod.state == "running":
                 return download(source, pod.name, receive)
         except NotFound:
-            raise _ReaderGone(f"pod {pod.name} is gone") from None
+            raise _ReaderGone(f"pod {pod.name} was deleted") from None
         except Unavailable as error:
-            # It listens some time after it has started, or has just ended.
+            # The server is not yet listening, or the container has just ended.
             why = str(error)
         if time.monotonic() > deadline or why.startswith(HOPELESS):
             raise Unavailable(f"pod {pod.name} does not serve {_SERVES[source.page]}: {why}")
         time.sleep(LOOK_EVERY)
 
 
-# ---- a pod that reads the checkpoints
+# ---- reader pod
 
 
 @contextmanager
 def _reader(source: Served, pods: list[JobPod], image: str | None) -> Iterator[JobPod]:
-    """A pod that serves the checkpoints; it is deleted whatever happens."""
+    """Create a reader pod; it is deleted at the end, also on an error."""
     jobs, job = source.jobs, source.job
     workload: Manifest | None = None
     with suppress(NotFound):
@@ -137,14 +137,14 @@ def _reader(source: Served, pods: list[JobPod], image: str | None) -> Iterator[J
     name = str(manifest["metadata"]["name"])
     try:
         made = jobs.api.create(PODS, jobs.namespace, manifest)
-        source.say(f"pod {name} reads the {_READS[source.page]} of {job.name}")
+        source.say(f"starting pod {name} to read the {_READS[source.page]} of {job.name}")
         yield JobPod.of(made, COMPONENT)
     finally:
         _delete(jobs, name)
 
 
 def _delete(jobs: Jobs, pod: str) -> None:
-    """Delete it, asking again where that fails: it may hold a volume that a learner needs."""
+    """Delete the pod, with retries: it may hold a volume that a learner needs."""
     for attempt in range(5):
         try:
             jobs.api.delete(PODS, jobs.namespace, pod, {"gracePeriodSeconds": 0})
@@ -153,12 +153,14 @@ def _delete(jobs: Jobs, pod: str) -> None:
             return
         except ClusterError as error:
             if attempt == 4 or not error.transient:
-                raise RunError(f"delete pod {pod} yourself: {error}") from error
+                raise RunError(
+                    f"cannot delete pod {pod}; delete it with kubectl: {error}"
+                ) from error
             time.sleep(LOOK_EVERY * 2**attempt)
 
 
 def _sweep(jobs: Jobs, job: ClusterJob) -> None:
-    """Delete what was left by someone who could not: pods like ours that have ended."""
+    """Delete ended reader pods of the job that earlier commands left."""
     wanted = ",".join(f"{key}={value}" for key, value in labels(job.name).items())
     for raw in jobs.api.get_all(PODS, jobs.namespace, {"labelSelector": wanted}):
         if raw.get("status", {}).get("phase") in ("Succeeded", "Failed"):

@@ -1,4 +1,4 @@
-"""The situation of a job on a cluster, from its status and from what its pods answer."""
+"""The situation of a job on a cluster, from its status and the state pages of its pods."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from rljob.spec.status import RLJobStatus
 from rljob.telemetry.asking import states_and_metrics
 
 SILENT_SECONDS = 20.0
-"""Without progress after which pods are asked why; the operator looks every few seconds."""
+"""Seconds without progress before a diagnosis; the operator updates the status every few seconds."""
 PAGE_SECONDS = 5.0
 LARGEST_BYTES = 4 * 1024 * 1024
 _NORMAL = ("Pending", "Starting", "Training", "Complete", "Failed", "Suspended", "Suspending")
 
 
 def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
-    """What is known of a job; who may not ask its pods learns what the status says."""
+    """Situation of a job. Without the right to query pods, only the status is used."""
     status = job.status
     processes, unreached = _processes(jobs, job) if job.phase not in OVER else ([], "")
     silent = _silent(job, now)
@@ -74,7 +74,7 @@ def _spec(job: ClusterJob) -> RLJobSpec | None:
 
 
 def _why(job: ClusterJob) -> tuple[str, str]:
-    """Reason and message: of its end, or of what is in the way."""
+    """Reason and message of the job's end or of its current problem."""
     if job.end is not None:
         return job.end.reason, job.end.message
     progressing = job.condition("Progressing")
@@ -103,7 +103,7 @@ def _silent(job: ClusterJob, now: datetime) -> float | None:
 
 
 def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[RoleProbe], str]:
-    """What its pods say, and why they could not be asked, if so."""
+    """Probes of the pods, and the error if the pods cannot be queried."""
     try:
         pods = [pod for role in get_args(RoleName) for pod in jobs.pods(job, role)]
     except ClusterError as error:
@@ -115,7 +115,7 @@ def _processes(jobs: Jobs, job: ClusterJob) -> tuple[list[RoleProbe], str]:
     except Forbidden as error:
         return [], str(error)
     except ClusterError:
-        pass  # This pod does not answer; the others may.
+        pass  # This pod does not answer; others may.
     answers = states_and_metrics([partial(_fetch, jobs, pod) for pod in running])
     found = [
         probes.read(_role(pod), pod.name, pages)

@@ -1,4 +1,4 @@
-"""RLJobs as a table, in the columns of `kubectl get rlj`. Pure."""
+"""Table of RLJobs with the columns of `kubectl get rlj`. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def head(everywhere: bool = False, wide: bool = False) -> list[str]:
 
 
 def row(job: ClusterJob, now: datetime, everywhere: bool = False, wide: bool = False) -> list[str]:
-    """One job; `-` stands for what is not known."""
+    """Row of one job; unknown values are `-`."""
     status = job.status
     progress, policy, saved = status.progress, status.policy, status.last_checkpoint
     cells: list[object] = [
@@ -53,7 +53,7 @@ def _return(value: float | None) -> str:
 
 
 def age(span: timedelta) -> str:
-    """A span of time as kubectl writes it: two units at most, and none that would not matter."""
+    """Time span in the format of kubectl: at most two units."""
     seconds = max(0, int(span.total_seconds()))
     if seconds < 2 * _MINUTE:
         return f"{seconds}s"

@@ -1,4 +1,4 @@
-"""How fast the jobs of a cluster go, the fastest first. Pure."""
+"""Table of the training rates of a cluster's jobs, fastest first. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ from rljob.show.view.figures import ReturnCurve, count, reached, score, share_te
 from rljob.show.view.panel import TextLine
 
 HEAD = (
-    *("NAME", "PHASE", "STEPS/S", "UPDATES/S", "ROLLOUTS", "THEY WAIT", "LEARNER WAITS", "BUFFER"),
+    *(
+        "NAME",
+        "PHASE",
+        "STEPS/S",
+        "UPDATES/S",
+        "ROLLOUTS",
+        "ROLLOUTS WAIT",
+        "LEARNER WAITS",
+        "BUFFER",
+    ),
     *("LAG", "RETURN", "REACHED", "AGE"),
 )
 _OVER = ("Complete", "Failed")
 
 
 def lines(jobs: Iterable[ClusterJob], now: datetime, everywhere: bool = False) -> list[TextLine]:
-    """A table of the jobs that are not over, and a line that sums them up."""
+    """Table of the jobs that have not ended, and a summary line."""
     alive = sorted((job for job in jobs if job.phase not in _OVER), key=_order)
     head = [*([NAMESPACE] if everywhere else []), *HEAD]
     rows = [head, *(_row(job, now, everywhere) for job in alive)]
@@ -54,7 +63,7 @@ def _row(job: ClusterJob, now: datetime, everywhere: bool) -> list[str]:
 
 
 def _phase(job: ClusterJob) -> str:
-    """The phase; what holds it up, if anything does."""
+    """The phase; for a blocked job, the reason."""
     progressing = job.condition("Progressing")
     return progressing.reason if _is_held_up(job) and progressing else job.phase
 

@@ -1,4 +1,4 @@
-"""Looks at a job until it has ended, and shows it meanwhile."""
+"""Watches a job on the screen until it has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rljob.show.view.panel import State
 from rljob.show.view.screen import Screen
 
 LOOK_EVERY = 1.0
-"""Seconds. A status changes every five; a watch would be no newer, and may die unnoticed."""
+"""Seconds between two queries. The status changes every five seconds, so polling is sufficient; the
+loss of a Kubernetes watch can go unnoticed."""
 
 
 def watch(
@@ -26,22 +27,22 @@ def watch(
 ) -> str:
     """Show the job until it has ended; returns `Complete` or `Failed`.
 
-    An API server that does not answer is waited for. Interrupting this leaves the job as it is.
+    If the API server does not answer, retry until it does. An interrupt does not change the job.
 
     Args:
-        flags: that name the cluster and namespace in commands.
-        past: whether what has happened already is told too.
+        flags: cluster options for commands.
+        past: whether to show earlier Events too.
 
     Raises:
         RunError: the job was deleted.
-        ClusterError: looking is not allowed any more.
+        ClusterError: the user may no longer read the job.
     """
     shown = _JobScreen(jobs, job, screen, past)
     try:
         while job.end is None:
             time.sleep(LOOK_EVERY)
             job = shown.look() or job
-        # The last Event may come after the status; the job may be gone with it.
+        # The last Event may follow the status. The job may be deleted by then.
         with suppress(RunError):
             shown.look()
         end = job.end.type
@@ -55,7 +56,7 @@ def watch(
 
 
 class _JobScreen:
-    """The job on the screen."""
+    """Updates the screen from the job."""
 
     def __init__(self, jobs: Jobs, job: ClusterJob, screen: Screen, past: bool) -> None:
         self._jobs, self._screen = jobs, screen
@@ -69,7 +70,7 @@ class _JobScreen:
         self._take(job)
 
     def look(self) -> ClusterJob | None:
-        """The job as it is now; None when nobody answers."""
+        """Read the job and update the screen. Returns None if the API server does not answer."""
         try:
             job = self._jobs.get(self._job.name)
             if job.uid == self._job.uid:
@@ -86,7 +87,7 @@ class _JobScreen:
                 self._answered = False
                 self._screen.say([(f"  {error}; trying again", "warning")])
             return None
-        raise RunError(f"the RLJob {self._job.name} was deleted")
+        raise RunError(f"RLJob {self._job.name} was deleted")
 
     def _take(self, job: ClusterJob) -> None:
         if job.raw["metadata"].get("generation") != self._job.raw["metadata"].get("generation"):

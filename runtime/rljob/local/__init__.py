@@ -1,13 +1,16 @@
-"""Training on one machine: the roles of a job as processes, started, watched and cleaned up.
+"""Training on one machine: starts, supervises and ends the roles of a job as processes.
 
-forkserver   the process that has imported what roles share, and forks them
-spawner      the supervisor's side of it
-restarts     when a dead role is started again, and when that is pointless    pure
-prepare      all that is checked and made before anything runs
-folder       a run's folder
-roles        how each role is started
-result       what a run reports and what it ends with
-supervisor   the loop
+forkserver   process that preloads the shared modules and forks the roles
+spawner      client of the fork server, in the supervisor
+restarts     restart policy of a role; pure
+prepare      checks and preparations before the start
+roles        command line and state of each role
+result       progress and result of a run
+stalled      stall detection
+situation    state of a run, for `rljob explain`
+targets      targets of Prometheus
+supervisor   main loop
 run          `rljob.run`
-view         what a person sees of it
+summary      text at the end of a run
+view         display of a run
 """

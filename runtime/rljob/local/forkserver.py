@@ -1,13 +1,13 @@
-"""The process that forks the roles: it has imported what they share, so that they start at once.
+"""The fork server: a process that preloads the shared modules and forks the roles for a fast start.
 
-The supervisor talks to it in JSON lines over a socket pair:
+The supervisor and the fork server exchange JSON lines over a socket pair:
 
     → {"op": "spawn", "name": …, "argv": […], "log": path, "path": […]}    ← {"event": "spawned", "name", "pid"}
     → {"op": "signal", "name": …, "signal": 15}                            ← {"event": "exited", "name", "pid", "status"}
-    → {"op": "remove", "path": …}    a folder that is to be deleted at the very end
+    → {"op": "remove", "path": …}    a folder to delete at the end
 
-When the supervisor closes its end, or dies, all children are ended, the paths removed, and the process
-exits. Nothing here starts a thread before a fork or imports torch into the process that forks.
+When the supervisor closes its end or dies, the fork server ends all children, removes the paths and
+exits. It starts no thread before a fork and does not import torch itself.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ SHARED = (
     "zmq",
     "safetensors.numpy",
 )
-"""Imported before anything is forked. Each may fail: the role that needs it then says so itself."""
+"""Modules imported before the first fork. If an import fails, the role that needs it reports the error."""
 LEARNER = ("torch", "rljob.nets.torch_gradients", "rljob.nets.torch_optimizer")
-"""Imported by the process that becomes the first learner, while the job is still being read."""
+"""Modules imported by the process that becomes the first learner, while the job is read."""
 GRACE_SECONDS = 5.0
-"""From SIGTERM to SIGKILL when the supervisor is gone; a learner saves a checkpoint meanwhile."""
+"""Seconds from SIGTERM to SIGKILL after the supervisor's end; a learner saves a checkpoint in this time."""
 
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -52,17 +52,17 @@ ForkRequest = dict[str, Any]
 
 
 def main() -> NoReturn:
-    """Serve the socket whose descriptor is in `sys.argv[1]`."""
+    """Serve the socket with the file descriptor `sys.argv[1]`."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    # The supervisor ends this process by closing the socket. Blocked, not ignored: what is sent to a
-    # child before it has set its own handlers waits until it has.
+    # The supervisor ends this process by closing the socket. The signals are blocked, not ignored: a
+    # signal to a child stays pending until the child has set its handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     ForkServer(control).run()
 
 
 @dataclass
 class ForkedProcess:
-    """A forked process; `assign` is open as long as it waits to be told what to be."""
+    """A forked process; `assign` is a descriptor while the process waits for its role, else None."""
 
     pid: int
     name: str = ""
@@ -71,14 +71,14 @@ class ForkedProcess:
 
 @dataclass
 class ForkServer:
-    """State of the process; `children` by pid."""
+    """State of the fork server; `children` is keyed by pid."""
 
     control: socket.socket
     children: dict[int, ForkedProcess] = field(default_factory=dict)
     cleanup_paths: list[str] = field(default_factory=list)
 
     def run(self) -> NoReturn:
-        """Serve until the supervisor is gone."""
+        """Serve until the supervisor closes the socket."""
         awake, alarm = os.pipe()
         os.set_blocking(awake, False)
         os.set_blocking(alarm, False)
@@ -127,7 +127,7 @@ class ForkServer:
         self._tell({"event": "spawned", "name": message["name"], "pid": pid})
 
     def _fork_waiting(self) -> ForkedProcess:
-        """Fork a process that imports torch while it waits to become the learner."""
+        """Fork a process that imports torch and waits for the learner's arguments."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -149,7 +149,7 @@ class ForkServer:
         return True
 
     def _wait(self, read: int) -> int:
-        # In a thread, because the role binds its addresses before it needs torch.
+        # Import in a thread: the role binds its addresses before it needs torch.
         threading.Thread(target=_import, args=(LEARNER,), daemon=True).start()
         with os.fdopen(read) as pipe:
             text = pipe.read()
@@ -164,9 +164,9 @@ class ForkServer:
         os.dup2(log, 2)
         os.close(log)
         with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
-            comm.write(message["name"])  # What `ps` and `top` show on Linux.
+            comm.write(message["name"])  # The name in `ps` and `top` on Linux.
         sys.path[:0] = message["path"]
-        # The same command that a pod runs.
+        # Run the same command as in a pod.
         command = importlib.import_module("rljob.cli.main")
         return int(command.main(message["argv"]))
 
@@ -177,7 +177,7 @@ class ForkServer:
                 self._tell({"event": "exited", "name": child.name, "pid": pid, "status": status})
 
     def _ended(self) -> Iterator[tuple[int, int]]:
-        """Pid and status of each child that ended; negative is a signal. Its own children end too."""
+        """Pid and status of each ended child; a negative status is a signal. Also ends the child's children."""
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -185,7 +185,7 @@ class ForkServer:
                 return
             if found is None:
                 return
-            # Not yet reaped, so the number of the group cannot have been given to somebody else.
+            # The child is not yet reaped, so its process group number cannot have been reused.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(found.si_pid, signal.SIGKILL)
             os.waitpid(found.si_pid, 0)
@@ -193,7 +193,7 @@ class ForkServer:
             yield found.si_pid, found.si_status if normal else -found.si_status
 
     def _tell(self, message: ForkRequest) -> None:
-        with contextlib.suppress(OSError):  # A supervisor that is gone is noticed by its EOF.
+        with contextlib.suppress(OSError):  # The end of the supervisor is detected as EOF.
             self.control.sendall(json.dumps(message).encode() + b"\n")
 
     def _end(self) -> NoReturn:
@@ -212,7 +212,7 @@ class ForkServer:
 
 
 class _Lines:
-    """JSON lines from a socket; `ended` once the other side is gone."""
+    """JSON lines from a socket; `ended` is True after the other side has closed it."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -231,13 +231,13 @@ class _Lines:
 
 def _import(modules: tuple[str, ...]) -> None:
     for module in modules:
-        # Whoever needs it imports it again and gets the error with its own words.
+        # The role that needs the module imports it again and reports the error.
         with contextlib.suppress(Exception):
             importlib.import_module(module)
 
 
 def _child(body: Callable[[], int]) -> NoReturn:
-    """Run in a freshly forked process, in a process group of its own."""
+    """Run `body` in a new child process, in its own process group."""
     code = 1
     try:
         os.setpgid(0, 0)
@@ -246,7 +246,7 @@ def _child(body: Callable[[], int]) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
         if "numpy" in sys.modules:
-            # Otherwise all children would draw the same numbers.
+            # Otherwise all children would have the same random state.
             sys.modules["numpy"].random.seed()
         code = body()
     except SystemExit as error:

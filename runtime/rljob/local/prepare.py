@@ -1,4 +1,4 @@
-"""What happens before anything runs: the job is read and checked, and has a folder and addresses."""
+"""Preparations before the start: reads and checks the job, makes the run's folder and addresses."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Transport = Literal["ipc", "tcp"]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be run, and how.
+    """A request to run a job.
 
     Attributes:
-        job: a YAML file, a mapping in the form of the YAML, or a job; None takes that of the folder
-            in which a run is resumed.
+        job: a YAML file, a mapping in the form of the YAML, or a job; None uses the job in the folder
+            of the resumed run.
         overrides: `path=value`, applied to the job.
-        search: folders in which the roles look for modules first.
+        search: first folders of the roles' module search path.
     """
 
     job: str | Path | Mapping[str, Any] | RLJob | None
@@ -49,12 +49,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What every role is told: where the others are, and where it keeps what.
+    """Addresses and folders for the roles.
 
     Attributes:
-        scratch: temporary folder with the sockets and with what roles say when they fail.
-        path: folders that come first where roles look for modules.
-        learner_threads: of its torch: one for each core that the rollouts leave free.
+        scratch: temporary folder with the sockets and the end reports of roles.
+        path: first folders of the roles' module search path.
+        learner_threads: number of torch threads of the learner: one for each core without a rollout.
     """
 
     buffer: str
@@ -68,11 +68,11 @@ class Wiring:
 
 
 def prepare(request: Request) -> tuple[RLJob, RunFolder]:
-    """The job with its defaults and its seed, written down as `job.yaml` in the run's folder.
+    """Resolve the defaults and the seed of the job, and write it as `job.yaml` into the run's folder.
 
     Raises:
-        InputError: when the job cannot be run, or not in that folder.
-        RunError: when the folder cannot be written.
+        InputError: the job is invalid or cannot be run in that folder.
+        RunError: the folder cannot be written.
     """
     if not request.resume:
         job = _checked(read(request.job, request.overrides))
@@ -95,9 +95,9 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
 
 
 def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[str, ...]) -> RLJob:
-    """The job from wherever it comes, overrides applied."""
+    """Read the job and apply the overrides."""
     if job is None:
-        raise InputError("name a job: a YAML file, or an environment with --env")
+        raise InputError("no job is given: name a YAML file, or an environment with --env")
     if isinstance(job, str | Path):
         return specs.load(job, overrides)
     if isinstance(job, RLJob):
@@ -108,7 +108,7 @@ def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[st
 
 
 def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
-    """Addresses for the roles: sockets in `scratch`, or ports and keys."""
+    """Addresses of the roles: sockets in `scratch`, or TCP ports and keys."""
     code = [str(folder / CODE)] if (folder / CODE).is_dir() else []
     path = (*code, *(str(place.resolve()) for place in request.search))
     if request.transport == "ipc":
@@ -117,7 +117,7 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
     else:
         first, other = _free_ports()
         addresses = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{other}"
-        # Secrets: they are gone with the run.
+        # The keys are secrets; they are deleted at the end of the run.
         minted = scratch / "keys"
         generate(minted)
     trace = request.trace.resolve() if request.trace is not None else None
@@ -126,7 +126,7 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
 
 
 def _checked(job: RLJob) -> RLJob:
-    """All that can be known without starting anything; what is named by import path, roles find out."""
+    """Check the job without starting a process. The roles check import paths."""
     if importlib.util.find_spec("torch") is None:
         raise InputError(
             "training needs torch, which is not installed: pip install 'rljob[learner]'"
@@ -152,11 +152,11 @@ def _write(job: RLJob, folder: Path) -> None:
             (folder / CODE).mkdir(exist_ok=True)
             (folder / CODE / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError(f"cannot write in the run's folder {folder}: {error.strerror}") from error
+        raise RunError(f"cannot write to the run's folder {folder}: {error.strerror}") from error
 
 
 def _check_unfinished(job: RLJob, folder: Path) -> None:
-    """A run that has reached its end is not resumed, unless the end was moved."""
+    """Reject a complete run, unless its stop condition was raised."""
     result = json_files.read(folder / RESULT) or {}
     if result.get("outcome") != "Complete":
         return
@@ -164,7 +164,7 @@ def _check_unfinished(job: RLJob, folder: Path) -> None:
     end = reached(job.spec.stop, mean, result["steps"], result["seconds"])
     if end is not None:
         raise InputError(
-            f"{folder} is complete: {end.text}. To train on, move the end, as in "
+            f"{folder} is complete: {end.text}. To continue, raise the stop condition, e.g. "
             f"--set {_MOVED[end.reason]}"
         )
 
@@ -177,7 +177,7 @@ _MOVED = {
 
 
 def _free_ports() -> tuple[int, int]:
-    """Two ports on this machine: behind the first, the next one is free as well."""
+    """Two free TCP ports; the port after the first is free too."""
     for _ in range(100):
         with socket.socket() as first, socket.socket() as second, socket.socket() as other:
             try:
@@ -188,4 +188,4 @@ def _free_ports() -> tuple[int, int]:
             except (OSError, OverflowError):
                 continue
             return port, other.getsockname()[1]
-    raise RunError("found no two free ports beside each other on this machine")
+    raise RunError("found no two adjacent free ports on this machine")

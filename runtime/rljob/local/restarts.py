@@ -1,6 +1,6 @@
-"""When a role that died is started again, and when that has become pointless. Pure.
+"""Decides whether and when to restart a role that died. Pure.
 
-Dying is normal: what counts is whether the run got anywhere since the last time.
+Deaths are expected. The decision depends on the progress of the run since the last death.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ from dataclasses import dataclass
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
-"""Seconds before a restart: the first, and doubled each time up to the longest."""
+"""Seconds before a restart: the first delay doubles each time up to the longest."""
 MOST_DEATHS = 5
 WINDOW_SECONDS = 60.0
-"""More deaths of a rollout or buffer than this, each within so long of the last, are a crash loop."""
+"""More than `MOST_DEATHS` deaths of a rollout or buffer, each within `WINDOW_SECONDS` of the previous one,
+are a crash loop."""
 
 
 @dataclass(frozen=True)
 class RunPosition:
-    """How far the run has come: environment steps, and the policy version of the last checkpoint."""
+    """Progress of the run: environment steps, and the policy version of the last checkpoint."""
 
     steps: int = 0
     checkpoint: int = -1
 
     def beyond(self, other: RunPosition) -> bool:
-        """Whether anything was reached that `other` had not."""
+        """Whether there is progress compared with `other`."""
         return self.steps > other.steps or self.checkpoint > other.checkpoint
 
     def furthest(self, other: RunPosition) -> RunPosition:
-        """A learner that resumed starts behind; what was reached stays reached."""
+        """The maximum of both: a resumed learner restarts from an earlier position."""
         return RunPosition(max(self.steps, other.steps), max(self.checkpoint, other.checkpoint))
 
 
 @dataclass(frozen=True)
 class RestartDecision:
-    """What to do about a death.
+    """Decision after a death.
 
     Attributes:
-        deaths: how many there were without progress, this one included.
-        delay: seconds until the role is started again; None when that would be pointless.
+        deaths: deaths without progress, including this one.
+        delay: seconds until the restart; None for no restart.
     """
 
     deaths: int
@@ -46,12 +47,12 @@ class RestartDecision:
 
 @dataclass
 class Restarts:
-    """One role's history.
+    """Restart history of one role.
 
     Args:
-        most: deaths without progress after which the role is started again.
-        window: a death this many seconds after the last one is the first again; None for never.
-        attempt: how often the role was started again.
+        most: maximum number of deaths without progress that are followed by a restart.
+        window: seconds after which a death counts as the first again; None for no limit.
+        attempt: number of restarts.
     """
 
     most: int
@@ -62,7 +63,7 @@ class Restarts:
     _mark: RunPosition = RunPosition()
 
     def died(self, mark: RunPosition, now: float) -> RestartDecision:
-        """Take a death at time `now` in seconds, when the run had come as far as `mark`."""
+        """Record a death at time `now` in seconds, with the run at position `mark`."""
         quiet = self.window is not None and now - self._last > self.window
         self._deaths = 1 if quiet or mark.beyond(self._mark) else self._deaths + 1
         self._mark, self._last = mark, now

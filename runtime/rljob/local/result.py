@@ -1,4 +1,4 @@
-"""What a run reports while it trains, and what it ends with."""
+"""Progress and result of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rljob.run_folder.record import Record
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Greedy episodes of the final policy: mean, standard deviation, extremes of their returns."""
+    """Returns of greedy episodes of the final policy: mean, standard deviation, minimum, maximum."""
 
     mean: float
     std: float
@@ -27,7 +27,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended; the content of `result.json`.
+    """Result of a run; the content of `result.json`.
 
     Attributes:
         outcome: `Complete`, `Stopped` or `Failed`.
@@ -37,12 +37,12 @@ class Result:
         steps: environment steps.
         seconds: spent training.
         policy_version: of the newest policy.
-        versions: of rljob and of what the result depends on.
-        evaluation: greedy episodes of the final policy, when the job asks for evaluation.
-        restarts: roles that were started again.
-        message: what failed; empty otherwise.
-        last_lines: of the output of the role that failed.
-        folder: the run's.
+        versions: versions of rljob and its dependencies.
+        evaluation: greedy episodes of the final policy, if the job has an evaluation.
+        restarts: number of restarts of roles.
+        message: the failure; empty without one.
+        last_lines: last lines of the log of the role that failed.
+        folder: the run's folder.
     """
 
     outcome: str
@@ -70,7 +70,7 @@ class Result:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> Result:
-        """From what `result.json` in `folder` holds."""
+        """From the content of `result.json` in `folder`."""
         values = _known(cls, value)
         if values.get("evaluation") is not None:
             values["evaluation"] = Evaluation(**_known(Evaluation, values["evaluation"]))
@@ -79,15 +79,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """How training goes; see `rljob.run_folder.record.Record`.
+    """Progress of training; see `rljob.run_folder.record.Record`.
 
     Attributes:
         time: Unix time in seconds.
         lag_p50, lag_p95: policy versions that the experience of recent updates was behind.
         buffer_fill: share of the capacity.
         rollouts_waiting, learner_waiting: share of the time.
-        metrics: what the algorithm reports.
-        restarts: roles that were started again so far.
+        metrics: metrics of the algorithm.
+        restarts: number of restarts of roles so far.
         roles: state of each role by name.
     """
 
@@ -124,7 +124,7 @@ class RunFailed(RunError):
     """A run that ended as `Failed`.
 
     Attributes:
-        result: how far it came.
+        result: the result up to the failure.
     """
 
     def __init__(self, message: str, result: Result) -> None:

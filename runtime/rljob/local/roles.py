@@ -1,4 +1,4 @@
-"""The roles of one run: how each is started, and what can be told of it from outside."""
+"""The roles of one run: command line, state, log and end report of each."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Role:
 
     Attributes:
         state: `starting`, `running`, `restarting` or `ended`.
-        due: when it is to be started, in the clock's seconds; None when it runs or has ended.
-        died: when it died, until it is back.
-        port: where its metrics are.
-        started: when it was started last, in the clock's seconds.
+        due: time of the next start in the clock's seconds; None if it is running or has ended.
+        died: time of death in the clock's seconds, until it is running again.
+        port: port of its metrics.
+        started: time of the last start in the clock's seconds.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Role:
 
 
 def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
-    """Every replica by name, in the order in which they are started."""
+    """All replicas by name, in the order of their start."""
     wanted, roles = role_counts(spec), {}
     for kind in START_ORDER:
         for index in range(wanted.get(kind, 0)):
@@ -52,7 +52,7 @@ def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
 
 
 def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
-    """The command line after `rljob`."""
+    """Arguments of `rljob` for this role."""
     own = folder / BUFFER if role.kind == "buffer" else folder
     argv = ["role", role.kind, "--job", str(folder / JOB), "--index", str(role.index)]
     argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
@@ -71,12 +71,12 @@ def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
 
 
 def end_file(role: Role, wiring: Wiring) -> Path:
-    """Where a role says how it ended."""
+    """Path of a role's end report."""
     return wiring.scratch / f"{role.name}.end"
 
 
 def port_file(role: Role, wiring: Wiring) -> Path:
-    """Where a role writes the port of its metrics, once it is about to work."""
+    """Path of the file in which a role writes the port of its metrics when it is ready to work."""
     return wiring.scratch / f"{role.name}.port"
 
 
@@ -89,11 +89,11 @@ def port_of(role: Role, wiring: Wiring) -> int | None:
 
 
 def died(status: int) -> str:
-    """In words: an exit code, or minus a signal."""
+    """Description of an exit status: an exit code, or the negative number of a signal."""
     if status == 0:
-        return "ended by itself"
+        return "exited"
     if status == INTERRUPTED:
-        return "was asked to end"
+        return "was interrupted"
     if status > 0:
         return f"failed (exit code {status})"
     try:
@@ -104,7 +104,7 @@ def died(status: int) -> str:
 
 
 def last_lines(log: Path, count: int) -> str:
-    """The last lines of a log that are not empty."""
+    """The last `count` non-empty lines of a log."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

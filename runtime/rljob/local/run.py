@@ -1,4 +1,4 @@
-"""`rljob.run`: one job from the YAML to the trained policy, on this machine."""
+"""`rljob.run`: trains a job on this machine."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     overrides: Sequence[str] = (),
 ) -> Result:
-    """Train a job on this machine and return how it ended.
+    """Train a job on this machine and return the result.
 
-    Its roles are processes of their own; the calling script needs no `__main__` guard. Interrupting
-    the call (Ctrl-C) saves a checkpoint first.
+    The roles run as separate processes; the calling script needs no `__main__` guard. An interrupt
+    (Ctrl-C) saves a checkpoint first.
 
     Args:
         job: a YAML file, a mapping in the form of the YAML, or an `RLJob`.
         dir: the run's folder; by default `runs/NAME-N` with the next free N.
-        seed: replaces the job's.
-        resume: go on in the folder `dir`, or in the newest one of this job.
-        transport: how the processes talk: `ipc`, or `tcp` with encryption.
-        on_progress: called in this thread for each line of `metrics.jsonl`, several a second.
+        seed: replaces the job's seed.
+        resume: resume the run in the folder `dir`, or the newest run of this job.
+        transport: transport between the processes: `ipc`, or `tcp` with encryption.
+        on_progress: called in this thread for each line of `metrics.jsonl`, several times per second.
         overrides: `path=value` as for `rljob run --set`, e.g. `algorithm.config.learningRate=1e-3`.
 
     Raises:
-        InputError: when the job cannot be run; nothing is left behind.
-        RunFailed: when the run failed; its `result` says how far it came.
+        InputError: the job is invalid; no files are left.
+        RunFailed: the run failed; its `result` contains the progress up to the failure.
     """
     if seed is not None:
         overrides = [*overrides, f"seed={seed}"]
@@ -88,14 +88,14 @@ def launch(
     stop: Stop,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Run to the end; returns what is in `result.json`, and the run's folder.
+    """Run a job to its end. Returns the content of `result.json`, and the run's folder.
 
     Args:
-        spawner: started before, because that takes a moment; closed afterwards.
+        spawner: a started spawner, because the start takes time; it is closed at the end.
 
     Raises:
-        InputError: when the job cannot be run.
-        RunError: when its folder or its processes cannot be had.
+        InputError: the job is invalid.
+        RunError: the folder cannot be written or the processes cannot be started.
     """
     try:
         job, folder = prepare(request)
@@ -138,7 +138,7 @@ def _launch(
 
 
 def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
-    """Run, end everything, and write down how it ended."""
+    """Run the job, end all processes and write the result."""
     try:
         ending = supervisor.run()
         in_vain = ending.error is not None and not supervisor.record
@@ -158,7 +158,7 @@ def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
 
 
 def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
-    """Complete `result.json`: the learner wrote it unless it was lost."""
+    """Complete the result. The learner writes `result.json`, unless it was killed."""
     folder = supervisor.folder
     result = json_files.read(folder / RESULT) or _from_record(supervisor)
     if ending.reason and result["outcome"] != "Complete":
@@ -174,7 +174,7 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
 
 
 def _from_record(supervisor: Supervisor) -> dict[str, Any]:
-    """What is known of a run whose learner could not say it."""
+    """Result of a run whose learner wrote none, from its newest record."""
     record = supervisor.record or Record()
     return {
         "outcome": "Stopped",

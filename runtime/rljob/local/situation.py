@@ -1,4 +1,4 @@
-"""The situation of a run on this machine, from its folder and from the processes that it names."""
+"""The situation of a run on this machine, from its folder and the state pages of its processes."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from rljob.spec.status import CheckpointStatus, ProgressStatus
 from rljob.telemetry.asking import states_and_metrics
 
 SILENT_SECONDS = 10.0
-"""Without progress after which it is asked why: the learner tells of each step within a few seconds."""
+"""Seconds without progress before a diagnosis; the learner records progress every few seconds."""
 
 
 def situation(folder: Path, now: float) -> Situation:
-    """What is known of a run.
+    """The situation of a run.
 
     Args:
         now: Unix time in seconds.
 
     Raises:
-        InputError: the folder is no run's.
+        InputError: the folder is not a run's folder.
     """
     if not (folder / JOB).is_file():
-        raise InputError(f"{folder} is no run's folder: it has no {JOB}")
+        raise InputError(f"{folder} is not a run's folder: it has no {JOB}")
     job = spec.load(folder / JOB)
     records = read_records(folder / METRICS)
     record = records[-1] if records else Record()
@@ -97,7 +97,7 @@ def _phase(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
 
 
 def _advanced(records: Sequence[Record]) -> float:
-    """When steps or updates went on last, Unix time."""
+    """Time of the last progress in steps or updates, Unix time."""
     newest = records[-1]
     found = newest.time
     for record in reversed(records):
@@ -108,7 +108,7 @@ def _advanced(records: Sequence[Record]) -> float:
 
 
 def _ask(folder: Path) -> list[RoleProbe]:
-    """What the processes say that the run's folder names."""
+    """Probes of the processes listed in `targets.json`."""
     try:
         entries = json.loads((folder / TARGETS).read_text())
     except (OSError, ValueError):

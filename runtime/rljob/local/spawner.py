@@ -1,4 +1,4 @@
-"""The supervisor's side of the fork server."""
+"""Client of the fork server, in the supervisor."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _BOOT = (
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LONGEST_SOCKET = "/rljob-12345678/buffer.experience"
 _LAST_GRACE = 12.0
-"""More than the fork server takes in the worst case to end everything."""
+"""Upper bound on the time that the fork server needs to end all processes."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """A role's process has ended; `status` is its exit code, or minus the signal that killed it."""
+    """End of a role's process; `status` is its exit code, or the negative number of a signal."""
 
     name: str
     pid: int
@@ -40,24 +40,24 @@ class Exit:
 
 
 class Spawner:
-    """Starts the fork server at once, without waiting until it is ready.
+    """Starts the fork server without waiting until it is ready.
 
     Attributes:
-        scratch: temporary folder for sockets and the like, which only this user may enter; removed
-            when everything has ended, also after this process was killed.
-        running: each role that was started and has not ended, with its pid once that is known.
+        scratch: temporary folder for sockets, accessible only to this user. The fork server removes it
+            at the end, even if this process was killed.
+        running: roles that were started and have not ended, each with its pid, or None until it is known.
     """
 
     def __init__(self) -> None:
         self.scratch = _make_scratch()
         self._log = self.scratch / "forkserver.log"
         self._control, theirs = socket.socketpair()
-        # The libraries read these when they are imported. The learner sets torch's threads itself.
+        # The libraries read these at import. The learner sets torch's threads itself.
         environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
         path = [os.path.abspath(entry or ".") for entry in sys.path]
         with theirs, self._log.open("ab") as output:
-            # A session of its own: a terminal's Ctrl-C is for the supervisor alone. No PATH of the
-            # working folder (-P): a file there must not take the place of a library.
+            # A new session: only the supervisor gets a terminal's Ctrl-C. With -P, the working folder is
+            # not in sys.path: a file there must not replace a library.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), json.dumps(path)],
                 stdin=subprocess.DEVNULL,
@@ -74,25 +74,25 @@ class Spawner:
         self.remove_at_end(self.scratch)
 
     def spawn(self, name: str, argv: Sequence[str], log: Path, path: Sequence[str]) -> None:
-        """Start `rljob ARGV…` as `name`, its output appended to `log`, `path` before `sys.path`."""
+        """Start `rljob ARGV…` as `name`. Append its output to `log`; put `path` before `sys.path`."""
         self.running[name] = None
         self._send(
             {"op": "spawn", "name": name, "argv": list(argv), "log": str(log), "path": list(path)}
         )
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a role, if it is there."""
+        """Send a signal to a role, if it is running."""
         self._send({"op": "signal", "name": name, "signal": int(number)})
 
     def remove_at_end(self, folder: Path) -> None:
-        """Remove a folder when everything has ended, also after this process was killed."""
+        """Remove a folder after all processes have ended, even if this process was killed."""
         self._send({"op": "remove", "path": str(folder)})
 
     def exits(self, seconds: float) -> list[Exit]:
-        """Roles that ended since the last call; waits up to `seconds` for the next.
+        """Roles that ended since the last call; waits up to `seconds` for the first.
 
         Raises:
-            RunError: when the fork server itself is gone.
+            RunError: the fork server has ended.
         """
         if not self._poll.poll(seconds * 1000):
             return []
@@ -115,14 +115,14 @@ class Spawner:
         return exits
 
     def close(self, kill: bool = False) -> None:
-        """End all roles and the fork server; at once with `kill`, else in an orderly way.
-        A second call does nothing."""
+        """End all roles and the fork server; with `kill` immediately, else with a grace period. A second
+        call does nothing."""
         if self._control.fileno() < 0:
             return
         if kill:
             self._kill()
             if not self.running:
-                # It may still be importing. What it has forked by then ends when it does.
+                # It may still be importing. Its children end with it.
                 self._process.kill()
         self._control.close()
         deadline = time.monotonic() + _LAST_GRACE
@@ -139,7 +139,7 @@ class Spawner:
                 os.kill(pid, signal.SIGKILL)
 
     def _send(self, message: dict[str, object]) -> None:
-        # A fork server that is gone is noticed when its events are read.
+        # The end of the fork server is detected when its events are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 

@@ -1,4 +1,4 @@
-"""Whether the roles of a run on one machine get anywhere, and who is to blame when they do not."""
+"""Stall detection of a run on one machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rljob.spec.stall import StallSpec
 from rljob.telemetry.asking import states
 
 ANSWER_SECONDS = 2.0
-"""How long a role may take to say what it does."""
+"""Timeout of a request to a role's state page."""
 
 
 class StallWatch:
-    """Looks at a run again and again; tells each stall once."""
+    """Detects stalls; reports each stall once."""
 
     def __init__(self, spec: StallSpec, now: float) -> None:
         self._timeout = spec.timeout.seconds
@@ -27,11 +27,11 @@ class StallWatch:
         self._told = False
 
     def look(self, record: Record | None, roles: Iterable[Role], now: float) -> Stall | None:
-        """The stall that is found now.
+        """Update the state; returns a new stall, else None.
 
         Args:
-            record: the newest of the learner; None before the first.
-            now: seconds of the clock that `Role.started` is from.
+            record: the learner's newest record; None before the first.
+            now: time in seconds of the same clock as `Role.started`.
         """
         before, known = self._watch, record or Record()
         self._watch = before.look(known.steps, known.updates, now)
@@ -48,12 +48,12 @@ class StallWatch:
 
 
 def _is_replaced(roles: Iterable[Role]) -> bool:
-    """Whether one has died and comes back."""
+    """Whether a role has died and will be restarted."""
     return any(role.due is not None for role in roles)
 
 
 def ask(roles: Sequence[Role]) -> list[RoleProbe]:
-    """What each role says of itself, all asked at once."""
+    """Query the state pages of all roles in parallel."""
     answers = states([partial(_fetch, role) for role in roles])
     return [
         probes.read(role.kind, role.name, pages) for role, pages in zip(roles, answers, strict=True)
@@ -65,7 +65,7 @@ def _fetch(role: Role, page: str) -> bytes | None:
 
 
 def fetch(address: str, page: str) -> bytes | None:
-    """A page of the role that serves at this address; None when there is no answer in time."""
+    """Fetch a page of the role at this address; None on an error or timeout."""
     try:
         with urllib.request.urlopen(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
             body: bytes = answer.read()

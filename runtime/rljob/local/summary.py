@@ -1,4 +1,4 @@
-"""How a run ended, in a few lines of text."""
+"""Summary of an ended run as lines of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rljob.show.view.panel import TextLine, text
 def summary(
     result: Mapping[str, Any], folder: str, has_policy: bool, width: int = 10_000
 ) -> list[TextLine]:
-    """How the run ended, where its policy is, and what can be done next."""
+    """Lines with the result, the path of the policy, and commands to run next."""
     outcome = result.get("outcome", "Failed")
     line = ending(
         outcome,
@@ -32,13 +32,13 @@ def summary(
         lines = [joined] if fits else [line, path]
     lines[1:1] = [[("  " + each, "dim")] for each in output]
     if output and "log" in result:
-        lines.insert(1, [(f"The end of {result['log']}:", "")])
+        lines.insert(1, [(f"Last lines of {result['log']}:", "")])
     if played := result.get("evaluation"):
         episodes = some(played["episodes"], "greedy episode")
         lines.append([(f"{episodes}: {score(played['mean'])} ± {score(played['std'])}", "")])
-    commands = [(f"rljob eval {folder} --episodes 20", "play it")] if has_policy else []
+    commands = [(f"rljob eval {folder} --episodes 20", "play the policy")] if has_policy else []
     if has_policy:
-        commands.append((f"rljob report {folder}", "see how it went"))
+        commands.append((f"rljob report {folder}", "write a report"))
     if outcome != "Complete" and has_policy:
-        commands.append((f"rljob run --resume --dir {folder}", "go on training"))
+        commands.append((f"rljob run --resume --dir {folder}", "resume training"))
     return lines + hints(commands)

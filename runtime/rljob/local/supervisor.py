@@ -1,4 +1,4 @@
-"""The loop of a run on one machine: start the roles, watch them, start them again, end them all."""
+"""Main loop of a run on one machine: starts, watches, restarts and ends the roles."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from rljob.spec import RLJob, locate
 from rljob.spec.roles import CLIENTS, SERVERS
 
 TURN_SECONDS = 0.1
-"""Longest time between two looks at everything."""
+"""Longest time between two checks of all roles."""
 LEARNER_GRACE = 30.0
-"""Seconds that the learner has to save its last checkpoint."""
+"""Grace period of the learner, in which it saves its last checkpoint."""
 GRACE = 3.0
-"""Seconds that the other roles have to end."""
+"""Grace period of the other roles."""
 LAST_LINES = 15
 
 LEARNER = "learner-0"
@@ -50,11 +50,11 @@ EVALUATION = "evaluation"
 
 @dataclass
 class Stop:
-    """Asks a run to end; set by a signal handler, or from another thread.
+    """Request to stop a run; set by a signal handler or from another thread.
 
     Attributes:
-        number: the signal that asked, None as long as nobody did.
-        times: how often; from the second time on, nothing is waited for.
+        number: the signal; None without a request.
+        times: number of requests; from the second on, the grace periods are skipped.
     """
 
     number: int | None = None
@@ -67,12 +67,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ending:
-    """Why the loop ended.
+    """Reason for the end of the loop.
 
     Attributes:
-        reason: empty when the learner completed or was stopped, and its `result.json` says all.
-        log, last_lines: of the role that failed.
-        error: what was wrong with the input, found by a role.
+        reason: empty if the learner completed or was stopped; `result.json` then has the reason.
+        log, last_lines: log of the role that failed, and its last lines.
+        error: an input error found by a role.
     """
 
     reason: str = ""
@@ -84,12 +84,12 @@ class Ending:
 
 @dataclass
 class Supervisor:
-    """One run's processes.
+    """The processes of one run.
 
     Attributes:
-        record: the newest of the learner; None before the first.
-        trained: whether a learner of this supervisor wrote any.
-        stopped: whether the run was asked to end.
+        record: the learner's newest record; None before the first.
+        trained: whether a learner of this supervisor has written a record.
+        stopped: whether a stop was requested.
     """
 
     job: RLJob
@@ -117,7 +117,7 @@ class Supervisor:
 
     @property
     def restarts(self) -> int:
-        """Roles that were started again so far."""
+        """Number of restarts so far."""
         return sum(role.restarts.attempt for role in self.roles.values())
 
     @property
@@ -125,7 +125,7 @@ class Supervisor:
         return {role.name: role.state for role in self.roles.values()}
 
     def run(self) -> Ending:
-        """Start everything and watch until the run is over; the roles are still to be ended."""
+        """Start the roles and watch them until the run ends. `end` then ends the roles."""
         deadline = self.job.spec.active_deadline_seconds
         began = self.clock()
         (self.folder / LOGS).mkdir(exist_ok=True)
@@ -141,7 +141,9 @@ class Supervisor:
                 return Ending()
             if deadline is not None and self.clock() - began >= deadline:
                 self.finish_learner()
-                return Ending("DeadlineExceeded", f"activeDeadlineSeconds: {deadline} have passed")
+                return Ending(
+                    "DeadlineExceeded", f"the run exceeded activeDeadlineSeconds: {deadline}"
+                )
 
     def _turn(self) -> Ending | None:
         for exited in self.spawner.exits(TURN_SECONDS):
@@ -186,7 +188,9 @@ class Supervisor:
             return Ending()
         if exited.status == InputError.exit_code:
             if not isinstance(error, InputError):
-                error = InputError(last_lines(role.log, 1) or f"{role.name} refused its input")
+                error = InputError(
+                    last_lines(role.log, 1) or f"{role.name} found its input invalid"
+                )
             error = locate(self.job, error)
             return Ending("InputError", str(error), error=error)
         self._report()
@@ -198,10 +202,10 @@ class Supervisor:
         self._events.add(role.name, "died", how)
         if verdict.delay is None:
             times = f"{verdict.deaths} times" if verdict.deaths > 1 else "once"
-            message = f"{what}; this happened {times} without progress"
+            message = f"{what}; {times} without progress"
             return Ending("CrashLoop", message, role.log, last_lines(role.log, LAST_LINES))
         role.state, role.due = "restarting", self.clock() + verdict.delay
-        self.view.event(f"{what}; starts again after {verdict.delay:.1f} s")
+        self.view.event(f"{what}; restarting in {verdict.delay:.1f} s")
         return None
 
     def _start(self, role: Role) -> None:
@@ -224,7 +228,7 @@ class Supervisor:
             role.died = None
 
     def _report(self) -> None:
-        """Take new lines of metrics; the newest is shown."""
+        """Read new records and show the newest."""
         for line in self._tail.new():
             record = Record.from_json(line)
             saved = record.checkpoint or SavedCheckpoint()
@@ -238,13 +242,13 @@ class Supervisor:
         self.view.progress(self.record, self.restarts, self.states)
 
     def finish_learner(self) -> None:
-        """Have the learner save a checkpoint and write its result, if it has got to anything."""
+        """Stop the learner. It saves a checkpoint and writes its result; without a record, it is killed."""
         self.spawner.signal(LEARNER, signal.SIGTERM if self.trained else signal.SIGKILL)
         self._await([LEARNER], LEARNER_GRACE)
 
     def evaluate(self, episodes: int) -> dict[str, Any] | None:
-        """Play greedy episodes of the final policy in a process of its own, which a request to stop
-        ends; None when that came or playing failed."""
+        """Play greedy episodes of the final policy in a separate process. Returns None on a failure or a
+        request to stop."""
         log = self.folder / LOGS / f"{EVALUATION}.log"
         argv = ["eval", str(self.folder), "--episodes", str(episodes), "--json"]
         argv += ["--seed", str((self.job.spec.seed or 0) % 2**32)]
@@ -262,7 +266,7 @@ class Supervisor:
             return None
 
     def end(self, kill: bool = False) -> None:
-        """End what still runs: those that produce first, so that the buffer takes what they have."""
+        """End all running roles. Rollouts end first, so that the buffer still accepts their data."""
         if not kill:
             self._end_orderly()
         for name in self.roles:

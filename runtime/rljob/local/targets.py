@@ -1,4 +1,4 @@
-"""Where Prometheus finds the roles of a run: `targets.json`, in the form of its `file_sd_configs`."""
+"""`targets.json`: addresses of a run's roles for Prometheus, in the format of `file_sd_configs`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NAMESPACE = "local"
 
 
 class Targets:
-    """Keeps the file up to date while the roles come and go.
+    """Keeps the file up to date.
 
     Args:
-        path: of the file; the name of its folder tells this run from others of the job.
+        path: path of the file; the name of its folder identifies the run among those of the job.
         job: the job's name.
     """
 
@@ -25,7 +25,7 @@ class Targets:
         self._shown: list[tuple[str, int]] = []
 
     def show(self, roles: Iterable[Role]) -> None:
-        """Name those that serve metrics now; cheap when they are those of the last call."""
+        """Write the roles that serve metrics now; does nothing if they have not changed."""
         serving = [(role, role.port) for role in roles if role.port is not None]
         shown = [(role.name, port) for role, port in serving]
         if shown == self._shown:
@@ -35,7 +35,7 @@ class Targets:
         write_whole(self._path, json.dumps(entries, indent=2) + "\n")
 
     def remove(self) -> None:
-        """Nobody serves any more."""
+        """Remove the file at the end of the run."""
         self._shown = []
         self._path.unlink(missing_ok=True)
 
@@ -45,7 +45,7 @@ class Targets:
             "rljob": self._job,
             "role": role.kind,
             "pod": role.name,
-            # Not the port: a role that is started again has another one and is the same.
+            # Not the port: a restarted role has a new port but stays the same instance.
             "instance": f"{self._path.parent.name}/{role.name}",
         }
         return {"targets": [f"127.0.0.1:{port}"], "labels": labels}

@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: what its supervisor tells and what lies in its folder, on a screen."""
+"""Shows a run on a screen, from the supervisor's calls and the files in the run's folder."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from rljob.show.view.screen import Screen
 from rljob.spec import RLJob
 
 TAIL_BYTES = 4096
-"""A line of evaluations.jsonl is a good deal shorter."""
+"""Upper bound on the size of a line of evaluations.jsonl."""
 
 
 class View(Protocol):
-    """What a run tells about itself; calls come from one thread."""
+    """Receives the progress of a run; all calls are from one thread."""
 
     def started(self, job: RLJob, folder: Path) -> None:
-        """The run begins, or goes on when `folder` has a history."""
+        """The run starts, or resumes if `folder` has records."""
         ...
 
     def progress(self, record: Record | None, restarts: int, roles: dict[str, str]) -> None:
-        """The newest record of the learner (None before the first), restarts of all roles so far,
-        and the state of each role by name: `starting`, `running`, or what else there is to say."""
+        """Receive the learner's newest record (None before the first), the number of restarts of all
+        roles so far, and the state of each role by name, such as `starting` or `running`."""
         ...
 
     def event(self, text: str) -> None:
-        """Something worth a lasting line: a role died, a role is back."""
+        """Receive an event to show permanently, such as the death of a role."""
         ...
 
     def finished(self, result: dict[str, Any], folder: Path) -> None:
-        """The run is over; `result` is that of `result.json`, with `message` where it failed."""
+        """The run has ended; `result` is the content of `result.json`, with `message` on a failure."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was; may be called more than once."""
+        """Restore the terminal; may be called more than once."""
         ...
 
 
 class ScreenView:
-    """A run on a screen."""
+    """Shows a run on a screen."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -76,7 +76,7 @@ class ScreenView:
 
 
 class _RunState:
-    """The run's state, kept up with what lies in its folder."""
+    """State of the run, updated from the files in its folder."""
 
     def __init__(self, job: RLJob, folder: Path) -> None:
         self.state = State(job, shown_path(folder))
@@ -93,7 +93,7 @@ class _RunState:
             self.state.evaluation = evaluation
 
     def end(self, result: Mapping[str, Any]) -> None:
-        """The result is newer than the last record, and has the same names for the same things."""
+        """Update the state from the result, which is newer than the last record and has the same names."""
         state = self.state
         if state.record is not None:
             last = Record.from_json({**state.record.to_json(), **result})
@@ -106,7 +106,7 @@ class _RunState:
 
 
 def shown_path(folder: Path) -> str:
-    """As short as it can be typed: from here when it lies below."""
+    """Path for messages: relative if the folder is below the working folder."""
     try:
         return str(folder.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -1,1 +1,1 @@
-"""What every process of a job has, whatever its role: its context, its addresses, when to stop."""
+"""Parts shared by the processes of all roles: context, stop requests, end report, downloads, trace."""

@@ -1,7 +1,7 @@
-"""What every role's process has: its job, its addresses, its keys, when to stop, what it reports.
+"""Context of a role's process: job, addresses, keys, stop requests, report.
 
-`rljob role NAME` makes one `RoleContext` and hands it to the role's `main`; on one machine and in a pod
-alike.
+`rljob role NAME` makes one `RoleContext` and passes it to the role's `main`, both on one machine and in a
+pod.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from rljob.wire import keys
 from rljob.wire.sockets import Client, Wire
 
 STALLED_AFTER = 300.0
-"""Seconds without a turn of its loop after which a role is not healthy. Environments, networks and
-algorithms are other people's: one step, one reset or one update may take minutes."""
+"""Seconds without a turn of its main loop after which a role is unhealthy. One step, reset or update of a
+user's environment, network or algorithm may take minutes."""
 
 
 @dataclass
 class RoleContext:
-    """One role's process.
+    """Context of one role's process.
 
     Attributes:
-        job: what is trained.
-        role: which one this is, see `rljob.spec.roles`.
-        given_name: unique in the job, as a pod's name is; None for ROLE-INDEX.
-        index: which of the role's replicas this is.
-        attempt: how often this replica was started before, for its random numbers.
+        job: the job.
+        role: the role, see `rljob.spec.roles`.
+        given_name: a name unique in the job, such as the pod's name; None for ROLE-INDEX.
+        index: index of the replica.
+        attempt: number of earlier starts of this replica; part of the random seed.
         buffer, learner: addresses, see `rljob.wire.endpoints`.
-        keys: folder of CURVE keys; None where only this machine can connect.
-        folder: where this role keeps its files.
-        resume: whether to go on from the checkpoints in `folder`.
-        threads: of a learner's torch; None takes the cores that the process may use.
-        port_file: where the port of the metrics is written, if anywhere.
+        keys: folder of CURVE keys; None if only this machine can connect.
+        folder: folder for the role's files.
+        resume: whether to resume from the checkpoints in `folder`.
+        threads: number of torch threads of a learner; None uses the available cores.
+        port_file: file for the port of the metrics, if any.
         trace: folder for `Trace`, if any.
-        report: what a learner last said of itself.
+        report: the learner's last report.
     """
 
     job: RLJob
@@ -78,13 +78,13 @@ class RoleContext:
 
     @property
     def seed(self) -> int:
-        """The job's seed; a job without one has had one drawn when it was resolved."""
+        """The job's seed. For a job without one, a seed was drawn when the job was resolved."""
         return self.job.spec.seed or 0
 
     @property
     def random_seed(self) -> tuple[int, ...]:
-        """Of this process alone: another for each replica, and for each life of it. Pods have no
-        index, and one that is started again does not know that it is."""
+        """Seed of this process: different for each replica and for each start. Pods have no index and do
+        not know their number of starts, so the name and the start time are used."""
         if self.given_name is not None:
             return (self.seed, actor_number(self.given_name), self.started)
         return (self.seed, self.index, self.attempt)
@@ -104,8 +104,8 @@ class RoleContext:
     def observe(
         self, metrics: Metrics, pages: Mapping[str, Page] | None = None
     ) -> tuple[Health, HttpServer]:
-        """Serve metrics and health, and what else there is to read; first of all, for what comes next
-        may take long."""
+        """Serve metrics, health and further pages. Call this first, because later steps of the start may
+        take long."""
         health = Health(STALLED_AFTER)
         every = {"/state": lambda: self._state(health), **(pages or {})}
         server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, every)
@@ -123,7 +123,7 @@ class RoleContext:
         return Answer.of(200, "application/json", state.model_dump_json(by_alias=True).encode())
 
     def announce(self, server: HttpServer) -> None:
-        """Say which port serves the metrics, now that the role is about to work."""
+        """Write and log the port of the metrics when the role is ready to work."""
         if self.port_file is not None:
             write_whole(self.port_file, str(server.port))
         logging.getLogger("rljob").info(
@@ -144,7 +144,7 @@ def actor_number(name: str) -> int:
 
 
 def log_to_stderr(name: str) -> None:
-    """One line for each event: time, role, message."""
+    """Configure logging to stderr: time, name, level and message in one line."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,

@@ -1,4 +1,4 @@
-"""What a role hands out as a tar archive: its newest checkpoint and its records."""
+"""Tar archives that a role serves: its newest checkpoint and its records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTENT_TYPE = "application/x-tar"
 
 
 def checkpoint(folder: Path, job: Path) -> Answer:
-    """The newest whole checkpoint with its job, see `Archive.of`; 404 when there is none."""
+    """The newest complete checkpoint with its job, see `Archive.of`; 404 if there is none."""
     try:
         archive = Archive.of(folder, job)
     except InputError as error:
@@ -26,7 +26,7 @@ def checkpoint(folder: Path, job: Path) -> Answer:
 
 
 def records(folder: Path) -> Answer:
-    """The records in a role's folder; 404 when there are none."""
+    """The records in a role's folder; 404 if there are none."""
     with ExitStack() as stack:
         files: dict[str, IO[bytes]] = {}
         for name in RECORDS:

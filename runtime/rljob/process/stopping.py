@@ -1,4 +1,4 @@
-"""Asks a process to end, and tells it so: SIGTERM, SIGINT, or the death of its parent."""
+"""Requests to stop a process: SIGTERM, SIGINT, or the death of its parent."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PARENT_CHECK_SECONDS = 1.0
-"""Between two looks whether the process that started this one still lives."""
+"""Seconds between two checks whether the parent process is running."""
 
 
 class AskedToEnd(BaseException):
-    """Raised within `Stopping.at_once`; no `except Exception` on the way may take it for a failure."""
+    """Raised within `Stopping.at_once`. It is a BaseException, so that `except Exception` does not catch it."""
 
 
 class Stopping:
-    """Whether this process was asked to end.
+    """Whether this process was requested to stop.
 
-    A loop looks at `asked`. What has no loop, such as the import of torch, runs within `at_once`.
+    Loops check `asked`. Long operations without a loop, such as the import of torch, run within `at_once`.
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class Stopping:
         self._at_once = False
 
     def listen(self) -> None:
-        """Take the signals; to be called early in the main thread. (In a container the process has
-        number 1, for which the kernel drops a signal that nobody has asked for.)"""
+        """Set the signal handlers; call this early in the main thread. (In a container the process has
+        pid 1, for which the kernel drops signals without a handler.)"""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._take)
         watch = threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True)
@@ -37,7 +37,7 @@ class Stopping:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within it, being asked to end raises AskedToEnd; also when that was before."""
+        """Context in which a request to stop raises AskedToEnd, including an earlier request."""
         self._at_once = True
         try:
             if self.asked:

@@ -1,7 +1,7 @@
-"""How a role ended, as a small JSON file for whoever started it.
+"""End report of a role as a small JSON file.
 
-In a pod it is the termination message, of which Kubernetes keeps 4096 bytes; a local role writes it to a
-file that the supervisor names.
+In a pod it is the termination message, of which Kubernetes keeps 4096 bytes. On one machine, the
+supervisor names the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INPUT = "InputError"
 
 
 class Problem(StatusSection):
-    """One problem of the input; see `InputError`."""
+    """One input problem; see `InputError`."""
 
     message: str
     path: str = ""
@@ -30,13 +30,13 @@ class Problem(StatusSection):
 
 
 class EndFile(EndReport):
-    """The report, and of bad input each problem, so that its lines can be shown."""
+    """The end report, with all problems of an invalid input."""
 
     problems: list[Problem] = Field(default_factory=list)
 
     @property
     def error(self) -> RLJobError | None:
-        """What failed; None for a role that did not."""
+        """The error of the role; None without one."""
         if self.outcome != "Failed":
             return None
         if self.reason != _INPUT:
@@ -50,7 +50,7 @@ class EndFile(EndReport):
 
 
 def failed(error: Exception) -> EndFile:
-    """The end of a role that raised `error`."""
+    """The end report of a role that raised `error`."""
     kind = type(error).__name__
     if not isinstance(error, InputError):
         message = str(error) if isinstance(error, RLJobError) else f"{kind}: {error}"
@@ -61,16 +61,16 @@ def failed(error: Exception) -> EndFile:
 
 
 def write(path: Path, end: EndReport) -> None:
-    """Write it to `path`, replacing what is there; at most `MOST_BYTES`, the least important left out.
+    """Write the report to `path`, replacing a file; cut to `MOST_BYTES`, least important parts first.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: the file cannot be written.
     """
     path.write_bytes(_fitting(end))
 
 
 def take(path: Path) -> EndFile | None:
-    """Read it and delete the file; None when there is none, or no whole one."""
+    """Read the report and delete the file; None if the file is missing or invalid."""
     try:
         end = EndFile.model_validate_json(path.read_bytes())
         path.unlink()

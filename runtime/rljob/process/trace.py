@@ -1,9 +1,9 @@
-"""What happened to each segment, for the check that nothing is lost and nothing stored twice.
+"""Trace of segments, for tests that no segment is lost or stored twice.
 
-One line for each event, written at once and not buffered, so that a killed process leaves all of its
-lines: `EVENT ACTOR EPOCH SEQ`. Events: `acked` (by a rollout), `stored` and `evicted` (by the buffer),
-`recovered` (by the buffer that finds what a killed one stored but did not record), `consumed` (by the
-learner).
+One unbuffered line per event, so that a killed process leaves all its lines: `EVENT ACTOR EPOCH SEQ`.
+Events: `acked` (by a rollout), `stored` and `evicted` (by the buffer),
+`recovered` (by a buffer that finds a segment that a killed buffer stored but did not trace), `consumed`
+(by the learner).
 """
 
 from __future__ import annotations

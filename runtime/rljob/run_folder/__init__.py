@@ -1,1 +1,1 @@
-"""The folder of a run: its files, who may write to it, and what made it."""
+"""The folder of a run: file names, formats, lock and provenance."""

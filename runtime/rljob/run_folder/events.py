@@ -1,4 +1,4 @@
-"""What happened to the roles of a run, one line of JSON each: `events.jsonl`."""
+"""`events.jsonl`: deaths and restarts of a run's roles, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rljob.run_folder import json_files
 
 
 class Events:
-    """Appends to the file, which is made with the first line."""
+    """Appends to the file, which is created with the first line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def add(self, role: str, event: Literal["died", "back"], reason: str = "") -> None:
-        """Write down that it happened now.
+        """Write an event with the current time.
 
         Args:
-            reason: in words, e.g. `was killed (SIGKILL)`.
+            reason: e.g. `was killed (SIGKILL)`.
         """
         line = {"time": round(time.time(), 3), "role": role, "event": event, "reason": reason}
         json_files.append(self._path, line)

@@ -1,4 +1,4 @@
-"""A run's folder: chosen, made, locked, and removed again when nothing came of it."""
+"""Selects, creates, locks and discards the folder of a run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ RUNS = Path("runs")
 
 
 class RunFolder:
-    """A folder that this process alone works on, until `close`.
+    """A run's folder, locked for this process until `close`.
 
     Args:
-        path: the folder; it exists.
-        made: folders that were made for this run, the innermost first.
-        fresh: whether all that is in the folder is this run's.
+        path: the existing folder.
+        made: folders that were created for this run, the innermost first.
+        fresh: whether the folder contains only files of this run.
 
     Raises:
-        InputError: when another run works on it.
+        InputError: another run uses the folder.
     """
 
     def __init__(self, path: Path, made: list[Path], fresh: bool) -> None:
@@ -34,25 +34,25 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise InputError(f"{path}: another rljob run is working in this folder") from None
+            raise InputError(f"{path}: another rljob run uses this folder") from None
 
     @classmethod
     def new(cls, name: str, directory: Path | None) -> RunFolder:
-        """Make `directory`, or `runs/NAME-N` with the next free N.
+        """Create `directory`, or `runs/NAME-N` with the next free N.
 
         Raises:
-            InputError: when `directory` is there and not empty.
-            RunError: when it cannot be made.
+            InputError: `directory` exists and is not empty.
+            RunError: the folder cannot be created.
         """
         made: list[Path] = []
         try:
             if directory is not None:
                 if directory.exists() and not directory.is_dir():
-                    raise InputError(f"--dir {directory}: is a file; name a folder")
+                    raise InputError(f"--dir {directory}: is a file; choose a folder")
                 if directory.is_dir() and any(directory.iterdir()):
                     raise InputError(
-                        f"--dir {directory}: is already there and not empty; name another folder, "
-                        f"or go on with what is in it: rljob run --resume --dir {directory}"
+                        f"--dir {directory}: is not empty; choose another folder, "
+                        f"or resume the run in it: rljob run --resume --dir {directory}"
                     )
                 _make(directory, made)
                 return cls(directory, made, fresh=True)
@@ -69,27 +69,27 @@ class RunFolder:
                 return cls(path, made, fresh=True)
         except OSError as error:
             where = directory or RUNS / name
-            raise RunError(f"cannot make the run's folder {where}: {error.strerror}") from error
+            raise RunError(f"cannot create the run's folder {where}: {error.strerror}") from error
 
     @classmethod
     def existing(cls, directory: Path | None, name: str | None) -> RunFolder:
         """The folder to resume in: `directory`, else the newest of the job `name`, else the newest.
 
         Raises:
-            InputError: when there is none.
+            InputError: there is none.
         """
         if directory is None:
             runs = _runs(name)
             if not runs:
                 what = f"no run of {name}" if name else "no run"
-                raise InputError(f"--resume: there is {what} in {RUNS}/; name it with --dir")
+                raise InputError(f"--resume: there is {what} in {RUNS}/; set its folder with --dir")
             directory = max(runs, key=lambda run: run[1].stat().st_mtime)[1]
         if not (directory / JOB).is_file():
-            raise InputError(f"--resume: {directory} is no run's folder: it has no {JOB}")
+            raise InputError(f"--resume: {directory} is not a run's folder: it has no {JOB}")
         return cls(directory, [], fresh=False)
 
     def discard(self) -> None:
-        """Remove what this run has made; nothing when the folder was there before with content."""
+        """Remove the folders that this run created; keep a folder with older content."""
         if not self._fresh:
             return
         for entry in self.path.iterdir():
@@ -100,11 +100,11 @@ class RunFolder:
         for folder in self._made:
             try:
                 folder.rmdir()
-            except OSError:  # Somebody else uses it by now.
+            except OSError:  # Another process uses it.
                 return
 
     def close(self) -> None:
-        """Let others work on it."""
+        """Release the lock."""
         os.close(self._lock)
 
 

@@ -1,4 +1,4 @@
-"""JSON in the folder of a run: whole files, and files with one object per line."""
+"""JSON files in the folder of a run: one object per file, or one object per line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None when there is no file, or no object in it."""
+    """The object in a file; None if the file is missing or has no JSON object."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -31,13 +31,13 @@ def line(value: Mapping[str, Any]) -> str:
 
 
 def append(path: Path, value: Mapping[str, Any]) -> None:
-    """Add one line to a file, which is made when it is not there; raises OSError."""
+    """Append one line to a file, which is created if missing; raises OSError."""
     with path.open("a", encoding="utf-8") as file:
         file.write(line(value))
 
 
 def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The objects, and how many lines hold none: a process may be killed while it writes one."""
+    """The objects, and the number of invalid lines: a process may be killed while it writes."""
     found: list[dict[str, Any]] = []
     broken = 0
     for text in data.splitlines():
@@ -53,16 +53,16 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All objects of a file; none when there is no file."""
+    """All objects of a file; empty if there is no file."""
     return parse_lines(path.read_bytes())[0] if path.exists() else []
 
 
 class Tail:
-    """The lines that were added to a file since the last look.
+    """Reads the lines that were appended to a file since the last read.
 
     Args:
-        path: the file; it need not exist yet.
-        offset: bytes that were read before; None to begin at the present end.
+        path: the file; it may not exist yet.
+        offset: first byte to read; None for the current end of the file.
     """
 
     def __init__(self, path: Path, offset: int | None = None) -> None:
@@ -72,7 +72,7 @@ class Tail:
         self.offset = offset
 
     def new(self) -> list[dict[str, Any]]:
-        """Objects of complete lines. A line that is being written comes with a later look."""
+        """Objects of new complete lines. A partial line is returned by a later call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self.offset)
@@ -84,7 +84,7 @@ class Tail:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
+    """Replace NaN and infinities, which JSON does not have, by null."""
     if isinstance(value, Mapping):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):

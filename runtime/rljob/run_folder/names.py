@@ -1,4 +1,4 @@
-"""Names of the files and folders in the folder of a run. No other module spells them."""
+"""Names of the files and folders in the folder of a run. No other module defines them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PROVENANCE = "provenance.json"
 TARGETS = "targets.json"
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
-"""A link in `checkpoints` to the newest one."""
+"""Link in `checkpoints` to the newest checkpoint."""
 LOGS = "logs"
 BUFFER = "buffer"
 CODE = "code"
 RECORDS = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)
-"""What a report is made from."""
+"""Files that a report reads."""

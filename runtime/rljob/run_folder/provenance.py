@@ -1,4 +1,4 @@
-"""What made a result: `provenance.json`, written when a learner begins."""
+"""`provenance.json`: seed, git commit, machine and versions of a run; written when a learner starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIT_SECONDS = 2.0
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Versions of rljob and its dependencies."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -28,11 +28,11 @@ def versions() -> dict[str, str]:
 
 
 def of(seed: int, device: str, cores: int) -> dict[str, Any]:
-    """All that is known of here and now.
+    """Provenance of the current process.
 
     Args:
-        device: that the learner trains on, e.g. `cuda`.
-        cores: that its process may use.
+        device: device of the learner, e.g. `cuda`.
+        cores: number of cores available to the process.
     """
     return {
         "seed": seed,
@@ -49,7 +49,7 @@ def of(seed: int, device: str, cores: int) -> dict[str, Any]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that is checked out there, `…, changed` with edits on top; None where git knows none."""
+    """The checked-out commit; `…, changed` with uncommitted changes; None outside a git repository."""
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return None
@@ -58,7 +58,7 @@ def git_commit(folder: Path) -> str | None:
 
 
 def write(folder: Path, values: dict[str, Any]) -> None:
-    """Write it down whole or not at all."""
+    """Write the file atomically."""
     json_files.write(folder / PROVENANCE, values)
 
 

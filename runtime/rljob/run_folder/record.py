@@ -1,4 +1,4 @@
-"""How training goes, as the learner says it: one line of `metrics.jsonl`."""
+"""Records of the learner: the lines of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SavedCheckpoint:
     """The newest checkpoint.
 
     Attributes:
-        step: environment steps in it.
-        sha256: of its manifest.
+        step: environment steps at the checkpoint.
+        sha256: hash of its manifest.
         time: when it was saved, Unix time in seconds.
     """
 
@@ -34,7 +34,7 @@ class SavedCheckpoint:
 
 @dataclass(frozen=True)
 class Record:
-    """One moment of a run. The names in JSON are the same in camelCase.
+    """One record of a run. The JSON names are the same in camelCase.
 
     Attributes:
         time: Unix time in seconds.
@@ -43,12 +43,12 @@ class Record:
         mean_return: of the last 100 training episodes; None before the first one ended.
         best_return: the highest such mean over a full window.
         lag_p50, lag_p95: policy versions that the experience of recent updates was behind.
-        lag_bound: what the buffer allows; None where nothing bounds it.
+        lag_bound: largest lag that the buffer allows; None without a bound.
         buffer_fill: share of the capacity.
         rollouts_waiting, learner_waiting: share of the time.
         stages: share of the time of the learner's other stages.
-        evicted: segments that were too old to be trained on.
-        metrics: what the algorithm reports.
+        evicted: segments that were removed because they were too old to be trained on.
+        metrics: metrics of the algorithm.
     """
 
     time: float = 0.0
@@ -75,7 +75,7 @@ class Record:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file; not finite numbers included."""
+        """As in the file; may include numbers that are not finite."""
         values = {to_camel(name): value for name, value in asdict(self).items()}
         if self.checkpoint is not None:
             values["checkpoint"] = {
@@ -85,7 +85,7 @@ class Record:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Record:
-        """From a line of the file; names that are not known are left out."""
+        """From a line of the file; unknown names are ignored."""
         found = _known(cls, value)
         if found.checkpoint:
             saved: Any = found.checkpoint
@@ -93,14 +93,14 @@ class Record:
         return found
 
     def at_least(self, other: Record) -> Record:
-        """The same with no counter below the other's."""
+        """A copy whose counters are at least those of `other`."""
         held = {name: getattr(other, name) for name in COUNTERS if getattr(other, name) is not None}
         higher = {name: max(low, getattr(self, name) or low) for name, low in held.items()}
         return replace(self, **higher)
 
 
 def read_records(path: Path) -> list[Record]:
-    """All records of a `metrics.jsonl`; none when there is no file."""
+    """All records of a `metrics.jsonl`; empty if there is no file."""
     return [Record.from_json(line) for line in read_lines(path)]
 
 

@@ -1,4 +1,4 @@
-"""Files that are complete or not there: written under a temporary name, then renamed."""
+"""Writes files atomically: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder. It replaces `path` at the end, and is removed on an error.
+    """A temporary path in the same folder. At the end it replaces `path`; on an error it is removed.
 
     Raises:
-        OSError: when it cannot be renamed.
+        OSError: the file cannot be renamed.
     """
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:

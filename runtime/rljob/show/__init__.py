@@ -1,1 +1,1 @@
-"""What people look at: tables, live views and reports."""
+"""Output for users: tables, live views and reports."""

@@ -1,10 +1,11 @@
-"""What runs have done, as one page of HTML or as single pictures.
+"""Report of one or more runs as an HTML page or as single images.
 
-files    a run's folder, read with what is missing
-history  its records as values over steps and time; pure
-groups   runs that differ in their seed alone: mean and spread; pure
-plots    what is to be drawn; pure
-svg      a plot as part of the page
-page     the page
-png      a plot as a picture, by matplotlib
+files    reads a run's folder
+history  records as values over steps and time; pure
+groups   groups of runs that differ only in the seed, with mean and spread; pure
+plots    contents of the plots; pure
+scale    axes and ticks; pure
+svg      a plot as SVG and HTML
+page     the HTML page
+png      a plot as a PNG file, by matplotlib
 """

@@ -1,4 +1,4 @@
-"""A run's folder, read with what is missing; nothing in it is trusted to be whole."""
+"""Reads a run's folder for a report. Any file may be missing or damaged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rljob.spec import RLJob
 
 @dataclass(frozen=True)
 class RunEnd:
-    """What `result.json` says; None where it does not."""
+    """Content of `result.json`; missing values are None or empty."""
 
     outcome: str = ""
     reason: str = ""
@@ -42,12 +42,12 @@ class Run:
     """One run.
 
     Attributes:
-        name: for legends; that of the folder.
-        place: where it was read.
-        job: None when `job.yaml` is missing or none that this version reads.
-        job_text: of `job.yaml`.
-        provenance: lines of what made it, by name.
-        missing: what is not there, or cannot be read, in sentences.
+        name: name in legends; by default the folder's name.
+        place: source of the run.
+        job: the job; None if `job.yaml` is missing or cannot be read by this version.
+        job_text: text of `job.yaml`.
+        provenance: versions and machine, by name.
+        missing: one sentence for each missing or unreadable file.
     """
 
     name: str
@@ -65,18 +65,18 @@ class Run:
 
 
 def read(folder: Path, name: str = "", place: str = "") -> Run:
-    """The run in a folder.
+    """Read a run from its folder.
 
     Args:
-        name, place: where they are not those of the folder.
+        name, place: replace the folder's name and path.
 
     Raises:
-        InputError: when there is no such folder, or none of a run's files in it.
+        InputError: the folder does not exist or has no files of a run.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give that of a run")
+        raise InputError(f"{folder}: no such folder; name a run's folder")
     if not any((folder / each).exists() for each in RECORDS):
-        raise InputError(f"{folder} is no run's folder: it has none of {', '.join(RECORDS[:2])}")
+        raise InputError(f"{folder} is not a run's folder: it has none of {', '.join(RECORDS[:2])}")
     missing: list[str] = []
     text = _text(folder / JOB)
     job = _job(text, missing)
@@ -85,13 +85,13 @@ def read(folder: Path, name: str = "", place: str = "") -> Run:
     events = _lines(folder / EVENTS, missing)
     happened = history(records, evaluations, events)
     if not happened:
-        what = "is empty" if (folder / METRICS).exists() else "is not there"
-        missing.insert(0, f"{METRICS} {what}: there is nothing to draw")
+        what = "is empty" if (folder / METRICS).exists() else "is missing"
+        missing.insert(0, f"{METRICS} {what}: the plots are empty")
     result, told = _object(folder / RESULT, missing), _object(folder / PROVENANCE, missing)
     if not (folder / RESULT).exists():
-        missing.append(f"{RESULT} is not there: the run goes on, or was killed")
+        missing.append(f"{RESULT} is missing: the run has not ended, or was killed")
     if job is not None and job.spec.evaluation is not None and not happened.evaluations:
-        why = "none has ended yet, or they went with the evaluator's pod"
+        why = "no evaluation has ended, or the evaluator's pod was deleted"
         missing.append(f"{EVALUATIONS} has no evaluation: {why}")
     return Run(
         name or folder.resolve().name,
@@ -114,13 +114,13 @@ def _text(path: Path) -> str:
 
 def _job(text: str, missing: list[str]) -> RLJob | None:
     if not text.strip():
-        missing.append(f"{JOB} is not there: the configuration is unknown")
+        missing.append(f"{JOB} is missing: the configuration is unknown")
         return None
     try:
         return spec.parse(text, file=JOB)
     except InputError as error:
         first = str(error).splitlines()[0]
-        missing.append(f"{JOB} is none that this version of rljob reads: {first}")
+        missing.append(f"{JOB} cannot be read by this version of rljob: {first}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone belong together: their mean and their spread. Pure."""
+"""Groups runs that differ only in the seed; computes their mean and spread. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rljob.show.report.files import Run
 from rljob.show.report.history import PlotPoint, between
 
 GRID = 200
-"""Points of a mean curve."""
+"""Number of points of a mean curve."""
 _NO_DIFFERENCE = ("seed",)
 
 
@@ -21,7 +21,7 @@ class Group:
     """Runs of one configuration.
 
     Attributes:
-        label: what tells it from the other groups; the run's name where there is nothing else.
+        label: settings that differ from the other groups, or a name.
     """
 
     label: str
@@ -34,14 +34,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean of several curves, and their standard deviation, where all of them are."""
+    """Mean and standard deviation of several curves, over their common range."""
 
     mean: list[PlotPoint]
     band: list[tuple[float, float, float]]
 
 
 def group(runs: Sequence[Run]) -> list[Group]:
-    """In the order of their first runs. A run without a readable job is a group of its own."""
+    """Group the runs, in the order of their first runs. A run without a readable job is its own group."""
     found: dict[str, list[Run]] = {}
     for at, run in enumerate(runs):
         found.setdefault(_key(run) or f"run {at}", []).append(run)
@@ -54,14 +54,14 @@ def group(runs: Sequence[Run]) -> list[Group]:
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
-    """Settings that are not the same in all of the runs, as dotted paths; the seed is none."""
+    """Dotted paths of the settings, except the seed, that differ between the runs."""
     flat = [settings(run) for run in runs if run.job is not None]
     paths = dict.fromkeys(path for each in flat for path in each)
     return [path for path in paths if len({each.get(path) for each in flat}) > 1]
 
 
 def settings(run: Run) -> dict[str, str]:
-    """The settings of its job as text, by dotted path below `spec`."""
+    """Settings of the run's job as text, by dotted path below `spec`."""
     if run.job is None:
         return {}
     dumped = run.job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -71,7 +71,7 @@ def settings(run: Run) -> dict[str, str]:
 
 
 def spread(curves: Sequence[Sequence[PlotPoint]]) -> Spread:
-    """Of two curves or more, at `GRID` places from where the last begins to where the first ends."""
+    """Mean and standard deviation of two or more curves at `GRID` points of their common range."""
     low = max(curve[0][0] for curve in curves)
     high = min(curve[-1][0] for curve in curves)
     if high <= low:

@@ -1,7 +1,7 @@
-"""A run's records as values over steps and time. Pure.
+"""Records of a run as values over steps and time. Pure.
 
-Time is that spent training, as the learner counts it: pauses take none, and what a learner that went back
-to its checkpoint has lost is left out.
+Time is the learner's training time, without pauses. Records that were lost when a learner returned to its
+checkpoint are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PlotPoint = tuple[float, float]
 Axis = Literal["steps", "seconds"]
 
 PAUSE_SECONDS = 1.0
-"""Of time that passed without training between two records; more than the learner's own turns take."""
+"""Seconds without training between two records that count as a pause; longer than a turn of the learner."""
 MOST_POINTS = 400
 
 
@@ -28,8 +28,8 @@ class Sample:
     Attributes:
         time: Unix time in seconds.
         seconds: spent training.
-        values: all other numbers by name; those of a mapping as `metrics.entropy`.
-        checkpoint: policy version of the newest one, if any.
+        values: all other numbers by name; nested ones as `metrics.entropy`.
+        checkpoint: policy version of the newest checkpoint, if any.
     """
 
     time: float
@@ -55,7 +55,7 @@ class Played:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a role: `died`, or `back`."""
+    """An event of a role: `died` or `back`."""
 
     time: float
     role: str
@@ -65,7 +65,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RunMark:
-    """A moment on the axes."""
+    """A marked time on the axes."""
 
     seconds: float
     steps: float
@@ -78,11 +78,11 @@ class RunMark:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What became of a run.
+    """History of a run.
 
     Attributes:
-        samples: in order, `seconds` growing.
-        marks: restarts and checkpoints, in order.
+        samples: sorted by `seconds`.
+        marks: restarts and checkpoints, sorted by time.
     """
 
     samples: Sequence[Sample] = ()
@@ -93,7 +93,7 @@ class RunHistory:
         return bool(self.samples)
 
     def names(self, prefix: str) -> list[str]:
-        """Names of values that begin with it, in the order in which they came."""
+        """Names of values with the prefix, in order of appearance."""
         found = (name for sample in self.samples for name in sample.values)
         return [name for name in dict.fromkeys(found) if name.startswith(prefix)]
 
@@ -108,7 +108,7 @@ class RunHistory:
         )
 
     def evaluated(self, axis: Axis) -> list[tuple[float, Played]]:
-        """Each evaluation where its policy version was made."""
+        """Evaluations, each at the axis position of its policy version."""
         known = [
             (sample.values["policyVersion"], sample.at(axis))
             for sample in self.samples
@@ -117,7 +117,7 @@ class RunHistory:
         return [(between(known, played.version), played) for played in self.evaluations if known]
 
     def mean(self, name: str) -> float | None:
-        """Over the time, each value standing for the span before it."""
+        """Mean over time; each value applies to the interval before it."""
         total = span = before = 0.0
         for sample in self.samples:
             if name in sample.values:
@@ -132,7 +132,7 @@ def history(
     evaluations: Iterable[Mapping[str, Any]] = (),
     events: Iterable[Mapping[str, Any]] = (),
 ) -> RunHistory:
-    """From the lines of a run's files; what is no such line is left out."""
+    """Build the history from the lines of a run's files; invalid lines are skipped."""
     samples = [sample for record in records if (sample := _sample(record)) is not None]
     kept = _without_lost(samples)
     happened = [event for line in events if (event := _event(line)) is not None]
@@ -142,7 +142,7 @@ def history(
 
 
 def thin(points: Sequence[PlotPoint], most: int = MOST_POINTS) -> list[PlotPoint]:
-    """At most so many points: means of neighbours, the first and the last as they are."""
+    """Reduce to at most `most` points by averaging neighbours; the first and the last stay unchanged."""
     if len(points) <= most:
         return list(points)
     inner, spans = points[1:-1], most - 2
@@ -152,7 +152,7 @@ def thin(points: Sequence[PlotPoint], most: int = MOST_POINTS) -> list[PlotPoint
 
 
 def between(points: Sequence[PlotPoint], x: float) -> float:
-    """Linear interpolation of points in the order of x; beyond them, the nearest."""
+    """Linear interpolation of points sorted by x; outside their range, the nearest point."""
     at = bisect_right(points, x, key=lambda point: point[0])
     if at == 0:
         return points[0][1]
@@ -227,7 +227,7 @@ def _checkpoints(samples: Sequence[Sample]) -> list[RunMark]:
 def _restarts(
     samples: Sequence[Sample], kept: Sequence[Sample], events: Sequence[Event]
 ) -> list[RunMark]:
-    """Those that were written down, and those of the learner that its records show."""
+    """Restarts from the events, and restarts of the learner found in its records."""
     found = []
     told = [event for event in events if event.what == "died"]
     for event in told:
@@ -239,7 +239,7 @@ def _restarts(
             continue
         if any(before.time <= event.time <= after.time for event in told):
             continue
-        found.append(_mark_at(kept, after.time, "the learner went on"))
+        found.append(_mark_at(kept, after.time, "the learner resumed"))
     return found
 
 

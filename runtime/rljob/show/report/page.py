@@ -1,4 +1,4 @@
-"""The page: one file that needs no network, with everything that came from outside escaped."""
+"""The HTML page: one file that loads nothing from the network. All input is escaped."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _KINDS = {"Complete": "good", "Stopped": "warn", "Failed": "bad"}
 
 
 def page(runs: Sequence[Run], made: datetime) -> str:
-    """The report of one run, or of several beside each other.
+    """The report of one run, or a comparison of several.
 
     Args:
-        made: when; printed at the end.
+        made: time of creation, printed at the end.
     """
     groups = group(runs)
     when = f"{made.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
@@ -35,10 +35,10 @@ def page(runs: Sequence[Run], made: datetime) -> str:
     body = [
         f"<header>{head}</header>",
         _missing(runs),
-        _section("How it went", drawn[:1]),
+        _section("Learning curve", drawn[:1]),
         _spent(runs),
-        _section("On the way", [plot for plot in drawn[1:] if not plot.algorithm]),
-        _section("What the algorithm reports", [p for p in drawn[1:] if p.algorithm], "small"),
+        _section("Training", [plot for plot in drawn[1:] if not plot.algorithm]),
+        _section("Algorithm metrics", [p for p in drawn[1:] if p.algorithm], "small"),
         _configuration(runs),
         _provenance(runs),
         f"<footer>Made by rljob {escape(__version__)} on {when}.</footer>",
@@ -58,7 +58,7 @@ def _document(title: str, body: str) -> str:
     style = (files / "page.css").read_text(encoding="utf-8")
     script = (files / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Whatever a job's name holds, no other script runs and nothing is fetched.
+    # Allow only this script and no network access, whatever a job's name contains.
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     return f"""<!doctype html>
 <html lang="en">
@@ -79,7 +79,7 @@ def _document(title: str, body: str) -> str:
 """
 
 
-# ---- what comes first
+# ---- head
 
 
 def _head_of_one(run: Run) -> str:
@@ -200,7 +200,7 @@ def _row(each: Group, run: Run, colour: int) -> str:
 
 
 def _returns(run: Run) -> tuple[float | None, float | None]:
-    """Mean and best return: those of the end, or the newest."""
+    """Mean and best return: those of the result, else the newest."""
     if run.ended.outcome or not run.history:
         return run.ended.mean_return, run.ended.best_return
     values = run.history.samples[-1].values
@@ -216,7 +216,7 @@ def _last(run: Run, name: str) -> float:
     return float(getattr(run.history.samples[-1], name)) if run.history else 0.0
 
 
-# ---- the rest
+# ---- other sections
 
 
 def _missing(runs: Sequence[Run]) -> str:
@@ -225,11 +225,11 @@ def _missing(runs: Sequence[Run]) -> str:
     if not items:
         return ""
     listed = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<section class="missing"><h3>What is missing</h3><ul>{listed}</ul></section>'
+    return f'<section class="missing"><h3>Missing data</h3><ul>{listed}</ul></section>'
 
 
 def _spent(runs: Sequence[Run]) -> str:
-    """Where the learners' time went, over the whole run."""
+    """Shares of the learners' time over the whole run."""
     names = [text for _, text in STAGES]
     rows = []
     for run in runs:
@@ -253,7 +253,7 @@ def _spent(runs: Sequence[Run]) -> str:
         )
     if not rows:
         return ""
-    return f'<h2>Where the learner’s time went</h2><div class="spent">{"".join(rows)}</div>'
+    return f'<h2>Learner time, whole run</h2><div class="spent">{"".join(rows)}</div>'
 
 
 def _configuration(runs: Sequence[Run]) -> str:

@@ -1,4 +1,4 @@
-"""What is drawn of runs, as plain values that the page and single pictures share. Pure."""
+"""Contents of the plots, shared by the page and the images. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ STAGES = (
     ("stages.publish", "publishing weights"),
     ("stages.checkpoint", "taking snapshots"),
 )
-REST = "everything else"
+REST = "other"
 
 
 @dataclass(frozen=True)
 class PlotLine:
-    """A curve. `colour` counts from 0; `quiet` ones are in the background. `key` is for the legend, where
-    curves that share it and their colour are one entry; the label when empty."""
+    """A curve. `colour` is an index from 0; `quiet` curves are in the background. `key` is the text in the
+    legend, by default the label; curves with the same key and colour have one entry."""
 
     label: str
     colour: int
@@ -33,7 +33,7 @@ class PlotLine:
 
 @dataclass(frozen=True)
 class Band:
-    """An area between two curves, (x, low, high); `solid` where it is a share of something."""
+    """An area between two curves, (x, low, high); `solid` for stacked shares."""
 
     label: str
     colour: int
@@ -43,7 +43,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Dots:
-    """Single values with what they vary by, (x, y, deviation)."""
+    """Single values with their standard deviation, (x, y, deviation)."""
 
     label: str
     colour: int
@@ -52,7 +52,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Level:
-    """A line across, for example a bound."""
+    """A horizontal line, for example a bound."""
 
     y: float
     text: str
@@ -63,13 +63,13 @@ class Plot:
     """One plot.
 
     Attributes:
-        key: of files and anchors.
-        note: one sentence on how to read it.
-        x: what is on the x axis.
-        share: whether y goes from 0 to 1 and is written in percent.
-        zero: whether y begins at 0.
-        wide: whether it takes the page's whole width.
-        algorithm: whether it is of the many numbers that the algorithm reports.
+        key: name in file names and anchors.
+        note: one sentence of explanation.
+        x: quantity on the x axis.
+        share: whether y is from 0 to 1 and shown in percent.
+        zero: whether y starts at 0.
+        wide: whether the plot has the full width of the page.
+        algorithm: whether it shows a metric of the algorithm.
     """
 
     key: str
@@ -92,14 +92,14 @@ class Plot:
 
     @property
     def xs(self) -> list[float]:
-        """Of all that is drawn."""
+        """x values of all lines, bands and dots."""
         found = [x for line in self.lines for x, _ in line.points]
         found += [x for band in self.bands for x, _, _ in band.points]
         return found + [x for dots in self.dots for x, _, _ in dots.points]
 
 
 def plots(groups: Sequence[Group]) -> list[Plot]:
-    """All plots of which there is something, the learning curve first."""
+    """All plots with data, the learning curve first."""
     drawn = [
         returns(groups, "steps"),
         returns(groups, "seconds"),
@@ -135,9 +135,9 @@ def returns(groups: Sequence[Group], axis: Axis) -> Plot:
         played = [point for run in group.runs for point in _evaluated(run, axis)]
         dots.append(Dots(label, colour, played))
     if bands:
-        notes.append("Band: standard deviation over seeds, where all runs are.")
+        notes.append("Band: standard deviation over seeds, in the range common to all runs.")
     if any(each.points for each in dots):
-        notes.append("Dots: greedy evaluations, and the deviation of their episodes.")
+        notes.append("Dots: greedy evaluations with the standard deviation of their episodes.")
     goals = {
         run.job.spec.stop.mean_return for g in groups for run in g.runs if run.job is not None
     } - {None}
@@ -160,7 +160,7 @@ def returns(groups: Sequence[Group], axis: Axis) -> Plot:
 
 
 def _evaluated(run: Run, axis: Axis) -> list[tuple[float, float, float]]:
-    """Evaluations on the way, and that of the end."""
+    """Evaluations during training, and the final one."""
     found = [(x, played.mean, played.std) for x, played in run.history.evaluated(axis)]
     if run.ended.evaluation is not None and run.history:
         mean, std, _ = run.ended.evaluation
@@ -169,7 +169,7 @@ def _evaluated(run: Run, axis: Axis) -> list[tuple[float, float, float]]:
 
 
 def shares(history: RunHistory) -> list[tuple[str, float]]:
-    """Where the learner's time went, as shares that add up to 1; empty when nothing is known."""
+    """Shares of the learner's time, with sum 1; empty without data."""
     named = [(text, history.mean(name)) for name, text in STAGES]
     known = [(text, share) for text, share in named if share is not None]
     if not known:
@@ -195,7 +195,7 @@ def _each(groups: Sequence[Group], name: str) -> list[PlotLine]:
 
 
 def _stages(groups: Sequence[Group]) -> list[Plot]:
-    """Of a single run: shares of many would lie over each other."""
+    """Shares of the learner's time, only for a single run: those of several runs would overlap."""
     if not _alone(groups):
         return []
     history = groups[0].runs[0].history
@@ -210,10 +210,10 @@ def _stages(groups: Sequence[Group]) -> list[Plot]:
         stacked = [(x, low, high) for (x, high), low in zip(above, under, strict=False)]
         bands.append(Band(text, colour, stacked, solid=True))
         below = above
-    note = "Share of its time, one on top of the other; what is left goes to everything else."
+    note = "Shares of its time, stacked; the remainder is other work."
     plot = Plot(
         "learner-time",
-        "What the learner does",
+        "Learner time by stage",
         note,
         "seconds",
         bands=bands,
@@ -242,8 +242,8 @@ def _waiting(groups: Sequence[Group]) -> Plot:
                     key=f"{key}learner",
                 ),
             ]
-    note = "Share of the time: rollouts wait when they run ahead, the learner when data is short."
-    return Plot("waiting", "Who waits", note, "seconds", lines, marks=_marks(groups), share=True)
+    note = "Share of the time. Rollouts wait for the buffer; the learner waits for data."
+    return Plot("waiting", "Waiting time", note, "seconds", lines, marks=_marks(groups), share=True)
 
 
 def _lag(groups: Sequence[Group]) -> Plot:
@@ -265,13 +265,13 @@ def _lag(groups: Sequence[Group]) -> Plot:
         if (bound := sample.values.get("lagBound")) is not None
     }
     levels = [Level(bound, f"bound {bound:g}") for bound in sorted(bounds)]
-    note = "Policy versions that experience is behind when it is trained on"
+    note = "Age of experience in policy versions when it is trained on"
     note += "." if single else "; 95th percentile."
     return Plot("lag", "Policy lag", note, "seconds", lines, levels=levels, marks=_marks(groups))
 
 
 def _algorithm(groups: Sequence[Group]) -> list[Plot]:
-    """Whatever the algorithm reports, a plot for each."""
+    """One plot for each metric of the algorithm."""
     names = dict.fromkeys(
         name for group in groups for run in group.runs for name in run.history.names("metrics.")
     )
@@ -298,6 +298,6 @@ def _label(group: Group, run: Run) -> str:
 
 
 def _marks(groups: Sequence[Group]) -> Sequence[RunMark]:
-    """Of a single run; among several nobody could tell whose they are."""
+    """Marks of a single run; with several runs, marks would be ambiguous."""
     runs = [run for group in groups for run in group.runs]
     return runs[0].history.marks if len(runs) == 1 else ()

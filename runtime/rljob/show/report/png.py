@@ -1,4 +1,4 @@
-"""A plot as a picture, by matplotlib."""
+"""Draws a plot as a PNG file with matplotlib."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOTS_PER_INCH = 160
 
 
 def write(plot: Plot, folder: Path) -> Path:
-    """Draw it into `folder`, named after its key; returns the file."""
+    """Draw the plot into `folder`, named after its key; returns the file."""
     x, y = x_scale(plot), y_scale(plot)
     figure = Figure(figsize=(9.0, 4.6) if plot.wide else (6.4, 3.8), layout="constrained")
     axes = figure.subplots()

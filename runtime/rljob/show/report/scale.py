@@ -1,4 +1,4 @@
-"""Axes: their range, their ticks, and how these are written. Pure."""
+"""Axes: range, ticks and tick labels. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scale:
     ticks: tuple[float, ...]
 
     def at(self, value: float) -> float:
-        """Where the value lies, 0 at the low end and 1 at the high one."""
+        """Relative position of the value: 0 at the low end, 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
 
@@ -36,7 +36,7 @@ def x_scale(plot: Plot, most: int = 6) -> Scale:
 
 
 def y_scale(plot: Plot, most: int = 5) -> Scale:
-    """All that is drawn, with some room; shares from 0 to 1."""
+    """Range of all data with a margin; shares from 0 to 1."""
     if plot.share:
         return Scale(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
     ys = [y for line in plot.lines for _, y in line.points]
@@ -56,14 +56,14 @@ def y_scale(plot: Plot, most: int = 5) -> Scale:
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest round step that makes at most so many."""
+    """The smallest round step that gives at most `most` steps."""
     rough = span / most
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in _STEPS if step * power >= rough * (1 - 1e-9))
 
 
 def tick(value: float, ticks: Sequence[float], share: bool = False) -> str:
-    """A tick with as many digits as tell it from its neighbours: `250 k`, `1.5 M`, `-0.02`, `50 %`."""
+    """Label of a tick, with enough digits to differ from its neighbours: `250 k`, `1.5 M`, `-0.02`, `50 %`."""
     if share:
         return f"{100 * value:.0f} %"
     largest = max(abs(each) for each in ticks)
@@ -74,7 +74,7 @@ def tick(value: float, ticks: Sequence[float], share: bool = False) -> str:
 
 
 def time_tick(value: float, ticks: Sequence[float]) -> str:
-    """`30 s`, `5 min`, `2 h`, `3 d`, the unit being that of the step between ticks."""
+    """Label of a time tick in the unit of the step between ticks: `30 s`, `5 min`, `2 h`, `3 d`."""
     each = ticks[1] - ticks[0] if len(ticks) > 1 else value
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if each >= size:

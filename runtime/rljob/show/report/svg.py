@@ -1,6 +1,6 @@
-"""A plot as part of the page: curves in SVG that stretches, all text in HTML that does not.
+"""A plot as part of the page: curves in SVG that is stretched, text in HTML that is not.
 
-So it is as readable on a phone as on a wide screen, and its colours follow the page's.
+The text is therefore readable on any screen, and the colours follow the page's.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from rljob.show.report.scale import Scale, tick, x_scale, x_tick, y_scale
 
 WIDTH, HEIGHT = 1000, 400
 COLOURS = 8
-"""Custom properties `--c0` … of the page; further ones begin anew."""
+"""Number of the page's custom properties `--c0` …; further curves reuse them."""
 MOST_MARKS = 80
-"""Of a kind; more would be a wall."""
+"""Limit for the marks of one kind; more would overlap."""
 
 
 def figure(plot: Plot) -> str:
@@ -41,7 +41,7 @@ def figure(plot: Plot) -> str:
 
 
 class _SvgCanvas:
-    """Values to the SVG's units."""
+    """Converts values to the SVG's units."""
 
     def __init__(self, x: Scale, y: Scale) -> None:
         self.x_scale, self.y_scale = x, y
@@ -94,7 +94,7 @@ def _dots(canvas: _SvgCanvas, dots: Dots) -> str:
         f"M{canvas.x(x)} {canvas.y(mean - std)}V{canvas.y(mean + std)}"
         for x, mean, std in dots.points
     ]
-    # Round ends of lines without length: circles that the stretching leaves round.
+    # Round ends of lines without length are circles that stay round when the SVG is stretched.
     round_ends = [f"M{canvas.x(x)} {canvas.y(mean)}h0" for x, mean, _ in dots.points]
     return (
         f'<path class="span {colour}" d="{"".join(spans)}"/>'
@@ -120,7 +120,7 @@ def _upright(canvas: _SvgCanvas, mark: RunMark, axis: Axis) -> str:
 
 
 def _some(marks: Sequence[RunMark]) -> list[RunMark]:
-    """All restarts that fit, and evenly many of the checkpoints."""
+    """At most about `MOST_MARKS` marks of each kind, evenly thinned."""
     kinds = [[mark for mark in marks if mark.kind == kind] for kind in ("restart", "checkpoint")]
     return [mark for each in kinds for mark in each[:: 1 + len(each) // MOST_MARKS]]
 
@@ -133,7 +133,7 @@ def _y_labels(plot: Plot, y: Scale) -> str:
 
 
 def _x_labels(plot: Plot, x: Scale) -> str:
-    # Every second one may be hidden where there is little room.
+    # Every second label may be hidden on a narrow screen.
     return "".join(
         f'<span class="{"even" if at % 2 == 0 else "odd"}" style="left:{100 * x.at(each):.2f}%">'
         f"{x_tick(plot.x, each, x.ticks)}</span>"
@@ -167,7 +167,7 @@ def _legend(plot: Plot) -> str:
 
 
 def _said(plot: Plot) -> str:
-    """For those who cannot see it."""
+    """Text for screen readers."""
     ends = [
         f"{line.label} ends at {tick(line.points[-1][1], (line.points[-1][1],), plot.share)}"
         for line in plot.lines

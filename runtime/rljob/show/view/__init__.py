@@ -1,1 +1,1 @@
-"""What people see of a job while it trains, on this machine or on a cluster: numbers, lines, the terminal."""
+"""Live view of a job in training, on this machine or on a cluster: numbers, lines, terminal."""

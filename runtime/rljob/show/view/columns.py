@@ -10,10 +10,10 @@ GAP = "   "
 def columns(
     rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None
 ) -> tuple[list[str], list[int]]:
-    """The rows as lines, each cell under the one above, and the width of each column.
+    """The rows as lines with aligned columns, and the width of each column.
 
     Args:
-        widths: of columns that were written before; they only grow.
+        widths: minimum widths, e.g. of the columns written before.
     """
     grown = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if widths is not None:

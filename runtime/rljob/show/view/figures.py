@@ -1,4 +1,4 @@
-"""Numbers of a run for people: how they are written, the history of the return, how far it has come."""
+"""Numbers of a run for users: formats, history of the return, progress to the stop condition."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MOST_POINTS = 2048
 
 
 def count(value: float) -> str:
-    """A whole number: `106,496`, and `12.35 M` from ten million on."""
+    """Format a whole number: `106,496`; `12.35 M` from ten million on."""
     return f"{value:,.0f}" if abs(value) < 1e7 else f"{value / 1e6:,.2f} M"
 
 
 def score(value: float | None, like: float | None = None) -> str:
-    """A return, with as many decimals as suit it, or as suit `like`."""
+    """Format a return with decimals that suit its size, or that of `like`."""
     if value is None or not math.isfinite(value):
         return "–"
     size = abs(value if like is None else like)
@@ -29,12 +29,12 @@ def score(value: float | None, like: float | None = None) -> str:
 
 
 def share_text(value: float) -> str:
-    """A share of 1 as percent, two digits wide."""
+    """Format a share of 1 as percent, at least two digits wide."""
     return f"{round(100 * value):>2} %"
 
 
 def span_text(seconds: float) -> str:
-    """A span of time: `2.1 s`, `42 s`, `1m 20s`, `2h 05m`."""
+    """Format a time span: `2.1 s`, `42 s`, `1m 20s`, `2h 05m`."""
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f} s"
     whole = round(seconds)
@@ -60,7 +60,7 @@ class ReturnCurve:
         self._reached = -1.0
 
     def add(self, record: Record) -> None:
-        """Take the mean return of a record that goes further than those before."""
+        """Add the mean return of a record, if its steps exceed those of earlier records."""
         mean, steps = record.mean_return, record.steps
         if mean is None or not math.isfinite(mean) or steps <= self._reached:
             return
@@ -75,11 +75,11 @@ class ReturnCurve:
 
     @property
     def first(self) -> float | None:
-        """The first mean that is known."""
+        """The first known mean."""
         return next((mean for _, mean in (*self._points[:1], *self._pending[:1])), None)
 
     def columns(self, width: int) -> list[float]:
-        """At most `width` means over equal spans of steps; a span without a point repeats the last."""
+        """At most `width` means over equal intervals of steps; an interval without a point repeats the last."""
         points = [*self._points, _middle(self._pending)] if self._pending else list(self._points)
         width = min(width, len(points))
         sums, counts = [0.0] * width, [0] * width
@@ -101,7 +101,7 @@ def _middle(points: Sequence[ReturnPoint]) -> ReturnPoint:
 
 @dataclass(frozen=True)
 class NearestStop:
-    """The stop condition that is nearest: its share in [0, 1], its name, and seconds left if known."""
+    """The nearest stop condition: its share in [0, 1], its name, and the remaining seconds if known."""
 
     share: float
     condition: str
@@ -109,10 +109,10 @@ class NearestStop:
 
 
 def reached(stop: StopSpec, record: Record, first: float | None) -> NearestStop:
-    """How much of the stop condition is reached; of several, the largest share.
+    """Reached share of the stop condition; of several, the largest share.
 
-    The mean return counts from its `first` value, and never as the whole: the learner alone decides
-    that it is reached.
+    The share of the mean return starts at its `first` value and stays below 1, because only the learner
+    decides that it is reached.
     """
     seconds = record.seconds
     found = []
@@ -133,7 +133,7 @@ def reached(stop: StopSpec, record: Record, first: float | None) -> NearestStop:
 
 
 def roughly(seconds: float) -> str:
-    """Time left changes with every look; as coarse as it is uncertain, it stands still."""
+    """Format a remaining time, rounded so that it does not change at every update."""
     step = 1 if seconds < 10 else 5 if seconds < 120 else 30 if seconds < 1200 else 300
     rounded = max(1, math.ceil(seconds / step)) * step
     return f"{rounded} s" if rounded < 60 else span_text(rounded)

@@ -1,4 +1,4 @@
-"""A job in single lines of text: while it trains, where there is no terminal, and at its end."""
+"""A job as single lines of text: during training without a terminal, and at its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rljob.show.view.panel import State, TextLine
 
 
 def plain_line(state: State) -> str:
-    """One moment as `key value` pairs, always the same keys; `-` for what is not known yet."""
+    """The state as `key value` pairs with fixed keys; unknown values are `-`."""
     record = state.record or Record()
     at = reached(state.job.spec.stop, record, state.history.first)
     values: dict[str, object] = {
@@ -44,11 +44,11 @@ def _short(value: float | None) -> str:
 def ending(
     outcome: str, reason: str, steps: int, seconds: float, mean: float | None, message: str = ""
 ) -> TextLine:
-    """How it ended: `Solved in 2.1 s (106,496 steps).`
+    """The end of a job: `Solved in 2.1 s (106,496 steps).`
 
     Args:
-        outcome: `Complete`, `Stopped` or another word for a failure, which `message` explains.
-        mean: return, if one is known.
+        outcome: `Complete`, `Stopped`, or another word for a failure; `message` explains it.
+        mean: mean return, if known.
     """
     steps_text, spent = some(steps, "step"), span_text(seconds)
     so_far = f", mean return {score(mean)}" if mean is not None else ""
@@ -62,7 +62,7 @@ def ending(
 
 
 def hints(commands: Sequence[tuple[str, str]]) -> list[TextLine]:
-    """Commands that can be typed next, each with its use."""
+    """Lines of suggested commands, each with its purpose."""
     column = max((len(command) for command, _ in commands), default=0)
     return [
         [("  " + command.ljust(column), "name"), ("   " + use, "dim")] for command, use in commands
@@ -70,7 +70,7 @@ def hints(commands: Sequence[tuple[str, str]]) -> list[TextLine]:
 
 
 def to_ascii(line: str) -> str:
-    """The same for an output that knows no more than ASCII."""
+    """Replace non-ASCII characters for an ASCII output."""
     for symbol, plain in (("·", "-"), ("×", "x"), ("±", "+-"), ("–", "-"), ("…", "...")):
         line = line.replace(symbol, plain)
     return line.encode("ascii", "replace").decode()

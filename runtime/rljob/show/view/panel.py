@@ -1,7 +1,7 @@
-"""What a job in training looks like as text: pure functions from what is known to lines. No terminal, no clock.
+"""A job in training as lines of text. Pure: no terminal, no clock.
 
-A line is a list of spans, each a text and the name of its style in `STYLES`, so that the same lines
-serve a terminal in colour, a log without, and the tests.
+A line is a list of spans. A span is a text and the name of its style in `STYLES`. The same lines are used for
+a colour terminal, a plain log and the tests.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ STYLES = {
 }
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDE, MEDIUM = 110, 78
-"""Columns from which waiting times fit beside the buffer, and two facts into one line."""
+"""Minimum widths in columns: for waiting times beside the buffer, and for two facts in one line."""
 LABEL, LEFT, RIGHT_LABEL, SCORE = 10, 36, 12, 9
-"""Columns of the labels on the left, of what they stand for, of the labels on the right; of a return."""
+"""Widths in columns: left labels, left values, right labels, a return."""
 CALM = ("running", "ready", "ended")
-"""States of a role that need no mention."""
+"""States of a role that are not shown."""
 
 
 @dataclass
 class State:
-    """All that is known of a job at one moment.
+    """State of a job.
 
     Attributes:
-        place: where it trains: the run's folder, or a cluster's namespace.
-        record: the newest record of the learner; None before the first.
+        place: the run's folder or the cluster's namespace.
+        record: the learner's newest record; None before the first.
         roles: state of each role by name, e.g. `{"learner-0": "starting"}`.
         evaluation: the newest line of `evaluations.jsonl`, or empty.
-        now: seconds since the epoch, for ages.
-        ended: the reason with which the run ended, or the empty text.
+        now: current time, seconds since the epoch.
+        ended: reason of the run's end; empty before.
     """
 
     job: RLJob
@@ -71,16 +71,16 @@ class State:
     ended: str = ""
 
     def advance(self, record: Record | None, restarts: int, roles: Mapping[str, str]) -> None:
-        """Take what is newer; None says nothing new."""
+        """Update the state; `record` is None without a new record."""
         if record is not None:
-            # A learner that goes on from a checkpoint repeats some of its way: that is no progress lost.
+            # A resumed learner repeats some steps; do not show them as lost progress.
             self.record = record if self.record is None else record.at_least(self.record)
             self.history.add(record)
         self.restarts, self.roles = restarts, dict(roles)
 
 
 def header(job: RLJob, place: str, width: int) -> list[TextLine]:
-    """What runs, where; as many lines as it takes."""
+    """Header with the job and its place, wrapped to `width`."""
     spec = job.spec
     environment = spec.environment.id or spec.environment.entry_point or ""
     algorithm = spec.algorithm.name or spec.algorithm.entry_point or ""
@@ -104,8 +104,8 @@ def header(job: RLJob, place: str, width: int) -> list[TextLine]:
 
 
 def panel(state: State, width: int) -> list[TextLine]:
-    """The live area. Its height depends on the width alone, and what changes stands at a line's end
-    or has a fixed width: nothing jumps."""
+    """The live area. Its height depends only on the width. Changing values are at the end of a line or
+    have a fixed width, so that the layout is stable."""
     wide = width >= WIDE
     cells = _cells(state, wide)
     if width >= MEDIUM:
@@ -165,7 +165,7 @@ def _history(state: State, width: int) -> TextLine:
 
 
 def _evaluation(evaluation: Mapping[str, Any], wide: bool) -> TextLine:
-    """Beside the best return when wide, in a cell of its own otherwise."""
+    """Beside the best return in a wide terminal, else in its own cell."""
     if not evaluation:
         return [] if wide else [("–", "")]
     mean = evaluation["mean"]

@@ -1,4 +1,4 @@
-"""Where a job is shown while it trains: a live area in a terminal, lines of text anywhere else."""
+"""Screens for a job in training: a live area in a terminal, else lines of text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PLAIN_EVERY = 3.0
 """Seconds between two lines of the plain screen."""
 REDRAWS_PER_SECOND = 4
 ENDLESS = 10_000
-"""Columns of an output that is no terminal."""
+"""Width in columns of an output that is not a terminal."""
 
 
 class Screen(Protocol):
-    """Shows one state, which its owner changes; calls come from one thread."""
+    """Shows one state, which the caller updates; all calls are from one thread."""
 
     def open(self, state: State) -> None:
-        """Show the header, and from now on the state."""
+        """Show the header and start to show the state."""
         ...
 
     def moved(self) -> None:
@@ -36,20 +36,20 @@ class Screen(Protocol):
         ...
 
     def say(self, line: TextLine) -> None:
-        """A line that stays."""
+        """Print a permanent line."""
         ...
 
     def end(self, ending: Callable[[int], list[TextLine]]) -> None:
-        """The state as it was last, then the lines that `ending` makes for so many columns."""
+        """Show the last state, then the lines that `ending` returns for the width in columns."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was; may be called more than once."""
+        """Restore the terminal; may be called more than once."""
         ...
 
 
 def make_screen(plain: bool = False) -> Screen:
-    """A live one where stdout is a terminal that can show it, else a plain one."""
+    """A live screen if stdout is a suitable terminal, else a plain one."""
     out = sys.stdout
     if plain or not _is_terminal(out):
         return PlainScreen(out)
@@ -59,11 +59,11 @@ def make_screen(plain: bool = False) -> Screen:
 
 
 class PlainScreen:
-    """A line of `key value` pairs every few seconds.
+    """Prints a line of `key value` pairs every few seconds.
 
     Args:
-        out: where to.
-        clock: seconds, for the pace of the lines.
+        out: output stream.
+        clock: clock in seconds.
     """
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,11 +95,11 @@ class PlainScreen:
             self.say(line)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class LiveScreen:
-    """A few lines at the bottom of the terminal that are drawn anew, what stays above them."""
+    """A live area at the bottom of the terminal, below permanent lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -119,12 +119,12 @@ class LiveScreen:
             transient=True,
             vertical_overflow="crop",
         )
-        # A cursor that stays hidden outlives the process, whatever ended it.
+        # Restore the cursor at exit; otherwise it stays hidden after the process.
         atexit.register(self.close)
         self._live.start(refresh=True)
 
     def moved(self) -> None:
-        """It is drawn anew all the time."""
+        """Do nothing: the live area refreshes itself."""
 
     def say(self, line: TextLine) -> None:
         self._console.print(styled(line))
@@ -151,12 +151,12 @@ class LiveScreen:
         return _block(panel(self._state, self._console.width))
 
     def _print(self, line: TextLine) -> None:
-        # The terminal may break it, rich must not: paths and commands are copied.
+        # rich must not wrap the line, so that paths and commands can be copied. The terminal may wrap it.
         self._console.print(styled(line), soft_wrap=True)
 
 
 def show(draw: Callable[[int], list[TextLine]]) -> None:
-    """Print the lines that `draw` makes for so many columns: in colour where that can be shown."""
+    """Print the lines that `draw` returns for the width in columns; in colour if possible."""
     if not _is_terminal(sys.stdout):
         plain = PlainScreen(sys.stdout)
         for line in draw(ENDLESS):
@@ -170,12 +170,12 @@ def show(draw: Callable[[int], list[TextLine]]) -> None:
 
 
 def keep_showing(first: list[TextLine], look: Callable[[], list[TextLine]], every: float) -> bool:
-    """Draw lines over and over in place until interrupted; False, and nothing drawn, without a terminal.
+    """Redraw lines in place until interrupted. Without a terminal, draw nothing and return False.
 
     Args:
-        first: what to begin with.
-        look: makes the lines anew.
-        every: seconds between two looks.
+        first: initial lines.
+        look: returns updated lines.
+        every: seconds between two updates.
     """
     if not _is_terminal(sys.stdout):
         return False
