@@ -130,7 +130,7 @@ def test_one_run_says_all_that_it_has(page: Page, one: Path) -> None:
     text = page.evaluate("document.body.innerText")
     for words in (
         "Solved", "CartPole-v1", "Return over environment steps", "goal 475", "bound 4",
-        "Where the learner’s time went", "updating 70 %", "What the learner does", "Policy lag",
+        "Learner time, whole run", "updating 70 %", "Learner time by stage", "Policy lag",
         "Buffer fill", "Policy loss", "job.yaml",
     ):  # fmt: skip
         assert words in text

@@ -86,7 +86,7 @@ def test_a_job_that_is_there_is_not_touched(rljob: Client, file: Path) -> None:
     code, _, err = rljob("submit", str(file))
     assert code == 1
     assert err.startswith(
-        f"an RLJob test is there already in namespace {rljob.namespace} (Training); delete it first"
+        f"RLJob test already exists in namespace {rljob.namespace} (Training); delete it"
     )
     after = rljob.get()
     assert after is not None
@@ -101,8 +101,7 @@ def test_the_namespace_of_the_file_counts(
     code, _, err = rljob("submit", str(file))
     assert code == 2
     assert err == (
-        f"{file}:4: metadata.namespace: {other} is not the namespace {rljob.namespace} that "
-        "--namespace names\n"
+        f"{file}:4: metadata.namespace: {other} differs from --namespace {rljob.namespace}\n"
     )
     assert main(["submit", str(file), "--kubeconfig", str(apiserver.admin)]) == 0
     assert apiserver.call("GET", jobs.path_of(other, "test")).status == 200
@@ -113,7 +112,7 @@ def test_the_namespace_of_the_file_counts(
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(rljob: Client) -> None:
     start = f"there is no RLJob cartpol in namespace {rljob.namespace}"
-    assert rljob("status", "cartpol") == (1, "", f"{start}; there is none at all\n")
+    assert rljob("status", "cartpol") == (1, "", f"{start}; it has no RLJobs\n")
     rljob.create({**job(), "metadata": {"name": "cartpole"}})
     rljob.create({**job(), "metadata": {"name": "other"}})
     for command in ("status", "logs", "suspend", "resume", "delete"):
@@ -163,7 +162,7 @@ def test_a_server_that_cannot_be_used_is_named(
     for change, code, message in (
         (nowhere, 1, "the API server https://127.0.0.1:1 (context test): Connection refused"),
         (unknown_authority, 1, "(context test): unable to get local issuer certificate"),
-        (bad_token, 1, "(context test) does not accept your credentials: log in again"),
+        (bad_token, 1, "(context test) rejected your credentials; log in again"),
         (no_file, 2, "File does not exist"),
     ):
         assert main(changed(apiserver, tmp_path, change)) == code
@@ -188,13 +187,13 @@ def test_an_api_server_that_is_busy_is_asked_again(rljob: Client, tmp_path: Path
 def test_suspending_and_resuming_may_be_repeated(rljob: Client) -> None:
     rljob.create()
     full = "rljob.rljob.dev/test"
-    assert rljob("suspend", "test")[1].startswith(f"{full} suspended: it saves a checkpoint")
-    assert rljob("suspend", "test")[:2] == (0, f"{full} is suspended already\n")
+    assert rljob("suspend", "test")[1].startswith(f"{full} suspended: the learner saves")
+    assert rljob("suspend", "test")[:2] == (0, f"{full} is already suspended\n")
     found = rljob.get()
     assert found is not None
     assert found["spec"]["suspend"] is True
     rljob.status(TRAINING)
-    assert rljob("resume", "test")[:2] == (0, f"{full} resumed: it goes on at step 80,000\n")
+    assert rljob("resume", "test")[:2] == (0, f"{full} resumed: it starts at step 80,000\n")
     assert rljob("resume", "test")[:2] == (0, f"{full} is not suspended\n")
     found = rljob.get()
     assert found is not None
@@ -205,7 +204,7 @@ def test_scaling_changes_the_rollouts_within_their_bounds(rljob: Client) -> None
     rljob.create(job(rollout={"replicas": 2, "maxReplicas": 4}))
     full = "rljob.rljob.dev/test"
     assert rljob("scale", "test", "--replicas", "4")[1] == f"{full} scaled from 2 to 4 rollouts\n"
-    assert rljob("scale", "test", "--replicas", "4")[1] == f"{full} has 4 rollouts already\n"
+    assert rljob("scale", "test", "--replicas", "4")[1] == f"{full} already has 4 rollouts\n"
     code, _, err = rljob("scale", "test", "--replicas", "5")
     assert code == 2
     assert err.startswith("rollout")

@@ -19,7 +19,7 @@ def said(*lines: str) -> node.Log:
 
 def test_logs_are_those_of_the_learner_that_is_there(rljob: Client, machine: Node) -> None:
     code, _, err = rljob("logs", "test")
-    assert (code, err) == (1, "test has no learner pod now: it is Pending\n")
+    assert (code, err) == (1, "test has no learner pod; its phase is Pending\n")
     machine.pod("test-learner-a", "learner", state="terminated")
     machine.logs["test-learner-a"] = said("first")
     until(lambda: _later(rljob, machine), "a pod made in a later second")

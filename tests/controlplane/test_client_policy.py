@@ -75,7 +75,7 @@ def test_the_policy_comes_from_the_learner(
     assert spec.load(out / "job.yaml").spec.environment.id == "CartPole-v1"
     assert not list(tmp_path.glob(".policy*"))
     assert len(machine.pods()) == 1
-    assert rljob("get-policy", "test", "--out", str(out))[2].startswith(f"{out} is there already")
+    assert rljob("get-policy", "test", "--out", str(out))[2].startswith(f"--out {out}: already exists")
 
 
 def test_the_jobs_own_modules_come_with_it(
@@ -115,7 +115,7 @@ def test_a_newest_checkpoint_that_is_damaged_is_told(
         machine.ports["test-learner-a"] = port
         code, out, err = rljob("get-policy", "test", "--out", str(tmp_path / "policy"))
     assert code == 0
-    assert err.startswith("warning: policy version 4, which the status of test names, cannot be")
+    assert err.startswith("warning: policy version 4, named in the status of test, is not available")
     assert out.startswith("Policy version 3 (300 steps)")
 
 
@@ -137,7 +137,7 @@ def test_before_the_first_checkpoint_there_is_nothing(
     rljob: Client, machine: Node, run: Path, tmp_path: Path
 ) -> None:
     arguments = ("get-policy", "test", "--out", str(tmp_path / "policy"))
-    assert rljob(*arguments)[2] == "test has no checkpoint yet: it is Pending\n"
+    assert rljob(*arguments)[2] == "test has no checkpoint yet; its phase is Pending\n"
     machine.pod("test-learner-a", "learner")
     (run / "checkpoints").rename(run / "elsewhere")
     with serving(run) as port:
@@ -186,7 +186,7 @@ def test_without_a_learner_a_pod_reads_the_checkpoints_and_is_gone_then(
         code, out, err = rljob("get-policy", "test", "--out", str(tmp_path / "policy"))
     assert code == 0, err
     assert out.startswith("Policy version 4")
-    assert re.fullmatch(r"pod test-get-policy-\w+ reads the checkpoints of test\n", err)
+    assert re.fullmatch(r"starting pod test-get-policy-\w+ to read the checkpoints of test\n", err)
     assert readers(suspended) == []
 
 
@@ -206,7 +206,7 @@ def test_the_reader_is_admitted_where_pods_are_restricted(
 
 
 @pytest.mark.parametrize(
-    ("deleted", "why"), [(False, "has ended: over (Error, exit code 1)"), (True, "is gone")]
+    ("deleted", "why"), [(False, "has ended: over (Error, exit code 1)"), (True, "was deleted")]
 )
 def test_a_learner_that_ends_meanwhile_is_replaced_by_a_reader(
     rljob: Client, suspended: Node, run: Path, tmp_path: Path, deleted: bool, why: str
@@ -231,7 +231,7 @@ def test_a_learner_that_ends_meanwhile_is_replaced_by_a_reader(
     ("state", "message"),
     [
         ("terminated", "has ended: over (Error, exit code 1)"),
-        ("waiting", "does not serve a checkpoint: ImagePullBackOff: no such image. Another image"),
+        ("waiting", "does not serve a checkpoint: ImagePullBackOff: no such image. Select another image"),
     ],
 )
 def test_a_reader_that_cannot_read_is_told_and_deleted(

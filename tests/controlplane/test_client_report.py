@@ -73,7 +73,7 @@ def test_an_evaluator_that_does_not_answer_is_done_without(
         machine.ports = {"test-learner-a": port}
         code, _, err = rljob("report", "test", "--out", str(out))
     assert code == 0
-    assert err.startswith("without evaluations: ")
+    assert err.startswith("the evaluator's records are not available: ")
     assert "evaluations.jsonl has no evaluation: " in out.read_text()
 
 
@@ -85,7 +85,7 @@ def test_without_a_learner_a_pod_reads_the_records(
         machine.ports["test-get-policy-"] = port
         code, _, err = rljob("report", "test", "--out", str(tmp_path / "report.html"))
     assert code == 0, err
-    assert err.endswith("reads the records of test\n")
+    assert err.endswith("to read the records of test\n")
     assert machine.pods() == []
 
 

@@ -72,7 +72,7 @@ def test_one_job_is_shown_with_its_events(rljob: Client) -> None:
     rljob.event("rollout x was evicted", "Warning")
     code, out, _ = rljob("status", "test")
     assert code == 0
-    for text in ("Training · made", "81,920 of 1,000", "Unschedulable: 0/2 nodes", "OOMKilled"):
+    for text in ("Training · created", "81,920 of 1,000", "Unschedulable: 0/2 nodes", "OOMKilled"):
         assert text in out
     assert re.search(r"ago +Noticed +rollout x was evicted\n$", out)
 
@@ -81,7 +81,7 @@ def test_options_that_contradict_each_other_are_refused(rljob: Client) -> None:
     for arguments in (["x", "-A"], ["-w", "-o", "json"]):
         code, _, err = rljob("status", *arguments)
         assert code == 2
-        assert "do not go together" in err
+        assert "cannot be combined" in err
 
 
 # ---- watching
@@ -121,7 +121,7 @@ def test_interrupting_leaves_the_job_alone(rljob: Client) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert err.startswith("test goes on without being watched; look again: rljob status test -")
+    assert err.startswith("test continues on the cluster; to watch it again: rljob status test -")
     assert rljob.get() is not None
 
 

@@ -257,7 +257,7 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
     until(lambda: trains(folder, 2000))
     second = place.run("run", "--resume", "--dir", str(folder))
     assert second.returncode == 2
-    assert "another rljob run is working in this folder" in second.stderr
+    assert "another rljob run uses this folder" in second.stderr
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, err

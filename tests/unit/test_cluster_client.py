@@ -79,9 +79,9 @@ def test_without_a_kubeconfig_a_pod_means_its_own_cluster(account: Path, tmp_pat
 @pytest.mark.parametrize(
     ("choice", "content", "message"),
     [
-        (Choice(context="three"), {"a": "one"}, "no context 'three' in {a}; there are: one, two"),
-        (Choice(), {"a": None}, "{a} names no current context; choose one with --context"),
-        (Choice(), {}, "no cluster to talk to: KUBECONFIG is {a}, which does not exist"),
+        (Choice(context="three"), {"a": "one"}, "no context 'three' in {a}; available: one, two"),
+        (Choice(), {"a": None}, "{a}: no current context is set; select one with --context"),
+        (Choice(), {}, "no cluster is configured: KUBECONFIG is {a}, which does not exist"),
     ],
 )
 def test_what_is_missing_is_named(
@@ -99,7 +99,7 @@ def test_what_is_missing_is_named(
 def test_what_is_no_kubeconfig_is_said_to_be_none(text: str, tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text(text)
-    with pytest.raises(InputError, match=f"^{file}: is not a kubeconfig$"):
+    with pytest.raises(InputError, match=f"^{file}: not a kubeconfig$"):
         find(Choice(kubeconfig=file))
     with pytest.raises(InputError, match="b: no such file"):
         find(Choice(kubeconfig=tmp_path / "b"))
@@ -137,7 +137,7 @@ def status(code: int, message: str, **more: Any) -> bytes:
             409,
             status(409, "", reason="AlreadyExists"),
             AlreadyExists,
-            "pods x in namespace rl is there already",
+            "pods x in namespace rl already exists",
         ),
         (
             Call("list", "rljobs.rljob.dev"),
@@ -151,12 +151,12 @@ def status(code: int, message: str, **more: Any) -> bytes:
             403,
             status(403, "exceeded quota: small"),
             None,
-            "the cluster refuses to create pods x in namespace rl: exceeded quota: small",
+            "the cluster refused to create pods x in namespace rl: exceeded quota: small",
         ),
-        (GET, 401, status(401, "Unauthorized"), None, "does not accept your credentials"),
-        (GET, 404, b"404 page not found\n", None, "does not know RLJobs: install the operator first"),
+        (GET, 401, status(401, "Unauthorized"), None, "rejected your credentials"),
+        (GET, 404, b"404 page not found\n", None, "has no RLJob resource; install the operator first"),
         (GET, 503, b"upstream\n", Unavailable, "did not get rljobs.rljob.dev x in namespace rl: upstream (503)"),
-        (GET, 418, b"", None, "no reason given (418)"),
+        (GET, 418, b"", None, "the response has no message (418)"),
         (
             Call("create", "rljobs.rljob.dev", "rl", "x"),
             400,
@@ -164,7 +164,7 @@ def status(code: int, message: str, **more: Any) -> bytes:
             InputError,
             "rollout.replica: unknown field\nx: unknown field",
         ),
-        (GET, 400, status(400, "container is waiting"), InputError, "refuses to get rljobs.rljob.dev x"),
+        (GET, 400, status(400, "container is waiting"), InputError, "refused to get rljobs.rljob.dev x"),
     ],
 )  # fmt: skip
 def test_each_refusal_is_one_sentence(

@@ -77,7 +77,7 @@ def test_a_job_that_is_being_deleted_says_so() -> None:
 
 
 def test_a_status_of_another_version_is_named() -> None:
-    with pytest.raises(RunError, match="status of test is that of another version of rljob: phase"):
+    with pytest.raises(RunError, match="this version of rljob cannot read the status of test: phase"):
         cluster_job({"phase": "Dreaming"})
     # What was added to it does not matter.
     assert cluster_job({"phase": "Training", "mood": "good"}).phase == "Training"
@@ -113,7 +113,7 @@ def test_a_job_without_a_status_can_be_shown() -> None:
 
 
 PAGE = """\
-Training · made 2m30s ago, started 2m ago
+Training · created 2m30s ago, started 2m ago
 
 Roles
   rollout   1/2 ready   3 restarts   Unschedulable: 0/2 nodes are available: 2 Insufficient cpu
@@ -171,7 +171,7 @@ def _squeezed(lines: list[str]) -> list[str]:
 
 def test_a_change_that_nobody_has_seen_is_mentioned() -> None:
     job = cluster_job({**TRAINING, "observedGeneration": 0})
-    assert any("has not seen its newest change" in text(line) for line in detail(job, [], NOW, 80))
+    assert any("has not yet processed the latest change" in text(line) for line in detail(job, [], NOW, 80))
 
 
 def test_events_are_read_however_they_were_written() -> None:
@@ -210,7 +210,7 @@ def test_a_job_that_completes_offers_its_policy() -> None:
     assert ended("Complete", "MeanReturnReached") == [
         "Solved in 1m 50s (81,920 steps).",
         "  rljob get-policy test --out test -n rl   fetch the policy",
-        "  rljob eval test --episodes 20            play it",
+        "  rljob eval test --episodes 20            play the policy",
     ]
 
 
@@ -218,7 +218,7 @@ def test_a_job_that_fails_says_why_and_where_to_look() -> None:
     lines = ended("Failed", "BackoffLimitExceeded", "it failed\n4 times", lastCheckpoint=None)
     assert lines == [
         "Failed after 81,920 steps, 1m 50s: it failed 4 times",
-        "  rljob logs test --role learner -n rl   what it said last",
+        "  rljob logs test --role learner -n rl   show the log",
     ]
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_trained_on_says_why() -> None:
     assert values(tuples)["algorithms"] is None
     (row,) = (line for line in table([tuples]) if "Blackjack-v1" in line)
     assert row.endswith("is not supported")
-    assert "cannot be trained on" in detail(values(tuples))
+    assert "cannot be used" in detail(values(tuples))
 
 
 @pytest.mark.parametrize(

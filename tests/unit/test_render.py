@@ -31,11 +31,11 @@ def test_prints_what_the_operator_makes(capsys: pytest.CaptureFixture[str]) -> N
     assert made.workloads["rollout"]["spec"]["replicas"] == 3
 
 
-def test_says_that_keys_are_minted_and_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_says_that_keys_are_generated_and_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(JOB)]) == 0
     text = capsys.readouterr().out
     (document,) = (part for part in text.split("---\n") if "kind: Secret" in part)
-    assert document.startswith("# Minted when the job is created")
+    assert document.startswith("# Generated when the job is created")
     assert yaml.safe_load(document)["data"] == {}
 
 

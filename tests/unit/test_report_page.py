@@ -271,14 +271,14 @@ def test_whatever_comes_from_outside_is_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ({"metrics.jsonl": None}, "metrics.jsonl is not there: there is nothing to draw"),
-        ({"metrics.jsonl": ""}, "metrics.jsonl is empty: there is nothing to draw"),
+        ({"metrics.jsonl": None}, "metrics.jsonl is missing: there are no plots"),
+        ({"metrics.jsonl": ""}, "metrics.jsonl is empty: there are no plots"),
         ({"metrics.jsonl": '{"time": 1\n[1]\n'}, "metrics.jsonl has 2 lines that cannot be read"),
-        ({"job.yaml": None}, "job.yaml is not there"),
-        ({"job.yaml": "a: [1"}, "job.yaml is none that this version of rljob reads"),
-        ({"result.json": None}, "result.json is not there: the run goes on, or was killed"),
+        ({"job.yaml": None}, "job.yaml is missing"),
+        ({"job.yaml": "a: [1"}, "job.yaml cannot be read by this version of rljob"),
+        ({"result.json": None}, "result.json is missing: the run has not ended, or was killed"),
         ({"result.json": "{"}, "result.json cannot be read"),
-        ({"metrics.jsonl": "\x00\xff", "job.yaml": "\x00", "result.json": "[]"}, "nothing to draw"),
+        ({"metrics.jsonl": "\x00\xff", "job.yaml": "\x00", "result.json": "[]"}, "there are no plots"),
     ],
 )
 def test_a_broken_run_says_what_is_missing(
@@ -299,5 +299,5 @@ def test_a_broken_run_says_what_is_missing(
 def test_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such folder"):
         read(tmp_path / "none")
-    with pytest.raises(InputError, match=re.escape("is no run's folder")):
+    with pytest.raises(InputError, match=re.escape("is not a run's folder")):
         read(tmp_path)

@@ -65,7 +65,7 @@ def test_a_name_that_is_none_is_refused(name: str, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as caught:
         arguments("--name", name)
     assert caught.value.code == 2
-    assert "is no name" in capsys.readouterr().err
+    assert "is not a name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "x", "1.5"])

@@ -42,7 +42,7 @@ def test_what_each_column_says() -> None:
         "STEPS/S": "1,200",
         "UPDATES/S": "610.2",
         "ROLLOUTS": "1/2",
-        "THEY WAIT": "3 %",
+        "ROLLOUTS WAIT": "3 %",
         "LEARNER WAITS": "9 %",
         "BUFFER": "12 %",
         "LAG": "2",

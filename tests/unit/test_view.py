@@ -232,8 +232,8 @@ def test_numbers_are_written_for_people() -> None:
             [
                 "Solved in 2.1 s (106,496 steps). Policy: runs/a/checkpoints/latest",
                 "10 greedy episodes: 491.5 ± 12.2",
-                "  rljob eval runs/a --episodes 20   play it",
-                "  rljob report runs/a               see how it went",
+                "  rljob eval runs/a --episodes 20   play the policy",
+                "  rljob report runs/a               write a report",
             ],
         ),
         (
@@ -245,17 +245,17 @@ def test_numbers_are_written_for_people() -> None:
             },
             [
                 "Ended after 500,000 steps (StepsReached), 1m 20s. Policy: runs/a/checkpoints/latest",
-                "  rljob eval runs/a --episodes 20   play it",
-                "  rljob report runs/a               see how it went",
+                "  rljob eval runs/a --episodes 20   play the policy",
+                "  rljob report runs/a               write a report",
             ],
         ),
         (
             {"outcome": "Stopped", "steps": 10, "seconds": 3, "meanReturn": 9.25},
             [
                 "Stopped after 10 steps, 3.0 s, mean return 9.25. Policy: runs/a/checkpoints/latest",
-                "  rljob eval runs/a --episodes 20   play it",
-                "  rljob report runs/a               see how it went",
-                "  rljob run --resume --dir runs/a   go on training",
+                "  rljob eval runs/a --episodes 20   play the policy",
+                "  rljob report runs/a               write a report",
+                "  rljob run --resume --dir runs/a   resume training",
             ],
         ),
         (
@@ -263,9 +263,9 @@ def test_numbers_are_written_for_people() -> None:
             [
                 "Failed after 0 steps, 0.0 s: learner-0 died 4 times",
                 "Policy: runs/a/checkpoints/latest",
-                "  rljob eval runs/a --episodes 20   play it",
-                "  rljob report runs/a               see how it went",
-                "  rljob run --resume --dir runs/a   go on training",
+                "  rljob eval runs/a --episodes 20   play the policy",
+                "  rljob report runs/a               write a report",
+                "  rljob run --resume --dir runs/a   resume training",
             ],
         ),
     ],
@@ -280,7 +280,7 @@ def test_a_crash_loop_shows_the_last_words_of_the_role() -> None:
     result = {"outcome": "Failed", "message": "died", "log": "a/r.log", "lastLines": "one\ntwo"}
     assert [text(line) for line in summary(result, "runs/a", has_policy=True)][:5] == [
         "Failed after 0 steps, 0.0 s: died",
-        "The end of a/r.log:",
+        "Last lines of a/r.log:",
         "  one",
         "  two",
         "Policy: runs/a/checkpoints/latest",

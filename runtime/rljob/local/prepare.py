@@ -97,7 +97,7 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
 def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[str, ...]) -> RLJob:
     """Read the job and apply the overrides."""
     if job is None:
-        raise InputError("no job is given: name a YAML file, or an environment with --env")
+        raise InputError("name a job: a YAML file, or an environment with --env")
     if isinstance(job, str | Path):
         return specs.load(job, overrides)
     if isinstance(job, RLJob):

@@ -74,7 +74,7 @@ def read(folder: Path, name: str = "", place: str = "") -> Run:
         InputError: the folder does not exist or has no files of a run.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name a run's folder")
+        raise InputError(f"{folder}: there is no such folder; name a run's folder")
     if not any((folder / each).exists() for each in RECORDS):
         raise InputError(f"{folder} is not a run's folder: it has none of {', '.join(RECORDS[:2])}")
     missing: list[str] = []
@@ -86,7 +86,7 @@ def read(folder: Path, name: str = "", place: str = "") -> Run:
     happened = history(records, evaluations, events)
     if not happened:
         what = "is empty" if (folder / METRICS).exists() else "is missing"
-        missing.insert(0, f"{METRICS} {what}: the plots are empty")
+        missing.insert(0, f"{METRICS} {what}: there are no plots")
     result, told = _object(folder / RESULT, missing), _object(folder / PROVENANCE, missing)
     if not (folder / RESULT).exists():
         missing.append(f"{RESULT} is missing: the run has not ended, or was killed")
