@@ -179,4 +179,4 @@ def test_an_empty_run_is_a_page_too(page: Page, tmp_path: Path) -> None:
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         (folder / name).write_text("")
     page.open(report(tmp_path / "empty.html", folder), PHONE)
-    assert "there is nothing to draw" in page.evaluate("document.body.innerText")
+    assert "there are no plots" in page.evaluate("document.body.innerText")

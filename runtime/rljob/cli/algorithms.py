@@ -31,12 +31,12 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.name is not None:
         spec = checked(AlgorithmSpec, {"name": arguments.name}, path="algorithm")
         found = values(arguments.name, resolve_algorithm(spec))
-        text = output.written(found, arguments.output) if arguments.output else detail(found)
+        text = output.serialize(found, arguments.output) if arguments.output else detail(found)
         print(text, end="")
         return 0
     algorithms = [values(name, algorithm) for name, algorithm in BUILT_IN.items()]
     if arguments.output:
-        print(output.written({"algorithms": algorithms}, arguments.output), end="")
+        print(output.serialize({"algorithms": algorithms}, arguments.output), end="")
     else:
         print(table(algorithms), end="")
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 SHELLS = ("bash", "zsh", "fish")
-ASKED = "_ARGCOMPLETE"
+REQUEST_VARIABLE = "_ARGCOMPLETE"
 """Environment variable that a shell sets to request completions."""
 _NO_FILES, _SHELL_DECIDES = ":4", ":0"
 """Directives of kubectl (cobra) for the shell."""
@@ -40,7 +40,7 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def typed() -> list[str]:
+def words_to_complete() -> list[str]:
     """Words of the command line to complete, without the program's name."""
     return os.environ.get("COMP_LINE", "").split()[1:]
 
@@ -57,9 +57,9 @@ def answer(parser: argparse.ArgumentParser, out: TextIO | None = None) -> None:
     CompletionFinder()(
         parser,
         always_complete_options=False,
-        exit_method=os._exit if out is None else _go_on,
+        exit_method=os._exit if out is None else _no_exit,
         output_stream=out,
-        default_completer=cast("Any", _files if out is None else _none),
+        default_completer=cast("Any", _files if out is None else _no_completions),
     )
 
 
@@ -73,20 +73,20 @@ def kubectl() -> int:
 
     *before, last = sys.argv[1:] or [""]
     line = f"{shlex.join(['rljob', *before])} {last}"
-    os.environ.update({ASKED: "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line})
+    os.environ.update({REQUEST_VARIABLE: "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line})
     os.environ["COMP_POINT"] = str(len(line))
     found = io.StringIO()
-    answer(make_parser(typed()), found)
+    answer(make_parser(words_to_complete()), found)
     candidates = found.getvalue().split()
     print("\n".join([*candidates, _NO_FILES if candidates else _SHELL_DECIDES]))
     return 0
 
 
-def _go_on(_code: int) -> None:
+def _no_exit(_code: int) -> None:
     """Replace `os._exit`."""
 
 
-def _none(**_asked: object) -> list[str]:
+def _no_completions(**_rest: object) -> list[str]:
     return []
 
 

@@ -30,7 +30,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
     if arguments.id is not None:
         found = values(look_up(arguments.id))
-        text = output.written(found, arguments.output) if arguments.output else detail(found)
+        text = output.serialize(found, arguments.output) if arguments.output else detail(found)
         print(text, end="")
         return 0
     environments, broken = listed()
@@ -38,7 +38,7 @@ def handle(arguments: argparse.Namespace) -> int:
         clusters.note(line)
     if arguments.output:
         found = {"environments": [values(each) for each in environments]}
-        print(output.written(found, arguments.output), end="")
+        print(output.serialize(found, arguments.output), end="")
     else:
         print("\n".join(table(environments)))
     return 0

@@ -54,8 +54,8 @@ LEARNING = ("run", "plan")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 success, 1 failure, 2 invalid input, 128 + signal."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if completion.ASKED in os.environ:
-        completion.answer(make_parser(completion.typed()))
+    if completion.REQUEST_VARIABLE in os.environ:
+        completion.answer(make_parser(completion.words_to_complete()))
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
     try:

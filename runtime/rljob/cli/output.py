@@ -15,7 +15,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=FORMATS, help="print JSON or YAML")
 
 
-def written(value: Mapping[str, Any], form: str) -> str:
+def serialize(value: Mapping[str, Any], form: str) -> str:
     """The value in one of `FORMATS`, with a line break at its end."""
     from rljob.spec import yamltext
 

@@ -50,7 +50,7 @@ def handle(arguments: argparse.Namespace) -> int:
         return watch(arguments, jobs, jobs.get(name))
     found = [jobs.get(name)] if name is not None else jobs.all(everywhere)
     if arguments.output in (*output.FORMATS, "name"):
-        print(_written(found, arguments.output, name is not None), end="")
+        print(_serialized(found, arguments.output, name is not None), end="")
     elif name is not None and arguments.output is None:
         _print_detail(jobs, found[0])
     elif found:
@@ -130,16 +130,16 @@ def _watch_table(jobs: Jobs, everywhere: bool, wide: bool) -> int:
         return clusters.interrupted(error)
 
 
-def _written(found: list[ClusterJob], form: str, one: bool) -> str:
+def _serialized(found: list[ClusterJob], form: str, one: bool) -> str:
     """The objects as returned by the API server."""
     if form == "name":
         return "".join(f"{clusters.full_name(job.name)}\n" for job in found)
-    objects = [_shown(job.raw) for job in found]
+    objects = [_without_managed_fields(job.raw) for job in found]
     value = objects[0] if one else {"apiVersion": "v1", "kind": "List", "items": objects}
-    return output.written(value, form)
+    return output.serialize(value, form)
 
 
-def _shown(raw: dict[str, Any]) -> dict[str, Any]:
+def _without_managed_fields(raw: dict[str, Any]) -> dict[str, Any]:
     """The object without managedFields, as in kubectl."""
     metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
     return {**raw, "metadata": metadata}

@@ -141,7 +141,7 @@ def _invalid(call: Call, details: dict[str, Any], message: str) -> RLJobError:
     """One error for each field that the API server names."""
     causes = [cause for cause in details.get("causes") or () if cause.get("field")]
     problems = [
-        InputError(_said(cause), path=_path(str(cause["field"])))
+        InputError(_cause_message(cause), path=_path(str(cause["field"])))
         for cause in causes
         # Skip CEL rules that could not be evaluated because of another error.
         if "no such key" not in str(cause.get("message", ""))
@@ -160,7 +160,7 @@ def _path(field: str) -> str:
     return dotted.removeprefix("spec.")
 
 
-def _said(cause: dict[str, Any]) -> str:
+def _cause_message(cause: dict[str, Any]) -> str:
     """The cause's message without the API server's standard words."""
     message = str(cause.get("message", "")).removeprefix("Invalid value: ")
     return message.replace(f"{cause['field']} in body ", "").strip() or "is not allowed"
@@ -174,8 +174,8 @@ def _cause(error: BaseException) -> str:
         if "Timeout" in type(at).__name__:
             found = "timed out"
         else:
-            said = getattr(at, "verify_message", None) or getattr(at, "strerror", None)
-            found = str(said) if said else found
+            text = getattr(at, "verify_message", None) or getattr(at, "strerror", None)
+            found = str(text) if text else found
         # urllib3 stores the original error in `reason`.
         reason = getattr(at, "reason", None)
         at = reason if isinstance(reason, BaseException) else at.__cause__ or at.__context__

@@ -67,8 +67,8 @@ class ClusterJob:
     @property
     def replicas(self) -> int | None:
         """Desired number of rollouts."""
-        wished = self.raw["spec"].get("rollout", {}).get("replicas")
-        return None if wished is None else int(wished)
+        replicas = self.raw["spec"].get("rollout", {}).get("replicas")
+        return None if replicas is None else int(replicas)
 
     @property
     def phase(self) -> str:
@@ -175,7 +175,7 @@ class JobPod:
         return _reason(waiting or unmet or {}, "no status yet")
 
     @property
-    def last_words(self) -> str:
+    def end_reason(self) -> str:
         """Reason why the main container has ended."""
         ended = (self._container.get("state") or {}).get("terminated") or {}
         words = str(ended.get("message") or "").strip().splitlines()

@@ -64,7 +64,7 @@ class Jobs:
         except InputError as error:
             raise spec.locate(job, error) from None
 
-    def suspend(self, name: str, wished: bool) -> ClusterJob | None:
+    def suspend(self, name: str, suspended: bool) -> ClusterJob | None:
         """Suspend or resume the job. Returns None if nothing changes.
 
         Raises:
@@ -72,11 +72,11 @@ class Jobs:
         """
         job = self.get(name)
         if job.end is not None:
-            verb = "suspended" if wished else "resumed"
+            verb = "suspended" if suspended else "resumed"
             raise RunError(f"{name} has ended ({job.end.type}); it cannot be {verb}")
-        if job.suspended == wished:
+        if job.suspended == suspended:
             return None
-        body = {"spec": {"suspend": wished}}
+        body = {"spec": {"suspend": suspended}}
         return ClusterJob.of(self.api.patch(RLJOBS, self.namespace, name, body))
 
     def scale(self, name: str, replicas: int) -> int:

@@ -65,7 +65,7 @@ def print_logs(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: 
     """
     found = chosen(jobs.pods(job, wanted.role), wanted)
     if not found:
-        raise RunError(_none(job, wanted))
+        raise RunError(_no_pods(job, wanted))
     for pod, previous in found:
         if pod.state == "waiting" and not pod.restarts:
             note(f"{pod.name} has not started: {pod.waits_for}")
@@ -90,11 +90,11 @@ def follow(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Writ
             # Read the job before its pods: the logs of an ended job are then complete.
             following.open(pods)
             if not pods and job.end is None:
-                following.tell(f"no {wanted.role} pod yet: {job.phase}")
+                following.note_once(f"no {wanted.role} pod yet: {job.phase}")
         except ClusterError as error:
             if not error.transient:
                 raise
-            following.tell(f"{error}; trying again")
+            following.note_once(f"{error}; trying again")
         for line in following.lines(looked + LOOK_EVERY):
             write(line)
         if job.end is not None and following.idle:
@@ -136,13 +136,13 @@ class _LogFollower:
         self._wanted, self._note = wanted, note
         self._found: dict[str, _Container] = {}
         self._queue: queue.Queue[tuple[_Container, str]] = queue.Queue(LINES_AHEAD)
-        self._told = ""
+        self._last_note = ""
 
     def open(self, pods: Sequence[JobPod]) -> None:
         """Start a thread for each container without one; an interrupted log continues at its last line."""
         for pod in pods:
             if pod.state == "waiting":
-                self.tell(f"{pod.name} has not started: {pod.waits_for}")
+                self.note_once(f"{pod.name} has not started: {pod.waits_for}")
                 continue
             container = self._found.setdefault(pod.container_id, _Container(pod.name))
             if not container.reading and (not container.whole or pod.state == "running"):
@@ -164,10 +164,10 @@ class _LogFollower:
         """Whether all lines were written."""
         return self._queue.empty() and not any(one.reading for one in self._found.values())
 
-    def tell(self, text: str) -> None:
+    def note_once(self, text: str) -> None:
         """Print a message once."""
-        if text != self._told:
-            self._told = text
+        if text != self._last_note:
+            self._last_note = text
             self._note(text)
 
     def _read(self, container: _Container) -> None:
@@ -181,12 +181,12 @@ class _LogFollower:
             where = (PODS, self._namespace, container.pod, "log", query)
             with self._api.stream(*where, patience=None) as chunks:
                 for line in split(chunks):
-                    time_text, _, said = line.partition(" ")
+                    time_text, _, text = line.partition(" ")
                     if not _TIMESTAMP.match(time_text):
                         self._queue.put((container, line))  # A message of the kubelet.
                     elif time_text > before:  # `sinceTime` has a resolution of one second.
                         container.last = time_text
-                        self._queue.put((container, said))
+                        self._queue.put((container, text))
             container.whole = True
         except RunError:
             # The pod or the connection was lost; the next query of the pods shows which.
@@ -195,7 +195,7 @@ class _LogFollower:
             container.reading = False
 
 
-def _none(job: ClusterJob, wanted: Wanted) -> str:
+def _no_pods(job: ClusterJob, wanted: Wanted) -> str:
     role = wanted.role
     section = ROLES[role].section
     if ROLES[role].optional and job.raw["spec"].get(section) is None:

@@ -59,7 +59,10 @@ def image_of(
     known = job.status.provenance
     ran = (known.images or {}).get("learner") if known is not None else None
     return Image(
-        chosen or job.raw["spec"].get("image") or _named(ran) or OperatorSettings().learner_image
+        chosen
+        or job.raw["spec"].get("image")
+        or _without_digest(ran)
+        or OperatorSettings().learner_image
     )
 
 
@@ -77,7 +80,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
     owner = Owner(job.name, job.namespace, job.uid)
     learner = build(parsed, owner, settings).workloads["learner"]["spec"]["template"]["spec"]
     main = next(one for one in learner["containers"] if one["name"] == "learner")
-    folder, job_file = _where(parsed)
+    folder, job_file = _served_folder(parsed)
     paths = ["/tmp"] if job_file is None else ["/tmp", names.JOB_FOLDER]
     mounts = [
         mount
@@ -138,7 +141,7 @@ def labels(job: str) -> dict[str, str]:
     }
 
 
-def _where(job: RLJob) -> tuple[str, str | None]:
+def _served_folder(job: RLJob) -> tuple[str, str | None]:
     """Folder to serve, and the path of the job's file if it is not in that folder."""
     storage = job.spec.checkpoint.storage
     if storage is not None and storage.path is not None and storage.path.startswith("/"):
@@ -162,7 +165,7 @@ def _resources(learner: Manifest) -> Manifest:
 _PLAIN = ("cpu", "memory")
 
 
-def _named(image: str | None) -> str | None:
+def _without_digest(image: str | None) -> str | None:
     """`name:tag` of `name:tag@sha256:…`: an image loaded into the node cannot be pulled by digest."""
     if image is None:
         return None

@@ -108,7 +108,7 @@ def _wait(source: Served, pod: JobPod, receive: Receive[T], patience: float) -> 
         try:
             pod = JobPod.of(jobs.api.get(PODS, jobs.namespace, pod.name), pod.role)
             if pod.state == "terminated":
-                raise _ReaderGone(f"pod {pod.name} has ended: {pod.last_words}")
+                raise _ReaderGone(f"pod {pod.name} has ended: {pod.end_reason}")
             why = pod.waits_for
             if pod.state == "running":
                 return download(source, pod.name, receive)

@@ -65,7 +65,7 @@ class _JobScreen:
         self._phase = ""
         self._answered = True
         before = [] if past else jobs.events(job)
-        self._told = {(event.uid, event.count) for event in before}
+        self._shown_events = {(event.uid, event.count) for event in before}
         screen.open(self._state)
         self._take(job)
 
@@ -74,7 +74,7 @@ class _JobScreen:
         try:
             job = self._jobs.get(self._job.name)
             if job.uid == self._job.uid:
-                self._tell_events(job)
+                self._show_events(job)
                 self._answered = True
                 self._take(job)
                 return job
@@ -102,8 +102,8 @@ class _JobScreen:
             self._state.ended = job.end.reason
         self._screen.moved()
 
-    def _tell_events(self, job: ClusterJob) -> None:
+    def _show_events(self, job: ClusterJob) -> None:
         for event in self._jobs.events(job):
-            if (event.uid, event.count) not in self._told:
-                self._told.add((event.uid, event.count))
+            if (event.uid, event.count) not in self._shown_events:
+                self._shown_events.add((event.uid, event.count))
                 self._screen.say(event_line(event, job.created))

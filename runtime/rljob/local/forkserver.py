@@ -98,11 +98,11 @@ class ForkServer:
                 self._reap()
             if self.control.fileno() in readable:
                 for message in lines.read():
-                    prewarmed_learner = self._obey(message, prewarmed_learner)
+                    prewarmed_learner = self._handle(message, prewarmed_learner)
                 if lines.ended:
                     self._end()
 
-    def _obey(
+    def _handle(
         self, message: ForkRequest, prewarmed_learner: ForkedProcess | None
     ) -> ForkedProcess | None:
         if message["op"] == "spawn":
@@ -122,9 +122,9 @@ class ForkServer:
     def _fork(self, message: ForkRequest) -> None:
         pid = os.fork()
         if pid == 0:
-            _child(lambda: self._become(message))
+            _child(lambda: self._run_role(message))
         self.children[pid] = ForkedProcess(pid, message["name"])
-        self._tell({"event": "spawned", "name": message["name"], "pid": pid})
+        self._send({"event": "spawned", "name": message["name"], "pid": pid})
 
     def _fork_waiting(self) -> ForkedProcess:
         """Fork a process that imports torch and waits for the learner's arguments."""
@@ -145,7 +145,7 @@ class ForkServer:
         with os.fdopen(child.assign, "w") as pipe, contextlib.suppress(BrokenPipeError):
             pipe.write(json.dumps(message))
         child.assign = None
-        self._tell({"event": "spawned", "name": child.name, "pid": child.pid})
+        self._send({"event": "spawned", "name": child.name, "pid": child.pid})
         return True
 
     def _wait(self, read: int) -> int:
@@ -153,9 +153,9 @@ class ForkServer:
         threading.Thread(target=_import, args=(LEARNER,), daemon=True).start()
         with os.fdopen(read) as pipe:
             text = pipe.read()
-        return self._become(json.loads(text)) if text else 0
+        return self._run_role(json.loads(text)) if text else 0
 
-    def _become(self, message: ForkRequest) -> int:
+    def _run_role(self, message: ForkRequest) -> int:
         waiting = [child.assign for child in self.children.values() if child.assign is not None]
         for descriptor in (*self._inherited, *waiting):
             os.close(descriptor)
@@ -174,7 +174,7 @@ class ForkServer:
         for pid, status in self._ended():
             child = self.children.pop(pid)
             if child.name:
-                self._tell({"event": "exited", "name": child.name, "pid": pid, "status": status})
+                self._send({"event": "exited", "name": child.name, "pid": pid, "status": status})
 
     def _ended(self) -> Iterator[tuple[int, int]]:
         """Pid and status of each ended child; a negative status is a signal. Also ends the child's children."""
@@ -192,7 +192,7 @@ class ForkServer:
             normal = found.si_code == os.CLD_EXITED
             yield found.si_pid, found.si_status if normal else -found.si_status
 
-    def _tell(self, message: ForkRequest) -> None:
+    def _send(self, message: ForkRequest) -> None:
         with contextlib.suppress(OSError):  # The end of the supervisor is detected as EOF.
             self.control.sendall(json.dumps(message).encode() + b"\n")
 

@@ -88,7 +88,7 @@ def port_of(role: Role, wiring: Wiring) -> int | None:
         return None
 
 
-def died(status: int) -> str:
+def exit_text(status: int) -> str:
     """Description of an exit status: an exit code, or the negative number of a signal."""
     if status == 0:
         return "exited"

@@ -102,7 +102,7 @@ class Spawner:
             data = b""
         if not data:
             self._kill()
-            raise RunError(f"the fork server ended unexpectedly: {self._last_words()}")
+            raise RunError(f"the fork server ended unexpectedly: {self._last_error()}")
         *lines, self._rest = (self._rest + data).split(b"\n")
         exits = []
         for line in lines:
@@ -143,7 +143,7 @@ class Spawner:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 
-    def _last_words(self) -> str:
+    def _last_error(self) -> str:
         try:
             text = self._log.read_text(errors="replace").strip()
         except OSError:

@@ -24,7 +24,7 @@ class StallWatch:
     def __init__(self, spec: StallSpec, now: float) -> None:
         self._timeout = spec.timeout.seconds
         self._watch = ProgressWatch(now)
-        self._told = False
+        self._reported = False
 
     def look(self, record: Record | None, roles: Iterable[Role], now: float) -> Stall | None:
         """Update the state; returns a new stall, else None.
@@ -39,11 +39,11 @@ class StallWatch:
         since = max([self._watch.since, *(role.started for role in everyone)])
         starting = [role.started for role in everyone if role.state == "starting"]
         if now < stalled_at(since, starting, self._timeout) or _is_replaced(everyone):
-            self._told = False
+            self._reported = False
             return None
-        if self._told:
+        if self._reported:
             return None
-        self._told = True
+        self._reported = True
         return diagnose(ask(everyone), self._timeout)
 
 

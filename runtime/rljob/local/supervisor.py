@@ -17,8 +17,8 @@ from rljob.local.restarts import RunPosition
 from rljob.local.roles import (
     Role,
     arguments,
-    died,
     end_file,
+    exit_text,
     last_lines,
     make_roles,
     port_file,
@@ -195,7 +195,7 @@ class Supervisor:
             return Ending("InputError", str(error), error=error)
         self._report()
         verdict = role.restarts.died(self._mark, self.clock())
-        how = died(exited.status)
+        how = exit_text(exited.status)
         if exited.status > 0 and exited.status != INTERRUPTED:
             how = f"{how}: {error or last_lines(role.log, 1)}"
         what = f"{role.name} {how}"
@@ -252,11 +252,11 @@ class Supervisor:
         log = self.folder / LOGS / f"{EVALUATION}.log"
         argv = ["eval", str(self.folder), "--episodes", str(episodes), "--json"]
         argv += ["--seed", str((self.job.spec.seed or 0) % 2**32)]
-        asked = self.stop.times
+        requests = self.stop.times
         self.spawner.spawn(EVALUATION, argv, log, self.wiring.path)
         while EVALUATION in self.spawner.running:
             self.spawner.exits(TURN_SECONDS)
-            if self.stop.times > asked:
+            if self.stop.times > requests:
                 self.spawner.signal(EVALUATION, signal.SIGKILL)
         try:
             played = json.loads(last_lines(log, 1))

@@ -90,7 +90,7 @@ class RoleContext:
         return (self.seed, self.index, self.attempt)
 
     def stopping(self) -> bool:
-        """Whether the process was asked to end."""
+        """Whether the process was requested to stop."""
         return self.stop.asked
 
     def wire(self, rejected: Callable[[Client, str], None]) -> Wire:

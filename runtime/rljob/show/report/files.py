@@ -87,7 +87,7 @@ def read(folder: Path, name: str = "", place: str = "") -> Run:
     if not happened:
         what = "is empty" if (folder / METRICS).exists() else "is missing"
         missing.insert(0, f"{METRICS} {what}: there are no plots")
-    result, told = _object(folder / RESULT, missing), _object(folder / PROVENANCE, missing)
+    result, provenance = _object(folder / RESULT, missing), _object(folder / PROVENANCE, missing)
     if not (folder / RESULT).exists():
         missing.append(f"{RESULT} is missing: the run has not ended, or was killed")
     if job is not None and job.spec.evaluation is not None and not happened.evaluations:
@@ -100,7 +100,7 @@ def read(folder: Path, name: str = "", place: str = "") -> Run:
         job,
         text,
         _ended(result),
-        _provenance(told, result, job),
+        _provenance(provenance, result, job),
         tuple(missing),
     )
 
@@ -161,13 +161,13 @@ def _ended(result: Mapping[str, Any]) -> RunEnd:
 
 
 def _provenance(
-    told: Mapping[str, Any], result: Mapping[str, Any], job: RLJob | None
+    values: Mapping[str, Any], result: Mapping[str, Any], job: RLJob | None
 ) -> dict[str, str]:
     lines: dict[str, str] = {}
     seed = result.get("seed", job.spec.seed if job is not None else None)
     if seed is not None:
         lines["seed"] = str(seed)
-    for section in (told, {"versions": result.get("versions")}):
+    for section in (values, {"versions": result.get("versions")}):
         for name, value in section.items():
             if isinstance(value, dict):
                 lines |= {str(key): str(item) for key, item in value.items() if item is not None}

@@ -229,15 +229,15 @@ def _restarts(
 ) -> list[RunMark]:
     """Restarts from the events, and restarts of the learner found in its records."""
     found = []
-    told = [event for event in events if event.what == "died"]
-    for event in told:
+    deaths = [event for event in events if event.what == "died"]
+    for event in deaths:
         text = f"{event.role} {event.reason}".strip()
         found.append(_mark_at(kept, event.time, text))
     for before, after in pairwise(samples):
         paused = (after.time - before.time) - (after.seconds - before.seconds)
         if after.seconds >= before.seconds and paused < PAUSE_SECONDS:
             continue
-        if any(before.time <= event.time <= after.time for event in told):
+        if any(before.time <= event.time <= after.time for event in deaths):
             continue
         found.append(_mark_at(kept, after.time, "the learner resumed"))
     return found

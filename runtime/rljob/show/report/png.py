@@ -45,7 +45,7 @@ def write(plot: Plot, folder: Path) -> Path:
         label = band.label if band.solid else None
         alpha = 0.8 if band.solid else 0.17
         axes.fill_between(xs, low, high, color=_colour(band.colour), alpha=alpha, lw=0, label=label)
-    told: set[str] = set()
+    labelled: set[str] = set()
     for line in plot.lines:
         key = line.key or line.label
         xs, ys = zip(*line.points, strict=True) if line.points else ((), ())
@@ -56,9 +56,9 @@ def write(plot: Plot, folder: Path) -> Path:
             linewidth=0.8 if line.quiet else 1.7,
             alpha=0.4 if line.quiet else 1.0,
             linestyle="--" if line.dashed else "-",
-            label=None if line.quiet or not line.points or key in told else key,
+            label=None if line.quiet or not line.points or key in labelled else key,
         )
-        told.add(key)
+        labelled.add(key)
     for dots in plot.dots:
         xs, ys, deviations = zip(*dots.points, strict=True) if dots.points else ((), (), ())
         label = dots.label if dots.points else None

@@ -62,9 +62,9 @@ def _svg(plot: Plot, canvas: _SvgCanvas) -> str:
     share = " data-share" if plot.share else ""
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img"',
-        f' aria-label="{escape(_said(plot))}" {reach}{share}>',
+        f' aria-label="{escape(_description(plot))}" {reach}{share}>',
         *(_across("grid", canvas.y(each)) for each in y.ticks),
-        *(_upright(canvas, mark, plot.x) for mark in _some(plot.marks)),
+        *(_upright(canvas, mark, plot.x) for mark in _thinned(plot.marks)),
         *(_across("level", canvas.y(level.y)) for level in plot.levels),
         *(_band(canvas, band) for band in plot.bands if band.points),
         *(_line(canvas, line) for line in plot.lines if line.points),
@@ -119,7 +119,7 @@ def _upright(canvas: _SvgCanvas, mark: RunMark, axis: Axis) -> str:
     )
 
 
-def _some(marks: Sequence[RunMark]) -> list[RunMark]:
+def _thinned(marks: Sequence[RunMark]) -> list[RunMark]:
     """At most about `MOST_MARKS` marks of each kind, evenly thinned."""
     kinds = [[mark for mark in marks if mark.kind == kind] for kind in ("restart", "checkpoint")]
     return [mark for each in kinds for mark in each[:: 1 + len(each) // MOST_MARKS]]
@@ -166,7 +166,7 @@ def _legend(plot: Plot) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>' if len(items) > 1 else ""
 
 
-def _said(plot: Plot) -> str:
+def _description(plot: Plot) -> str:
     """Text for screen readers."""
     ends = [
         f"{line.label} ends at {tick(line.points[-1][1], (line.points[-1][1],), plot.share)}"
