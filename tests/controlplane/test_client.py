@@ -117,7 +117,7 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(rljob: Client)
     rljob.create({**job(), "metadata": {"name": "other"}})
     for command in ("status", "logs", "suspend", "resume", "delete"):
         assert rljob(command, "cartpol") == (1, "", f"{start}. Did you mean cartpole?\n")
-    assert rljob("status", "zzz")[2].endswith("; there are cartpole, other\n")
+    assert rljob("status", "zzz")[2].endswith("; existing: cartpole, other\n")
 
 
 def test_what_is_not_allowed_names_verb_and_resource(

@@ -75,7 +75,9 @@ def test_the_policy_comes_from_the_learner(
     assert spec.load(out / "job.yaml").spec.environment.id == "CartPole-v1"
     assert not list(tmp_path.glob(".policy*"))
     assert len(machine.pods()) == 1
-    assert rljob("get-policy", "test", "--out", str(out))[2].startswith(f"--out {out}: already exists")
+    assert rljob("get-policy", "test", "--out", str(out))[2].startswith(
+        f"--out {out}: already exists"
+    )
 
 
 def test_the_jobs_own_modules_come_with_it(
@@ -115,7 +117,9 @@ def test_a_newest_checkpoint_that_is_damaged_is_told(
         machine.ports["test-learner-a"] = port
         code, out, err = rljob("get-policy", "test", "--out", str(tmp_path / "policy"))
     assert code == 0
-    assert err.startswith("warning: policy version 4, named in the status of test, is not available")
+    assert err.startswith(
+        "warning: policy version 4, named in the status of test, is not available"
+    )
     assert out.startswith("Policy version 3 (300 steps)")
 
 
@@ -231,7 +235,10 @@ def test_a_learner_that_ends_meanwhile_is_replaced_by_a_reader(
     ("state", "message"),
     [
         ("terminated", "has ended: over (Error, exit code 1)"),
-        ("waiting", "does not serve a checkpoint: ImagePullBackOff: no such image. Select another image"),
+        (
+            "waiting",
+            "does not serve a checkpoint: ImagePullBackOff: no such image. Select another image",
+        ),
     ],
 )
 def test_a_reader_that_cannot_read_is_told_and_deleted(

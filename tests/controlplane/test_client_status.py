@@ -133,7 +133,7 @@ def test_a_job_that_is_deleted_or_replaced_ends_the_watching(rljob: Client) -> N
         assert rljob("delete", "test")[0] == 0
         rljob.create()
         _, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (1, "the RLJob test was deleted\n")
+    assert (process.returncode, err) == (1, "RLJob test was deleted\n")
 
 
 def test_an_api_server_that_is_away_is_waited_for(rljob: Client, tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def test_a_job_that_is_being_deleted_says_so() -> None:
 
 
 def test_a_status_of_another_version_is_named() -> None:
-    with pytest.raises(RunError, match="this version of rljob cannot read the status of test: phase"):
+    with pytest.raises(
+        RunError, match="this version of rljob cannot read the status of test: phase"
+    ):
         cluster_job({"phase": "Dreaming"})
     # What was added to it does not matter.
     assert cluster_job({"phase": "Training", "mood": "good"}).phase == "Training"
@@ -171,7 +173,9 @@ def _squeezed(lines: list[str]) -> list[str]:
 
 def test_a_change_that_nobody_has_seen_is_mentioned() -> None:
     job = cluster_job({**TRAINING, "observedGeneration": 0})
-    assert any("has not yet processed the latest change" in text(line) for line in detail(job, [], NOW, 80))
+    assert any(
+        "has not yet processed the latest change" in text(line) for line in detail(job, [], NOW, 80)
+    )
 
 
 def test_events_are_read_however_they_were_written() -> None:

@@ -278,7 +278,10 @@ def test_whatever_comes_from_outside_is_text(tmp_path: Path) -> None:
         ({"job.yaml": "a: [1"}, "job.yaml cannot be read by this version of rljob"),
         ({"result.json": None}, "result.json is missing: the run has not ended, or was killed"),
         ({"result.json": "{"}, "result.json cannot be read"),
-        ({"metrics.jsonl": "\x00\xff", "job.yaml": "\x00", "result.json": "[]"}, "there are no plots"),
+        (
+            {"metrics.jsonl": "\x00\xff", "job.yaml": "\x00", "result.json": "[]"},
+            "there are no plots",
+        ),
     ],
 )
 def test_a_broken_run_says_what_is_missing(
