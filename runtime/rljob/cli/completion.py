@@ -8,18 +8,13 @@ for completion and gets the same candidates.
 from __future__ import annotations
 
 import argparse
-import io
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 SHELLS = ("bash", "zsh", "fish")
 REQUEST_VARIABLE = "_ARGCOMPLETE"
 """Environment variable that a shell sets to request completions."""
-_NO_FILES, _SHELL_DECIDES = ":4", ":0"
-"""Directives of kubectl (cobra) for the shell."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,25 +56,6 @@ def answer(parser: argparse.ArgumentParser, out: TextIO | None = None) -> None:
         output_stream=out,
         default_completer=cast("Any", _files if out is None else _no_completions),
     )
-
-
-def kubectl() -> int:
-    """Run `kubectl_complete-rl WORD...` for kubectl: print one candidate per line, then a directive.
-
-    The shell completes files. See
-    https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/
-    """
-    from rljob.cli.main import make_parser
-
-    *before, last = sys.argv[1:] or [""]
-    line = f"{shlex.join(['rljob', *before])} {last}"
-    os.environ.update({REQUEST_VARIABLE: "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line})
-    os.environ["COMP_POINT"] = str(len(line))
-    found = io.StringIO()
-    answer(make_parser(words_to_complete()), found)
-    candidates = found.getvalue().split()
-    print("\n".join([*candidates, _NO_FILES if candidates else _SHELL_DECIDES]))
-    return 0
 
 
 def _no_exit(_code: int) -> None:
