@@ -196,7 +196,7 @@ BAD: list[tuple[str, Job, str, str]] = [
         "credentials-in-a-sink",
         job(sinks={"mlflow": {"trackingUri": "https://me:word@host"}}),
         "sinks.mlflow.trackingUri",
-        "holds credentials, which do not belong in a job",
+        "contains credentials, which are not allowed in a job",
     ),
     (
         "no-such-mode-of-a-sink",

@@ -1,7 +1,7 @@
 """The CustomResourceDefinition of RLJobs: `python -m rljob.kube.crd` prints crds/rljobs.rljob.dev.yaml.
 
-The schema is that of the models in `rljob.spec`; here are the names, the columns of `kubectl get`, and what the
-API server knows of the built-in algorithms and networks.
+The schema comes from the models in `rljob.spec`. This module adds the names, the columns of `kubectl get`, and the
+settings of the built-in algorithms and networks.
 """
 
 from __future__ import annotations
@@ -40,20 +40,26 @@ def _column(name: str, kind: str, path: str, description: str, *, wide: bool = F
 
 
 _COLUMNS = [
-    _column("Phase", "string", ".status.phase", "The conditions in one word."),
-    _column("Rollouts", "string", ".status.rollout.ready", "Ready rollouts of those wanted."),
+    _column("Phase", "string", ".status.phase", "Summary of the conditions in one word."),
+    _column("Rollouts", "string", ".status.rollout.ready", "Ready and desired rollouts."),
     _column("Learner", "string", ".status.learner.state", "State of the learner's pod."),
     _column("Step", "integer", ".status.progress.steps", "Environment steps trained on."),
-    _column("Return", "number", ".status.progress.meanReturn", "Mean return of late."),
+    _column("Return", "number", ".status.progress.meanReturn", "Recent mean return."),
     _column(
         "Steps/s", "integer", ".status.progress.stepsPerSecond", "Environment steps per second."
     ),
     _column("Lag", "integer", ".status.policy.lag.p95", "Policy lag, 95th percentile."),
     _column("Restarts", "integer", ".status.restarts", "Restarts of all roles."),
-    _column("Age", "date", ".metadata.creationTimestamp", "Time since the job was made."),
+    _column("Age", "date", ".metadata.creationTimestamp", "Time since the job was created."),
     _column("Best", "number", ".status.progress.bestReturn", "Highest mean return.", wide=True),
     _column("Buffer", "number", ".status.buffer.fill", "Share of the buffer in use.", wide=True),
-    _column("Checkpoint", "integer", ".status.lastCheckpoint.step", "Steps in it.", wide=True),
+    _column(
+        "Checkpoint",
+        "integer",
+        ".status.lastCheckpoint.step",
+        "Steps of the newest one.",
+        wide=True,
+    ),
     _column(
         "Reason",
         "string",
@@ -102,15 +108,15 @@ def _schema() -> Schema:
     return {
         "type": "object",
         "description": "A reinforcement-learning training job: rollouts step environments, a buffer "
-        "stores what they saw, and a learner makes of it a better policy.",
+        "stores the experience, and a learner trains the policy on it.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "description": "Always `rljob.dev/v1alpha1`."},
             "kind": {"type": "string", "description": "Always `RLJob`."},
-            # The name stands here so that a rule may point at it.
+            # Declared so that a rule can refer to the name.
             "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": {**spec, "description": "What to train, how, and until when."},
-            "status": {**status, "description": "What the cluster says of the job."},
+            "status": {**status, "description": "Status of the job on the cluster."},
         },
         VALIDATIONS: [_name_rule()],
     }
@@ -131,7 +137,7 @@ def _name_rule() -> Rule:
 def _add_settings(
     spec: Schema, section: str, built_in: Mapping[str, type[BaseModel]], default: str = ""
 ) -> None:
-    """Tell the names of the built-in ones and of their settings, and refuse others."""
+    """Add rules that reject unknown built-in names and settings, and list the settings in the description."""
     settings = {
         name: list(model.model_json_schema()["properties"]) for name, model in built_in.items()
     }
@@ -155,10 +161,10 @@ def _known_names(section: str, names: list[str]) -> Rule:
 
 
 def _known_settings(name: str, names: list[str], default: bool) -> Rule:
-    """That `config` has only settings of the built-in one of that name.
+    """A rule that `config` has only settings of the built-in of that name.
 
-    CEL sees the names in a free mapping, and no values: those are checked by whoever uses them.
-    `dyn`, since a mapping to values of any type has no type of its own.
+    CEL sees the names in a free-form mapping but not the values: the roles check those.
+    `dyn` is needed because a mapping to values of any type has no type.
     """
     chosen = f"has(self.name) && self.name == {text(name)}"
     if default:
@@ -185,7 +191,7 @@ def _knows(name: str, names: list[str]) -> str:
 
 
 class _SchemaDumper(yaml.SafeDumper):
-    """Writes no aliases: what stands in two places is written twice."""
+    """Writes no aliases: a repeated value is written in full each time."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

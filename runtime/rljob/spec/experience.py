@@ -1,4 +1,4 @@
-"""What an algorithm asks for: which arrays a segment holds, and how experience is used."""
+"""What an algorithm requires: the arrays of a segment, and how experience is used."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Field:
-    """One array: its name, its dtype as numpy names it, its shape.
+    """One array: its name, its numpy dtype, its shape.
 
-    Of an array that an algorithm adds to a segment, the shape is that of one step; the segment holds
-    `[T, N, *shape]`.
+    For an array that an algorithm adds to a segment, `shape` is that of one step; the array in the
+    segment has the shape `[T, N, *shape]`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The RLJob itself, and reading one from a file or a dictionary."""
+"""The RLJob, and how to read one from a file or a dictionary."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
 
 
 class RLJobSpec(Section):
-    """All that a training job is."""
+    """Specification of a training job."""
 
     model_config = ConfigDict(
         json_schema_extra=cel.rules(
@@ -66,71 +66,72 @@ class RLJobSpec(Section):
     )
 
     environment: EnvironmentSpec = Field(
-        description="What is to be learned, e.g. `{id: CartPole-v1}`. A Gymnasium id, or the import "
-        "path of a factory of your own.",
+        description="The environment, e.g. `{id: CartPole-v1}`: a Gymnasium id, or the import path of a "
+        "custom factory.",
         json_schema_extra=IMMUTABLE,
     )
     algorithm: AlgorithmSpec = Field(
-        description="How it is learned, e.g. `{name: PPO}`. A built-in algorithm, or the import path "
-        "of a class of your own.",
+        description="The learning algorithm, e.g. `{name: PPO}`: a built-in algorithm, or the import path "
+        "of a custom class.",
         json_schema_extra=IMMUTABLE,
     )
     network: NetworkSpec = Field(
         default_factory=NetworkSpec,
-        description="The policy's network. `mlp` when absent; or the import path of a torch module "
-        "class of your own.",
+        description="The policy's network: a built-in network, or the import path of a custom torch "
+        "module class. `mlp` when absent.",
         json_schema_extra={**IMMUTABLE, "default": {"name": "mlp"}},
     )
     stop: StopSpec = Field(
-        description="When training ends: at least one of steps, meanReturn, duration, e.g. "
-        "`{steps: 500000, meanReturn: 475}`. Whichever comes first."
+        description="Stop conditions: at least one of steps, meanReturn, duration, e.g. "
+        "`{steps: 500000, meanReturn: 475}`. Training ends when the first one is met."
     )
     seed: Seed | None = Field(
         default=None,
-        description="Seed of all randomness; drawn and recorded when absent.",
+        description="Seed of all random number generators; when absent, one is chosen and recorded.",
         json_schema_extra=IMMUTABLE,
     )
     strict: bool = Field(
         default=False,
-        description="One rollout in lockstep with the learner, so that two runs with the same seed "
-        "give the same weights. Needs a seed and rollout.replicas: 1.",
+        description="Run one rollout in lockstep with the learner, so that two runs with the same seed "
+        "produce the same weights. Requires a seed and rollout.replicas: 1.",
         json_schema_extra=IMMUTABLE,
     )
     rollout: RolloutSpec = Field(
         default_factory=RolloutSpec,
-        description="The workers that step environments. Each has the newest policy, steps a batch of "
-        "environments with it and sends what it saw to the buffer. Workers may come, go and die at "
-        "any time; none of that counts as a failure. `kubectl scale` changes their number while the "
-        "job trains.",
+        description="The workers that step environments. Each worker steps a batch of environments with "
+        "the newest policy and sends the experience to the buffer. Workers may be added, removed or "
+        "lost at any time; none of this counts as a failure. `kubectl scale` changes their number "
+        "during training.",
     )
     buffer: BufferSpec = Field(
         default_factory=BufferSpec,
-        description="Stores experience between rollouts and learner. It keeps their speeds in "
-        "balance: rollouts that run ahead wait, and so does a learner that has nothing new.",
+        description="Stores experience between rollouts and learner, and keeps their speeds in balance: "
+        "rollouts that are ahead wait, and the learner waits when there is no new experience.",
     )
     learner: LearnerSpec = Field(
         default_factory=LearnerSpec,
-        description="Turns experience into new policy versions. It writes the checkpoints, ends when "
-        "a stop condition is reached, and goes on from the newest checkpoint when it was lost.",
+        description="Trains the policy on experience and publishes new versions. It writes checkpoints, "
+        "ends when a stop condition is met, and resumes from the newest checkpoint after a failure.",
     )
     evaluation: EvaluationSpec | None = Field(
         default=None,
-        description="Greedy episodes beside the training; none when absent. `{}` has the defaults.",
+        description="Greedy evaluation episodes during training; none when absent. `{}` uses the defaults.",
     )
     checkpoint: CheckpointSpec = Field(
         default_factory=CheckpointSpec,
-        description="What is saved, how often, and where. Training goes on from the newest checkpoint "
-        "after a loss or a suspension.",
+        description="What is saved, how often, and where. Training resumes from the newest checkpoint "
+        "after a failure or a suspension.",
     )
     sinks: SinksSpec = Field(
         default_factory=SinksSpec,
-        description="Where the records go beside the run's own folder, e.g. `{tensorboard: {}}`. A sink "
-        "that fails never holds up the training. Credentials come from the learner's environment.",
+        description="Destinations of the training records, in addition to the run's folder, e.g. "
+        "`{tensorboard: {}}`. A failing sink never blocks training. Credentials come from the learner's "
+        "environment variables.",
     )
     code: dict[str, SourceText] | None = Field(
         default=None,
         max_length=64,
-        description="Your own modules: file name to Python text. They can be imported by the roles.",
+        description="Custom modules: file name to Python source. The roles can import them.",
         json_schema_extra={**IMMUTABLE, **OPERATOR_ONLY},
     )
     requirements: list[Requirement] | None = Field(
@@ -144,45 +145,44 @@ class RLJobSpec(Section):
         default=None,
         min_length=1,
         max_length=512,
-        description="Image of all pods, made from one of rljob's; rljob's own when absent. Not used "
+        description="Image of all pods, based on an rljob image; the rljob images when absent. Not used "
         "locally.",
         json_schema_extra=OPERATOR_ONLY,
     )
     stall: StallSpec = Field(
         default_factory=StallSpec,
-        description="What counts as standing still, and what is done about it, e.g. `{timeout: 10m, policy: "
-        "Restart}` where an environment hangs now and then.",
+        description="When a job counts as stalled, and what happens then, e.g. `{timeout: 10m, policy: "
+        "Restart}` for an environment that sometimes hangs.",
         json_schema_extra=OPERATOR_ONLY,
     )
     suspend: bool = Field(
         default=False,
-        description="Stop all roles and keep what was learned. Set back to false, training goes on "
-        "from there.",
+        description="Stop all roles and keep the training state. Training resumes when this is false again.",
         json_schema_extra=OPERATOR_ONLY,
     )
     backoff_limit: Delay = Field(
         default=3,
-        description="Times that the learner may fail before the job does.",
+        description="Number of times that the learner may fail before the job fails.",
         json_schema_extra=OPERATOR_ONLY,
     )
     active_deadline_seconds: Deadline | None = Field(
         default=None,
-        description="Seconds after which a job that still runs has failed.",
+        description="Seconds after which a job that is still running fails.",
         json_schema_extra=OPERATOR_ONLY,
     )
     pending_deadline_seconds: Deadline | None = Field(
         default=None,
-        description="Seconds after which a job that has not begun to train has failed.",
+        description="Seconds after which a job that has not started training fails.",
         json_schema_extra=OPERATOR_ONLY,
     )
     clean_pod_policy: Literal["Running", "All", "None"] = Field(
         default="Running",
-        description="Which pods go when the job has ended: those that still run, all, or none.",
+        description="Pods that are deleted when the job ends: those still running, all, or none.",
         json_schema_extra=OPERATOR_ONLY,
     )
     ttl_seconds_after_finished: Delay | None = Field(
         default=None,
-        description="Seconds after its end at which the job is deleted.",
+        description="Seconds between the end of the job and its deletion.",
         json_schema_extra=OPERATOR_ONLY,
     )
 
@@ -204,7 +204,7 @@ class RLJobSpec(Section):
 
     @property
     def saves_replay(self) -> bool:
-        """Whether a checkpoint has the buffer's content with it: a strict run that goes on needs it."""
+        """Whether checkpoints include the buffer's content; a strict run needs it to resume."""
         return self.checkpoint.replay or self.strict
 
 
@@ -215,7 +215,7 @@ class RLJob(Section):
         default="rljob.dev/v1alpha1", description="Version of this schema."
     )
     kind: Literal["RLJob"] = Field(default="RLJob", description="Always `RLJob`.")
-    metadata: Metadata = Field(description="Names the job: `{name: cartpole-ppo}`.")
+    metadata: Metadata = Field(description="Metadata of the job, e.g. `{name: cartpole-ppo}`.")
     spec: RLJobSpec = Field(description="What to train, how, and until when.")
 
     _source: JobSource = PrivateAttr(default_factory=JobSource)
@@ -242,7 +242,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RLJob:
         overrides: `path=value` as given to `--set`, e.g. `algorithm.config.learningRate=1e-3`.
 
     Raises:
-        InputError: with file, line and field of everything that is wrong.
+        InputError: with the file, line and field of every problem.
     """
     return parse(specfile.read(path), file=str(path), overrides=overrides)
 

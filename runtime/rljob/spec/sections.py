@@ -1,6 +1,6 @@
 """The sections of an RLJob: environment, algorithm, network, stop, and one for each role.
 
-Their descriptions and bounds are also those of the CRD, which is generated from these models.
+The CRD is generated from these models, including descriptions and bounds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _pod_template(role: str) -> Any:
 
 
 class Metadata(Section):
-    """What names the job. Other Kubernetes metadata is accepted and not used."""
+    """Name of the job. Other Kubernetes metadata is accepted and ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -78,12 +78,12 @@ class Metadata(Section):
     labels: dict[str, str] | None = Field(default=None, description="Kubernetes labels.")
     annotations: dict[str, str] | None = Field(default=None, description="Kubernetes annotations.")
     uid: str | None = Field(
-        default=None, description="Set by Kubernetes; tells apart jobs of one name."
+        default=None, description="Set by Kubernetes; distinguishes jobs with the same name."
     )
 
 
 class EnvironmentSpec(Section):
-    """What is to be learned: a Gymnasium id, or a factory of your own."""
+    """The environment: a Gymnasium id or a custom factory."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_one_of("id")))
 
@@ -101,7 +101,7 @@ class EnvironmentSpec(Section):
         "Gymnasium environment. Called with kwargs.",
     )
     kwargs: FreeForm = Field(
-        default_factory=dict, description="Keyword arguments with which the environment is made."
+        default_factory=dict, description="Keyword arguments of the environment."
     )
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class EnvironmentSpec(Section):
 
 
 class AlgorithmSpec(Section):
-    """How it is learned: a built-in algorithm, or a class of your own."""
+    """The learning algorithm: a built-in one or a custom class."""
 
     model_config = ConfigDict(json_schema_extra=rules(*_one_of("name")))
 
@@ -129,8 +129,8 @@ class AlgorithmSpec(Section):
     )
     config: FreeForm = Field(
         default_factory=dict,
-        description="The algorithm's settings, e.g. `learningRate`. An unknown one is refused with "
-        "the list of those it has.",
+        description="The algorithm's settings, e.g. `learningRate`. An unknown setting is rejected; "
+        "the error lists the known ones.",
     )
 
     @model_validator(mode="after")
@@ -140,7 +140,7 @@ class AlgorithmSpec(Section):
 
 
 class NetworkSpec(Section):
-    """The policy's network: a built-in one, or a class of your own."""
+    """The policy's network: a built-in one or a custom class."""
 
     model_config = ConfigDict(json_schema_extra=rules(_one_of("name")[1]))
 
@@ -155,7 +155,7 @@ class NetworkSpec(Section):
         default=None,
         examples=["my_pkg.nets:MyNet"],
         description="Import path `package.module:attribute` of a torch module class. Rollouts then "
-        "act through torch.",
+        "run the policy with torch.",
     )
     config: FreeForm = Field(
         default_factory=dict, description="The network's settings, e.g. `hidden: [64, 64]`."
@@ -176,7 +176,7 @@ class NetworkSpec(Section):
 
 
 class StopSpec(Section):
-    """When training ends: at whichever of these comes first; at least one is needed."""
+    """Stop conditions; at least one is required. Training ends when the first one is met."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -238,18 +238,18 @@ class RolloutSpec(Section):
     )
     precision: Precision = Field(
         default="float32",
-        description="What the policy acts in. `bfloat16` acts through torch, which a worker then needs: it is "
-        "faster for images, where the CPU has AVX-512 BF16 or AMX.",
+        description="Number format of policy inference. `bfloat16` requires torch in the worker; it is "
+        "faster for image observations on CPUs with AVX-512 BF16 or AMX.",
     )
     min_replicas: Replicas | None = Field(
         default=None,
-        description="Ready workers below which the job counts as degraded, and the least that "
-        "autoscaling keeps; at most replicas.",
+        description="Minimum number of ready workers; with fewer, the job is degraded. Also the lower "
+        "bound for autoscaling. At most replicas.",
         json_schema_extra=OPERATOR_ONLY,
     )
     max_replicas: Replicas | None = Field(
         default=None,
-        description="The most that autoscaling makes; at least replicas.",
+        description="Upper bound for autoscaling; at least replicas.",
         json_schema_extra=OPERATOR_ONLY,
     )
     template: FreeForm | None = _pod_template("rollout")
@@ -284,15 +284,15 @@ class BufferSpec(Section):
         default=100_000,
         ge=1,
         le=10**10,
-        description="Environment steps stored at most.",
+        description="Maximum number of environment steps stored.",
         json_schema_extra=IMMUTABLE,
     )
     max_policy_lag: Integer = Field(
         default=4,
         ge=0,
         le=1_000_000,
-        description="On-policy algorithms: policy versions that experience may be older than the "
-        "newest. Rollouts that run ahead wait.",
+        description="On-policy algorithms: maximum number of policy versions by which experience may be "
+        "older than the newest policy. Rollouts that are ahead wait.",
         json_schema_extra=IMMUTABLE,
     )
     samples_per_insert: Number | None = Field(
@@ -300,20 +300,20 @@ class BufferSpec(Section):
         gt=0,
         le=1_000_000,
         description="Replay algorithms: transitions sampled for each one stored; the algorithm's "
-        "own value when absent.",
+        "default when absent.",
         json_schema_extra=IMMUTABLE,
     )
     storage: StorageSpec | None = Field(
         default=None,
-        description="Where experience is kept on a cluster, so that it outlives the pod; when "
-        "absent, it outlives the process only.",
+        description="Storage for experience on a cluster. When absent, experience survives a container "
+        "restart but not the loss of the pod.",
         json_schema_extra={**IMMUTABLE, **OPERATOR_ONLY},
     )
     template: FreeForm | None = _pod_template("buffer")
 
 
 class LearnerSpec(Section):
-    """Turns batches of experience into new policy versions."""
+    """Trains the policy on batches of experience and publishes new versions."""
 
     replicas: Integer = Field(
         default=1,
@@ -325,18 +325,18 @@ class LearnerSpec(Section):
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
-        description="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`. With `auto`, a GPU when there is one.",
+        description="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`. `auto` uses a GPU if one is available.",
     )
     precision: Precision = Field(
         default="float32",
-        description="What the network computes in while it is trained. `bfloat16` (weights and losses stay "
-        "float32) is faster for images, where the CPU has AVX-512 BF16 or AMX, or on a GPU.",
+        description="Number format of training. With `bfloat16`, weights and losses stay float32; it is faster "
+        "for image observations, on a GPU or on CPUs with AVX-512 BF16 or AMX.",
     )
     template: FreeForm | None = _pod_template("learner")
 
 
 class EvaluationSpec(Section):
-    """A process that plays greedy episodes of the newest policy beside the training."""
+    """A process that runs greedy episodes with the newest policy during training."""
 
     interval: Duration = Field(default=Duration("30s"), description="Time between two evaluations.")
     episodes: Integer = Field(
@@ -344,8 +344,8 @@ class EvaluationSpec(Section):
     )
     video: bool = Field(
         default=False,
-        description="Record one more episode after each evaluation, in `videos` of the evaluator's "
-        "folder; the newest 20 are kept. Needs `rljob[video]` there.",
+        description="Record one extra episode after each evaluation, in the folder `videos` of the "
+        "evaluator; the newest 20 are kept. Requires `rljob[video]` in the evaluator.",
     )
     template: FreeForm | None = _pod_template("evaluator")
 
@@ -359,17 +359,17 @@ class PersistentVolumeClaim(Section):
 
 
 class VolumeClaimTemplate(Section):
-    """A volume claim that is made for the job."""
+    """A volume claim that is created for the job."""
 
-    size: Quantity = Field(default="1Gi", description="Storage asked for, as in `10Gi`.")
+    size: Quantity = Field(default="1Gi", description="Requested storage, e.g. `10Gi`.")
     storage_class_name: str | None = Field(
         default=None,
         min_length=1,
         max_length=253,
-        description="StorageClass; the cluster's default one when absent.",
+        description="StorageClass; the cluster's default when absent.",
     )
     when_deleted: Literal["Delete", "Retain"] = Field(
-        default="Delete", description="What becomes of the claim when the job is deleted."
+        default="Delete", description="What happens to the claim when the job is deleted."
     )
 
 
@@ -379,7 +379,7 @@ _ONLY_ONE_STORAGE = f"only one of {', '.join(_STORAGES)} may be given"
 
 
 class StorageSpec(Section):
-    """Where something is kept: one of path, persistentVolumeClaim and volumeClaimTemplate."""
+    """Storage location: one of path, persistentVolumeClaim and volumeClaimTemplate."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -405,8 +405,8 @@ class StorageSpec(Section):
         default=None,
         min_length=1,
         max_length=4096,
-        description="Folder, absolute or below the run's own. On a cluster, a folder of the "
-        "container: mount a volume there in the template, or it is lost with the pod.",
+        description="Folder, absolute or relative to the run's folder. On a cluster, a folder of the "
+        "container: mount a volume there in the template, otherwise the data is lost with the pod.",
     )
     persistent_volume_claim: PersistentVolumeClaim | None = Field(
         default=None,
@@ -415,7 +415,7 @@ class StorageSpec(Section):
     )
     volume_claim_template: VolumeClaimTemplate | None = Field(
         default=None,
-        description="A volume claim made for the job; only on a cluster.",
+        description="A volume claim created for the job; only on a cluster.",
         json_schema_extra=OPERATOR_ONLY,
     )
 
@@ -431,16 +431,21 @@ class StorageSpec(Section):
 
 
 class CheckpointSpec(Section):
-    """What is saved, so that training goes on after any loss."""
+    """Checkpoints, from which training resumes after a failure."""
 
     interval: Duration = Field(default=Duration("60s"), description="Time between two checkpoints.")
     keep: Integer = Field(
-        default=3, ge=1, le=10_000, description="Newest checkpoints kept; older ones go."
+        default=3,
+        ge=1,
+        le=10_000,
+        description="Number of newest checkpoints kept; older ones are deleted.",
     )
-    on_suspend: bool = Field(default=True, description="Save one more before a job is suspended.")
+    on_suspend: bool = Field(
+        default=True, description="Save a checkpoint before the job is suspended."
+    )
     replay: bool = Field(
         default=False,
-        description="Save the buffer's content too; large, and only of use with replay.",
+        description="Also save the buffer's content. Large; only useful with replay algorithms.",
     )
     storage: StorageSpec | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""The section that says where else a job's records go."""
+"""Sinks: destinations of a job's records in addition to its folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rljob.spec.schema import Section
 SinkName = Literal["tensorboard", "mlflow", "wandb"]
 SINKS: tuple[SinkName, ...] = get_args(SinkName)
 _NO_CREDENTIALS = (
-    "holds credentials, which do not belong in a job; give MLFLOW_TRACKING_USERNAME and "
-    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to the learner"
+    "contains credentials, which are not allowed in a job; set MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the learner's environment"
 )
 
 
@@ -23,7 +23,7 @@ class TensorBoardSink(Section):
 
 
 class MlflowSink(Section):
-    """A run of MLflow."""
+    """An MLflow run."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -54,7 +54,7 @@ class MlflowSink(Section):
 
 
 class WandbSink(Section):
-    """A run of Weights & Biases."""
+    """A Weights & Biases run."""
 
     project: str = Field(
         default="rljob", min_length=1, max_length=128, description="Name of the project."
@@ -63,7 +63,7 @@ class WandbSink(Section):
         default=None,
         min_length=1,
         max_length=128,
-        description="User or team that owns it; your default one when absent.",
+        description="User or team that owns the run; your default entity when absent.",
     )
     mode: Literal["online", "offline"] = Field(
         default="online",
@@ -73,10 +73,10 @@ class WandbSink(Section):
 
 
 class SinksSpec(Section):
-    """Where a job's records go, beside its own folder."""
+    """Destinations of a job's records in addition to its folder."""
 
     tensorboard: TensorBoardSink | None = Field(
-        default=None, description="TensorBoard's event files; `{}` to have them."
+        default=None, description="TensorBoard event files; `{}` enables them."
     )
     mlflow: MlflowSink | None = Field(
         default=None, description="MLflow, e.g. `{experiment: pole}`."
@@ -87,5 +87,5 @@ class SinksSpec(Section):
 
     @property
     def wanted(self) -> list[SinkName]:
-        """Those that are there."""
+        """Names of the configured sinks."""
         return [name for name in SINKS if getattr(self, name) is not None]

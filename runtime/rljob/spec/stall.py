@@ -1,4 +1,4 @@
-"""The section that says what to do about a job that runs and gets nowhere."""
+"""Settings for stalled jobs: jobs that run without progress."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ StallPolicy = Literal["Restart", "Fail", "Ignore"]
 
 
 class StallSpec(Section):
-    """When a job counts as stalled, and what follows."""
+    """When a job counts as stalled, and what happens then."""
 
     timeout: Duration = Field(
         default=Duration("3m"),
-        description="Time without a new environment step or update after which the job is stalled: "
-        "what holds it up is looked for, with the stack of the process that hangs. Longer than the "
+        description="Time without a new environment step or update after which the job counts as stalled. "
+        "The cause is then reported, with the stack of the hanging process. Set it longer than the "
         "slowest reset, episode segment or update.",
     )
     policy: StallPolicy = Field(
         default="Ignore",
-        description="What follows, beside the word of it: `Restart` replaces the role that is stuck, "
-        "`Fail` ends the job, `Ignore` does nothing.",
+        description="Action for a stalled job, in addition to the report: `Restart` replaces the role that "
+        "is stuck, `Fail` ends the job, `Ignore` does nothing.",
     )

@@ -1,7 +1,7 @@
-"""What a cluster says of an RLJob: its status, and the report of the learner that much of it comes from.
+"""Status of an RLJob on a cluster, and the learner's report that supplies much of it.
 
-The descriptions are also those of the CRD, which is generated from these models. A status comes from
-another version of rljob as well, so an unknown field is dropped, not refused.
+The CRD is generated from these models, including descriptions. A status may come from another version
+of rljob, so unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ConditionType = Literal[
 
 
 def _keyed(name: str) -> dict[str, Any]:
-    """Entries that Kubernetes tells apart by this field."""
+    """List entries that Kubernetes identifies by this field."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [name]}
 
 
@@ -41,35 +41,39 @@ class StatusSection(BaseModel):
 class Condition(StatusSection):
     """A Kubernetes condition."""
 
-    type: ConditionType = Field(description="What is said.")
-    status: ConditionStatus = Field(description="Whether it is so.")
-    reason: str = Field(max_length=1024, description="One word in CamelCase: why.")
-    message: str = Field(default="", max_length=32_768, description="A sentence for people.")
-    last_transition_time: str = Field(description="When status changed last, RFC 3339.")
-    observed_generation: int = Field(description="Generation of the job that this is about.")
+    type: ConditionType = Field(description="Condition type.")
+    status: ConditionStatus = Field(description="Status of the condition.")
+    reason: str = Field(max_length=1024, description="Reason in one CamelCase word.")
+    message: str = Field(default="", max_length=32_768, description="Human-readable explanation.")
+    last_transition_time: str = Field(description="When the status last changed, RFC 3339.")
+    observed_generation: int = Field(
+        description="Generation of the job that the condition refers to."
+    )
 
 
 class RoleStatus(StatusSection):
     """The pods of one role."""
 
     name: RoleName = Field(description="Which role.")
-    replicas: int = Field(default=0, description="Pods wanted.")
+    replicas: int = Field(default=0, description="Desired pods.")
     ready_replicas: int = Field(default=0, description="Pods that are ready.")
     restarts: int = Field(
-        default=0, description="Pods and containers replaced since the job began."
+        default=0, description="Pods and containers replaced since the job started."
     )
     reason: str | None = Field(
-        default=None, description="Why pods are not ready, one word, e.g. `Unschedulable`."
+        default=None, description="Why pods are not ready, in one word, e.g. `Unschedulable`."
     )
-    message: str | None = Field(default=None, description="Why pods are not ready, a sentence.")
+    message: str | None = Field(
+        default=None, description="Why pods are not ready, in one sentence."
+    )
 
 
 class RolloutStatus(StatusSection):
-    """What the scale subresource reads."""
+    """Rollout pods, as the scale subresource reads them."""
 
     replicas: int = Field(default=0, description="Rollout pods that exist.")
     selector: str = Field(default="", description="Label selector of the rollout pods.")
-    ready: str = Field(default="", description="Ready pods of those wanted, e.g. `2/4`.")
+    ready: str = Field(default="", description="Ready and desired pods, e.g. `2/4`.")
 
 
 class LearnerStatus(StatusSection):
@@ -79,12 +83,12 @@ class LearnerStatus(StatusSection):
         default="",
         description="`Pending`, `Running`, `Restarting`, `Stopped`, `Succeeded` or `Failed`.",
     )
-    failures: int = Field(default=0, description="Failures that count towards backoffLimit.")
+    failures: int = Field(default=0, description="Failures counted towards backoffLimit.")
     pod: str | None = Field(default=None, description="Name of the pod.")
 
 
 class ProgressStatus(StatusSection):
-    """How far training is."""
+    """Training progress."""
 
     steps: int = Field(default=0, description="Environment steps trained on.")
     episodes: int = Field(default=0, description="Episodes that have ended.")
@@ -93,34 +97,36 @@ class ProgressStatus(StatusSection):
         default=None, description="Mean return of the last 100 training episodes."
     )
     best_return: float | None = Field(default=None, description="Highest mean return so far.")
-    steps_per_second: int = Field(default=0, description="Environment steps per second, lately.")
-    updates_per_second: float = Field(default=0.0, description="Updates per second, lately.")
+    steps_per_second: int = Field(default=0, description="Recent environment steps per second.")
+    updates_per_second: float = Field(default=0.0, description="Recent updates per second.")
     seconds: float = Field(default=0.0, description="Time spent training.")
 
 
 class LagStatus(StatusSection):
-    """Policy versions by which experience was behind, over the last updates."""
+    """Policy lag of the experience in the last updates, in policy versions."""
 
     p50: int = Field(default=0, description="Median.")
     p95: int = Field(default=0, description="95th percentile.")
-    bound: int | None = Field(default=None, description="What the buffer allows.")
+    bound: int | None = Field(default=None, description="Maximum that the buffer allows.")
 
 
 class PolicyStatus(StatusSection):
     """The policy in training."""
 
     version: int = Field(default=0, description="Newest published version.")
-    lag: LagStatus = Field(default_factory=LagStatus, description="How old experience was.")
+    lag: LagStatus = Field(default_factory=LagStatus, description="Policy lag of the experience.")
 
 
 class BufferStatus(StatusSection):
-    """The experience in store."""
+    """State of the buffer."""
 
-    fill: float = Field(default=0.0, description="Share of the capacity in use, 0 to 1.")
-    dropped: int = Field(default=0, description="Segments evicted unused, all counted.")
-    duplicates: int = Field(default=0, description="Segments that came twice and were refused.")
+    fill: float = Field(default=0.0, description="Used share of the capacity, 0 to 1.")
+    dropped: int = Field(default=0, description="Total segments evicted unused.")
+    duplicates: int = Field(
+        default=0, description="Segments received more than once and discarded."
+    )
     rollouts_waiting: float = Field(
-        default=0.0, description="Share of time that rollouts wait for leave to send, 0 to 1."
+        default=0.0, description="Share of time that rollouts wait for permission to send, 0 to 1."
     )
     learner_waiting: float = Field(
         default=0.0, description="Share of time that the learner waits for data, 0 to 1."
@@ -128,21 +134,25 @@ class BufferStatus(StatusSection):
 
 
 class CheckpointStatus(StatusSection):
-    """A checkpoint from which training can go on."""
+    """A checkpoint from which training can resume."""
 
-    step: int = Field(description="Environment steps at that point.")
-    policy_version: int = Field(description="Version of the policy in it.")
+    step: int = Field(description="Environment steps at the checkpoint.")
+    policy_version: int = Field(description="Policy version in the checkpoint.")
     time: str = Field(description="When it was written, RFC 3339.")
-    path: str = Field(description="Its folder, below the storage's root.")
-    sha256: str = Field(description="Digest of its manifest, which names those of its files.")
-    verified: bool = Field(default=False, description="Whether it was read back and matched.")
+    path: str = Field(description="Folder, relative to the root of the storage.")
+    sha256: str = Field(
+        description="SHA-256 of its manifest, which lists the digests of its files."
+    )
+    verified: bool = Field(
+        default=False, description="Whether it was read back and matched its digests."
+    )
 
 
 class LearnerReport(StatusSection):
-    """What a learner says of itself at `/status` and in its last message.
+    """The learner's report, at `/status` and in its termination message.
 
-    A learner that goes on from a checkpoint says nothing before it has read it: otherwise its first
-    report would look like training that was lost.
+    A learner that resumes reports nothing before it has read the checkpoint: otherwise its first report
+    would look like lost training.
     """
 
     progress: ProgressStatus = Field(default_factory=ProgressStatus)
@@ -163,16 +173,18 @@ class EndReport(StatusSection):
 
 
 class Provenance(StatusSection):
-    """What the result came from."""
+    """Origin of the result: versions, seed, configuration, images."""
 
     rljob_version: str | None = Field(default=None, description="Version of rljob in the learner.")
-    seed: int | None = Field(default=None, description="Seed in use, also when none was given.")
-    spec_hash: str | None = Field(default=None, description="Digest of what the pods were told.")
+    seed: int | None = Field(default=None, description="Seed in use, given or chosen.")
+    spec_hash: str | None = Field(
+        default=None, description="Digest of the configuration given to the pods."
+    )
     images: dict[str, str] | None = Field(
-        default=None, description="Role to image with digest, as the node pulled it."
+        default=None, description="Image with digest of each role, as pulled by the node."
     )
     versions: dict[str, str] | None = Field(
-        default=None, description="Package to version, in the learner."
+        default=None, description="Package versions in the learner."
     )
 
 
@@ -180,52 +192,52 @@ class Failure(StatusSection):
     """The last failure of a role."""
 
     role: RoleName = Field(description="Which role failed.")
-    pod: str = Field(description="Its pod.")
+    pod: str = Field(description="Name of the pod.")
     reason: str = Field(description="One word, e.g. `OOMKilled` or `Error`.")
     exit_code: int | None = Field(default=None, description="Exit code of its container.")
-    message: str = Field(default="", description="The last line that it said.")
-    time: str = Field(description="When, RFC 3339.")
+    message: str = Field(default="", description="Error message or last line of output.")
+    time: str = Field(description="When it failed, RFC 3339.")
 
 
 class RoleLedger(StatusSection):
-    """Up to where the restarts of one role are counted."""
+    """Counter state of the restarts of one role."""
 
     name: RoleName = Field(description="Which role.")
-    revision: str = Field(default="", description="Revision of the newest pod that was counted.")
+    revision: str = Field(default="", description="Revision of the newest counted pod.")
     newest: str = Field(default="", description="Creation time of that pod, RFC 3339.")
-    ties: int = Field(default=0, description="Pods counted that were created in that second.")
+    ties: int = Field(default=0, description="Counted pods that were created in that second.")
     owed: int = Field(
-        default=0, description="Pods still to come that replace none: first start, scaling, edits."
+        default=0, description="Expected pods that replace none: first start, scaling, edits."
     )
-    containers: int = Field(default=0, description="Restarts of containers in the pods last seen.")
+    containers: int = Field(default=0, description="Container restarts in the pods seen last.")
 
 
 class Ledger(StatusSection):
-    """What was counted already, so that nothing counts twice. For the operator itself."""
+    """Counter state, so that nothing is counted twice. Internal to the operator."""
 
     roles: list[RoleLedger] = Field(
         default_factory=list, description="Restarts, one entry for each role."
     )
-    job: str = Field(default="", description="UID of the learner's Job whose failures count now.")
-    job_failures: int = Field(default=0, description="Failures of that Job, counted already.")
-    reporter: str = Field(default="", description="Pod whose report the progress is from.")
+    job: str = Field(default="", description="UID of the current learner Job.")
+    job_failures: int = Field(default=0, description="Failures of that Job already counted.")
+    reporter: str = Field(default="", description="Pod that reported the progress.")
     reporter_created: str = Field(default="", description="When that pod was created, RFC 3339.")
-    begun: bool = Field(default=False, description="Whether the job has trained at all.")
+    begun: bool = Field(default=False, description="Whether training has started.")
     advanced: str | None = Field(
-        default=None, description="When steps or updates were last seen to go on, RFC 3339."
+        default=None, description="When steps or updates last increased, RFC 3339."
     )
 
 
 class RLJobStatus(StatusSection):
-    """All that a cluster says of an RLJob."""
+    """Status of an RLJob on a cluster."""
 
-    phase: Phase | None = Field(default=None, description="The conditions in one word.")
+    phase: Phase | None = Field(default=None, description="Summary of the conditions in one word.")
     observed_generation: int | None = Field(
-        default=None, description="Generation of the job that was acted on last."
+        default=None, description="Generation of the job that the operator acted on last."
     )
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="What holds, one entry for each type.",
+        description="Conditions, one entry for each type.",
         json_schema_extra=_keyed("type"),
     )
     role_statuses: list[RoleStatus] = Field(
@@ -235,20 +247,21 @@ class RLJobStatus(StatusSection):
     )
     rollout: RolloutStatus | None = Field(default=None, description="The rollout pods.")
     learner: LearnerStatus | None = Field(default=None, description="The learner's pod.")
-    progress: ProgressStatus | None = Field(default=None, description="How far training is.")
+    progress: ProgressStatus | None = Field(default=None, description="Training progress.")
     policy: PolicyStatus | None = Field(default=None, description="The policy in training.")
-    buffer: BufferStatus | None = Field(default=None, description="The experience in store.")
+    buffer: BufferStatus | None = Field(default=None, description="State of the buffer.")
     last_checkpoint: CheckpointStatus | None = Field(
         default=None, description="The newest checkpoint."
     )
-    provenance: Provenance | None = Field(default=None, description="What the result came from.")
-    restarts: int = Field(default=0, description="Restarts of all roles since the job began.")
+    provenance: Provenance | None = Field(default=None, description="Origin of the result.")
+    restarts: int = Field(default=0, description="Restarts of all roles since the job started.")
     last_failure: Failure | None = Field(default=None, description="The last failure of a role.")
     start_time: str | None = Field(
-        default=None, description="When the first pod was asked for, RFC 3339."
+        default=None, description="When the first pod was requested, RFC 3339."
     )
     active_seconds: float = Field(
-        default=0.0, description="Seconds not suspended, up to the last start or suspension."
+        default=0.0,
+        description="Active seconds up to the last start or suspension; suspended time does not count.",
     )
     resume_time: str | None = Field(
         default=None, description="When the job was last started or resumed, RFC 3339."
@@ -257,5 +270,5 @@ class RLJobStatus(StatusSection):
         default=None, description="When the job completed or failed, RFC 3339."
     )
     ledger: Ledger | None = Field(
-        default=None, description="What was counted already. For the operator itself."
+        default=None, description="Counter state. Internal to the operator."
     )
