@@ -1,4 +1,4 @@
-"""`python -m dashboards FOLDER`: write the JSON of every dashboard, and nothing else, into a folder."""
+"""`python -m dashboards FOLDER`: write the JSON of every dashboard into a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DASHBOARDS: dict[str, Callable[[], Dashboard]] = {
 
 
 def rendered() -> dict[str, str]:
-    """File name to its text, of every dashboard."""
+    """File name to text of every dashboard."""
     return {
         f"{name}.json": json.dumps(
             make().build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False

@@ -1,4 +1,4 @@
-"""One job's links: what goes over them, how much may, what was repeated, refused or thrown away."""
+"""One job's links: traffic, credit, retransmissions, rejected and dropped messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboards.frame import JOB, RATE, Section, by_job
 from dashboards.parts import Panel, Query, lines, or_none
 
 _COUNTED_AT = {"rollout": "experience", "learner": "samples|weights"}
-"""Each link is shown as one of its ends counts it."""
+"""The end at which each link is counted."""
 _ROLES = ("rollout", "buffer", "learner", "evaluator")
 
 
@@ -23,9 +23,9 @@ def dashboard() -> Dashboard:
         Section("Links", _links()),
         Section("Experience: rollouts to buffer", _experience()),
         Section("Samples and weights: buffer to learner, learner to all", _samples_and_weights()),
-        Section("Repeated and refused", _trouble()),
+        Section("Retransmissions and rejections", _trouble()),
     ]
-    text = "One RLJob's ZeroMQ links: traffic, credit, retransmissions, what was refused."
+    text = "One RLJob's ZeroMQ links: traffic, credit, retransmissions, rejected messages."
     return by_job("data-path", "rljob / Data path", text, sections)
 
 
@@ -50,7 +50,7 @@ def _links() -> list[Panel]:
         ),
         lines(
             "Messages",
-            "Many small ones on a quiet job are the waiting of one side for another: repeated requests.",
+            "Many small messages on an idle job are repeated requests: one side waits for the other.",
             "mps",
             *messages,
             width=12,
@@ -67,25 +67,25 @@ def _experience() -> list[Panel]:
     return [
         lines(
             "Experience of each rollout",
-            "Bytes that it sends to the buffer. All should send alike.",
+            "Bytes that each rollout sends to the buffer. All rollouts should send about the same amount.",
             units.BytesPerSecondIEC,
             Query(sent, "{{pod}}"),
         ),
         lines(
             "Credit of each rollout",
-            "Experience that it may send before more is granted. At 0 it waits: the learner is behind.",
+            "Experience that each rollout may send before it needs more credit. At 0 it waits: the learner is slower.",
             units.BytesIEC,
             Query(f"max by (pod) (rljob_rollout_credit_available_bytes{{{JOB}}})", "{{pod}}"),
         ),
         lines(
             "Credit granted",
-            "By the buffer to all rollouts, and not used yet.",
+            "Unused credit that the buffer has granted to all rollouts.",
             units.BytesIEC,
             Query(f"max(rljob_buffer_credit_granted_bytes{{{JOB}}})", "granted"),
         ),
         lines(
             "Segments",
-            "Sent for the first time, acknowledged by the buffer, and stored in it. They part when messages are lost.",
+            "Segments sent for the first time, acknowledged by the buffer, and stored. The lines diverge when messages are lost.",
             "ops",
             Query(f"sum({_rate('rljob_rollout_segments_sent_total')})", "sent"),
             Query(f"sum({_rate('rljob_rollout_segments_acked_total')})", "acknowledged"),
@@ -93,13 +93,13 @@ def _experience() -> list[Panel]:
         ),
         lines(
             "Not acknowledged",
-            "Segments that each rollout keeps until the buffer has them. It may keep a few; it stops when all are.",
+            "Segments that each rollout keeps until the buffer acknowledges them. A few are normal; a rollout waits at its limit.",
             units.Short,
             Query(f"max by (pod) (rljob_rollout_unacked_segments{{{JOB}}})", "{{pod}}"),
         ),
         lines(
             "Rollouts connected",
-            "That the buffer heard from within five seconds.",
+            "Rollouts from which the buffer received a message in the last five seconds.",
             units.Short,
             Query(f"max(rljob_buffer_rollouts_connected{{{JOB}}})", "rollouts"),
         ),
@@ -110,31 +110,31 @@ def _samples_and_weights() -> list[Panel]:
     sent = f"sum({_rate('rljob_learner_weights_sent_bytes_total')})"
     return [
         lines(
-            "Learner asks",
-            "Share of the time in which it has asked for more than the buffer can give. It asks for one batch ahead, "
-            "so near 1 it need not be idle yet.",
+            "Learner requests",
+            "Share of time in which the learner has requested more than the buffer can supply. The learner requests one "
+            "batch ahead, so a value near 1 does not mean that it is idle.",
             units.PercentUnit,
-            Query(f"sum({_rate('rljob_buffer_learner_wait_seconds_total')})", "asking"),
+            Query(f"sum({_rate('rljob_buffer_learner_wait_seconds_total')})", "waiting"),
             width=6,
             most=1,
         ),
         lines(
             "Weights",
-            "Bytes of policy versions that the learner sends.",
+            "Bytes of policy weights that the learner sends.",
             units.BytesPerSecondIEC,
             Query(sent, "sent"),
             width=6,
         ),
         lines(
             "Versions applied",
-            "By each rollout. Fewer than are published is right: it takes the newest between two segments.",
+            "By each rollout. Fewer than published is normal: a rollout takes the newest version between two segments.",
             "ops",
             Query(f"sum by (pod) ({_rate('rljob_rollout_weights_applied_total')})", "{{pod}}"),
             width=6,
         ),
         lines(
             "Subscribers",
-            "Rollouts and evaluators that wait for weights or are receiving some.",
+            "Rollouts and evaluators that wait for weights or receive them.",
             units.Short,
             Query(f"max(rljob_learner_subscribers{{{JOB}}})", "subscribers"),
             width=6,
@@ -154,7 +154,7 @@ def _trouble() -> list[Panel]:
     return [
         lines(
             "Retransmitted",
-            "Segments and batches sent again because no answer came in time: a peer that is slow or was restarted.",
+            "Segments and batches sent again without a timely acknowledgement: a peer is slow or was restarted.",
             "ops",
             Query(f"sum({_rate('rljob_rollout_segments_retransmitted_total')})", "segments"),
             Query(f"sum({_rate('rljob_buffer_batches_retransmitted_total')})", "batches"),
@@ -162,7 +162,7 @@ def _trouble() -> list[Panel]:
         ),
         lines(
             "Duplicates dropped",
-            "Came twice and count once; they follow retransmissions.",
+            "Received twice, counted once. They are caused by retransmissions.",
             "ops",
             Query(f"sum({_rate('rljob_buffer_segments_duplicate_total')})", "at the buffer"),
             Query(f"sum({_rate('rljob_learner_segments_duplicate_total')})", "at the learner"),
@@ -170,14 +170,14 @@ def _trouble() -> list[Panel]:
         ),
         lines(
             "Messages rejected",
-            "By role and reason. Any at all: another release, another job, or somebody who should not be there.",
+            "By role and reason. Above 0: a peer of another release or another job, or an unauthorized peer.",
             "ops",
             *rejected,
             width=6,
         ),
         lines(
             "Weights rejected, peers fenced",
-            "Policy versions that could not be used, and peers shut out after bad messages.",
+            "Policy versions that could not be used, and peers blocked after invalid messages.",
             "ops",
             Query(or_none(weights), "weights {{reason}}"),
             Query(f"sum({_rate('rljob_buffer_peers_fenced_total')})", "fenced"),

@@ -1,4 +1,4 @@
-"""All jobs, and whether the operator is well."""
+"""All jobs, and the health of the operator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _idle() -> str:
 
 def dashboard() -> Dashboard:
     """Fleet."""
-    text = "Every RLJob in the chosen namespaces, what they cost, and the operator."
+    text = "RLJobs in the selected namespaces: progress, cost, and the operator."
     sections = [
         Section("Jobs", _jobs()),
         Section("Cost", _cost()),
@@ -60,29 +60,29 @@ def _jobs() -> list[Panel]:
     )
     return [
         number(
-            "Jobs that train",
-            "Jobs of which a buffer answers.",
+            "Jobs in training",
+            "Jobs with a scraped buffer.",
             units.Short,
             Query(or_none(f"count(rljob_buffer_rollouts_connected{{{_JOBS}}})"), "jobs"),
             width=6,
         ),
         number(
             "Environment steps",
-            "Of all jobs together.",
+            "Environment steps per second of all jobs.",
             "ops",
             Query(f"sum({_rate('rljob_rollout_environment_steps_total')})", "steps"),
             width=6,
         ),
         number(
-            "Cores at work",
-            "CPU time that all processes of all jobs use in each second.",
+            "CPU cores in use",
+            "CPU time per second of all processes of all jobs.",
             units.Short,
             Query(f"sum({_rate('process_cpu_seconds_total')})", "cores"),
             width=6,
         ),
         number(
             "Alerts",
-            "Alerts of rljob that fire now; each has a runbook.",
+            "Firing alerts of rljob; each has a runbook.",
             units.Short,
             Query(or_none('count(ALERTS{alertname=~"RLJob.*",alertstate="firing"})'), "alerts"),
             width=6,
@@ -90,28 +90,28 @@ def _jobs() -> list[Panel]:
         ),
         rows(
             "Jobs",
-            "Every job of which processes answer. Restarts are those of processes within the last hour.",
+            "All jobs with scraped processes. Restarts: process restarts in the last hour.",
             columns,
             {"namespace": "Namespace", "rljob": "Job"},
             {"Job": _JOB_PAGE},
         ),
         stacked(
             "Jobs by phase",
-            "As the operator sees them. Many that are Pending: the cluster is full, or an image is missing.",
+            "As reported by the operator. Many Pending jobs: the cluster is full, or an image is missing.",
             units.Short,
             Query("max by (phase) (rljob_operator_jobs)", "{{phase}}"),
             width=6,
         ),
         lines(
             "Environment steps by job",
-            "A job at 0 does not train; the alerts say why.",
+            "A job at 0 does not train; check the alerts.",
             "ops",
             Query(steps, _NAME),
             width=6,
         ),
         lines(
             "Learner idle",
-            "Share of its time that each learner waits for data. Near 1: more rollouts would help.",
+            "Share of time that each learner waits for data. Near 1: add rollouts.",
             units.PercentUnit,
             Query(_idle(), _NAME),
             width=6,
@@ -119,7 +119,7 @@ def _jobs() -> list[Panel]:
         ),
         lines(
             "Restarts",
-            "Pods and containers replaced, as the operator counts them, by job and role in an hour.",
+            "Pods and containers replaced in one hour, by job and role, as counted by the operator.",
             units.Short,
             Query(
                 f"sum by (rljob_namespace, rljob, role) "
@@ -144,7 +144,7 @@ def _cost() -> list[Panel]:
         ),
         lines(
             "Environment steps per core-second",
-            "What a core is good for. It falls when cores work at other things than environments and acting.",
+            "Efficiency of the CPU cores. It falls when cores do other work than environment steps and inference.",
             units.Short,
             Query(f"{steps} / ({cpu} > 0)", _NAME),
         ),
@@ -157,33 +157,33 @@ def _operator() -> list[Panel]:
     return [
         number(
             "Leading",
-            "Replicas that act; there is to be one.",
+            "Replicas that lead; exactly one is expected.",
             units.Short,
             Query("sum(rljob_operator_leader)", "leading"),
             width=12,
         ),
         number(
             "Oldest in the queue",
-            "How long a job has waited for a look; the least of all replicas, for those that wait for the "
-            "Lease take none. Above a minute, nothing that changes is acted on.",
+            "Waiting time of the oldest job in the queue; the minimum over replicas, because a replica without "
+            "the Lease processes no jobs. Above one minute, changes are not processed.",
             units.Seconds,
             Query("min(rljob_operator_queue_oldest_seconds)", "oldest"),
             width=12,
             alarm=60,
         ),
         lines(
-            "Looks at jobs",
-            "How often the operator looked at a job, and how often that failed and is tried again.",
+            "Reconciles",
+            "Reconciles per second, and failed ones, which are retried.",
             "ops",
-            Query(f"sum(rate(rljob_operator_reconcile_seconds_count[{RATE}]))", "looks"),
+            Query(f"sum(rate(rljob_operator_reconcile_seconds_count[{RATE}]))", "reconciles"),
             Query(
                 or_none(f"sum by (reason) (rate(rljob_operator_errors_total[{RATE}]))"),
                 "failed {{reason}}",
             ),
         ),
         lines(
-            "Time of a look",
-            "With the writes that it led to. It grows with the API server's answers.",
+            "Reconcile duration",
+            "Including writes. It depends on the response time of the API server.",
             units.Seconds,
             Query(f"histogram_quantile(0.5, sum by (le) ({look}))", "median"),
             Query(f"histogram_quantile(0.95, sum by (le) ({look}))", "95th percentile"),
@@ -195,15 +195,15 @@ def _operator() -> list[Panel]:
             Query(requests, "{{verb}} {{code}}"),
         ),
         lines(
-            "Learners asked",
-            "The operator asks each learner how it goes. Unreachable: a network that refuses, or a learner "
-            "that hangs.",
+            "Learner polls",
+            "The operator polls each learner for its progress. Unreachable: the network blocks the request, "
+            "or the learner hangs.",
             "ops",
             Query(f"sum by (result) (rate(rljob_operator_polls_total[{RATE}]))", "{{result}}"),
         ),
         lines(
             "Watches",
-            "Time since the watch of each kind told of anything. A quiet kind's grows without harm.",
+            "Time since the last event of each watch. It grows for a resource without changes.",
             units.Seconds,
             Query(
                 "min by (resource) (rljob_operator_watch_last_event_age_seconds)", "{{resource}}"
@@ -211,13 +211,13 @@ def _operator() -> list[Panel]:
         ),
         lines(
             "Missed changes",
-            "Objects of which a watch missed a change. Above 0, that watch is dead; the operator restarts.",
+            "Objects with a change that a watch missed. Above 0, the watch is broken and the operator restarts.",
             units.Short,
             Query("max by (resource) (rljob_operator_watch_stale_objects)", "{{resource}}"),
         ),
         lines(
             "Operator's memory",
-            "Of each replica. It grows with the number of jobs and pods.",
+            "Memory of each replica. It grows with the number of jobs and pods.",
             units.BytesIEC,
             Query(f"process_resident_memory_bytes {_OPERATOR}", "{{pod}}"),
             width=12,

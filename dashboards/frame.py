@@ -1,4 +1,4 @@
-"""What all our dashboards have in common: variables, links, time, rows."""
+"""Common parts of all dashboards: variables, links, time, rows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from grafana_foundation_sdk.models.dashboard import (
 from dashboards.parts import SOURCE, Panel, siblings
 
 JOB = 'namespace="$namespace",rljob="$rljob"'
-"""Matchers of what one job's processes serve."""
+"""Matchers of the metrics of one job's processes."""
 OF_OPERATOR = 'rljob_namespace="$namespace",rljob="$rljob"'
-"""Matchers of what the operator says of one job."""
+"""Matchers of the operator's metrics of one job."""
 RATE = "$__rate_interval"
 _EVERY_JOB = "rljob_buffer_rollouts_connected"
 
@@ -38,14 +38,14 @@ class Section:
 
 
 def by_job(name: str, title: str, text: str, sections: Sequence[Section]) -> Dashboard:
-    """A dashboard of one job, which is chosen above it."""
+    """A dashboard of one job, selected by variables."""
     namespace = _query("namespace", "Namespace", f"label_values({_EVERY_JOB}, namespace)")
     job = _query("rljob", "Job", f'label_values({_EVERY_JOB}{{namespace="$namespace"}}, rljob)')
     return _filled(_empty(name, title, text).with_variable(namespace).with_variable(job), sections)
 
 
 def of_all(name: str, title: str, text: str, sections: Sequence[Section]) -> Dashboard:
-    """A dashboard of the jobs in some namespaces, at first in all."""
+    """A dashboard of the jobs in the selected namespaces; all by default."""
     namespace = _query("namespace", "Namespace", f"label_values({_EVERY_JOB}, namespace)")
     namespace = namespace.multi(True).include_all(True).all_value(".*")
     namespace = namespace.current(VariableOption(selected=True, text="All", value="$__all"))

@@ -1,4 +1,4 @@
-"""One job: does it learn, what does its time go into, how old is its experience, what went wrong."""
+"""One job: learning, use of time, policy lag, failures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _learning() -> list[Panel]:
     return [
         number(
             "Mean return",
-            "Of the last 100 training episodes.",
+            "Mean over the last 100 training episodes.",
             units.Short,
             Query(f"max(rljob_learner_mean_return{{{JOB}}})", "return"),
         ),
@@ -57,25 +57,25 @@ def _learning() -> list[Panel]:
         ),
         number(
             "Policy version",
-            "Newest that the learner has published.",
+            "Newest version that the learner has published.",
             units.Short,
             Query(f"max(rljob_learner_policy_version{{{JOB}}})", "version"),
         ),
         number(
             "Environment steps",
-            "Taken in each second by all rollouts.",
+            "Environment steps per second of all rollouts.",
             "ops",
             Query(f"sum({_rate('rljob_rollout_environment_steps_total')})", "steps"),
         ),
         number(
             "Rollouts",
-            "That the buffer hears from.",
+            "Rollouts connected to the buffer.",
             units.Short,
             Query(f"max(rljob_buffer_rollouts_connected{{{JOB}}})", "rollouts"),
         ),
         number(
             "Checkpoint age",
-            "What would be repeated if the learner died now.",
+            "Training time that is lost if the learner fails now.",
             units.Seconds,
             Query(
                 "time() - max(rljob_learner_checkpoint_last_success_timestamp_seconds"
@@ -85,8 +85,8 @@ def _learning() -> list[Panel]:
         ),
         lines(
             "Return",
-            "Training: mean of the last 100 episodes, acted with exploration. Evaluation, if the job has any: "
-            "greedy episodes of one version.",
+            "Training: mean of the last 100 episodes, with exploration. Evaluation, if enabled: greedy episodes "
+            "of one policy version.",
             units.Short,
             Query(f"max(rljob_learner_mean_return{{{JOB}}})", "training"),
             Query(f"max(rljob_learner_best_return{{{JOB}}})", "best"),
@@ -95,15 +95,15 @@ def _learning() -> list[Panel]:
         ),
         lines(
             "Losses",
-            "What the algorithm reports of its last update. One that grows without end diverges: lower the "
-            "learning rate.",
+            "Values that the algorithm reports for its last update. If a loss keeps growing, training diverges: "
+            "lower the learning rate.",
             units.Short,
             Query(f"max by (name) (rljob_learner_metric{{{JOB}}})", "{{name}}"),
             width=6,
         ),
         lines(
             "Episode length",
-            "Steps of the training episode that ended last.",
+            "Length of the last training episode.",
             units.Short,
             Query(f"max(rljob_learner_episode_length_steps{{{JOB}}})", "steps"),
             width=6,
@@ -119,13 +119,13 @@ def _throughput() -> list[Panel]:
     return [
         stacked(
             "Environment steps",
-            "By rollout. One that is lower than the others has a slow node or a slow environment.",
+            "By rollout. A lower value than the others indicates a slow node or a slow environment.",
             "ops",
             Query(f"sum by (pod) ({_rate('rljob_rollout_environment_steps_total')})", "{{pod}}"),
         ),
         lines(
             "Updates and samples",
-            "What the learner trains on; each transition counts each time it is used.",
+            "Updates of the learner, and transitions used; a transition counts each time it is used.",
             "ops",
             Query(f"sum({_rate('rljob_learner_updates_total')})", "updates"),
             Query(f"sum({_rate('rljob_learner_samples_total')})", "transitions"),
@@ -133,7 +133,7 @@ def _throughput() -> list[Panel]:
         ),
         lines(
             "Environment steps per core-second",
-            "All steps by the CPU time of all processes: what a core is good for.",
+            "Environment steps divided by the CPU time of all processes.",
             units.Short,
             Query(f"{steps} / ({cpu} > 0)", "steps"),
         ),
@@ -146,21 +146,21 @@ def _time() -> list[Panel]:
     return [
         stacked(
             "Rollouts",
-            "Share of each stage. Much environment: step it faster, or add rollouts. Much credit_wait: the learner "
-            "is slower than they are.",
+            "Share of time in each stage. High environment: use a faster environment, or add rollouts. High "
+            "credit_wait: the learner is slower than the rollouts.",
             units.PercentUnit,
             Query(_shares(_ROLLOUT_STAGES), "{{stage}}"),
         ),
         stacked(
             "Learner",
-            "Share of each stage. Much data_wait: add rollouts. Much update: a faster learner.",
+            "Share of time in each stage. High data_wait: add rollouts. High update: use a faster learner.",
             units.PercentUnit,
             Query(_shares(_LEARNER_STAGES), "{{stage}}"),
         ),
         lines(
             "Waiting",
-            "Share of its time that the learner waits for data, and the rollouts for leave to send or for weights. "
-            "The side that waits less is the bottleneck.",
+            "Share of time that the learner waits for data, and that rollouts wait for credit or for weights. The "
+            "side that waits less is the bottleneck.",
             units.PercentUnit,
             Query(f"clamp_max(sum({idle}), 1)", "learner"),
             Query(f"sum({waiting}) / (sum({_rate(_ROLLOUT_STAGES)}) > 0)", "rollouts"),
@@ -178,15 +178,15 @@ def _freshness() -> list[Panel]:
     return [
         lines(
             "Policy lag",
-            "Versions by which experience was behind when it was trained on, and the most that the job allows.",
+            "Policy versions by which experience was behind when it was trained on, and the maximum that the job allows.",
             units.Short,
             Query(_quantile(0.5, lag), "median"),
             Query(_quantile(0.95, lag), "95th percentile"),
             Query(f"max(rljob_learner_policy_lag_bound_versions{{{JOB}}})", "bound"),
         ),
         heat(
-            "Policy lag, all of it",
-            "How many segments or batches were behind by how many versions.",
+            "Policy lag distribution",
+            "Number of segments or batches by policy lag.",
             units.Short,
             f"sum by (le) ({_rate(f'{lag}_bucket')})",
         ),
@@ -198,7 +198,7 @@ def _freshness() -> list[Panel]:
         ),
         lines(
             "Rollouts behind",
-            "Versions by which each rollout is behind the learner now. One that stays behind gets no weights.",
+            "Policy versions by which each rollout is behind the learner. A rollout that stays behind receives no weights.",
             units.Short,
             Query(behind, "{{pod}}"),
             width=24,
@@ -221,7 +221,7 @@ def _buffer() -> list[Panel]:
         ),
         lines(
             "In and out",
-            "Environment steps stored, transitions handed to the learner.",
+            "Environment steps stored, and transitions sent to the learner.",
             "ops",
             Query(inserted, "inserted"),
             Query(sampled, "sampled"),
@@ -229,15 +229,15 @@ def _buffer() -> list[Panel]:
         ),
         lines(
             "Samples per insert",
-            "1 for on-policy algorithms; for replay what the job asks for.",
+            "1 for on-policy algorithms; for replay algorithms the configured value.",
             units.Short,
             Query(f"{sampled} / ({inserted} > 0)", "ratio"),
             width=6,
         ),
         lines(
             "Evicted unused",
-            "Segments removed before any of them was trained on, by reason: too old for the lag bound, of a "
-            "learner that died.",
+            "Segments removed before they were trained on, by reason, e.g. older than the lag bound, or after a "
+            "restart of the learner.",
             "ops",
             Query(or_none(evicted), "{{reason}}"),
             width=6,
@@ -251,7 +251,7 @@ def _reliability() -> list[Panel]:
     return [
         lines(
             "Restarts",
-            "Pods and containers replaced since the job began, as the operator counts them.",
+            "Pods and containers replaced since the job started, as counted by the operator.",
             units.Short,
             Query(
                 f"max by (role) (rljob_operator_job_restarts_total{{{OF_OPERATOR}}})", "{{role}}"
@@ -260,14 +260,14 @@ def _reliability() -> list[Panel]:
         ),
         lines(
             "New processes",
-            "Processes that started anew under their name within five minutes.",
+            "Process restarts within five minutes.",
             units.Short,
             Query(f"sum by (role) (changes(process_start_time_seconds{{{JOB}}}[5m]))", "{{role}}"),
             width=6,
         ),
         lines(
             "Checkpoint age",
-            "It rises until the next one is saved; the interval is what the job asks for.",
+            "Time since the last checkpoint, and the configured interval.",
             units.Seconds,
             Query(f"time() - {age}", "age"),
             Query(f"max(rljob_learner_checkpoint_interval_seconds{{{JOB}}})", "interval"),
@@ -275,7 +275,7 @@ def _reliability() -> list[Panel]:
         ),
         lines(
             "Time to save a checkpoint",
-            "The learner trains on meanwhile. Longer than the interval: slow storage.",
+            "Training continues meanwhile. Longer than the interval: slow storage.",
             units.Seconds,
             Query(
                 f"sum(rate({duration}_sum{{{JOB}}}[15m])) / (sum(rate({duration}_count{{{JOB}}}[15m])) > 0)",
@@ -290,14 +290,14 @@ def _resources() -> list[Panel]:
     return [
         lines(
             "CPU",
-            "Cores that each process uses. A rollout at 1 steps its environments as fast as it can.",
+            "Cores that each process uses. A rollout at 1 is limited by its core.",
             units.Short,
             Query(f"sum by (pod) ({_rate('process_cpu_seconds_total')})", "{{pod}}"),
             width=12,
         ),
         lines(
             "Memory",
-            "Resident memory of each process; above its limit a pod is killed.",
+            "Resident memory of each process. A pod above its limit is killed.",
             units.BytesIEC,
             Query(f"sum by (pod) (process_resident_memory_bytes{{{JOB}}})", "{{pod}}"),
             width=12,

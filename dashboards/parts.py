@@ -1,4 +1,4 @@
-"""What our dashboards are made of: panels with a title, a description, a unit and queries."""
+"""Building blocks of the dashboards: panels with a title, a description, a unit and queries."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Column:
 
 
 def or_none(expression: str) -> str:
-    """The expression, and 0 while it has no series: nothing of the kind has happened yet."""
+    """The expression, or 0 while it has no series."""
     return f"{expression} or vector(0)"
 
 
@@ -71,9 +71,9 @@ def lines(
     """Values over time.
 
     Args:
-        text: what is shown, and what to make of it.
+        text: description: what the panel shows, and how to interpret it.
         width: in 24ths of the screen.
-        most: highest value that there can be.
+        most: maximum possible value.
     """
     panel = _described(timeseries.Panel(), title, text, width, HEIGHT)
     panel = panel.unit(unit).line_width(1).fill_opacity(10).show_points(VisibilityMode.NEVER)
@@ -122,11 +122,11 @@ def rows(
     renamed: Mapping[str, str],
     links: Mapping[str, str],
 ) -> table.Panel:
-    """A table of what is now, as wide as the screen.
+    """A table of current values, as wide as the screen.
 
     Args:
         renamed: label to the title of its column; other labels are not shown.
-        links: title of a column to where a click on it leads.
+        links: title of a column to the URL that it links to.
     """
     panel = _described(table.Panel(), title, text, 24, HEIGHT)
     names = dict(renamed)

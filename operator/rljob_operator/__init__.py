@@ -1,1 +1,1 @@
-"""The rljob operator: turns an RLJob into pods and keeps it that way."""
+"""The rljob operator: creates and maintains the pods of RLJobs."""

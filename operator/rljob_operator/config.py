@@ -1,4 +1,4 @@
-"""How an operator is told what to do: flags, each with an environment variable `RLJOB_…` behind it."""
+"""Configuration of an operator: flags, each with an environment variable `RLJOB_…`."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Config:
     """One operator process.
 
     Attributes:
-        namespaces: that it serves; all when empty.
-        kubeconfig: file to connect with; None inside of a cluster, or for kubectl's own default.
-        context: of that file; its current one when None.
-        lease: whether to wait for the Lease, so that of several processes one acts.
-        lease_name, lease_namespace: which Lease.
-        identity: of this process in the Lease.
-        host, port: where `/metrics`, `/healthz` and `/readyz` are served; port 0 takes any free one.
+        namespaces: namespaces to serve; all when empty.
+        kubeconfig: file to connect with; None for the in-cluster configuration or kubectl's default.
+        context: context of that file; the current one when None.
+        lease: whether to act only while holding the Lease, so that only one of several processes acts.
+        lease_name, lease_namespace: the Lease.
+        identity: name of this process in the Lease.
+        host, port: address of `/metrics`, `/healthz` and `/readyz`; port 0 uses any free port.
         workers: jobs that are reconciled at once.
-        polls: learners that are asked for their report at once.
-        resync_seconds: between two looks at every job, whether anything happened or not.
-        audit_seconds: between two comparisons of what is known with what the API server lists.
-        stale_seconds: for which a watch may miss a change before the process is unhealthy.
-        silence_seconds: for which a watch may be silent before it is made anew.
+        polls: learners that are polled at once.
+        resync_seconds: interval between full resyncs of all jobs.
+        audit_seconds: interval between audits, which compare the cache with lists of the API server.
+        stale_seconds: time after which a missed change makes the process unhealthy.
+        silence_seconds: time without events after which a watch is reconnected.
         log_level: one of `rljob_operator.telemetry.logs.LEVELS`.
-        settings: what children are made from.
+        settings: settings for the manifests of children.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Config:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """The configuration; a flag wins over its variable. Exits for `--help`.
+    """The configuration; a flag overrides its variable. Exits for `--help`.
 
     Raises:
         InputError: naming the flag or the variable, the value, and what is allowed.
@@ -109,8 +109,8 @@ def _read(option: _Option, text: str, origin: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m rljob_operator",
-        description="The rljob operator: turns RLJobs into pods and keeps it that way.",
-        epilog="Every option may be given as an environment variable instead: RLJOB_LOG_LEVEL for "
+        description="The rljob operator: creates and maintains the pods of RLJobs.",
+        epilog="Each option can also be set by an environment variable, e.g. RLJOB_LOG_LEVEL for "
         "--log-level.",
     )
     parser.add_argument("--version", action="version", version=f"rljob-operator {__version__}")
@@ -188,36 +188,46 @@ _A_NAME = "a name of lowercase letters, digits and '-'"
 _LEVELS = ", ".join(logs.LEVELS)
 _PULLS = ("Always", "IfNotPresent", "Never")
 _OPTIONS = (
-    _Option("namespaces", "namespaces to serve", _names, "a list with commas; all when absent"),
+    _Option("namespaces", "namespaces to serve", _names, "names with commas; all when absent"),
     _Option("kubeconfig", "file to connect with", _text, "a path"),
     _Option("context", "context of the kubeconfig", _text, "a name in it"),
     _Option("lease", "act only while holding the Lease", _yes, _BOOLEAN),
     _Option("lease_name", "name of the Lease", _name, _A_NAME),
-    _Option("lease_namespace", "its namespace; the pod's own when absent", _name, _A_NAME),
-    _Option("identity", "name of this process in the Lease; made up when absent", _text, "a text"),
+    _Option("lease_namespace", "namespace of the Lease; the pod's when absent", _name, _A_NAME),
+    _Option(
+        "identity", "name of this process in the Lease; generated when absent", _text, "any text"
+    ),
     _Option("host", "address to serve metrics and health on", _text, "an address; all when absent"),
     _Option("port", "port of metrics and health", _count(0, 65_535), "0 (any) to 65535"),
     _Option("workers", "jobs reconciled at once", _count(1, 256), "1 to 256"),
-    _Option("polls", "learners asked at once", _count(1, 1024), "1 to 1024"),
-    _Option("resync_seconds", "between two looks at every job", _seconds, _SECONDS),
-    _Option("audit_seconds", "between two audits of the watches", _seconds, _SECONDS),
-    _Option("stale_seconds", "for which a watch may miss a change", _seconds, _SECONDS),
-    _Option("silence_seconds", "for which a watch may be silent", _seconds, _SECONDS),
-    _Option("log_level", "least severe messages shown", _one_of(*logs.LEVELS), f"one of {_LEVELS}"),
+    _Option("polls", "learners polled at once", _count(1, 1024), "1 to 1024"),
+    _Option("resync_seconds", "interval between full resyncs", _seconds, _SECONDS),
+    _Option("audit_seconds", "interval between audits of the watches", _seconds, _SECONDS),
+    _Option("stale_seconds", "unhealthy when a change is missed for", _seconds, _SECONDS),
+    _Option("silence_seconds", "reconnect a watch without events after", _seconds, _SECONDS),
+    _Option(
+        "log_level", "minimum severity of log messages", _one_of(*logs.LEVELS), f"one of {_LEVELS}"
+    ),
     _Option("worker_image", "image of rollouts and buffers", _text, "a reference", True),
     _Option("learner_image", "image of learners", _text, "a reference", True),
     _Option(
         "image_pull_policy",
-        "of every container; Kubernetes' default when absent",
+        "pull policy of every container; Kubernetes' default when absent",
         _one_of(*_PULLS),
         f"one of {', '.join(_PULLS)}",
         True,
     ),
-    _Option("image_pull_secrets", "Secrets to pull with", _names, "names with commas", True),
-    _Option("checkpoint_size", "of the claim for checkpoints", _text, "a quantity", True),
-    _Option("storage_class", "of the claims; the default one when absent", _text, "a name", True),
-    _Option("restrict_egress", "let pods reach only each other and DNS", _yes, _BOOLEAN, True),
-    _Option("poll_seconds", "between two looks at a learner", _seconds, _SECONDS, True),
-    _Option("status_seconds", "least time between two progress writes", _seconds, _SECONDS, True),
-    _Option("pending_grace_seconds", "before a pending pod is told of", _seconds, _SECONDS, True),
+    _Option("image_pull_secrets", "Secrets for pulling images", _names, "names with commas", True),
+    _Option("checkpoint_size", "size of the claim for checkpoints", _text, "a quantity", True),
+    _Option(
+        "storage_class",
+        "StorageClass of claims; the default one when absent",
+        _text,
+        "a name",
+        True,
+    ),
+    _Option("restrict_egress", "allow pods to reach only each other and DNS", _yes, _BOOLEAN, True),
+    _Option("poll_seconds", "interval between polls of a learner", _seconds, _SECONDS, True),
+    _Option("status_seconds", "minimum interval between progress writes", _seconds, _SECONDS, True),
+    _Option("pending_grace_seconds", "grace period of a pending pod", _seconds, _SECONDS, True),
 )

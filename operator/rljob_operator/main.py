@@ -1,4 +1,4 @@
-"""Puts one operator process together, runs it, and ends it in the right order."""
+"""Assembles one operator process, runs it, and stops its parts in the right order."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from rljob_operator.watch.queue import WorkQueue
 from rljob_operator.watch.work_queue import AsyncWorkQueue
 
 STUCK_SECONDS = 600.0
-"""No look at a job takes longer, whatever the API server does."""
+"""Longest possible duration of one reconcile; a longer one is stuck."""
 DEFINITION_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to end; returns the exit code: 0, 1 for a failure, 2 for bad input."""
+    """Run until SIGTERM or SIGINT. Returns the exit code: 0, 1 for a failure, 2 for bad input."""
     try:
         config = configuration.parse(sys.argv[1:] if arguments is None else arguments, os.environ)
         logs.configure(config.log_level)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except LostLease as error:
-        _log.error("this process ends", extra={"reason": str(error)})
+        _log.error("the operator stops", extra={"reason": str(error)})
         return 1
     except Exception:
         _log.exception("the operator failed")
@@ -101,7 +101,7 @@ class Operator:
         self._is_defined = False
 
     async def run(self) -> None:
-        """Returns after SIGTERM or SIGINT; raises what made it impossible to go on."""
+        """Returns after SIGTERM or SIGINT; raises the error of a part that failed."""
         stop, halt_watches = asyncio.Event(), asyncio.Event()
         _on_signals(stop)
         await self._server.start(self._config.host, self._config.port)
@@ -122,7 +122,7 @@ class Operator:
         done, _ = await asyncio.wait(
             {stopped, watching_, *acting}, return_when=asyncio.FIRST_COMPLETED
         )
-        # Whoever takes over must find that we write no more.
+        # Stop all writes before another process takes the Lease.
         await _cancel(acting)
         await self._election.release(self._api)
         halt_watches.set()
@@ -138,22 +138,22 @@ class Operator:
         await self._wait_for_definition()
         ours = asyncio.all_tasks()
         tasks = await watching.start(self._config, self._watches, self._connection, halt)
-        # kopf has put its own handlers in our place.
+        # kopf has replaced our signal handlers.
         _on_signals(stop)
         self._is_defined = True
         await kopf.run_tasks(tasks, ignored=ours)
         if not halt.is_set():
-            raise RuntimeError("kopf ended by itself")
+            raise RuntimeError("kopf stopped unexpectedly")
 
     async def _wait_for_definition(self) -> None:
-        """kopf would not watch a kind that is not there when it starts."""
+        """Wait for the CRD: kopf does not watch a kind that does not exist when it starts."""
         while True:
             try:
                 async for _ in self._api.list(JOB, self._namespaces()[0], metadata_only=True):
                     pass
             except ApiError as error:
                 extra = {"reason": str(error)}
-                _log.warning("RLJobs cannot be listed: is their CRD installed?", extra=extra)
+                _log.warning("cannot list RLJobs; is the CRD installed?", extra=extra)
                 await asyncio.sleep(max(DEFINITION_SECONDS, error.retry_after))
             else:
                 return
@@ -174,7 +174,7 @@ class Operator:
         return self._config.namespaces or (None,)
 
     def _refresh(self) -> None:
-        """Bring the metrics up to date that say how things are now."""
+        """Update the gauges to the current state."""
         metrics, queue = self._metrics, self._feed.queue
         metrics.leader.set(self._election.leading.is_set())
         metrics.queue_depth.set(queue.depth())
@@ -196,7 +196,7 @@ class Operator:
 
     def _unready(self) -> list[str]:
         if not self._is_defined:
-            return ["RLJobs cannot be listed"]
+            return ["cannot list RLJobs"]
         return [] if self._audit.filled.is_set() else ["not all objects are known yet"]
 
 

@@ -63,7 +63,7 @@ def test_a_whole_life(server: ApiServer, tmp_path: Path) -> None:
     """The definition goes with every change; it and its jobs outlive the release."""
     said = install(server)
     assert "kubectl -n default apply -f -" in said
-    assert "does not know PodMonitor, PrometheusRule, ServiceMonitor" in said
+    assert "this cluster has no PodMonitor, PrometheusRule, ServiceMonitor" in said
     until_served(server)
     job = Job(server, "default")
     uid = job.create()["metadata"]["uid"]
@@ -105,7 +105,7 @@ def test_namespaces_that_are_not_there_are_named(server: ApiServer) -> None:
     server.kubectl("create", "namespace", NAMESPACE)
     command = ("install", *RELEASE, "--set", "watchNamespaces={default,blue,green}", str(CHART))
     done = helm(*command, kubeconfig=server.admin)
-    assert "watchNamespaces: the cluster has no namespace blue, green; make it first" in done.stderr
+    assert "watchNamespaces: the cluster has no namespace blue, green; create it first" in done.stderr
     assert server.call("GET", CRD).status == 404
 
 

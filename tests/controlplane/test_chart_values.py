@@ -42,8 +42,8 @@ CONTRADICTORY = {
     "replicas=2,lease.enabled=false": "replicas: 2 with lease.enabled: false are 2 operators",
     "serviceAccount.create=false": "serviceAccount.name: is needed",
     "dashboards.folder=A,dashboards.folderAnnotation=": "needs dashboards.folderAnnotation",
-    "networkPolicy.enabled=false,networkPolicy.restrictEgress=true": "asks for a policy",
-    "networkPolicy.extraEgress[0].ports[0].port=1": "networkPolicy.extraEgress: allows nothing",
+    "networkPolicy.enabled=false,networkPolicy.restrictEgress=true": "requires a policy",
+    "networkPolicy.extraEgress[0].ports[0].port=1": "networkPolicy.extraEgress: has no effect",
 }
 
 

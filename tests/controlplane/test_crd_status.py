@@ -170,7 +170,12 @@ def test_kubectl_get_shows_how_training_goes(apiserver: ApiServer, namespace: st
 
 EXPLAINED = {
     "rljob": ["A reinforcement-learning training job", "spec", "status"],
-    "rljob.spec.rollout": ["Workers may be added, removed or lost", "replicas", "Default: 2.", "template"],
+    "rljob.spec.rollout": [
+        "Workers may be added, removed or lost",
+        "replicas",
+        "Default: 2.",
+        "template",
+    ],
     "rlj.spec.environment": ["Gymnasium id", "Cannot be changed once the job exists"],
     "rljobs.spec.algorithm.config": ["PPO knows: learningRate", "DQN knows: learningRate"],
     "rljob.spec.learner.template": ["PodTemplateSpec", "`learner`"],

@@ -126,7 +126,7 @@ def test_some_namespaces_only(apiserver: ApiServer, namespace: str, tmp_path: Pa
     options = ("--lease=false", f"--namespaces={namespace}")
     with running(kubeconfig, tmp_path / "log", *options) as operator:
         # As long as it has no rights it says so, and goes on when it has.
-        until(lambda: "cannot be listed" in operator.get("/readyz")[1], "it is not ready")
+        until(lambda: "cannot list" in operator.get("/readyz")[1], "it is not ready")
         assert operator.get("/healthz")[0] == 200
         done = apiserver.kubectl("apply", "-f", "-", stdin=json.dumps(binding))
         assert done.returncode == 0, done.stderr

@@ -120,7 +120,7 @@ ENTRY_POINT = "Import path `package.module:attribute`"
 
 BAD: list[tuple[str, Job, str, str]] = [
     # name, job, path of the problem, words of the message
-    ("no-metadata", {"spec": job()["spec"]}, "metadata", "is required. Names the job"),
+    ("no-metadata", {"spec": job()["spec"]}, "metadata", "is required. Metadata of the job, e.g. `{name: cartpole-ppo}`."),
     ("no-spec", {"metadata": {"name": "a"}}, "spec", "is required. What to train"),
     ("other-version", {**job(), "apiVersion": "v1"}, "apiVersion", 'only "rljob.dev/v1alpha1"'),
     ("other-kind", {**job(), "kind": "Job"}, "kind", '"Job" is not allowed; only "RLJob"'),
@@ -146,7 +146,7 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),
     ("algorithm-both", job(algorithm={"name": "PPO", "entryPoint": "a:b"}), "algorithm.entryPoint", "only one"),
     ("network-both", job(network={"name": "mlp", "entryPoint": "a:b"}), "network.entryPoint", "only one"),
-    ("no-stop", job(stop=None), "stop", "is required. When training ends: at least one of steps"),
+    ("no-stop", job(stop=None), "stop", "is required. Stop conditions: at least one of steps"),
     ("stop-empty", job(stop={}), "stop", "needs at least one of steps, meanReturn, duration"),
     ("steps-zero", job(stop={"steps": 0}), "stop.steps", "0 is not allowed; an integer from 1 to"),
     ("steps-half", job(stop={"steps": 1.5}), "stop.steps", "1.5 is not allowed; an integer"),
@@ -221,7 +221,7 @@ BAD: list[tuple[str, Job, str, str]] = [
         "claim-size",
         job(checkpoint={"storage": {"volumeClaimTemplate": {"size": "10 GB"}}}),
         "checkpoint.storage.volumeClaimTemplate.size",
-        '"10 GB" is not allowed; text: Storage asked for, as in `10Gi`',
+        '"10 GB" is not allowed; text: Requested storage, e.g. `10Gi`',
     ),
     (
         "claim-kept",

@@ -1,4 +1,4 @@
-"""What `helm test` runs in the operator's image: the operator is ready, and the API server knows RLJobs."""
+"""Run by `helm test` in the operator's image: checks that the operator is ready and the API server serves RLJobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFINITION = "https://kubernetes.default.svc/apis/rljob.dev/v1alpha1"
 
 
 def problem(url: str, trusted: ssl.SSLContext | None, token: str) -> str:
-    """Why a page does not answer with 200; empty when it does."""
+    """Why a URL does not return 200; empty if it does."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, headers=headers)
     try:

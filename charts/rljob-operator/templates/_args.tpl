@@ -1,4 +1,4 @@
-{{/* The operator's flags; each value of the chart is one of them. */}}
+{{/* The operator's flags, from the values of the chart. */}}
 {{- define "rljob.args" -}}
 - --lease={{ .Values.lease.enabled }}
 - --lease-name={{ include "rljob.name" . }}

@@ -1,4 +1,4 @@
-{{/* Name of everything that is made. */}}
+{{/* Name of all objects. */}}
 {{- define "rljob.name" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What the Deployment selects its pods by; never changed. */}}
+{{/* Selector of the Deployment; immutable. */}}
 {{- define "rljob.selector" -}}
 app.kubernetes.io/name: rljob-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -23,7 +23,7 @@ app.kubernetes.io/part-of: rljob
 {{- end }}
 {{- end -}}
 
-{{/* The same and more, which win: list of the context and the others. */}}
+{{/* The labels merged with others, which take precedence: list of the context and the others. */}}
 {{- define "rljob.labelsWith" -}}
 {{- toYaml (merge (deepCopy (index . 1 | default dict)) (include "rljob.labels" (index . 0) | fromYaml)) -}}
 {{- end -}}
@@ -34,7 +34,7 @@ app.kubernetes.io/part-of: rljob
 {{- else if .Values.serviceAccount.create -}}
 {{- include "rljob.name" . -}}
 {{- else -}}
-{{- fail "serviceAccount.name: is needed with serviceAccount.create: false; name the one that is there" -}}
+{{- fail "serviceAccount.name: is required with serviceAccount.create: false; give the name of an existing ServiceAccount" -}}
 {{- end -}}
 {{- end -}}
 
@@ -45,9 +45,9 @@ app.kubernetes.io/part-of: rljob
 {{- if $image.digest }}@{{ $image.digest }}{{ end -}}
 {{- end -}}
 
-{{/* What the pods of the operator and of `helm test` share. */}}
+{{/* Common fields of the pods of the operator and of `helm test`. */}}
 {{- define "rljob.pod" -}}
-# A Service called `rljob` would set variables that look like ours.
+# A Service named `rljob` would set environment variables with the prefix of our flags.
 enableServiceLinks: false
 serviceAccountName: {{ include "rljob.serviceAccount" . }}
 {{- with .Values.imagePullSecrets }}
@@ -70,7 +70,7 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* The same for their containers. */}}
+{{/* Common fields of their containers. */}}
 {{- define "rljob.container" -}}
 image: {{ include "rljob.image" . }}
 {{- with .Values.image.pullPolicy }}
@@ -82,7 +82,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* `true` for something that is wanted: list of the context, `auto`, true or false, and the kind that `auto` asks for. */}}
+{{/* `true` if an object is enabled: list of the context, the value (`auto`, true or false), and the kind that `auto` requires. */}}
 {{- define "rljob.wanted" -}}
 {{- $context := index . 0 -}}
 {{- $enabled := index . 1 -}}
@@ -91,7 +91,7 @@ securityContext:
 {{- else if $enabled -}}true{{- end -}}
 {{- end -}}
 
-{{/* What a scrape has in a ServiceMonitor and in a PodMonitor. */}}
+{{/* Common fields of an endpoint in a ServiceMonitor and in a PodMonitor. */}}
 {{- define "rljob.endpoint" -}}
 port: metrics
 path: /metrics

@@ -1,4 +1,4 @@
-"""Carries out what `reconcile` decided, one write after the other."""
+"""Executes the decisions of `reconcile`, one write after the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tell = Callable[[Manifest, Notice], None]
 
 
 class Executor:
-    """Writes to the API server, and puts what it answers into the cache at once.
+    """Writes to the API server and puts the responses into the cache.
 
     Args:
         tell: posts an Event about an RLJob; never fails.
@@ -44,11 +44,11 @@ class Executor:
         self._clock, self._now = clock, now
 
     async def carry_out(self, job: Manifest, decision: Decision, memory: ReconcileCache) -> None:
-        """Do all of it, in the order that `Decision` says.
+        """Execute the decision, in the order that `Decision` defines.
 
-        What is refused is remembered as such, and the rest is done. So it is with what fails for reasons
-        of its own, which is raised in the end; where no other call would fare better, it is raised at once.
-        Raises ApiError and NotLeading.
+        A refused manifest is recorded and the other writes continue. After another failure of one object the
+        writes continue too, and the error is raised at the end. If the API server cannot be reached, the
+        error is raised at once. Raises ApiError and NotLeading.
         """
         if decision.delete_job:
             await self._delete_job(job)
@@ -73,7 +73,7 @@ class Executor:
         metadata = job["metadata"]
         namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         await self._api.delete(JOB, namespace, name, uid, "Background")
-        self._say("deleted the job: its time after the end is over", job)
+        self._say("deleted the job: ttlSecondsAfterFinished has passed", job)
 
     async def _mint(self, secret: Manifest, memory: ReconcileCache) -> None:
         namespace = secret["metadata"]["namespace"]
@@ -99,7 +99,7 @@ class Executor:
     async def _would_be_taken(
         self, wanted: Manifest, namespace: str, memory: ReconcileCache
     ) -> bool:
-        """Try a dry run under another name: the object that is to be replaced still has its own."""
+        """Dry run of a create under another name: the object to be replaced still uses its own."""
         name = f"{wanted['metadata']['name']}-{secrets.token_hex(2)}"
         other = {**wanted, "metadata": {**wanted["metadata"], "name": name}}
 
@@ -107,7 +107,7 @@ class Executor:
             try:
                 await self._api.create(other, namespace, dry_run=True)
             except ApiError as error:
-                # There will be room for it once the other one is gone.
+                # The quota has room once the old object is deleted.
                 if not (error.reason == "forbidden" and _OVER_QUOTA in error.message):
                     raise
             return True
@@ -132,7 +132,7 @@ class Executor:
         try:
             answer = await self._api.apply_status(job, status)
         except ApiError as error:
-            # It is gone: there is nothing to tell any more.
+            # The job was deleted.
             if error.reason == "not_found":
                 return
             raise
@@ -148,13 +148,13 @@ class Executor:
     async def _attempt(
         self, manifest: Manifest, memory: ReconcileCache, call: Callable[[], Awaitable[T]]
     ) -> T | None:
-        """The answer to a call that brings a manifest; None when it is refused, or was lately."""
+        """The result of a call that writes a manifest; None if it is refused now or was refused recently."""
         if not memory.may_try(manifest, self._clock()):
             return None
         try:
             return await call()
         except ApiError as error:
-            # A failing webhook or an exhausted range of addresses: the user has to hear of it.
+            # E.g. a failing webhook or an exhausted address range: report it to the user.
             failed = error.reason == "server" and memory.strike(manifest)
             if not (error.refused or failed):
                 raise

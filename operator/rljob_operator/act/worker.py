@@ -1,4 +1,4 @@
-"""Workers: each takes a job from the queue, lets `reconcile` decide and has it carried out."""
+"""Workers: each takes a job from the queue, calls `reconcile` and executes the decision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Workers:
-    """Looks at jobs, several at once, never twice at the same one.
+    """Reconciles several jobs at once, each job by one worker at a time.
 
     Args:
         clock: monotonic seconds.
@@ -56,7 +56,7 @@ class Workers:
                 group.create_task(self._work())
 
     def longest_seconds(self) -> float:
-        """How long the job that is looked at for longest has been in hand."""
+        """Duration of the longest reconcile in progress, in seconds."""
         return self._clock() - min(self._since.values(), default=self._clock())
 
     async def _work(self) -> None:
@@ -71,8 +71,8 @@ class Workers:
             except NotLeading as error:
                 self._fail(key, "not_leading", 0.0, error)
             except Exception as error:
-                # Whatever is wrong with one job, the others go on.
-                _log.exception("a look at a job failed", extra=_about(key))
+                # A bug in one reconcile must not stop the others.
+                _log.exception("reconciling a job failed", extra=_about(key))
                 self._fail(key, "bug", 0.0, error)
             else:
                 self._feed.done(key, again_in)
@@ -83,10 +83,10 @@ class Workers:
         self._metrics.errors[reason].inc()
         delay = self._feed.failed(key, at_least)
         extra = {**_about(key), "reason": str(error), "retry_seconds": round(delay, 2)}
-        _log.warning("a job will be tried again", extra=extra)
+        _log.warning("reconciling a job is retried", extra=extra)
 
     async def _look(self, key: Key) -> float | None:
-        """Seconds after which to look again by ourselves."""
+        """Reconcile one job. Returns the seconds until the next reconcile, if one is due."""
         job = self._cache.job(key)
         if job is None:
             self._memories.forget(key)
@@ -101,7 +101,7 @@ class Workers:
             memory.inspection = await inspect(decision.ask, self._now())
             return 0.0
         if memory.refused() != observed.refused:
-            # The status is to say so now; what was refused is not sent again before its time.
+            # Reconcile again to update the status. `may_try` delays the refused manifests.
             return 0.0
         attempt = memory.next_attempt()
         times = [decision.requeue_after]

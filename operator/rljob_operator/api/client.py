@@ -1,4 +1,4 @@
-"""Calls to the API server: few verbs, no state, every failure an `ApiError`. No call is tried again here."""
+"""Calls to the API server: few verbs, no state, no retries. Every failure is an `ApiError`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ READ_SECONDS = 30.0
 WRITE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 PAGE = 100
-"""Objects that are listed at once: all that is in memory of a list at any time."""
+"""Objects per page of a list; bounds the memory of a list."""
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 Query = Sequence[tuple[str, str]]
 _FORCE: Query = [("force", "true")]
 WriteGuard = Callable[[], float]
-"""Seconds for which writing is allowed; raises NotLeading when it is not."""
+"""Returns the seconds for which writing is allowed; raises NotLeading if it is not."""
 
 
 class CallCounter(Protocol):
-    """Is told of each call: its verb, resource, and HTTP status or why there was none."""
+    """Called for each request with its verb, resource, and HTTP status or failure."""
 
     def __call__(self, verb: str, resource: str, code: str) -> None: ...
 
@@ -39,9 +39,9 @@ class OperatorApi:
     """A connection to the API server.
 
     Args:
-        configuration: where it is and who we are.
-        fence: asked before each write, which then takes no longer than it says.
-        counts: told of each call.
+        configuration: address and credentials.
+        fence: called before each write; limits the duration of the write.
+        counts: called after each request.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class OperatorApi:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def apply(self, manifest: Manifest, namespace: str) -> Manifest:
-        """Server-side apply of an object; the object as it is then."""
+        """Server-side apply of an object. Returns the new object."""
         kind = BY_NAME[manifest["kind"]]
         path = kind.path(namespace, manifest["metadata"]["name"])
         return await self._write("apply", kind, "PATCH", path, manifest, _APPLY, _FORCE)
 
     async def apply_status(self, job: Manifest, status: dict[str, Any]) -> Manifest:
-        """Server-side apply of an RLJob's whole status; refused when it is not the same RLJob any more."""
+        """Server-side apply of an RLJob's whole status; refused if the RLJob was replaced."""
         metadata = job["metadata"]
         body = {
             "apiVersion": JOB.api_version,
@@ -74,7 +74,7 @@ class OperatorApi:
         return await self._write("apply", JOB, "PATCH", path, body, _APPLY, _FORCE)
 
     async def create(self, manifest: Manifest, namespace: str, dry_run: bool = False) -> bool:
-        """Create an object; False when there is one of its name. A dry run stores nothing."""
+        """Create an object. Returns False if the name is taken. A dry run stores nothing."""
         kind = BY_NAME[manifest["kind"]]
         query = [("dryRun", "All")] if dry_run else []
         try:
@@ -89,7 +89,7 @@ class OperatorApi:
     async def delete(
         self, kind: ResourceKind, namespace: str, name: str, uid: str, propagation: str
     ) -> Manifest | None:
-        """Delete an object of that uid; it as it is then, None when it is gone (or never was)."""
+        """Delete the object with that uid. Returns the object if it still exists, else None."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
         path = kind.path(namespace, name)
         try:
@@ -103,7 +103,7 @@ class OperatorApi:
     async def list(
         self, kind: ResourceKind, namespace: str | None, metadata_only: bool = False
     ) -> AsyncIterator[Manifest]:
-        """All objects of a kind that we care for, as stored when this begins."""
+        """All objects of a kind that match its selectors, as stored at the first call."""
         query = [("limit", str(PAGE))]
         query += [("labelSelector", kind.selector)] if kind.selector else []
         query += [("fieldSelector", kind.fields)] if kind.fields else []
@@ -130,7 +130,7 @@ class OperatorApi:
         accept: str = _JSON,
         seconds: float = READ_SECONDS,
     ) -> Manifest:
-        """One call, not asking the fence; raises ApiError."""
+        """One request without the write guard; raises ApiError."""
         code = "error"
         try:
             headers = {"Accept": accept, "Content-Type": content_type}
@@ -196,12 +196,12 @@ def _parsed(text: str) -> Manifest:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise ApiError("server", f"no JSON object: {text[:200]!r}")
+        raise ApiError("server", f"the response is not a JSON object: {text[:200]!r}")
     return answer
 
 
 def _error(response: aiohttp.ClientResponse, text: str) -> ApiError:
-    """Of a Status; of anything else, its beginning is the message."""
+    """The error in a Status; for any other body, its beginning is the message."""
     try:
         status = _parsed(text)
     except ApiError:

@@ -1,4 +1,4 @@
-"""What can go wrong with a call to the API server, and what it means for the one who called."""
+"""Errors of calls to the API server, and how callers handle them."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _REASONS: dict[int, Reason] = {
     504: "timeout",
 }
 _UNCONVERTIBLE = "failed to convert new object"
-"""What the API server says of a manifest whose values are of the wrong kind, with a status of 500."""
+"""Message of the API server for a manifest with values of the wrong type, with status 500."""
 REFUSED: frozenset[Reason] = frozenset({"bad_request", "forbidden", "invalid"})
 UNREACHED: frozenset[Reason] = frozenset({"unauthorized", "throttled", "timeout", "connection"})
 
 
 class ApiError(Exception):
-    """A call that the API server did not carry out, or of which we do not know.
+    """A call that failed, or whose result is unknown.
 
     Attributes:
-        reason: what kind of failure, in one word.
-        status: HTTP status; None without an answer.
-        message: what the API server said.
-        word: the same in one word of Kubernetes' own, e.g. `AlreadyExists`; may be empty.
-        retry_after: seconds that it asked us to wait.
+        reason: kind of failure, in one word.
+        status: HTTP status; None without a response.
+        message: message of the API server.
+        word: reason given by Kubernetes, e.g. `AlreadyExists`; may be empty.
+        retry_after: seconds to wait, as requested by the API server.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class ApiError(Exception):
 
     @property
     def refused(self) -> bool:
-        """Whether the same call will fail again until somebody changes something."""
+        """Whether the same call fails again until the input or the cluster changes."""
         return self.reason in REFUSED
 
     @property
     def unreached(self) -> bool:
-        """Whether other calls would fail alike, now."""
+        """Whether other calls would fail too."""
         return self.reason in UNREACHED
 
 
 class NotLeading(Exception):
-    """The Lease is not ours (any more): nothing may be written."""
+    """This process does not hold the Lease: writing is not allowed."""
 
 
 def from_status(status: int, message: str, word: str, retry_after: float) -> ApiError:

@@ -1,4 +1,4 @@
-"""Where the API server is and who we are: one answer for our own calls and for kopf's watches."""
+"""Address and credentials of the API server, for our own calls and for kopf's watches."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rljob_operator.config import Config
 
 
 async def load(config: Config) -> Configuration:
-    """The pod's ServiceAccount inside of a cluster, else a kubeconfig as kubectl would choose it.
+    """The pod's ServiceAccount inside a cluster, else a kubeconfig chosen as kubectl does.
 
     Raises:
-        InputError: there is neither, or it cannot be read.
+        InputError: neither exists, or it cannot be read.
     """
     found = Configuration()
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
@@ -42,16 +42,16 @@ async def load(config: Config) -> Configuration:
 def _check_there_is_one(files: str) -> None:
     paths = [Path(file).expanduser() for file in files.split(os.pathsep)]
     if not any(path.is_file() for path in paths):
-        raise OSError(f"{files} is no file")
+        raise OSError(f"{files} is not a file")
 
 
 async def for_kopf(found: Configuration) -> kopf.ConnectionInfo:
-    """The same for kopf, with the token as it is now; kopf asks again when it is refused."""
+    """The same for kopf, with the current token. kopf calls this again when the token is rejected."""
     header = await found.get_api_key_with_prefix("BearerToken")
     scheme, _, token = (header or "").strip().partition(" ")
     given: dict[str, Any] = {}
     if header:
-        # The loader writes `bearer` or `Bearer`, and a line's end where the file had one.
+        # The loader writes `bearer` or `Bearer`, and keeps a trailing newline of the token file.
         given = {"scheme": scheme.capitalize(), "token": token.strip()}
     return kopf.ConnectionInfo(
         server=found.host,

@@ -1,4 +1,4 @@
-"""How long a job runs, and when and how it is over."""
+"""How long a job runs, and when and how it ends."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rljob_operator.decide.job_resources import ContainerEnd, JobResources, PodS
 from rljob_operator.decide.status import endings
 
 Stage = Literal["Active", "Suspended", "Finished"]
-"""What is asked for: pods that train, none for now, none any more."""
+"""Desired state: training pods, no pods for now, no pods any more."""
 CleanPodPolicy = Literal["Running", "All", "None"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended, for good."""
+    """The final result of a job."""
 
     complete: bool
     reason: str
@@ -33,12 +33,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Clock:
-    """The time that a job was not suspended.
+    """Active time of a job, without suspensions.
 
     Attributes:
-        started: when the first pod was asked for.
-        active: seconds up to the last start or suspension.
-        resumed: since when it runs on; None while it stands.
+        started: when the first pod was requested.
+        active: active seconds up to the last start or suspension.
+        resumed: time of the last start or resume; None while suspended.
     """
 
     started: str | None
@@ -50,13 +50,13 @@ class Clock:
         return cls(status.start_time, status.active_seconds, status.resume_time)
 
     def elapsed(self, now: datetime) -> float:
-        """Seconds not suspended so far."""
+        """Active seconds so far."""
         if self.resumed is None:
             return self.active
         return self.active + max(0.0, (now - times.parse(self.resumed)).total_seconds())
 
     def running(self, now: datetime) -> Clock:
-        """The clock of a job that is to train."""
+        """The clock of a job that should train."""
         if self.resumed is not None:
             return self
         time = times.rfc3339(now)
@@ -70,7 +70,7 @@ class Clock:
 
 
 def finished(status: RLJobStatus) -> Outcome | None:
-    """How the job ended, if its status says so; nothing changes that any more."""
+    """How the job ended, if its status says so. This is final."""
     for found in status.conditions:
         if found.type in ("Complete", "Failed") and found.status == "True":
             return Outcome(found.type == "Complete", found.reason, found.message)
@@ -78,7 +78,7 @@ def finished(status: RLJobStatus) -> Outcome | None:
 
 
 def learner_outcome(world: JobResources) -> Outcome | None:
-    """How the job ended, if its learner has ended for good."""
+    """How the job ended, if its learner has finally ended."""
     job = world.learner_job
     if job is None:
         return None
@@ -87,16 +87,16 @@ def learner_outcome(world: JobResources) -> Outcome | None:
     if succeeded:
         return _complete(succeeded[-1])
     if any(pod.exists and not pod.ended for pod in pods):
-        # The Job may be known to be over before its pod is: the pod has the words.
+        # The Job's end may be known before that of its pod, which has the message.
         return None
     if condition(job, "Complete"):
-        return Outcome(True, "Complete", "The learner ended well.")
+        return Outcome(True, "Complete", "The learner succeeded.")
     failed = condition(job, "Failed")
     return _failed(failed, [pod for pod in pods if pod.ended]) if failed else None
 
 
 def input_outcome(world: JobResources, begun: bool) -> Outcome | None:
-    """How the job ended, if a role was given what it cannot use: trying again would not help.
+    """How the job ended, if a role rejected its input: a retry would not help.
 
     For a role whose failures count, its Job says so, see `learner_outcome`.
     """
@@ -115,18 +115,18 @@ def input_outcome(world: JobResources, begun: bool) -> Outcome | None:
 def deadline_outcome(
     spec: RLJobSpec, clock: Clock, begun: bool, why: str, now: datetime
 ) -> Outcome | None:
-    """How the job ended, if its time is up.
+    """How the job ended, if a deadline has passed.
 
     Args:
-        begun: whether it has trained at all.
-        why: what it waits for, if that is known.
+        begun: whether training has started.
+        why: what the job waits for, if known.
     """
     limit = spec.active_deadline_seconds
     if limit is not None and clock.elapsed(now) >= limit:
         return Outcome(False, "DeadlineExceeded", f"The job ran for longer than {limit} s.")
     limit = spec.pending_deadline_seconds
     if limit is not None and not begun and clock.elapsed(now) >= limit:
-        message = f"The job did not begin to train within {limit} s"
+        message = f"Training did not start within {limit} s"
         return Outcome(
             False, "PendingDeadlineExceeded", f"{message}: {why}" if why else f"{message}."
         )
@@ -134,7 +134,7 @@ def deadline_outcome(
 
 
 def next_deadline(spec: RLJobSpec, clock: Clock, begun: bool, now: datetime) -> float | None:
-    """Seconds until `deadline_outcome` says something else by itself."""
+    """Seconds until the result of `deadline_outcome` changes by time alone."""
     limits = [spec.active_deadline_seconds, None if begun else spec.pending_deadline_seconds]
     given = [limit for limit in limits if limit is not None]
     if not given or clock.resumed is None:
@@ -143,7 +143,7 @@ def next_deadline(spec: RLJobSpec, clock: Clock, begun: bool, now: datetime) -> 
 
 
 def expires_in(ttl: int | None, status: RLJobStatus, now: datetime) -> float | None:
-    """Seconds until a job that is over has outlived its time; 0 when it has, None when it never will."""
+    """Seconds until a finished job is deleted; 0 if it is due, None if it is kept."""
     if ttl is None or status.completion_time is None:
         return None
     end = times.parse(status.completion_time) + timedelta(seconds=ttl)
@@ -151,17 +151,17 @@ def expires_in(ttl: int | None, status: RLJobStatus, now: datetime) -> float | N
 
 
 def suspended(world: JobResources) -> tuple[Reference, ...]:
-    """What goes when a job is suspended: all that makes pods."""
+    """Objects to delete when a job is suspended: all that create pods."""
     return tuple(reference(child) for child in world.workloads())
 
 
 def leftovers(
     world: JobResources, outcome: Outcome, policy: CleanPodPolicy
 ) -> tuple[Reference, ...]:
-    """What goes when a job is over.
+    """Objects to delete when a job has ended.
 
-    A learner that has ended stays for its log, unless all is to go. One that has not, because
-    the job's time was up, is stopped whatever the policy says.
+    A learner that has ended is kept for its log, unless the policy is All. A learner that still runs,
+    because a deadline passed, is stopped with any policy.
     """
     return tuple(
         reference(child)
@@ -173,7 +173,7 @@ def leftovers(
 
 
 def _over(world: JobResources, job: Manifest, outcome: Outcome, policy: CleanPodPolicy) -> bool:
-    """Whether no pod of this Job runs or will run; for a completed job, sidecars may."""
+    """Whether no pod of this Job runs or will run; with a completed job, sidecars may still run."""
     if condition(job, "Complete") or condition(job, "Failed"):
         return True
     if not outcome.complete:
@@ -194,11 +194,11 @@ def _complete(pod: PodState) -> Outcome:
     end = pod.end
     assert end is not None
     reason = endings.reason(end, "Complete")
-    return Outcome(True, reason, endings.words(end) or "The learner ended well.")
+    return Outcome(True, reason, endings.words(end) or "The learner succeeded.")
 
 
 def _wrong_input(end: ContainerEnd) -> bool:
-    # Any program may end with 2; only a role of ours says that its input was the reason.
+    # Any program may exit with 2; only an rljob role reports InputError.
     return (
         not end.init
         and end.exit_code == InputError.exit_code
@@ -207,7 +207,7 @@ def _wrong_input(end: ContainerEnd) -> bool:
 
 
 def _failed(job_failed: Manifest, pods: list[PodState]) -> Outcome:
-    """The Job's own reason, but where its pod was given what can never run."""
+    """The Job's reason, or InvalidSpec if its pod rejected its input."""
     reason = str(job_failed.get("reason") or "Failed")
     ends = [end for pod in pods for end in pod.ends if end.exit_code != 0]
     end = max(ends, key=lambda end: end.finished, default=None)
@@ -216,5 +216,5 @@ def _failed(job_failed: Manifest, pods: list[PodState]) -> Outcome:
     if end.exit_code == InputError.exit_code:
         return Outcome(False, "InvalidSpec", endings.sentence(end))
     return Outcome(
-        False, reason, f"The learner failed too often; the last time: {endings.sentence(end)}"
+        False, reason, f"The learner failed too often; last failure: {endings.sentence(end)}"
     )

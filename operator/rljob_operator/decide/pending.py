@@ -1,7 +1,7 @@
-"""Why the pods of a role are not ready: one word and a sentence, for people.
+"""Why the pods of a role are not ready: one word and one sentence.
 
-Words that repeat with a new number each time (back-off times, names of pods that were refused) are left
-out: a reason that changes all the time would be an Event each time.
+Parts that change each time (back-off times, names of refused pods) are left out: otherwise each
+change would create an Event.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found out about a role.
+    """Result of `explain`.
 
     Attributes:
-        waiting: None when nothing is known to be wrong.
-        again: seconds until time alone may tell more; None when it will not.
+        waiting: None if no problem is known.
+        again: seconds until the result may change by time alone; None if it does not.
     """
 
     waiting: Waiting | None = None
@@ -76,7 +76,7 @@ class Found:
 
 
 def refusal(message: str) -> Waiting:
-    """What it means that the API server refused a child."""
+    """The problem of a child that the API server refused."""
     return Waiting(_refusal_reason(message), message)
 
 
@@ -91,7 +91,7 @@ def explain(
     """Why fewer than `wanted` pods of a role are ready.
 
     Args:
-        grace: seconds for which a pod may take its time before that is worth a word.
+        grace: grace period in seconds before a pod is reported.
     """
     if world.ready(role) >= wanted:
         return Found()
@@ -119,7 +119,7 @@ def _rank(waiting: Waiting) -> int:
 
 
 def _broken(pod: PodState) -> Iterator[Waiting]:
-    """What does not go away by itself."""
+    """Problems that do not resolve by themselves."""
     for status in pod.init_containers:
         yield from _unstartable(pod, status)
         yield from _failing_init(pod, status)
@@ -148,7 +148,7 @@ def _failing_init(pod: PodState, status: dict[str, Any]) -> Iterator[Waiting]:
 
 
 def _crashing(pod: PodState, status: dict[str, Any]) -> Iterator[Waiting]:
-    """A container that ended again; once may happen, and is told as a restart."""
+    """A container that ended repeatedly; a single end is reported as a restart."""
     backing_off = at(status, "state", "waiting", "reason") == "CrashLoopBackOff"
     if not backing_off and int(status.get("restartCount", 0)) < 2:
         return
@@ -157,11 +157,13 @@ def _crashing(pod: PodState, status: dict[str, Any]) -> Iterator[Waiting]:
         message = endings.sentence(ended_life(status, terminated, init=False))
         yield Waiting("CrashLoopBackOff", _about(pod, status, message))
     elif backing_off:
-        yield Waiting("CrashLoopBackOff", _about(pod, status, "it ends as soon as it has begun"))
+        yield Waiting(
+            "CrashLoopBackOff", _about(pod, status, "the container ends right after it starts")
+        )
 
 
 def _slow(pod: PodState, world: JobResources, warnings: tuple[Manifest, ...]) -> Iterator[Waiting]:
-    """What goes away by itself most often."""
+    """Problems that usually resolve by themselves."""
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") != "True":
         yield from _unbound(world, warnings, pod.role)
@@ -176,7 +178,7 @@ def _slow(pod: PodState, world: JobResources, warnings: tuple[Manifest, ...]) ->
 def _unbound(
     world: JobResources, warnings: tuple[Manifest, ...], role: str | None
 ) -> Iterator[Waiting]:
-    """Volume claims of the role that nothing provides."""
+    """Volume claims of the role that are not bound."""
     claims = {
         "learner": names.checkpoint_claim(world.name),
         "buffer": names.buffer_claim(world.name),
@@ -210,18 +212,18 @@ def _missing(
 def _learner_missing(world: JobResources, now: datetime) -> Iterator[Waiting]:
     for pod in world.learners_left:
         if pod.gone_by is not None and now >= times.parse(pod.gone_by):
-            node = f"; its node {pod.node} may be lost" if pod.node else ""
-            yield Waiting("Terminating", f"{pod.name} should have ended by {pod.gone_by}{node}")
+            node = f"; node {pod.node} may be lost" if pod.node else ""
+            yield Waiting("Terminating", f"{pod.name} did not terminate by {pod.gone_by}{node}")
     pods = world.of_role("learner")
     if pods and pods[-1].ended:
         failure = failure_of("learner", pods[-1])
         if failure is not None:
-            yield Waiting(failure.reason, f"it will be started again; {_told(pods[-1])}")
+            yield Waiting(failure.reason, f"waiting to be restarted; {_last_end(pods[-1])}")
 
 
-def _told(pod: PodState) -> str:
+def _last_end(pod: PodState) -> str:
     failed = [end for end in pod.ends if end.exit_code != 0]
-    return f"the last one: {endings.sentence(failed[-1])}" if failed else "the last one was lost"
+    return f"last failure: {endings.sentence(failed[-1])}" if failed else "the last pod was lost"
 
 
 def _until_overdue(world: JobResources, role: RoleName, now: datetime) -> Iterator[float]:
@@ -247,7 +249,7 @@ def _refusal_reason(message: str) -> str:
 
 
 def _about(pod: PodState, status: dict[str, Any], message: str) -> str:
-    """Names the container where it is not the role's own."""
+    """The message, with the container's name unless it is the role's own."""
     own = status.get("name") == pod.role
     return message if own else f"container {status.get('name')}: {message}"
 
@@ -267,7 +269,7 @@ def _condition(pod: PodState, kind: str) -> dict[str, Any]:
 def _about_object(
     warnings: tuple[Manifest, ...], object_uid: str, reasons: tuple[str, ...]
 ) -> list[Manifest]:
-    """Warnings with one of these reasons about this very object, the newest first."""
+    """Warnings with one of these reasons about the object with this uid, newest first."""
     found = [
         warning
         for warning in warnings

@@ -1,1 +1,1 @@
-"""What the operator tells about itself: metrics, health, logs."""
+"""Metrics, health and logs of the operator."""

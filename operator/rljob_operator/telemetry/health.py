@@ -1,6 +1,6 @@
 """`/metrics`, `/healthz` and `/readyz` of the operator, served by the event loop that does the work.
 
-So a loop that is stuck answers nothing, which a probe takes for no as well.
+A stuck event loop does not answer, which also fails the probe.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from rljob.telemetry.metrics import CONTENT_TYPE, render
 from rljob_operator.telemetry.metrics import OperatorMetrics
 
 Problems = Callable[[], list[str]]
-"""What is wrong now, a sentence each; nothing when all is well."""
+"""Current problems, one sentence each; empty if healthy."""
 
 
 class HealthServer:
-    """Answers from the functions that it is given.
+    """Serves the results of the given functions.
 
     Args:
         refresh: called before metrics are served.
-        unhealthy: why this process should be made anew.
-        unready: why this process is of no use yet.
+        unhealthy: why this process should be restarted.
+        unready: why this process is not ready yet.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class HealthServer:
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; all addresses when host is empty. Raises RunError when it cannot."""
+        """Listen, on all addresses if host is empty. Raises RunError if the address cannot be used."""
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host or None, port).start()

@@ -1,7 +1,7 @@
-"""Metrics of single RLJobs that only their status knows: phase, restarts, why pods are not ready.
+"""Metrics of single RLJobs from their status: phase, restarts, why pods are not ready.
 
-They are read from the jobs that exist at the time, so a job that is gone has none. The job's namespace is
-in `rljob_namespace`: `namespace` is the operator's own, added by whoever scrapes it.
+They are computed from the existing jobs, so a deleted job has none. The job's namespace is in
+`rljob_namespace`: the scraper adds `namespace`, which is the operator's.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rljob.telemetry.metrics_base import Declared
 from rljob_operator.decide.observed import Key
 
 _JOB = ("rljob_namespace", "rljob")
-_BOUND = "those of the job; one series of each job"
+_BOUND = "those of the job; one series per job"
 PHASE = Declared(
     "rljob_operator_job_phase",
     "gauge",
     "boolean",
-    "1 for the phase that the RLJob is in.",
+    "1 for the current phase of the RLJob.",
     ", ".join((*_JOB, "phase")),
     _BOUND,
 )
@@ -29,7 +29,7 @@ RESTARTS = Declared(
     "rljob_operator_job_restarts_total",
     "counter",
     "restarts",
-    "Pods and containers of a role replaced since the RLJob began.",
+    "Pods and containers of a role replaced since the RLJob started.",
     ", ".join((*_JOB, "role")),
     f"{_BOUND} and role",
 )
@@ -37,7 +37,7 @@ WAITING = Declared(
     "rljob_operator_job_waiting",
     "gauge",
     "boolean",
-    "1 while pods of a role are not ready, for the reason why.",
+    "1 while pods of a role are not ready, by reason.",
     ", ".join((*_JOB, "role", "reason")),
     f"{_BOUND} and role",
 )
@@ -45,13 +45,13 @@ DECLARED = (PHASE, RESTARTS, WAITING)
 
 
 class JobSeries(Collector):
-    """At most nine series of each job."""
+    """At most nine series per job."""
 
     def __init__(self) -> None:
         self._families: tuple[Metric, ...] = families(())
 
     def show(self, jobs: Iterable[tuple[Key, Manifest]]) -> None:
-        """Have these shown, and no others."""
+        """Export the series of these jobs only."""
         self._families = families(jobs)
 
     def collect(self) -> Iterator[Metric]:
@@ -59,7 +59,7 @@ class JobSeries(Collector):
 
 
 def families(jobs: Iterable[tuple[Key, Manifest]]) -> tuple[Metric, ...]:
-    """What is told of these jobs."""
+    """The series of these jobs."""
     phase = GaugeMetricFamily(PHASE.name, PHASE.help, labels=PHASE.label.split(", "))
     restarts = CounterMetricFamily(RESTARTS.name, RESTARTS.help, labels=RESTARTS.label.split(", "))
     waiting = GaugeMetricFamily(WAITING.name, WAITING.help, labels=WAITING.label.split(", "))

@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line on standard error, with what it is about as fields of their own."""
+"""Logs: one JSON object per line on standard error, with the context in separate fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIBRARIES = ("kopf", "aiohttp", "asyncio", "kubernetes")
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "logger", "message", …}`; what our own code gives as `extra` becomes fields."""
+    """`{"time", "level", "logger", "message", …}`; the `extra` of our own code becomes fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -33,7 +33,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send everything to standard error; libraries speak of trouble only, unless `level` is debug."""
+    """Log to standard error; libraries log warnings and errors only, unless `level` is debug."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

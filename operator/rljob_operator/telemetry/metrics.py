@@ -17,34 +17,34 @@ PHASES = (*get_args(Phase), "")
 
 
 class OperatorMetrics(Metrics):
-    """Of one operator process."""
+    """Metrics of one operator process."""
 
     role = "operator"
 
     def __init__(self) -> None:
         super().__init__()
-        self.leader = self._gauge("leader", "boolean", "1 when this process acts, 0 when it waits.")
+        self.leader = self._gauge("leader", "boolean", "1 if this process leads, else 0.")
         self.jobs = self._gauges(
-            "jobs", "jobs", "RLJobs by phase; it is empty at first.", "phase", PHASES
+            "jobs", "jobs", "RLJobs by phase; empty for a new job.", "phase", PHASES
         )
         self.queue_depth = self._gauge("queue_depth", "jobs", "Jobs that wait for a worker.")
         self.queue_oldest = self._gauge(
-            "queue_oldest_seconds", "seconds", "How long the first of them has waited."
+            "queue_oldest_seconds", "seconds", "Waiting time of the oldest job in the queue."
         )
         self.reconcile_seconds = self._histogram(
             "reconcile_seconds",
             "seconds",
-            "Time for one look at a job, with the writes that it led to.",
+            "Duration of one reconcile, including its writes.",
             RECONCILE_BUCKETS,
         )
         self.errors = self._by_reason(
-            "errors_total", "looks", "Looks at a job that failed and are tried again."
+            "errors_total", "reconciles", "Failed reconciles; they are retried."
         )
         self._requests = self._api_requests()
         self.polls = self._counters(
             "polls_total",
             "calls",
-            "Learners asked.",
+            "Polls of learners.",
             "result",
             ("answered", "unreachable", "invalid"),
         )
@@ -54,14 +54,14 @@ class OperatorMetrics(Metrics):
         self.watch_age = self._gauges(
             "watch_last_event_age_seconds",
             "seconds",
-            "Time since a watch told of anything; of a quiet kind it grows without harm.",
+            "Time since the last event of a watch; it grows for a resource without changes.",
             "resource",
             tuple(kind.plural for kind in WATCHED),
         )
         self.stale = self._gauges(
             "watch_stale_objects",
             "objects",
-            "Objects of which a watch missed a change, at the last audit.",
+            "Objects with a change that a watch missed, at the last audit.",
             "resource",
             tuple(kind.plural for kind in AUDITED),
         )
@@ -70,11 +70,11 @@ class OperatorMetrics(Metrics):
         self.registry.register(self.job_series)
 
     def count_request(self, verb: str, resource: str, code: str) -> None:
-        """One call to the API server is over."""
+        """Count one completed call to the API server."""
         self._requests.labels(verb, resource, code).inc()
 
     def _api_requests(self) -> Counter:
-        text = "Calls to the API server, without those of the watches."
+        text = "Calls to the API server, excluding watches."
         labels = ("verb", "resource", "code")
         values = "code is the HTTP status, `timeout` or `connection`"
         name = self._name("api_requests_total", "counter", "calls", text, ", ".join(labels), values)

@@ -1,7 +1,7 @@
-"""Compares what the watches told with what the API server lists: a watch that died in silence is found out.
+"""Compares the cache with lists of the API server, to detect a watch that silently stopped.
 
-A difference may be news on its way; only one that is there for `stale_seconds` is a missed change. It is put
-right at once, and the process is unhealthy until it is made anew.
+A difference may be an event that has not arrived yet; only a difference that lasts `stale_seconds` is a
+missed change. It is corrected at once, and the process is unhealthy until it is restarted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def differences(listed: ObjectVersions, known: ObjectVersions) -> dict[Id, tuple[str, int]]:
-    """Objects that were missed, with what is listed; ("", 0) for one that exists no more."""
+    """Objects that differ, with the listed uid and version; ("", 0) for a deleted object."""
     missed = {
         id_: version
         for id_, version in listed.items()
@@ -34,17 +34,17 @@ def differences(listed: ObjectVersions, known: ObjectVersions) -> dict[Id, tuple
 
 
 class Suspicions:
-    """Since when each difference is there. Times are monotonic seconds."""
+    """When each difference was first seen. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[Id, tuple[str, int]], float] = {}
 
     def note(self, found: Mapping[Id, tuple[str, int]], now: float) -> None:
-        """What an audit found; what it did not find again is forgotten."""
+        """Record the differences of an audit; forget all others."""
         self._since = {item: self._since.get(item, now) for item in found.items()}
 
     def older_than(self, seconds: float, now: float) -> list[Id]:
-        """What is different for longer than that."""
+        """Objects that have differed for at least that time."""
         return [id_ for (id_, _), since in self._since.items() if now - since >= seconds]
 
     def __bool__(self) -> bool:
@@ -52,15 +52,15 @@ class Suspicions:
 
 
 class Audit:
-    """Fills in what the watches missed, and remembers that they did.
+    """Corrects the cache after missed changes, and records them.
 
     Args:
-        changed: told of the job of each object that was put right.
+        changed: called with the job of each corrected object.
         clock: monotonic seconds.
 
     Attributes:
-        filled: set once everything that existed at the start is known.
-        stale: plurals of the kinds whose watch missed something.
+        filled: set once all objects that existed at the start are in the cache.
+        stale: plurals of the kinds whose watch missed a change.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Audit:
     async def run(self) -> None:
         """Never returns."""
         await self._fill()
-        _log.info("all objects are known")
+        _log.info("the cache is filled")
         self.filled.set()
         while True:
             seconds = self._every
@@ -95,10 +95,10 @@ class Audit:
                     await self._audit(kind)
                 except ApiError as error:
                     extra = {"resource": kind.plural, "reason": str(error)}
-                    _log.warning("an audit has to wait", extra=extra)
+                    _log.warning("an audit failed; it is retried", extra=extra)
 
     async def _fill(self) -> None:
-        """Wait until the watches have told of everything that exists when we begin."""
+        """Wait until the watches have reported all objects that exist at the start."""
         for kind in AUDITED:
             listed = await self._listed_at_last(kind)
             while True:
@@ -107,7 +107,7 @@ class Audit:
                 if not missing:
                     break
                 await asyncio.sleep(FILL_SECONDS)
-                # One of them may have been deleted before the watch began.
+                # An object may have been deleted before the watch started.
                 now = await self._listed_at_last(kind)
                 listed = {id_: now[id_] for id_ in missing if id_ in now}
 
@@ -117,7 +117,7 @@ class Audit:
                 return await self._listed(kind)
             except ApiError as error:
                 extra = {"resource": kind.plural, "reason": str(error)}
-                _log.warning("cannot list; trying again", extra=extra)
+                _log.warning("cannot list; retrying", extra=extra)
                 await asyncio.sleep(max(1.0, error.retry_after))
 
     async def _listed(self, kind: ResourceKind) -> ObjectVersions:

@@ -238,7 +238,7 @@ def _paths(schema: JsonSchema, root: JsonSchema, prefix: str = "") -> Iterator[s
 
 def _sentence(schema: JsonSchema) -> str:
     """The first sentence of a field's description."""
-    return re.split(r"(?<=\.)\s", str(schema.get("description", "")), maxsplit=1)[0]
+    return re.split(r"(?<=\.)(?<!e\.g\.)\s", str(schema.get("description", "")), maxsplit=1)[0]
 
 
 def _plain(name: str) -> str:

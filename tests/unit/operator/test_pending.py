@@ -331,7 +331,7 @@ def test_learner_that_waits_for_its_next_attempt_tells_of_the_last_one() -> None
     cluster.look()
     assert cluster.role("learner")["reason"] == "Error"
     assert cluster.role("learner")["message"] == (
-        "it will be started again; the last one: ended with exit code 137"
+        "waiting to be restarted; last failure: ended with exit code 137"
     )
     assert cluster.status["learner"]["state"] == "Restarting"
     assert cluster.status["phase"] == "Pending"

@@ -165,7 +165,7 @@ def test_scale_subresource() -> None:
     assert cluster.status["rollout"]["replicas"] == 1
     assert cluster.status["rollout"]["ready"] == "1/1"
     assert [n.message for n in cluster.notices if n.reason == "Scaled"] == [
-        "Rollouts: from 2 to 1."
+        "Scaled rollouts from 2 to 1."
     ]
 
 
@@ -203,7 +203,7 @@ def test_learner_that_begins_further_back_says_so() -> None:
     cluster.settle()
     assert cluster.status["progress"]["steps"] == 200
     (told,) = [notice for notice in cluster.notices if notice.reason == "RolledBack"]
-    assert told.message == "The learner goes on from step 200, 50 steps back."
+    assert told.message == "The learner resumes from step 200, 50 steps back."
 
 
 def test_another_operator_does_not_go_back_to_an_older_learners_last_words() -> None:

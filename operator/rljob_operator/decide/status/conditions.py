@@ -1,4 +1,4 @@
-"""The conditions: what holds, since when, and why."""
+"""The conditions of the status."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SHORT: dict[RoleName, tuple[str, str]] = {
     "rollout": ("RolloutsBelowMinimum", "Fewer rollouts are ready than rollout.minReplicas."),
 }
 _LOST = frozenset(reason for reason, _ in _SHORT.values())
-"""Reasons of Degraded for what was ready once."""
+"""Reasons of Degraded for a role that was ready before."""
 
 
 @dataclass(frozen=True)
 class ConditionInputs:
-    """What the conditions are made from.
+    """Inputs of the conditions.
 
     Attributes:
-        fault: why the spec cannot be acted on, if so.
-        waiting: what each role waits for, if that is known.
+        fault: why the spec cannot be applied, if so.
+        waiting: what each role waits for, if known.
         short: roles with too few ready pods.
-        stall: what holds a job up that gets nowhere.
+        stall: cause of a stall.
     """
 
     phase: Phase
@@ -43,7 +43,7 @@ class ConditionInputs:
 
     @property
     def blocked(self) -> Waiting | None:
-        """Why there is no training, if something is in the way."""
+        """Why the job cannot train, if known."""
         for role in self.short:
             if role in self.waiting:
                 found = self.waiting[role]
@@ -61,7 +61,7 @@ class _Said:
 def conditions(
     previous: RLJobStatus, situation: ConditionInputs, generation: int, now: datetime
 ) -> list[Condition]:
-    """All conditions, each with the time at which it began to hold or not to."""
+    """All conditions, each with the time of its last transition."""
     said: dict[ConditionType, _Said] = {
         "Ready": _ready(situation),
         "Progressing": _progressing(situation),
@@ -121,7 +121,7 @@ def _progressing(situation: ConditionInputs) -> _Said:
     if situation.phase != "Training" and situation.blocked is not None:
         return _Said(False, *_pair(situation.blocked))
     if situation.phase == "Pending":
-        return _Said(True, "Pending", "Pods were asked for.")
+        return _Said(True, "Pending", "Pods were requested.")
     return _Said(True, situation.phase)
 
 
@@ -131,7 +131,7 @@ def _suspended(situation: ConditionInputs) -> _Said:
         at = f" The checkpoint is from step {saved.step}." if saved else ""
         return _Said(True, "Suspended", f"Stopped at step {situation.reported.steps}.{at}")
     if situation.phase == "Suspending":
-        return _Said(False, "Suspending", "Pods are ending.")
+        return _Said(False, "Suspending", "Pods are terminating.")
     return _Said(False, "NotSuspended")
 
 
@@ -142,7 +142,7 @@ def _checkpointed(situation: ConditionInputs) -> _Said:
 
 
 def _degraded(previous: RLJobStatus, situation: ConditionInputs) -> _Said:
-    """Something is wrong: with the spec, or with what was ready before and is not now."""
+    """The spec is invalid, or a role that was ready before is not ready now."""
     if situation.phase in ("Complete", "Failed"):
         return _Said(False, situation.phase)
     if situation.fault is not None:

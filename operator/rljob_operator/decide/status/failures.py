@@ -1,4 +1,4 @@
-"""The last failure of a role: what was lost, and why."""
+"""The last failure of a role and its cause."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rljob_operator.decide.status import endings
 def last_failure(
     previous: Failure | None, world: JobResources, stalled: Failure | None = None
 ) -> Failure | None:
-    """The newest failure that is known; one that hangs has failed as well."""
+    """The newest known failure; a hanging process counts as a failure."""
     found = [] if stalled is None else [stalled]
     found += [failure for role in ROLES for failure in _failures(role, world.of_role(role))]
     if previous is not None:
         found.append(previous)
-    # The one before wins a tie: the same failure seen again changes nothing.
+    # The previous failure wins a tie: the same failure seen again changes nothing.
     return max(found, key=lambda failure: (failure.time, failure is previous), default=None)
 
 
 def cause(role: RoleName, pods: Sequence[PodState]) -> str:
-    """Why a pod or a container of a role was replaced, as far as that can be seen."""
+    """Why a pod or container of a role was replaced, as far as known."""
     lost = [(_lost_at(pod), pod) for pod in pods if _lost_at(pod)]
     if not lost:
-        return "it was gone"
+        return "its pod no longer exists"
     pod = max(lost, key=lambda entry: entry[0])[1]
     failure = failure_of(role, pod)
     if failure is None:
@@ -38,7 +38,7 @@ def cause(role: RoleName, pods: Sequence[PodState]) -> str:
 
 
 def failure_of(role: RoleName, pod: PodState) -> Failure | None:
-    """How this pod failed, if it did. One that was deleted, or ended as it was asked to, did not."""
+    """How this pod failed, if it did. A pod that was deleted, or ended on request, did not fail."""
     disrupted = condition(pod.manifest, "DisruptionTarget")
     if disrupted is not None:
         return Failure(
@@ -86,7 +86,7 @@ def _failed(pod: PodState, end: ContainerEnd) -> bool:
 
 
 def _asked_to_end(pod: PodState) -> str | None:
-    """When its deletion was asked for: its grace period before it has to be gone."""
+    """When its deletion was requested: the grace period before the deletion time."""
     if pod.gone_by is None:
         return None
     grace = at(pod.manifest, "metadata", "deletionGracePeriodSeconds") or 0
@@ -94,6 +94,6 @@ def _asked_to_end(pod: PodState) -> str | None:
 
 
 def _lost_at(pod: PodState) -> str:
-    """When it, or a container in it, was lost; empty for one that runs well."""
+    """When the pod or a container in it was lost; empty for a healthy pod."""
     asked = _asked_to_end(pod) or ("" if pod.exists else pod.created)
     return max([asked, *(end.finished for end in pod.ends if not end.init or end.exit_code)])

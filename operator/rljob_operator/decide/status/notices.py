@@ -1,7 +1,7 @@
-"""What happened, for people: each change of the status told once, as Events.
+"""Events: each change of the status is reported once.
 
-They follow from the status before and the new one alone. Once the new one is written it is the one
-before, so an operator that starts again has nothing to tell twice.
+They depend only on the previous and the new status. Once the new status is written it is the previous
+one, so a restarted operator does not report a change twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rljob_operator.decide.status.whole import Facts
 def notices(
     before: RLJobStatus, after: RLJobStatus, world: JobResources, facts: Facts
 ) -> tuple[Notice, ...]:
-    """What to tell about the way from one status to the next."""
+    """Events for the change from one status to the next."""
     found = [
         *_begun(before, after),
         *_edited(before, after),
@@ -39,17 +39,17 @@ def notices(
 def _begun(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
     if before.start_time is None and after.start_time is not None:
         pods = ", ".join(f"{role.replicas} {role.name}" for role in after.role_statuses)
-        yield Notice("Normal", "Created", f"Asked for pods: {pods}.")
+        yield Notice("Normal", "Created", f"Requested pods: {pods}.")
 
 
 def _edited(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
     was, now = _replicas(before).get("rollout"), _replicas(after).get("rollout")
     if was and now and was != now:
-        yield Notice("Normal", "Scaled", f"Rollouts: from {was} to {now}.")
+        yield Notice("Normal", "Scaled", f"Scaled rollouts from {was} to {now}.")
     old = before.provenance.spec_hash if before.provenance else None
     new = after.provenance.spec_hash if after.provenance else None
     if old is not None and new != old:
-        yield Notice("Normal", "Updated", "The learner starts again, for the spec was changed.")
+        yield Notice("Normal", "Updated", "The learner restarts because the spec changed.")
 
 
 def _lost(before: RLJobStatus, after: RLJobStatus, world: JobResources) -> Iterator[Notice]:
@@ -65,17 +65,17 @@ def _lost(before: RLJobStatus, after: RLJobStatus, world: JobResources) -> Itera
 def _progressed(before: RLJobStatus, reported: Reported) -> Iterator[Notice]:
     begun = before.ledger is not None and before.ledger.begun
     if reported.begun and not begun:
-        yield Notice("Normal", "Started", "The first environment steps are trained on.")
+        yield Notice("Normal", "Started", "Training on the first environment steps.")
     if reported.lost:
         yield Notice(
             "Warning",
             "RolledBack",
-            f"The learner goes on from step {reported.steps}, {reported.lost} steps back.",
+            f"The learner resumes from step {reported.steps}, {reported.lost} steps back.",
         )
 
 
 def _in_the_way(before: RLJobStatus, after: RLJobStatus, stall: Stall | None) -> Iterator[Notice]:
-    """Reasons for not progressing, and for being degraded; the same one is told once."""
+    """Reasons for not progressing and for being degraded; the same reason is reported once."""
     told = set()
     wrong: tuple[tuple[ConditionType, str], ...] = (("Progressing", "False"), ("Degraded", "True"))
     for kind, bad in wrong:
@@ -88,16 +88,16 @@ def _in_the_way(before: RLJobStatus, after: RLJobStatus, stall: Stall | None) ->
             message = stalling.told(stall) if stall is not None and stalled else new.message
             yield Notice("Warning", new.reason, message)
     if holds(before, "Degraded") and not holds(after, "Degraded") and holds(after, "Ready"):
-        yield Notice("Normal", "Recovered", "All that is needed is ready again.")
+        yield Notice("Normal", "Recovered", "All required roles are ready again.")
 
 
 def _suspended(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
     if before.start_time and before.resume_time is None and after.resume_time is not None:
-        yield Notice("Normal", "Resumed", "Pods are asked for again.")
+        yield Notice("Normal", "Resumed", "Pods are requested again.")
     if before.phase == after.phase:
         return
     if after.phase == "Suspending":
-        yield Notice("Normal", "Suspending", "The learner saves a checkpoint, then all pods end.")
+        yield Notice("Normal", "Suspending", "The learner saves a checkpoint, then all pods stop.")
     elif after.phase == "Suspended":
         condition = find(after, "Suspended")
         yield Notice("Normal", "Suspended", condition.message if condition else "")
