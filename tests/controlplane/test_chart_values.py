@@ -40,8 +40,8 @@ WRONG = {
 }
 CONTRADICTORY = {
     "replicas=2,lease.enabled=false": "replicas: 2 with lease.enabled: false are 2 operators",
-    "serviceAccount.create=false": "serviceAccount.name: is needed",
-    "dashboards.folder=A,dashboards.folderAnnotation=": "needs dashboards.folderAnnotation",
+    "serviceAccount.create=false": "serviceAccount.name: is required",
+    "dashboards.folder=A,dashboards.folderAnnotation=": "requires dashboards.folderAnnotation",
     "networkPolicy.enabled=false,networkPolicy.restrictEgress=true": "requires a policy",
     "networkPolicy.extraEgress[0].ports[0].port=1": "networkPolicy.extraEgress: has no effect",
 }
