@@ -105,7 +105,9 @@ def test_namespaces_that_are_not_there_are_named(server: ApiServer) -> None:
     server.kubectl("create", "namespace", NAMESPACE)
     command = ("install", *RELEASE, "--set", "watchNamespaces={default,blue,green}", str(CHART))
     done = helm(*command, kubeconfig=server.admin)
-    assert "watchNamespaces: the cluster has no namespace blue, green; create it first" in done.stderr
+    assert (
+        "watchNamespaces: the cluster has no namespace blue, green; create it first" in done.stderr
+    )
     assert server.call("GET", CRD).status == 404
 
 
