@@ -1,4 +1,4 @@
-"""The Secret with a job's CURVE keys: made here, read by nobody but the pods."""
+"""The Secret with a job's CURVE keys: created here, read only by the pods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rljob.wire.sockets import new_keypair
 
 
 def secret(job: Manifest) -> Manifest:
-    """A Secret with a new pair for each role, owned by the RLJob."""
+    """A Secret with a new key pair for each role, owned by the RLJob."""
     metadata = job["metadata"]
     owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
     pairs = {role: new_keypair() for role in ROLES}
@@ -21,6 +21,6 @@ def secret(job: Manifest) -> Manifest:
 
 
 def missed(job: str, warning: Manifest) -> bool:
-    """Whether a pod could not start because the Secret is not there (any more)."""
+    """Whether a pod could not start because the Secret does not exist."""
     absent = f'secret "{names.keys_secret(job)}" not found'
     return warning.get("reason") == "FailedMount" and absent in str(warning.get("message"))

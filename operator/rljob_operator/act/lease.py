@@ -1,7 +1,7 @@
-"""Which of several operators acts: the one that holds the Lease and renews it in time.
+"""Leader election: the operator that holds the Lease and renews it in time acts.
 
-Only what changes in the Lease counts, timed by our own clock: clocks of two machines need not agree. A holder
-that cannot renew stops writing `STOP_SECONDS` after its last renewal and ends; another one may take over
+Changes of the Lease are timed by our own clock: the clocks of two machines need not agree. A holder that
+cannot renew stops writing `STOP_SECONDS` after its last renewal and ends. Another process may take over
 `LEASE_SECONDS` after the last renewal that it saw.
 """
 
@@ -25,12 +25,12 @@ _log = logging.getLogger(__name__)
 
 
 class LostLease(Exception):
-    """The Lease could not be renewed in time; this process has to end."""
+    """The Lease was not renewed in time; this process must end."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The last change of the Lease that we saw, and when, in our own monotonic seconds."""
+    """The last change of the Lease that we saw; `at` is in our own monotonic seconds."""
 
     holder: str
     version: str
@@ -39,7 +39,7 @@ class Seen:
 
 
 def look(lease: Manifest, before: Seen | None, now: float) -> Seen:
-    """What we know after reading the Lease."""
+    """Update `Seen` after reading the Lease."""
     version = str(lease["metadata"]["resourceVersion"])
     if before is not None and before.version == version:
         return before
@@ -49,7 +49,7 @@ def look(lease: Manifest, before: Seen | None, now: float) -> Seen:
 
 
 def turn(seen: Seen, identity: str, now: float) -> Literal["renew", "take", "wait"]:
-    """What to do about it."""
+    """The next action."""
     if seen.holder == identity:
         return "renew"
     return "take" if not seen.holder or now >= seen.at + seen.seconds else "wait"
@@ -60,7 +60,7 @@ class Election:
 
     Args:
         name, namespace: of the Lease.
-        identity: of this process; no other one may have the same.
+        identity: unique name of this process.
         clock: monotonic seconds.
     """
 
@@ -74,15 +74,15 @@ class Election:
         self.leading = asyncio.Event()
 
     def fence(self) -> float:
-        """Seconds for which we may write for certain; raises NotLeading when there are none."""
+        """Seconds for which writing is safe; raises NotLeading if there are none."""
         left = self._left()
         if left <= 0:
             raise NotLeading(f"{self._identity} does not hold the Lease {self._name}")
-        # A write that began in time is over before anybody else may begin.
+        # A write that starts in time ends before another process may write.
         return left + LEASE_SECONDS - STOP_SECONDS
 
     async def run(self, api: OperatorApi) -> None:
-        """Never returns; raises LostLease once the Lease was held and is not any more."""
+        """Never returns; raises LostLease when the Lease is lost."""
         while True:
             began = self._clock()
             try:
@@ -95,7 +95,7 @@ class Election:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def release(self, api: OperatorApi) -> None:
-        """Let another one take over at once; call it after the last write."""
+        """Release the Lease so that another process can take over at once. Call it after the last write."""
         if self._renewed is None:
             return
         self._renewed = None
@@ -128,7 +128,7 @@ class Election:
             await self._replace(api, found, holder=self._identity)
         self._renewed = began
         if not self.leading.is_set():
-            _log.info("this process acts", extra={"identity": self._identity})
+            _log.info("this process leads", extra={"identity": self._identity})
             self.leading.set()
 
     async def _create(self, api: OperatorApi) -> None:
@@ -141,7 +141,7 @@ class Election:
         await api.call("create", LEASE, "POST", LEASE.path(self._namespace), body=lease)
 
     async def _replace(self, api: OperatorApi, found: Manifest, holder: str) -> None:
-        # The version in it makes this fail when anybody else was faster.
+        # The resourceVersion makes this fail if another process updated the Lease first.
         lease = {**found, "spec": self._spec(holder, found.get("spec") or {})}
         await api.call("update", LEASE, "PUT", self._path(), body=lease, seconds=STOP_SECONDS / 2)
 
@@ -164,14 +164,14 @@ class Election:
 
 
 class AlwaysLeading:
-    """Stands in for an Election where there is one operator for certain."""
+    """Replaces Election if there is only one operator."""
 
     def __init__(self) -> None:
         self.leading = asyncio.Event()
         self.leading.set()
 
     def fence(self) -> float:
-        """There is nobody to keep apart from."""
+        """Writing is always allowed."""
         return float("inf")
 
     async def run(self, _api: OperatorApi) -> None:
@@ -179,4 +179,4 @@ class AlwaysLeading:
         await asyncio.Event().wait()
 
     async def release(self, _api: OperatorApi) -> None:
-        """Nothing is held."""
+        """Does nothing."""

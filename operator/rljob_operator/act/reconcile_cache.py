@@ -1,4 +1,4 @@
-"""What this process remembers of one RLJob between two looks. All of it may be lost: it is found out again."""
+"""State of one RLJob between two reconciles. It may be lost: the operator recovers it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rljob_operator.decide.observed import Inspection, Key
 ChildKey = tuple[str, str]
 """Kind and name."""
 STRIKES = 3
-"""Answers that the API server failed by itself, after which that is no passing trouble any more."""
+"""Server errors for one object after which it counts as refused."""
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The API server does not take a child as it is.
+    """A refusal of a child by the API server.
 
     Attributes:
-        digest: of the manifest that it refused.
-        message: what it said.
-        attempts: how often it refused it.
-        until: monotonic seconds before which it is not tried again.
+        digest: hash of the refused manifest.
+        message: message of the API server.
+        attempts: number of refusals.
+        until: time of the next attempt, monotonic seconds.
     """
 
     digest: str
@@ -36,12 +36,12 @@ class Refusal:
 
 @dataclass
 class ReconcileCache:
-    """Of the RLJob with this uid.
+    """State of the RLJob with this uid.
 
     Attributes:
         settled: see `Observed.settled`.
-        keys_made: when we made the Secret or found it, monotonic seconds.
-        status_written: when we wrote the status last.
+        keys_made: when the Secret was created or found, monotonic seconds.
+        status_written: when the status was last written.
         inspection: see `Observed.inspection`.
     """
 
@@ -58,12 +58,12 @@ class ReconcileCache:
         return {child: refusal.message for child, refusal in self._refusals.items()}
 
     def may_try(self, manifest: Manifest, now: float) -> bool:
-        """Whether to send this child: not the same one again right after it was refused."""
+        """Whether to send this child: a refused manifest is delayed."""
         refusal = self._refusals.get(child(manifest))
         return refusal is None or refusal.digest != digest(manifest) or refusal.until <= now
 
     def refuse(self, manifest: Manifest, message: str, now: float) -> None:
-        """It was refused; the next attempt comes after a delay that doubles each time."""
+        """Record a refusal; the delay before the next attempt doubles each time."""
         before = self._refusals.get(child(manifest))
         same = before is not None and before.digest == digest(manifest)
         attempts = before.attempts + 1 if before is not None and same else 1
@@ -72,35 +72,35 @@ class ReconcileCache:
         self._refusals[child(manifest)] = refusal
 
     def strike(self, manifest: Manifest) -> bool:
-        """The API server failed with it; whether so often that it is as good as refused."""
+        """Record a server error for this child. Returns whether it now counts as refused."""
         count = self._strikes[child(manifest)] = self._strikes.get(child(manifest), 0) + 1
         return count >= STRIKES
 
     def accept(self, manifest: Manifest) -> None:
-        """It was taken."""
+        """Record that the child was accepted."""
         self._refusals.pop(child(manifest), None)
         self._strikes.pop(child(manifest), None)
 
     def settle(self, manifest: Manifest, answer: Manifest) -> None:
-        """It was applied, and this is how the API server keeps it."""
+        """Record that the child was applied; `answer` is the stored object."""
         self.accept(manifest)
         generation = answer["metadata"].get("generation")
-        # Without a generation an edit could not be told from what the API server made of it.
+        # Without a generation, an edit cannot be distinguished from defaults set by the API server.
         if generation is not None:
             self.settled[child(manifest)] = digest(manifest), generation
 
     def keep_refusals(self, wanted: set[ChildKey]) -> None:
-        """Forget refusals of what nobody wants any more."""
+        """Forget refusals of children that are no longer wanted."""
         self._refusals = {c: r for c, r in self._refusals.items() if c in wanted}
         self._strikes = {c: n for c, n in self._strikes.items() if c in wanted}
 
     def next_attempt(self) -> float | None:
-        """When something that was refused is to be tried again."""
+        """Time of the next attempt for a refused child, monotonic seconds."""
         return min((refusal.until for refusal in self._refusals.values()), default=None)
 
 
 class ReconcileCaches:
-    """One memory for each RLJob; a new one when another of the same name took its place."""
+    """One ReconcileCache per RLJob; a new one if the RLJob was replaced under the same name."""
 
     def __init__(self) -> None:
         self._of: dict[Key, ReconcileCache] = {}
@@ -120,6 +120,6 @@ def child(manifest: Manifest) -> ChildKey:
 
 
 def digest(manifest: Manifest) -> str:
-    """Its hash as `children` wrote it; empty for what has none."""
+    """The hash annotation of a child; empty if it has none."""
     annotations: dict[str, str] = manifest["metadata"].get("annotations") or {}
     return annotations.get(names.HASH_ANNOTATION, "")

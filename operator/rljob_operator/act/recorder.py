@@ -1,4 +1,4 @@
-"""Events on RLJobs, as `kubectl describe` shows them. What cannot be posted is dropped: nothing waits for it."""
+"""Events on RLJobs, as `kubectl describe` shows them. Posting never blocks; an Event that fails is dropped."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from rljob_operator.telemetry.metrics import OperatorMetrics
 WAITING_LIMIT = 1000
 KNOWN_LIMIT = 1000
 AGAIN_SECONDS = 600.0
-"""The same said again within this time counts up the first Event; later, it is a new one."""
+"""An Event repeated within this time increments the count of the first one; later, it is a new Event."""
 LONGEST_MESSAGE = 1024
 LONGEST_WAIT_SECONDS = 30.0
 RETRY_SECONDS = (1.0, 3.0)
-"""Between attempts to post one Event; others wait meanwhile."""
+"""Delays between attempts to post one Event; other Events wait meanwhile."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EventSeries:
-    """What was said, how often, and when."""
+    """One Event and its repetitions."""
 
     name: str
     count: int
@@ -39,7 +39,7 @@ class EventSeries:
 
 
 class EventRecorder:
-    """Posts notices one after the other, in the background.
+    """Posts Events in the background, one after the other.
 
     Args:
         now: the time of day, with a time zone.
@@ -53,10 +53,10 @@ class EventRecorder:
         self._known: OrderedDict[str, EventSeries] = OrderedDict()
 
     def tell(self, job: Manifest, notice: Notice) -> None:
-        """Post it soon; never waits and never fails."""
-        told = self._count(job, notice)
+        """Queue the notice for posting; never waits and never fails."""
+        series = self._count(job, notice)
         try:
-            self._waiting.put_nowait(event(job, notice, told))
+            self._waiting.put_nowait(event(job, notice, series))
         except asyncio.QueueFull:
             self._metrics.events["dropped"].inc()
 
@@ -87,27 +87,27 @@ class EventRecorder:
     def _count(self, job: Manifest, notice: Notice) -> EventSeries:
         now = self._now()
         uid = job["metadata"]["uid"]
-        said = f"{uid}\0{notice.type}\0{notice.reason}\0{notice.message}"
-        digest = hashlib.sha256(said.encode()).hexdigest()
-        told = self._known.pop(digest, None)
-        if told is not None and (now - told.last).total_seconds() <= AGAIN_SECONDS:
-            told = replace(told, count=told.count + 1, last=now)
+        text = f"{uid}\0{notice.type}\0{notice.reason}\0{notice.message}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        series = self._known.pop(digest, None)
+        if series is not None and (now - series.last).total_seconds() <= AGAIN_SECONDS:
+            series = replace(series, count=series.count + 1, last=now)
         else:
             stamp = f"{int(now.timestamp()):x}"
-            told = EventSeries(f"{job['metadata']['name']}.{digest[:10]}{stamp}", 1, now, now)
-        self._known[digest] = told
+            series = EventSeries(f"{job['metadata']['name']}.{digest[:10]}{stamp}", 1, now, now)
+        self._known[digest] = series
         while len(self._known) > KNOWN_LIMIT:
             self._known.popitem(last=False)
-        return told
+        return series
 
 
-def event(job: Manifest, notice: Notice, told: EventSeries) -> Manifest:
-    """The Event, for server-side apply: the same name said again only counts up."""
+def event(job: Manifest, notice: Notice, series: EventSeries) -> Manifest:
+    """The Event, for server-side apply: applying the same name again updates its count."""
     metadata = job["metadata"]
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": told.name, "namespace": metadata["namespace"]},
+        "metadata": {"name": series.name, "namespace": metadata["namespace"]},
         "involvedObject": {
             "apiVersion": JOB.api_version,
             "kind": JOB.kind,
@@ -119,9 +119,9 @@ def event(job: Manifest, notice: Notice, told: EventSeries) -> Manifest:
         "reason": notice.reason,
         "message": notice.message[:LONGEST_MESSAGE],
         "source": {"component": names.FIELD_MANAGER},
-        "firstTimestamp": _timestamp(told.first),
-        "lastTimestamp": _timestamp(told.last),
-        "count": told.count,
+        "firstTimestamp": _timestamp(series.first),
+        "lastTimestamp": _timestamp(series.last),
+        "count": series.count,
     }
 
 

@@ -1,1 +1,1 @@
-"""Asks the pods of a job what they do."""
+"""Requests to the pods of a job."""

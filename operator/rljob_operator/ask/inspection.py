@@ -1,4 +1,4 @@
-"""Asks the pods of a job that gets nowhere what they do: `GET /state`, once each, all at once."""
+"""Requests the state of all pods of a stalled job: `GET /state`, once each, concurrently."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rljob_operator.decide.observed import Inspection
 
 TIMEOUT_SECONDS = 3.0
 MOST_PODS = 64
-"""Of a large job, enough to tell."""
+"""Limit for large jobs; enough to find the cause."""
 
 
 async def inspect(questions: Sequence[Question], now: datetime) -> Inspection:
-    """What they answer. Never fails: one that does not answer says that by it."""
+    """The answers of the pods. Never fails: a missing answer is part of the result."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:

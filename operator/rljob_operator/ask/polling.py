@@ -1,4 +1,4 @@
-"""Asks running learners how it goes: `GET /status` of their pods, every few seconds, each by itself."""
+"""Polls running learners for their reports: `GET /status` of each pod, every few seconds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 
 class Poller:
-    """The newest report of each job that is followed.
+    """Keeps the newest report of each followed job.
 
     Args:
-        every_seconds: between two questions to one learner.
-        changed: told of the job when its report is another one than before.
+        every_seconds: interval between two polls of one learner.
+        changed: called with the job when its report changed.
         clock: monotonic seconds.
         now: the time of day, with a time zone.
     """
@@ -48,7 +48,7 @@ class Poller:
         self._newest: dict[Key, Polled] = {}
 
     def follow(self, key: Key, poll: Poll | None) -> None:
-        """Ask this learner from now on, and no other one of this job; none at all for None."""
+        """Poll this learner from now on and no other of this job; stop polling for None."""
         if poll is None:
             self._followed.pop(key, None)
         elif self._followed.get(key) != poll:
@@ -56,17 +56,17 @@ class Poller:
             self._feed.add(key)
 
     def newest(self, key: Key) -> Polled | None:
-        """The last answer of a learner of this job."""
+        """The newest answer of a learner of this job."""
         return self._newest.get(key)
 
     def forget(self, key: Key) -> None:
-        """The job is no more."""
+        """Stop following a deleted job."""
         self.follow(key, None)
         self._newest.pop(key, None)
 
     async def run(self, at_once: int) -> None:
-        """Ask, so many at once. Never returns."""
-        # Of many pods, none is asked often enough to keep a connection to it.
+        """Poll up to `at_once` learners concurrently. Never returns."""
+        # The interval is too long to keep connections open.
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with (
@@ -108,7 +108,7 @@ class Poller:
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> bytes:
-    """A page of a pod; one that is too long raises ValueError."""
+    """The body of a pod's page; raises ValueError if it is too long."""
     async with session.get(url, allow_redirects=False) as response:
         if response.status != 200:
             raise aiohttp.ClientError(f"status {response.status}")

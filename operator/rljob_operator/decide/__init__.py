@@ -1,1 +1,1 @@
-"""What the operator decides. Pure: no I/O, no clock."""
+"""Decisions of the operator. Pure: no I/O, no clock."""

@@ -1,4 +1,4 @@
-"""What `reconcile` asks the I/O side to do."""
+"""The result of `reconcile`: actions for the I/O side."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Propagation = Literal["Background", "Foreground", "Orphan"]
 
 @dataclass(frozen=True)
 class Reference:
-    """An object to delete; one of the same name with another uid is not meant.
+    """An object to delete, identified by its uid.
 
     Attributes:
-        replacement: what will be applied under the same name once the object and its pods are gone.
-            It is tried first, as a dry run of a create under a name of its own; where the API server
-            refuses that, nothing is deleted and `Observed.refused` tells it, so that an edit that
-            can never run stops nothing that does.
+        replacement: manifest that is applied under the same name once the object and its pods are gone.
+                It is tested first by a dry run of a create under another name. If the API server refuses
+                it, nothing is deleted and `Observed.refused` contains the message, so an invalid edit
+                does not stop a running learner.
     """
 
     api_version: str
@@ -33,7 +33,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Notice:
-    """What becomes an Event on the RLJob."""
+    """An Event on the RLJob."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -42,7 +42,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Poll:
-    """A learner to ask for its report.
+    """A learner to poll for its report.
 
     Attributes:
         pod: its name.
@@ -55,7 +55,7 @@ class Poll:
 
 @dataclass(frozen=True)
 class Question:
-    """A pod to ask once what it does.
+    """A pod to ask once for its state.
 
     Attributes:
         pod: its name.
@@ -69,20 +69,20 @@ class Question:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done, in this order: keys, deletions, applies, status, notices.
+    """Actions, in this order: keys, deletions, applies, status, notices.
 
     Attributes:
-        apply: manifests for server-side apply, in this order; empty for a quiet job. One that was
-            refused is in it again each time: the I/O side spaces the attempts.
-        delete: objects that must go.
-        delete_job: the RLJob itself has outlived its time; nothing else is to be done then.
-        mint_keys: create the Secret with the keys before anything is applied.
-        status: the whole status as it should be.
-        write_status: whether it is worth a write now.
-        notices: Events to post once the status is written; without that write they come again.
-        ask: pods to ask what they do; the answers are in `Observed.inspection` at the next look.
-        poll: the learner to ask, every `Settings.poll_seconds` while it is named here.
-        requeue_after: seconds until a deadline passes by itself; None when none will.
+        apply: manifests for server-side apply, in this order; empty if nothing changed. A refused
+                manifest is included each time: the I/O side delays the attempts.
+            delete: objects to delete.
+            delete_job: delete the RLJob itself because its TTL has passed; no other action then.
+            mint_keys: create the Secret with the keys before applying anything.
+            status: the whole desired status.
+            write_status: whether to write the status now.
+            notices: Events to post after the status is written; without that write they are repeated.
+            ask: pods to ask for their state; the answers are in `Observed.inspection` at the next reconcile.
+            poll: the learner to poll every `OperatorSettings.poll_seconds`.
+            requeue_after: seconds until a deadline passes; None if there is none.
     """
 
     status: RLJobStatus

@@ -1,4 +1,4 @@
-"""What an RLJob asks for, or what is wrong with it."""
+"""The desired state of an RLJob, or the fault in its spec."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rljob_operator.decide.status.phase import STANDING
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What is asked for.
+    """The desired state.
 
     Attributes:
-        job: None when it cannot be read.
-        children: what should be there, in the order in which it is made; None when that cannot be
-            said, and then nothing that is there is touched.
-        fault: what is wrong with the spec, if anything.
+        job: None if it is invalid.
+        children: desired children, in the order of creation; None if they cannot be determined. Then
+            existing children are left unchanged.
+        fault: the fault in the spec, if any.
     """
 
     stage: Stage
@@ -39,14 +39,14 @@ class DesiredState:
 
 @dataclass(frozen=True)
 class AfterEnd:
-    """What a job asks for once it is over: two fields, whatever became of the others."""
+    """The two fields that still apply to a job that has ended."""
 
     clean_pod_policy: CleanPodPolicy
     ttl: int | None
 
 
 def after_end(world: JobResources) -> AfterEnd:
-    """What may still be edited when nothing else may, and is read even from a spec that is wrong."""
+    """The fields that apply after the end; they are read even from an invalid spec."""
     policy = at(world.job, "spec", "cleanPodPolicy")
     ttl = at(world.job, "spec", "ttlSecondsAfterFinished")
     return AfterEnd(
@@ -56,7 +56,7 @@ def after_end(world: JobResources) -> AfterEnd:
 
 
 def read(previous: RLJobStatus, world: JobResources) -> DesiredState:
-    """The spec and what it comes to; one that cannot be read changes nothing."""
+    """The desired state without children; an invalid spec keeps the current stage."""
     try:
         job = parse(world.job)
     except InputError as error:
@@ -71,10 +71,10 @@ def read(previous: RLJobStatus, world: JobResources) -> DesiredState:
 def with_children(
     asked: DesiredState, world: JobResources, settings: OperatorSettings, failures: int
 ) -> DesiredState:
-    """The same with the children.
+    """The desired state with the children.
 
     Args:
-        failures: of the learner, in Jobs before the one that exists.
+        failures: failures of the learner in Jobs before the existing one.
     """
     if asked.job is None:
         return asked

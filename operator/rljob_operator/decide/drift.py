@@ -1,4 +1,4 @@
-"""Which children have to be applied, and which have to go."""
+"""Which children to apply and which to delete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FACTORS = {
     **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
 }
 _KEPT = ("PersistentVolumeClaim",)
-"""Kinds that are never deleted for being wanted no more: there may be results in them."""
+"""Kinds that are kept when they are no longer wanted: they may contain results."""
 
 
 def to_apply(
@@ -29,16 +29,16 @@ def to_apply(
     wanted: Sequence[Manifest],
     settled: Mapping[tuple[str, str], tuple[str, int]],
 ) -> tuple[Manifest, ...]:
-    """Those of the wanted children that are not there as they should be.
+    """The wanted children that are missing or differ.
 
-    A learner's Job that has to be replaced is not among them, nor is its successor before every
-    pod of it is over: two learners never write to one storage.
+    A learner's Job that must be replaced is not included, nor is its successor while a pod of it
+    still runs: two learners never write to one storage.
     """
     return tuple(m for m in wanted if _applicable(world, m) and _differs(world, m, settled))
 
 
 def to_delete(world: JobResources, wanted: Sequence[Manifest]) -> tuple[Reference, ...]:
-    """Children that are wanted no more, and a Job of which another one is wanted."""
+    """Children that are no longer wanted, and a Job that must be replaced."""
     keys = {key(manifest) for manifest in wanted}
     gone = [
         reference(child)
@@ -56,7 +56,7 @@ def to_delete(world: JobResources, wanted: Sequence[Manifest]) -> tuple[Referenc
 
 
 def reference(child: Manifest, replacement: Manifest | None = None) -> Reference:
-    """What the API server needs to know to delete this very object."""
+    """A reference to delete exactly this object."""
     return Reference(
         api_version=child["apiVersion"],
         kind=child["kind"],
@@ -67,13 +67,13 @@ def reference(child: Manifest, replacement: Manifest | None = None) -> Reference
 
 
 def covers(there: Any, ours: Any, *, quantity: bool = False) -> bool:
-    """Whether what is there has all that we set; what others and the API server added is theirs.
+    """Whether the existing value has all fields that we set; fields added by others are ignored.
 
-    Each dictionary of a list of ours has to be covered by one of the list there, whatever the
-    order; other lists are equal or not. The API server may drop what is empty.
+    Each dictionary of our list must be covered by one of the existing list, in any order; other
+    lists must be equal. The API server may drop empty values.
 
     Args:
-        quantity: whether these are amounts of a resource, of which `1000m` and `1` are one.
+        quantity: whether the values are resource quantities, for which `1000m` equals `1`.
     """
     if isinstance(ours, dict):
         if not isinstance(there, dict):
@@ -92,7 +92,7 @@ def covers(there: Any, ours: Any, *, quantity: bool = False) -> bool:
 
 
 def _amount(text: Any) -> Decimal | str:
-    """A Kubernetes quantity as a number; any other text as it is."""
+    """A Kubernetes quantity as a number; other text unchanged."""
     found = _QUANTITY.fullmatch(str(text))
     if found is None:
         return str(text)
@@ -107,7 +107,7 @@ def _applicable(world: JobResources, manifest: Manifest) -> bool:
 
 
 def _replaced(world: JobResources, manifest: Manifest) -> bool:
-    """Whether it is a Job that differs in what cannot be changed in a Job."""
+    """Whether it is a Job that differs in immutable fields."""
     there = world.children.get(key(manifest))
     if there is None or manifest["kind"] != "Job":
         return False
@@ -128,7 +128,7 @@ def _differs(
     rest = {name: value for name, value in manifest.items() if name != "spec"}
     if not covers(there, rest):
         return True
-    # The generation counts changes of spec only, so it can excuse nothing but how spec is written.
+    # The generation counts changes of spec only, so it covers only differences in spec.
     as_kept = settled.get(key(manifest)) == (digest, at(there, "metadata", "generation"))
     return not as_kept and not covers(there.get("spec"), manifest.get("spec"))
 

@@ -1,4 +1,4 @@
-"""The objects of one RLJob, seen as what they mean to it."""
+"""The objects that belong to one RLJob."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rljob.spec.roles import ROLES, RoleName
 from rljob_operator.decide.observed import Observed
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
-"""Kinds of children that make pods."""
+"""Kinds of children that create pods."""
 _REVISIONS = (
     "pod-template-hash",
     "controller-revision-hash",
     "batch.kubernetes.io/controller-uid",
 )
-"""Labels by which Kubernetes tells pods of one template, or of one Job, from those of another."""
+"""Labels by which Kubernetes distinguishes pods of different templates or Jobs."""
 
 
 def at(value: Any, *path: str) -> Any:
-    """What is there in nested dictionaries, or None."""
+    """The value at a path in nested dictionaries, or None."""
     for key in path:
         if not isinstance(value, dict):
             return None
@@ -41,7 +41,7 @@ def uid(manifest: Manifest) -> str:
 
 
 def controller(manifest: Manifest) -> str | None:
-    """UID of the object that this one belongs to."""
+    """UID of the controlling owner."""
     for reference in at(manifest, "metadata", "ownerReferences") or ():
         if reference.get("controller"):
             return str(reference["uid"])
@@ -49,7 +49,7 @@ def controller(manifest: Manifest) -> str | None:
 
 
 def condition(manifest: Manifest, kind: str) -> Manifest | None:
-    """The condition of this type, when it is true."""
+    """The condition of this type, if it is True."""
     for found in at(manifest, "status", "conditions") or ():
         if found.get("type") == kind and found.get("status") == "True":
             return dict(found)
@@ -58,11 +58,11 @@ def condition(manifest: Manifest, kind: str) -> Manifest | None:
 
 @dataclass(frozen=True)
 class ContainerEnd:
-    """One life of a container that is over.
+    """One terminated run of a container.
 
     Attributes:
-        init: whether it ran before the role was to start.
-        finished: when, RFC 3339.
+        init: whether it is an init container.
+        finished: end time, RFC 3339.
     """
 
     container: str
@@ -79,7 +79,7 @@ class PodState:
 
     Attributes:
         manifest: its last known state.
-        exists: False for one that was deleted.
+        exists: False for a deleted pod.
     """
 
     manifest: Manifest
@@ -117,18 +117,18 @@ class PodState:
 
     @property
     def ended(self) -> bool:
-        """No container of it will run again."""
+        """Whether no container of it will run again."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
     def gone_by(self) -> str | None:
-        """When it is to be gone, if it is being deleted; RFC 3339."""
+        """Deletion deadline, if the pod is being deleted; RFC 3339."""
         found: str | None = at(self.manifest, "metadata", "deletionTimestamp")
         return found
 
     @property
     def alive(self) -> bool:
-        """It exists, and is neither over nor being deleted."""
+        """Whether it exists, has not ended and is not being deleted."""
         return self.exists and not self.ended and self.gone_by is None
 
     @property
@@ -137,7 +137,7 @@ class PodState:
 
     @property
     def running(self) -> bool:
-        """Its role runs, and goes on running."""
+        """Whether the role's container runs in a pod that is alive."""
         return self.alive and at(self.main, "state", "running") is not None
 
     @property
@@ -152,7 +152,7 @@ class PodState:
 
     @cached_property
     def main(self) -> dict[str, Any]:
-        """Status of the role's own container; empty before there is one."""
+        """Status of the role's container; empty before it exists."""
         return next((c for c in self.containers if c.get("name") == self.role), {})
 
     @property
@@ -165,7 +165,7 @@ class PodState:
 
     @cached_property
     def ends(self) -> tuple[ContainerEnd, ...]:
-        """Ended lives of the role's container and of those before it, as far as they are known."""
+        """Known ends of the role's container and of the init containers."""
         found = [*_ends(self.main, init=False)]
         for status in self.init_containers:
             found += _ends(status, init=True)
@@ -173,21 +173,21 @@ class PodState:
 
     @property
     def end(self) -> ContainerEnd | None:
-        """How the role's container ended, if it has and does not come back."""
+        """How the role's container ended, if it has ended and was not restarted."""
         terminated = at(self.main, "state", "terminated")
         return ended_life(self.main, terminated, init=False) if terminated else None
 
 
 @dataclass(frozen=True)
 class JobResources:
-    """What there is of one RLJob.
+    """Existing objects of one RLJob.
 
     Attributes:
-        children: those that are its own and are to stay so, by kind and name.
-        taken: kind and name of objects that are being deleted or belong to something else; nothing
-            can be applied under that name until they are gone.
-        pods: its pods, those that are gone too, the oldest first.
-        strangers: pods with its labels that are older than it: of an RLJob of the same name before.
+        children: its own children that are not being deleted, by kind and name.
+        taken: kind and name of objects that are being deleted or have another owner; nothing can be
+            applied under that name until they are gone.
+        pods: its pods, including deleted ones, oldest first.
+        strangers: pods with its labels that are older: they belong to an earlier RLJob of the same name.
     """
 
     job: Manifest
@@ -235,7 +235,7 @@ class JobResources:
         return [pod for pod in self.pods if pod.role == role]
 
     def alive(self, role: RoleName) -> list[PodState]:
-        """Pods of a role that exist and are to stay."""
+        """Pods of a role that exist, have not ended and are not being deleted."""
         return [pod for pod in self.of_role(role) if pod.alive]
 
     def ready(self, role: RoleName) -> int:
@@ -246,22 +246,22 @@ class JobResources:
 
     @cached_property
     def learner(self) -> PodState | None:
-        """The pod in which the learner runs."""
+        """The pod of the running learner."""
         running = self.running("learner")
         return running[-1] if running else None
 
     @cached_property
     def learners_left(self) -> list[PodState]:
-        """Learners that may still write, whoever's they are: none may be started beside them."""
+        """Learner pods that may still write, also of an earlier RLJob: no learner may start meanwhile."""
         every = [*self.strangers, *self.pods]
         return [pod for pod in every if pod.role == "learner" and pod.exists and not pod.ended]
 
     def pods_of(self, workload: Manifest) -> list[PodState]:
-        """Pods that belong to this very object."""
+        """Pods that belong to this object."""
         return [pod for pod in self.pods if pod.owner == uid(workload)]
 
     def workloads(self) -> Iterator[Manifest]:
-        """Own children that make pods."""
+        """Own children that create pods."""
         for (kind, _), child in self.children.items():
             if kind in WORKLOADS:
                 yield child

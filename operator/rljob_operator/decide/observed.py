@@ -1,6 +1,6 @@
-"""What the operator knows of one RLJob and everything that belongs to it, at one moment.
+"""Snapshot of one RLJob and all objects that belong to it.
 
-The I/O side gathers it; `reconcile` decides from it alone.
+The I/O side collects it; it is the only input of `reconcile`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Polled:
-    """What a learner said of itself when it was asked.
+    """A learner's report and when it was polled.
 
     Attributes:
-        report: its answer.
-        at: when.
-        pod: name of its pod.
+        report: the learner's answer.
+        at: time of the answer.
+        pod: name of the learner's pod.
     """
 
     report: LearnerReport
@@ -34,10 +34,10 @@ class Polled:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the pods of a job said they do.
+    """The states of a job's pods.
 
     Attributes:
-        at: when they were asked.
+        at: time of the request.
     """
 
     asked: tuple[RoleProbe, ...]
@@ -46,23 +46,23 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Observed:
-    """One RLJob and its world.
+    """One RLJob and its objects.
 
     Attributes:
-        job: the RLJob as the API server has it.
-        children: all with its label `rljob.dev/job-name`, whatever their kind; no pods, no Secrets.
-        pods: its pods that exist, those being deleted too (`metadata.deletionTimestamp`).
-        gone: its pods that exist no more, as they were seen last; kept for some minutes, never
-            needed for correctness, only to tell why a pod ended.
-        warnings: core/v1 Events of type Warning about children and pods (FailedCreate, …), recent.
-        refused: (kind, name) of a child to what the API server said when it refused it last, in an
-            apply or in the dry run of a replacement; absent once one was accepted.
-        settled: (kind, name) of a child to (its `rljob.dev/hash`, its metadata.generation) as the
-            API server answered our last successful apply.
-        polled: the learner's newest answer, whatever became of its pod since.
-        inspection: what the pods said when they were asked last.
-        keys_made: whether the Secret with the keys was created or found by this process.
-        status_written: when this process last wrote the status; None when it never did.
+        job: the RLJob as stored by the API server.
+        children: all objects with its label `rljob.dev/job-name`, except pods and Secrets.
+        pods: its existing pods, including those being deleted (`metadata.deletionTimestamp`).
+        gone: the last known state of its deleted pods; kept for some minutes. Never needed for
+            correctness, only to report why a pod ended.
+        warnings: recent core/v1 Events of type Warning about children and pods (FailedCreate, …).
+        refused: (kind, name) of a child to the API server's message when it last refused it, in an
+            apply or in the dry run of a replacement; absent once it was accepted.
+        settled: (kind, name) of a child to (its `rljob.dev/hash`, its metadata.generation) in the
+            API server's response to our last successful apply.
+        polled: the learner's newest report; its pod may be gone.
+        inspection: the newest states of the pods.
+        keys_made: whether this process created or found the Secret with the keys.
+        status_written: when this process last wrote the status; None if never.
     """
 
     job: Manifest

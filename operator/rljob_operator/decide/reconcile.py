@@ -1,7 +1,7 @@
-"""What is to be done for one RLJob, from what is known of it. Pure: no I/O, no clock.
+"""Decides the next actions for one RLJob from a snapshot. Pure: no I/O, no clock.
 
-Level-triggered: it looks at the whole and never at what changed, so it may be called at any time and
-any number of times. Called again with the world that it asked for, it asks for nothing.
+Level-triggered: it uses the whole state, never the changes, so it may be called at any time and any
+number of times. Called again after its actions took effect, it returns no actions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Decision", "Notice", "Poll", "Reference", "reconcile"]
 
 
 def reconcile(observed: Observed, settings: OperatorSettings, now: datetime) -> Decision:
-    """What to do for `observed.job` at `now`, which has a time zone."""
+    """The actions for `observed.job` at `now`, which has a time zone."""
     previous = record.read(observed.job.get("status"))
     if at(observed.job, "metadata", "deletionTimestamp") is not None:
         return Decision(status=previous)
@@ -44,7 +44,7 @@ def reconcile(observed: Observed, settings: OperatorSettings, now: datetime) -> 
 
 @dataclass(frozen=True)
 class _Changes:
-    """What has to be done to the children."""
+    """Changes of the children."""
 
     mint_keys: bool
     apply: tuple[Manifest, ...]
@@ -52,13 +52,13 @@ class _Changes:
 
     @property
     def wanted(self) -> list[Manifest]:
-        """All that the API server may refuse."""
+        """All manifests that the API server may refuse."""
         return [*self.apply, *(r.replacement for r in self.delete if r.replacement is not None)]
 
 
 @dataclass(frozen=True)
 class _Look:
-    """One look at a job."""
+    """One reconcile of a job."""
 
     previous: RLJobStatus
     world: JobResources
@@ -67,7 +67,7 @@ class _Look:
     now: datetime
 
     def alive(self) -> Decision:
-        """A job that was not over before."""
+        """The decision for a job that had not ended."""
         asked = asking.read(self.previous, self.world)
         wanted = roles.wanted(self.previous, asked.spec, asked.stage)
         counts = restarts.count(self.previous, self.world, wanted)
@@ -97,7 +97,7 @@ class _Look:
         return self._go_on(facts, changes, again)
 
     def over(self, outcome: Outcome) -> Decision:
-        """A job that was over before: all that an edit still changes is what becomes of the rest."""
+        """The decision for a job that had ended: only the cleanup can still change."""
         after = asking.after_end(self.world)
         expires = lifecycle.expires_in(after.ttl, self.previous, self.now)
         if expires == 0:
@@ -112,7 +112,7 @@ class _Look:
         )
 
     def _end(self, facts: Facts, outcome: Outcome) -> Decision:
-        """It is over now. That is written first: what it follows from may go after the next look."""
+        """The job ends now. Write the status first; the next reconcile deletes the objects it is based on."""
         wanted = dict.fromkeys(facts.wanted, 0)
         clock = facts.clock.stopped(self.now)
         ended = replace(facts, wanted=wanted, clock=clock, waiting={}, fault=None, outcome=outcome)
@@ -133,7 +133,7 @@ class _Look:
         if facts.spec is not None:
             delete += standing.restarts(facts.spec, self.world)
         if delete and self.world.learner_job is not None and _uncounted(self.previous, facts):
-            # The failures of a Job go with it: they are written down first.
+            # Write the failure count before the Job that holds it is deleted.
             delete, write, later = (), True, 0.0
         return Decision(
             status=status,
@@ -148,7 +148,7 @@ class _Look:
         )
 
     def _changes(self, asked: DesiredState) -> _Changes:
-        """Those that the spec asks for; none when that cannot be said, but that it may be suspended."""
+        """Changes required by the spec. With an invalid spec, only a suspended job is cleaned up."""
         if asked.children is None:
             stop = asked.stage == "Suspended"
             return _Changes(False, (), lifecycle.suspended(self.world) if stop else ())
@@ -162,7 +162,7 @@ class _Look:
         clock = Clock.of(self.previous)
         if asked.stage == "Suspended":
             return clock.stopped(self.now)
-        # It begins to run when pods are asked for; a mistake made later does not stop it.
+        # The clock starts when pods are requested; a later invalid spec does not stop it.
         return clock.running(self.now) if asked.children is not None else clock
 
     def _standing(self, asked: DesiredState, reported: Reported) -> StallCheck:
@@ -172,7 +172,7 @@ class _Look:
     def _waiting(
         self, wanted: Mapping[RoleName, int]
     ) -> tuple[dict[RoleName, Waiting], list[float]]:
-        """What roles wait for, and in how many seconds time alone may tell more."""
+        """What roles wait for, and the seconds until that may change by time alone."""
         waiting: dict[RoleName, Waiting] = {}
         again: list[float] = []
         for role, replicas in wanted.items():
@@ -192,7 +192,7 @@ class _Look:
         return waiting, again
 
     def _refused_role(self, role: RoleName) -> Waiting | None:
-        """Why the API server does not take the role's workload."""
+        """Why the API server refuses the role's workload."""
         name = names.workload(self.world.name, role)
         for (kind, refused), message in self.observed.refused.items():
             if kind in ("Deployment", "StatefulSet", "Job") and refused == name:
@@ -200,7 +200,7 @@ class _Look:
         return None
 
     def _refused(self, changes: _Changes) -> Waiting | None:
-        """Why the API server does not take something that is still wanted."""
+        """Why the API server refuses an object that is still wanted."""
         refused = self.observed.refused
         for manifest in changes.wanted:
             if key(manifest) in refused:
@@ -236,7 +236,7 @@ class _Look:
         return Poll(pod.name, names.page(pod.address, "status"))
 
     def _worth_a_write(self, status: RLJobStatus) -> tuple[bool, float | None]:
-        """Whether to write it now, else in how many seconds, if at all."""
+        """Whether to write the status now; else in how many seconds, if at all."""
         if status == self.previous:
             return False, None
         due = record.due_in(self.observed.status_written, self.settings.status_seconds, self.now)
@@ -246,7 +246,7 @@ class _Look:
 
 
 def _uncounted(previous: RLJobStatus, facts: Facts) -> bool:
-    """Whether the learner's Job has failures that the status does not tell of yet."""
+    """Whether the learner's Job has failures that the status does not include yet."""
     before, ledger = previous.ledger, facts.counts.ledger
     known = (before.job, before.job_failures) if before is not None else ("", 0)
     return known != (ledger.job, ledger.job_failures)

@@ -1,4 +1,4 @@
-"""Whether a job that has all its pods gets anywhere, and what is done when it does not."""
+"""Detects a job that has all its pods but makes no progress, and decides the action."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rljob_operator.decide.status.report import Reported
 
 @dataclass(frozen=True)
 class StallCheck:
-    """How long a job has stood still.
+    """Result of the stall check.
 
     Attributes:
-        advanced: when its steps or updates were last seen to go on; None before the first look.
-        stall: what holds it up, once it counts as stalled and its pods were asked.
-        asked: when that was, RFC 3339.
-        ask: pods to ask what they do.
-        again: seconds until it may count as stalled.
+        advanced: when steps or updates last increased; None before the first check.
+        stall: cause of the stall, once the job counts as stalled and its pods were asked.
+        asked: when the pods were asked, RFC 3339.
+        ask: pods to ask for their state.
+        again: seconds until the job may count as stalled.
     """
 
     advanced: str | None = None
@@ -38,13 +38,13 @@ class StallCheck:
     again: float | None = None
 
     def outcome(self, spec: RLJobSpec) -> Outcome | None:
-        """How the job ended, if a stall is to end it."""
+        """How the job ended, if the policy is Fail."""
         if self.stall is None or spec.stall.policy != "Fail":
             return None
         return Outcome(False, self.stall.reason, self.stall.message)
 
     def failure(self) -> Failure | None:
-        """What `status.lastFailure` says of it, the stack included."""
+        """The entry for `status.lastFailure`, including the stack."""
         stall = self.stall
         if stall is None or stall.role is None or stall.name is None:
             return None
@@ -52,20 +52,20 @@ class StallCheck:
             role=stall.role,
             pod=stall.name,
             reason=stall.reason,
-            message=told(stall),
+            message=with_stack(stall),
             time=self.asked,
         )
 
     def restarts(self, spec: RLJobSpec, world: JobResources) -> tuple[Reference, ...]:
-        """Pods that hang and are to be replaced."""
+        """Stuck pods to replace."""
         if self.stall is None or spec.stall.policy != "Restart":
             return ()
         found = [pod for _, pod in _pods(world) if pod.name in self.stall.stuck]
         return tuple(Reference("v1", "Pod", pod.name, pod.uid) for pod in found)
 
 
-def told(stall: Stall) -> str:
-    """The sentence, and the stack below it, innermost first: the rest may be cut off."""
+def with_stack(stall: Stall) -> str:
+    """The message and the stack, innermost frame first: the end may be cut off."""
     return "\n".join((stall.message, *(f"at {frame}" for frame in reversed(stall.stack))))
 
 
@@ -77,10 +77,10 @@ def look(
     reported: Reported,
     now: datetime,
 ) -> StallCheck:
-    """How it stands with a job of which all pods are wanted."""
+    """Check a job that should have all its pods."""
     advanced = _advanced(previous, reported, now)
     if spec is None or not all(world.running(role) for role in NEEDED):
-        # What is in the way is said elsewhere.
+        # `pending` reports missing pods.
         return StallCheck(advanced)
     timeout = spec.stall.timeout.seconds
     since = max(times.parse(time) for time in (advanced, *_starts(world)))
@@ -109,7 +109,7 @@ def _pods(world: JobResources) -> Iterator[tuple[RoleName, PodState]]:
 
 
 def _starts(world: JobResources, begun: bool = True) -> Iterator[str]:
-    """When the roles' containers were started; of those only that are not ready, unless `begun`."""
+    """Start times of the roles' containers; without `begun`, only of those that are not ready."""
     for _, pod in _pods(world):
         if pod.ready and not begun:
             continue

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def rfc3339(time: datetime) -> str:
-    """In whole seconds of UTC, e.g. `2026-01-31T12:00:00Z`."""
+    """UTC in whole seconds, e.g. `2026-01-31T12:00:00Z`."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse(text: str) -> datetime:
-    """What `rfc3339`, or the API server, wrote."""
+    """Parse a time written by `rfc3339` or the API server."""
     return datetime.fromisoformat(text)

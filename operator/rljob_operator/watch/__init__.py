@@ -1,1 +1,1 @@
-"""What the watches report, kept in a cache, and which jobs are to be looked at."""
+"""Watches, the cache that they fill, and the queue of jobs to reconcile."""

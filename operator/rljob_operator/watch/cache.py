@@ -1,10 +1,10 @@
-"""The world as the watches tell it: every RLJob and what belongs to it. A data structure, no I/O.
+"""Cache of all RLJobs and the objects that belong to them. A data structure, no I/O.
 
-It is written by the watches, by the answers to our own writes (so that the next look sees them at once), and
-by the audit, which repairs it. Of two states of one object the newer one stays, in whatever order they come.
+It is written by the watches, by the responses to our own writes (so that the next reconcile sees them), and
+by the audit, which corrects it. Of two states of one object the newer one is kept, in any order of arrival.
 
-Objects are kept as JSON text: as Python's dictionaries they would take five times the memory, and they are
-read far more seldom than they are there.
+Objects are kept as JSON text: as dictionaries they would take five times the memory, and they are read
+rarely.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rljob_operator.decide.observed import Key
 GONE_SECONDS = 300.0
 WARNING_SECONDS = 600.0
 WARNING_LIMIT = 2000
-"""Warnings kept of a namespace; the oldest go first."""
+"""Warnings kept per namespace; the oldest are dropped first."""
 
 Id = tuple[str, str]
 """Namespace and name of any object."""
@@ -35,7 +35,7 @@ class _Kept:
 
     def __init__(self, found: Manifest) -> None:
         self.uid = _uid(found)
-        # Versions of one kind are numbers that grow.
+        # Resource versions of one kind are increasing numbers.
         self.version = int(found["metadata"]["resourceVersion"])
         self._text = json.dumps(trim(found), separators=(",", ":")).encode()
 
@@ -46,7 +46,7 @@ class _Kept:
 
 @dataclass
 class _Family:
-    """What belongs to one name of an RLJob, whether that exists or not."""
+    """Objects that belong to one RLJob name, whether the RLJob exists or not."""
 
     job: _Kept | None = None
     children: dict[tuple[str, str], _Kept] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Family:
 
 
 class Cache:
-    """All that is known. Times are monotonic seconds, given by the caller."""
+    """All known objects. Times are monotonic seconds, given by the caller."""
 
     def __init__(self) -> None:
         self._families: dict[Key, _Family] = {}
@@ -66,7 +66,7 @@ class Cache:
         self._warnings: dict[str, dict[str, tuple[float, Manifest]]] = {}
 
     def put(self, found: Manifest, now: float) -> Key | None:
-        """Take in an object as it is now; the job to look at, if any."""
+        """Store the current state of an object. Returns the job to reconcile, if any."""
         if found["kind"] == EVENT.kind:
             return self._put_warning(found, now)
         key = _key(found)
@@ -90,7 +90,7 @@ class Cache:
         return key
 
     def drop(self, last: Manifest, now: float) -> Key | None:
-        """An object exists no more; `last` is its last state. The job to look at, if any."""
+        """Remove a deleted object; `last` is its last state. Returns the job to reconcile, if any."""
         kind = last["kind"]
         if kind == EVENT.kind:
             return None
@@ -101,7 +101,7 @@ class Cache:
         return self._remove(kind, _id(last), max(newest, known, key=lambda k: k.version), now)
 
     def get(self, kind: str, id_: Id) -> Manifest | None:
-        """One object, by its own namespace and name."""
+        """One object, by its namespace and name."""
         kept = self._kept(kind, id_)
         return kept.manifest() if kept else None
 
@@ -112,7 +112,7 @@ class Cache:
                 yield key, family.job.manifest()
 
     def job_keys(self) -> list[Key]:
-        """Of every RLJob."""
+        """Keys of all RLJobs."""
         return [key for key, family in self._families.items() if family.job is not None]
 
     def job(self, key: Key) -> Manifest | None:
@@ -120,17 +120,17 @@ class Cache:
         return family.job.manifest() if family and family.job else None
 
     def children(self, key: Key) -> tuple[Manifest, ...]:
-        """What has the job's label, but pods."""
+        """Objects with the job's label, except pods."""
         family = self._families.get(key)
         return _manifests(family.children.values()) if family else ()
 
     def pods(self, key: Key) -> tuple[Manifest, ...]:
-        """Its pods that exist."""
+        """The job's existing pods."""
         family = self._families.get(key)
         return _manifests(family.pods.values()) if family else ()
 
     def gone(self, key: Key, now: float) -> tuple[Manifest, ...]:
-        """Its pods that existed within the last `GONE_SECONDS`, as they were seen last."""
+        """The job's pods deleted within the last `GONE_SECONDS`, in their last known state."""
         self._forget(key, now)
         family = self._families.get(key)
         return _manifests(pod for _, pod in family.gone) if family else ()
@@ -185,7 +185,7 @@ class Cache:
         return key
 
     def _put_warning(self, found: Manifest, now: float) -> Key | None:
-        """Keep it even when no job is known that it is about: at the start, jobs may come later."""
+        """Keep a warning even if its job is not known yet: at the start, jobs may arrive later."""
         about = found.get("involvedObject") or {}
         if found.get("type") != "Warning" or about.get("kind") == JOB.kind:
             return None
@@ -197,7 +197,7 @@ class Cache:
         return self._concerned(found)
 
     def _concerned(self, warning: Manifest) -> Key | None:
-        """The job with the longest name that what it is about is called after."""
+        """The job with the longest name that is a prefix of the object's name."""
         namespace = warning["metadata"]["namespace"]
         name = str((warning.get("involvedObject") or {}).get("name", ""))
         ends = [at for at, letter in enumerate(name) if letter == "-"]
@@ -219,14 +219,14 @@ class Cache:
 
 
 def trim(found: Manifest) -> Manifest:
-    """The same object without what nobody here reads, in a shallow copy."""
+    """A shallow copy of the object without unused fields."""
     metadata = {k: v for k, v in found["metadata"].items() if k != "managedFields"}
     annotations: dict[str, str] = metadata.get("annotations") or {}
     if _APPLIED in annotations:
         metadata["annotations"] = {k: v for k, v in annotations.items() if k != _APPLIED}
     trimmed = {**found, "metadata": metadata}
     if found["kind"] == POD.kind:
-        # The spec of a pod is that of the template of its owner, with the node in it.
+        # The rest of a pod's spec is in the template of its owner.
         trimmed["spec"] = {"nodeName": found.get("spec", {}).get("nodeName")}
     return trimmed
 

@@ -1,7 +1,7 @@
-"""Which jobs are to be looked at, and when. A data structure: no task, no clock of its own.
+"""Queue of keys to reconcile. A data structure without tasks or a clock.
 
-A key is in hand of at most one worker. Added again meanwhile, it comes once more when that worker is done
-with it, so nothing that happened is missed and nothing is looked at twice at once.
+A key is processed by at most one worker. If it is added again meanwhile, it is queued once more when that
+worker is done, so no change is missed and no key is processed twice at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ K = TypeVar("K")
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 60.0
 HOLD_SECONDS = 5.0
-"""A key whose look failed is not looked at again within this time (or its retry's), whatever happens."""
+"""A failed key is not processed again within this time (or its retry delay), even if it is added."""
 
 
 class WorkQueue(Generic[K]):
@@ -37,7 +37,7 @@ class WorkQueue(Generic[K]):
         self._held: dict[K, float] = {}
 
     def add(self, key: K, now: float) -> None:
-        """Ask for a look at this key as soon as a worker is free and, after a failure, it may be."""
+        """Queue this key; after a failure, not before the end of its hold time."""
         if key in self._in_hand:
             self._again.setdefault(key, now)
         elif self._held.get(key, now) > now:
@@ -46,7 +46,7 @@ class WorkQueue(Generic[K]):
             self._waiting.setdefault(key, now)
 
     def add_later(self, key: K, due: float) -> None:
-        """Ask for a look at `due`; of several such times the earliest counts."""
+        """Queue this key at `due`; of several such times the earliest counts."""
         if key in self._later and self._later[key] <= due:
             return
         self._later[key] = due
@@ -54,9 +54,9 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._heap, (due, self._order, key))
 
     def take(self, now: float) -> K | None:
-        """The key that waits longest, now in hand; None when there is none.
+        """Take the key that has waited longest; None if there is none.
 
-        What was asked for later is forgotten: whoever looks now knows best when to look again.
+        A later due time of the key is dropped: the worker sets the next one.
         """
         self._ripen(now)
         if not self._waiting:
@@ -69,26 +69,26 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """The key was looked at and all went well."""
+        """Processing of the key succeeded."""
         self._failures.pop(key, None)
         self._in_hand.discard(key)
         if key in self._again:
             self._waiting.setdefault(key, self._again.pop(key))
 
     def failed(self, key: K, now: float, at_least: float = 0.0) -> float:
-        """The look failed; there will be another one after the returned delay.
+        """Processing of the key failed; it is retried after the returned delay.
 
         Args:
-            key: what was in hand.
+            key: the processed key.
             now: monotonic seconds.
-            at_least: seconds that the server asked us to wait.
+            at_least: minimum delay in seconds, as requested by the server.
         """
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(count, 16))
         delay = max(at_least, longest * (0.5 + 0.5 * self._jitter()))
         self._in_hand.discard(key)
-        # Our own half-done writes come back as events: they must not undo the delay.
+        # Events of our own partial writes must not cancel the delay.
         self._held[key] = now + max(at_least, min(delay, HOLD_SECONDS))
         self.add_later(key, now + delay)
         if self._again.pop(key, None) is not None:
@@ -96,7 +96,7 @@ class WorkQueue(Generic[K]):
         return delay
 
     def next_due(self) -> float | None:
-        """When `take` may have something new without another call of `add`; None for never."""
+        """When `take` may return a key without another `add`; None for never."""
         while self._heap and self._later.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
@@ -106,7 +106,7 @@ class WorkQueue(Generic[K]):
         return len(self._waiting) + len(self._again)
 
     def oldest_seconds(self, now: float) -> float:
-        """How long the first of them has waited; 0 when none waits."""
+        """Waiting time of the oldest key; 0 if none waits."""
         since = min((*self._waiting.values(), *self._again.values()), default=now)
         return max(0.0, now - since)
 

@@ -1,6 +1,6 @@
-"""kopf's part: it watches. Its handlers put what they are told into the cache and the job's key on the queue.
+"""Watches by kopf. Its handlers put objects into the cache and the keys of their jobs on the queue.
 
-There is no handler of a kind that would make kopf write: no finalizer, no annotation, no status.
+No handler makes kopf write: no finalizer, no annotation, no status.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 30.0
 
 
 class Watches:
-    """What every watch does, and when each told something last.
+    """Handles the events of all watches, and records when each watch last had one.
 
     Args:
-        changed: told of the job that something happened to.
+        changed: called with the job that changed.
         clock: monotonic seconds.
     """
 
@@ -41,11 +41,11 @@ class Watches:
         self._last = {kind.plural: clock() for kind in WATCHED}
 
     def silent_seconds(self) -> dict[str, float]:
-        """Plural of each kind to the time since its watch told of anything."""
+        """Seconds since the last event of each watch, by the plural of the kind."""
         return {plural: self._clock() - last for plural, last in self._last.items()}
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
-        """Have kopf watch every kind."""
+        """Register a handler for every kind."""
         for kind in WATCHED:
             kopf.on.event(
                 group=kind.group,
@@ -71,7 +71,7 @@ class Watches:
 
 
 class _Retries:
-    """Delays that kopf waits between attempts of one call: growing, spread, without an end."""
+    """Delays of kopf between attempts of one call: increasing, with jitter, unlimited."""
 
     def __iter__(self) -> Iterator[float]:
         longest = _FIRST_RETRY_SECONDS
@@ -81,7 +81,7 @@ class _Retries:
 
 
 def settings(config: Config) -> kopf.OperatorSettings:
-    """kopf without all that we do ourselves."""
+    """Settings of kopf: everything that we do ourselves is disabled."""
     made = kopf.OperatorSettings()
     made.posting.enabled = False
     made.peering.standalone = True
@@ -95,9 +95,9 @@ def settings(config: Config) -> kopf.OperatorSettings:
     made.networking.request_timeout = 30.0
     made.networking.error_backoffs = _Retries()
     made.process.ultimate_exiting_timeout = 25.0
-    # A task for each object lives so long after its last event; at the start that is one for all of them.
+    # kopf keeps one task per object for this time after its last event; at the start, for all objects.
     made.queueing.idle_timeout = 0.2
-    # Nothing asks for a finalizer; if ever something did, it would be known as ours.
+    # No handler needs a finalizer; this name identifies one as ours.
     made.persistence.finalizer = f"{names.GROUP}/operator"
     for kind in WATCHED:
         where = (kind.group, kind.version, kind.plural)
@@ -111,7 +111,7 @@ def settings(config: Config) -> kopf.OperatorSettings:
 async def start(
     config: Config, watches: Watches, connection: Configuration, stop: asyncio.Event
 ) -> Collection[asyncio.Task[Any]]:
-    """Let kopf watch until `stop`; its tasks are for `kopf.run_tasks`."""
+    """Start kopf's watches, which run until `stop`. Pass the returned tasks to `kopf.run_tasks`."""
     registry = kopf.OperatorRegistry()
     watches.register(registry)
 

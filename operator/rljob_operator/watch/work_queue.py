@@ -1,4 +1,4 @@
-"""The work queue as asynchronous workers use it: who waits is woken."""
+"""Asynchronous wrapper of the work queue."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rljob_operator.watch.queue import WorkQueue
 
 
 class AsyncWorkQueue:
-    """Keys for workers, each with one at a time. Belongs to one event loop.
+    """Hands keys to asynchronous workers. Belongs to one event loop.
 
     Args:
-        queue: what is kept of them; `add`, `get`, `done` and `failed` are to go through here.
+        queue: the wrapped queue; call `add`, `get`, `done` and `failed` only through this object.
         clock: monotonic seconds.
     """
 
@@ -24,12 +24,12 @@ class AsyncWorkQueue:
         self._wake = asyncio.Event()
 
     def add(self, key: Key) -> None:
-        """Ask for a look at this job."""
+        """Queue this job."""
         self.queue.add(key, self._clock())
         self._wake.set()
 
     async def get(self) -> Key:
-        """The next key, when there is one; it is in hand until `done` or `failed`."""
+        """Wait for the next key. Call `done` or `failed` for it afterwards."""
         while True:
             key = self.queue.take(self._clock())
             if key is not None:
@@ -42,14 +42,14 @@ class AsyncWorkQueue:
                     await self._wake.wait()
 
     def done(self, key: Key, again_in: float | None = None) -> None:
-        """All went well; look again after so many seconds, if any."""
+        """Processing succeeded; queue the key again after `again_in` seconds, if given."""
         self.queue.done(key)
         if again_in is not None:
             self.queue.add_later(key, self._clock() + again_in)
         self._wake.set()
 
     def failed(self, key: Key, at_least: float = 0.0) -> float:
-        """It did not; the seconds after which it is tried again."""
+        """Processing failed. Returns the seconds until the retry."""
         delay = self.queue.failed(key, self._clock(), at_least)
         self._wake.set()
         return delay

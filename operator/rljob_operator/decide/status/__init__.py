@@ -1,3 +1,3 @@
-"""The status of an RLJob, one part a file. Each takes what is observed and the status before."""
+"""The status of an RLJob, one part per file. Inputs: the observed state and the previous status."""
 
 from __future__ import annotations

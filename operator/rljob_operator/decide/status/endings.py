@@ -1,4 +1,4 @@
-"""What a pod's last words say."""
+"""Termination messages of pods."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rljob_operator.decide.job_resources import ContainerEnd
 
 _WORD = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _LONGEST = 1000
-"""Characters kept of what a program said."""
+"""Characters kept of a program's output."""
 
 
 def report(end: ContainerEnd) -> EndReport | None:
-    """The report that an rljob role leaves at its end; None for any other text."""
+    """The report in the termination message of an rljob role; None for any other text."""
     try:
         return EndReport.model_validate_json(end.message)
     except ValidationError:
@@ -23,7 +23,7 @@ def report(end: ContainerEnd) -> EndReport | None:
 
 
 def reason(end: ContainerEnd, otherwise: str) -> str:
-    """One word for why it ended: the role's own, unless it had no say in it."""
+    """One word for why it ended: the role's reason, if it reported one and was not OOMKilled."""
     told = report(end)
     if told is not None and end.reason != "OOMKilled" and _WORD.fullmatch(told.reason):
         return told.reason
@@ -31,7 +31,7 @@ def reason(end: ContainerEnd, otherwise: str) -> str:
 
 
 def words(end: ContainerEnd) -> str:
-    """What a role said for itself, or the last line of any other program."""
+    """The role's message, or the last line of any other program."""
     told = report(end)
     return last_line(end.message) if told is None else told.message.strip()[:_LONGEST]
 
@@ -42,7 +42,7 @@ def last_line(text: str) -> str:
 
 
 def sentence(end: ContainerEnd) -> str:
-    """The same with its exit code, for people."""
+    """The message with the exit code."""
     code = f"exit code {end.exit_code}"
     said = words(end)
     return f"{said} ({code})" if said else f"ended with {code}"

@@ -76,16 +76,16 @@ def _progressed(before: RLJobStatus, reported: Reported) -> Iterator[Notice]:
 
 def _in_the_way(before: RLJobStatus, after: RLJobStatus, stall: Stall | None) -> Iterator[Notice]:
     """Reasons for not progressing and for being degraded; the same reason is reported once."""
-    told = set()
+    reported = set()
     wrong: tuple[tuple[ConditionType, str], ...] = (("Progressing", "False"), ("Degraded", "True"))
     for kind, bad in wrong:
         old, new = find(before, kind), find(after, kind)
-        if new is None or new.status != bad or new.reason == after.phase or new.reason in told:
+        if new is None or new.status != bad or new.reason == after.phase or new.reason in reported:
             continue
         if old is None or (old.status, old.reason) != (new.status, new.reason):
-            told.add(new.reason)
+            reported.add(new.reason)
             stalled = stall is not None and new.reason == stall.reason
-            message = stalling.told(stall) if stall is not None and stalled else new.message
+            message = stalling.with_stack(stall) if stall is not None and stalled else new.message
             yield Notice("Warning", new.reason, message)
     if holds(before, "Degraded") and not holds(after, "Degraded") and holds(after, "Ready"):
         yield Notice("Normal", "Recovered", "All required roles are ready again.")

@@ -1,4 +1,4 @@
-"""The conditions in one word."""
+"""The phase: a summary of the conditions in one word."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rljob_operator.decide.lifecycle import Outcome, Stage
 from rljob_operator.decide.status.report import Reported
 
 STANDING = ("Suspending", "Suspended")
-"""Phases of a job of which no pod is wanted for now."""
+"""Phases of a job that wants no pods for now."""
 
 
 def phase(stage: Stage, outcome: Outcome | None, world: JobResources, reported: Reported) -> Phase:
-    """What the job does now.
+    """The current phase.
 
-    Training is what the learner that runs now says: one that comes back has to say so again, while
-    rollouts and buffer may come and go.
+    Training requires a report of the running learner, so a restarted learner must report again. Restarts of
+    rollouts and buffer do not change the phase.
     """
     if outcome is not None:
         return "Complete" if outcome.complete else "Failed"

@@ -1,4 +1,4 @@
-"""What a result came from: images, versions, seed, spec."""
+"""Origin of a result: images, versions, seed, spec."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rljob_operator.decide.job_resources import JobResources, PodState, at
 def provenance(
     previous: Provenance | None, world: JobResources, report: LearnerReport | None
 ) -> Provenance | None:
-    """What is known by now; what was known once stays, also when its pod is gone."""
+    """The known provenance; known values are kept after their pod is gone."""
     before = previous or Provenance()
     images = dict(before.images or {})
     for role in ROLES:
@@ -33,9 +33,9 @@ def provenance(
 
 
 def _image(pod: PodState) -> str | None:
-    """The image that a node runs, with its digest."""
+    """The image on the node, with its digest."""
     digest = str(pod.main.get("imageID") or "")
     if not digest:
         return None
-    # An image that was loaded, not pulled, has its digest without a name.
+    # A loaded image, which was not pulled, has a digest without a name.
     return f"{pod.main.get('image')}@{digest}" if digest.startswith("sha256:") else digest

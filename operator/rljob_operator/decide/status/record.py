@@ -1,4 +1,4 @@
-"""Reading the status before, and whether the new one is worth a write."""
+"""Reads the previous status, and decides whether to write the new one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rljob.spec.status import RLJobStatus
 
 
 def read(raw: dict[str, Any] | None) -> RLJobStatus:
-    """The status as it was written; a part that cannot be read, of another version, is left out."""
+    """The stored status; parts of another version that cannot be read are dropped."""
     raw = raw or {}
     try:
         return RLJobStatus.model_validate(raw)
@@ -20,7 +20,7 @@ def read(raw: dict[str, Any] | None) -> RLJobStatus:
 
 
 def significant(before: RLJobStatus, after: RLJobStatus) -> bool:
-    """Whether more than numbers changed."""
+    """Whether anything other than numbers changed."""
     return (
         before.phase != after.phase
         or before.observed_generation != after.observed_generation
@@ -29,7 +29,7 @@ def significant(before: RLJobStatus, after: RLJobStatus) -> bool:
 
 
 def due_in(written: datetime | None, every: float, now: datetime) -> float:
-    """Seconds until numbers may be written again; 0 when they may be now."""
+    """Seconds until numbers may be written again; 0 if now."""
     if written is None:
         return 0.0
     return max(0.0, every - (now - written).total_seconds())

@@ -1,4 +1,4 @@
-"""What the learner reports: progress, policy, buffer, the newest checkpoint."""
+"""The learner's report: progress, policy, buffer, the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Reported:
     """The numbers of the status.
 
     Attributes:
-        reporter: when the pod that they are from was created, and its name.
-        begun: whether there was ever a step.
+        reporter: creation time and name of the pod that reported them.
+        begun: whether any step was trained on.
         report: the report itself, if there is one now.
-        lost: steps that a new learner had to go back by; 0 almost always.
+        lost: steps lost by a new learner; usually 0.
     """
 
     progress: ProgressStatus | None
@@ -41,7 +41,7 @@ class Reported:
 
     @classmethod
     def before(cls, previous: RLJobStatus) -> Reported:
-        """What the status said before."""
+        """The numbers of the previous status."""
         ledger = previous.ledger or Ledger()
         return cls(
             progress=previous.progress,
@@ -58,7 +58,7 @@ class Reported:
 
 
 def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> Reported:
-    """Take the newest report. Steps go back only where another learner truly begins further back."""
+    """Take the newest report. Steps decrease only if a new learner resumes from an earlier step."""
     before = Reported.before(previous)
     newest = max(_reports(world, polled), key=lambda found: found[:2], default=None)
     if newest is None or newest[0] < before.reporter:
@@ -66,7 +66,7 @@ def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> 
     reporter, _, report = newest
     lost = before.steps - report.progress.steps
     if lost > 0 and reporter == before.reporter:
-        # An answer that was overtaken by one already taken.
+        # An older answer that arrived late.
         return before
     return Reported(
         progress=report.progress,
@@ -83,7 +83,7 @@ def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> 
 def _reports(
     world: JobResources, polled: Polled | None
 ) -> Iterator[tuple[tuple[str, str], bool, LearnerReport]]:
-    """All reports at hand: the pod's age and name, whether it was its last word, and what it says."""
+    """All available reports: creation time and name of the pod, whether it is final, and the report."""
     for pod in world.of_role("learner"):
         told = endings.report(pod.end) if pod.end else None
         if told is not None and told.report is not None:

@@ -1,12 +1,12 @@
 """How often pods and containers were replaced, and how often the learner failed.
 
-Both are counted from what exists, not from what is seen to happen, so neither an operator that was
-away nor one that looks twice counts wrongly. What was counted is kept in the status' ledger.
+Both are counted from existing objects, not from events, so an operator that was down or that
+reconciles twice counts correctly. The counter state is kept in the status' ledger.
 
-A pod that is newer than the newest one counted is a new one. It replaces one that was lost, unless
-pods were owed: the first start, a resume and scaling up owe the pods that they add, and a new
-revision of a template owes them all. Nothing is owed any more once a role is complete. An operator
-that dies after it has scaled a role and before it has said so may count those pods: too many, once.
+A pod that is newer than the newest counted one is new. It counts as a replacement, unless new pods
+are expected (`owed`): the first start, a resume and scaling up expect the pods that they add, and a
+new revision of a template expects all pods. No pod is expected once a role is complete. An operator
+that dies after scaling a role and before writing the status may count those pods once too many.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from rljob_operator.decide.job_resources import JobResources, PodState, at, uid
 
 @dataclass(frozen=True)
 class RestartCounts:
-    """What is counted up to now.
+    """Counters.
 
     Attributes:
-        restarts: by role, since the job began; never smaller than before.
-        failures: of the learner, towards backoffLimit, in all its Jobs.
-        earlier_failures: those before the Job that exists.
+        restarts: by role, since the job started; never decreases.
+        failures: failures of the learner in all its Jobs, counted towards backoffLimit.
+        earlier_failures: failures in Jobs before the existing one.
     """
 
     restarts: dict[RoleName, int]
@@ -36,7 +36,7 @@ class RestartCounts:
 
     @classmethod
     def of(cls, status: RLJobStatus) -> RestartCounts:
-        """What was counted before."""
+        """The counters of the previous status."""
         return cls(
             restarts={role.name: role.restarts for role in status.role_statuses},
             failures=status.learner.failures if status.learner else 0,
@@ -46,10 +46,10 @@ class RestartCounts:
 
 
 def count(previous: RLJobStatus, world: JobResources, wanted: dict[RoleName, int]) -> RestartCounts:
-    """Count on from the status before.
+    """Update the counters of the previous status.
 
     Args:
-        wanted: pods asked for, by role.
+        wanted: desired pods, by role.
     """
     before = RestartCounts.of(previous)
     asked = {role.name: role.replicas for role in previous.role_statuses}
@@ -80,7 +80,7 @@ def _count_role(
             owed -= 1
         else:
             replaced += 1
-    # Only now: pods that came before fewer were wanted were owed until then.
+    # Only after the loop: pods created before the scale-down were expected.
     owed = max(0, owed - max(0, asked - wanted))
     if sum(pod.ready and pod.revision == revision for pod in pods) >= wanted:
         owed = 0
@@ -99,7 +99,7 @@ def _count_role(
 
 
 def _newer(ledger: RoleLedger, pods: Sequence[PodState]) -> list[PodState]:
-    """Pods not counted yet, the oldest first. Creation times are whole seconds, so some are tied."""
+    """Pods not counted yet, oldest first. Creation times have whole seconds, so ties occur."""
     later = [pod for pod in pods if pod.created > ledger.newest]
     tied = [pod for pod in pods if pod.created == ledger.newest]
     tied.sort(key=lambda pod: pod.revision != ledger.revision)
@@ -112,7 +112,7 @@ def _count_failures(
     restarts: dict[RoleName, int],
     roles: list[RoleLedger],
 ) -> RestartCounts:
-    """Count the failures of the Job that exists; those of earlier ones are in the number before."""
+    """Count the failures of the existing Job; those of earlier Jobs are in the previous count."""
     job = world.learner_job
     ledger = before.ledger.model_copy(update={"roles": roles})
     if job is None:

@@ -1,4 +1,4 @@
-"""The pods of each role in the status, and what `kubectl scale` and the learner's column read."""
+"""The pods of each role in the status, and the fields for `kubectl scale` and the learner's column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rljob_operator.decide.status.restarts import RestartCounts
 
 
 def wanted(previous: RLJobStatus, spec: RLJobSpec | None, stage: Stage) -> dict[RoleName, int]:
-    """Pods asked for, by role; for a spec that cannot be read, those asked for before."""
+    """Desired pods by role; for an invalid spec, the previous numbers."""
     before = {role.name: role.replicas for role in previous.role_statuses}
     if spec is not None:
         asked = role_counts(spec)
@@ -52,7 +52,7 @@ def statuses(
 
 
 def rollout(world: JobResources, asked: Mapping[RoleName, int]) -> RolloutStatus:
-    """What the scale subresource reads."""
+    """The fields of the scale subresource."""
     return RolloutStatus(
         replicas=len(world.alive("rollout")),
         selector=names.selector_text(world.name, "rollout"),
@@ -83,15 +83,15 @@ def learner(
 
 
 def short_of(spec: RLJobSpec | None, world: JobResources) -> list[RoleName]:
-    """Roles with too few ready pods to train as asked; rollouts may be as few as minReplicas."""
+    """Roles with too few ready pods; rollouts need at least minReplicas."""
     least = (spec.rollout.min_replicas if spec else None) or 1
     return [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
 
 
 def unsettled_for(world: JobResources, grace: float, now: datetime) -> float | None:
-    """Seconds until pods that stopped being ready just now count as lost; None when none did.
+    """Seconds until pods that recently became not ready count as lost; None if there are none.
 
-    A role that ends well, or that waits for another one a moment, is not ready for a while.
+    A role that is about to succeed, or that waits briefly for another role, is not ready for a short time.
     """
     left = []
     for pod in world.pods:

@@ -1,4 +1,4 @@
-"""The whole status, from what was found out about a job."""
+"""The whole status, from the facts about a job."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from rljob_operator.decide.status.restarts import RestartCounts
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out.
+    """Facts about a job.
 
     Attributes:
-        spec: None when it cannot be read.
-        wanted: pods asked for, by role.
-        waiting: what a role waits for, where that is known.
-        fault: what is wrong with the spec, if anything.
+        spec: None if it is invalid.
+        wanted: desired pods, by role.
+        waiting: what a role waits for, if known.
+        fault: the fault in the spec, if any.
         outcome: how the job ended, if it has.
-        unsettled: whether a pod has stopped being ready only just now.
+        unsettled: whether a pod became not ready within the grace period.
     """
 
     stage: Stage
@@ -49,7 +49,7 @@ class Facts:
 
 
 def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: datetime) -> RLJobStatus:
-    """The status of a job that was not over before."""
+    """The status of a job that had not ended."""
     outcome, reported, counts = facts.outcome, facts.reported, facts.counts
     word = phase(facts.stage, outcome, world, reported)
     situation = ConditionInputs(
@@ -57,7 +57,7 @@ def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: dateti
         outcome=outcome,
         fault=facts.fault,
         waiting=facts.waiting,
-        # What was ready and is not since a moment ago may only be about to end well.
+        # A pod that recently became not ready may be about to succeed.
         short=[]
         if facts.unsettled and holds(previous, "Ready")
         else roles.short_of(facts.spec, world),
@@ -96,7 +96,7 @@ def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: dateti
 
 
 def final(previous: RLJobStatus, world: JobResources) -> RLJobStatus:
-    """The status of a job that was over before: what is left of its pods, and nothing else changes."""
+    """The status of a job that had ended: only the remaining pods change."""
     conditions = [
         found.model_copy(update={"observed_generation": world.generation})
         for found in previous.conditions
