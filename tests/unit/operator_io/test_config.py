@@ -44,7 +44,7 @@ def test_variables_and_flags() -> None:
         (["--port=x"], {}, "--port: 'x' is not allowed; 0 (any) to 65535"),
         (["--port=70000"], {}, "--port: '70000' is not allowed; 0 (any) to 65535"),
         ([], {"RLJOB_LEASE": "maybe"}, "RLJOB_LEASE: 'maybe' is not allowed; true or false"),
-        (["--namespaces=A"], {}, "--namespaces: 'A' is not allowed; a list with commas"),
+        (["--namespaces=A"], {}, "--namespaces: 'A' is not allowed; names with commas"),
         (["--resync-seconds=nan"], {}, "--resync-seconds: 'nan' is not allowed; seconds"),
         ([], {"RLJOB_LOG_LEVEL": "loud"}, "one of debug, info, warning, error"),
         (["--worker-image="], {}, "--worker-image: '' is not allowed; a reference"),
