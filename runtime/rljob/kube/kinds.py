@@ -1,4 +1,4 @@
-"""The kinds that the operator reads or writes: where the API server has them."""
+"""The kinds that the operator reads or writes, and their API paths."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ CHILDREN = (
     _child("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
 )
 AUDITED = (JOB, *CHILDREN, POD)
-"""Kinds of which no change may be missed. Events come and go, and nothing depends on them."""
+"""Kinds for which no change may be missed. Nothing depends on Events."""
 WATCHED = (*AUDITED, EVENT)
 BY_NAME = {kind.kind: kind for kind in (*WATCHED, SECRET, LEASE)}

@@ -1,4 +1,4 @@
-"""What things are called: the API, labels, children, ports and paths. One place for all of them."""
+"""Names of the API, labels, children, ports and paths."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def keys_secret(job: str) -> str:
 
 
 def page(address: str, name: str) -> str:
-    """URL of a page of a pod: `status` of a learner, `state` of any role."""
+    """URL of a pod's page: `status` of a learner, `state` of any role."""
     host = f"[{address}]" if ":" in address else address
     return f"http://{host}:{METRICS_PORT}/{name}"
 

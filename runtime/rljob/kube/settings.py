@@ -11,7 +11,7 @@ REGISTRY = "ghcr.io/rljob"
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Everything that differs between two operators.
+    """Settings of an operator for the manifests and the status.
 
     Attributes:
         worker_image: of rollouts and buffers, and of evaluators of a built-in network.
@@ -22,9 +22,9 @@ class OperatorSettings:
         storage_class: of claims that name none; the cluster's default one when None.
         restrict_egress: let a job's pods reach nothing but each other and DNS. Off by default, as
             environments may need the network; who turns it on has to allow what they need.
-        poll_seconds: between two looks at a learner's `/status`.
-        status_seconds: least time between two writes of a status in which only numbers moved.
-        pending_grace_seconds: for which a pod may be pending before its status says why.
+        poll_seconds: interval between two polls of a learner's `/status`.
+        status_seconds: minimum interval between two status writes when only numbers changed.
+        pending_grace_seconds: grace period before the status reports why a pod is pending.
         torch_memory_mib: least memory requested, in MiB, where torch is imported.
     """
 

@@ -1,6 +1,6 @@
-"""What an API server checks beyond types and bounds: rules in CEL, kept beside the Python that says the same.
+"""CEL rules for the API server, next to the Python code with the same checks.
 
-They stand in the models' JSON schema under Kubernetes' own name, and the CRD takes them from there.
+The models' JSON schema contains them under the Kubernetes name; the CRD is generated from it.
 """
 
 from __future__ import annotations

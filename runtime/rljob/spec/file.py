@@ -1,4 +1,4 @@
-"""Where a job comes from: its file, the lines of its fields, and what `--set` changed."""
+"""Origin of a job: its file, the lines of its fields, and the `--set` overrides."""
 
 from __future__ import annotations
 

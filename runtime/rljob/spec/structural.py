@@ -1,4 +1,4 @@
-"""A model's JSON schema as Kubernetes wants it: structural OpenAPI v3, without references.
+"""A model's JSON schema in the form that Kubernetes requires: structural OpenAPI v3, without references.
 
 Everything in it comes from the models: types, bounds, defaults, descriptions, and the rules of `rljob.spec.cel`.
 """
@@ -71,7 +71,7 @@ def structural(model: type[BaseModel]) -> Schema:
     """The schema of a section and of all below it.
 
     Raises:
-        ValueError: the model says something for which there is no structural form.
+        ValueError: the model contains something that has no structural form.
     """
     root = model.model_json_schema(schema_generator=_Generator)
     return _Converter(root.get("$defs", {}), explain=True).convert(root)

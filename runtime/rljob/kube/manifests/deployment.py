@@ -1,4 +1,4 @@
-"""Roles that keep nothing: a Deployment each, because their pods may die at any time."""
+"""Stateless roles: a Deployment each, because their pods may be lost at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pods of a job are told, as ConfigMaps, and the Secret with their keys."""
+"""The ConfigMaps with the configuration of the pods, and the Secret with their keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def configs(scope: Scope) -> list[Manifest]:
 
 
 def told_replicas(children: Iterable[Manifest]) -> int | None:
-    """The number of rollouts that pods were told of before; None when there is no `job.yaml` yet."""
+    """The number of rollouts in the existing `job.yaml`; None if there is none yet."""
     for child in children:
         if child.get("kind") == "ConfigMap":
             annotations = child["metadata"].get("annotations") or {}
@@ -65,7 +65,7 @@ def told(scope: Scope) -> dict[str, Any]:
 
 
 def config_hash(scope: Scope, role: RoleName) -> str:
-    """Digest of all that a role is told; its pods are replaced when it differs."""
+    """Digest of the configuration of a role; its pods are replaced when it changes."""
     whole = told(scope)
     del whole["spec"]["rollout"]["replicas"]
     spec = {key: value for key, value in whole["spec"].items() if key not in ROLES[role].unread}
@@ -90,7 +90,7 @@ def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> M
 
 
 def _seed(scope: Scope) -> int:
-    """The job's seed; when it has none, one that is the same for as long as the job exists."""
+    """The job's seed; if absent, a seed that is constant while the job exists."""
     if scope.job.spec.seed is not None:
         return scope.job.spec.seed
     text = f"seed of {scope.namespace or ''}/{scope.name}/{scope.uid or ''}"

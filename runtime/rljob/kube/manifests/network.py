@@ -1,4 +1,4 @@
-"""How a job's pods find each other, who may reach them, and what a drain may do to them."""
+"""Services, NetworkPolicies and PodDisruptionBudgets of a job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def services(scope: Scope) -> list[Manifest]:
 
 
 def address(job: str, role: RoleName) -> str:
-    """Where the others reach a role that serves."""
+    """Address of a role that serves links."""
     return f"tcp://{names.workload(job, role)}:{LINK_PORTS[ROLES[role].serves[0]]}"
 
 

@@ -1,4 +1,4 @@
-"""What every child has in common: its metadata, its owner, its hash."""
+"""Common parts of all children: metadata, owner, hash."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sealed(child: Manifest) -> Manifest:
 
 
 def digest(value: Any) -> str:
-    """Of a JSON value: the same for equal values, whatever the order of their keys."""
+    """Digest of a JSON value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 

@@ -1,4 +1,4 @@
-"""Where roles keep their files: volumes, and the claims that are made for them."""
+"""Storage of the roles: volumes and volume claims."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mount:
 
 
 def scratch(name: str, path: str) -> Mount:
-    """A folder that is gone with its pod."""
+    """A folder that is deleted with its pod."""
     return Mount(name, path, {"emptyDir": {}}, yields=True)
 
 
@@ -62,12 +62,12 @@ def buffer_mounts(scope: Scope) -> tuple[Mount, ...]:
 
 
 def own_folder() -> tuple[Mount, ...]:
-    """Of a role that keeps nothing."""
+    """The folder of a role without persistent data."""
     return (_data(),)
 
 
 def claims(scope: Scope) -> list[Manifest]:
-    """The volume claims that the job has made for it.
+    """The volume claims created for the job.
 
     The buffer's is one of these, too, not a StatefulSet's own: that one would go with the StatefulSet
     when the job is suspended, and nothing of it could be changed.
