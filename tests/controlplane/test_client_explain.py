@@ -14,7 +14,7 @@ def test_a_job_that_no_operator_has_seen(rljob: Client) -> None:
     rljob.create()
     code, out, _ = rljob("explain", "test")
     assert code == 1
-    assert out.startswith("test has not been looked at by an operator")
+    assert out.startswith("No operator has processed the newest change of test.")
 
 
 def test_a_job_that_is_over(rljob: Client) -> None:
@@ -59,5 +59,5 @@ def test_who_may_not_look_at_pods_learns_what_the_status_says(
     code, out, _ = looker("explain", "test")
     assert code == 0
     assert out.startswith("test trains at 61,200 steps/s")
-    assert "Not asked: " in out
+    assert "Not probed: " in out
     assert "pods" in out

@@ -53,7 +53,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "secret": (
         {"learner": container("learner", envFrom=[{"secretRef": {"name": "no-such-secret"}}])},
         r"CreateContainerConfigError: .*no-such-secret",
-        "make the Secret",
+        "create the Secret",
     ),
     "template": (
         {"rollout": container("rollout", ports=[{"containerPort": 99_999}])},
@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "slow": (
         {"environment": {"entryPoint": "slow:make", "kwargs": {"seconds": 0.02}}},
-        r"x trains at .*; its rollouts bound it: the learner waits \d+ % .* stepping environments",
+        r"x trains at .*; rollouts are the bottleneck: the learner waits \d+ % .* stepping environments",
         "rljob scale x --replicas 2",
     ),
     "quota": ({}, r"x is not training: .*exceeded quota", "ResourceQuota"),

@@ -350,9 +350,13 @@ def test_gymnasium_advice_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             own(vector_of_nothing),
             "entryPoint",
-            "such a factory returns a gymnasium.vector.VectorEnv",
+            "such a factory must return a gymnasium.vector.VectorEnv",
         ),
-        (own(vector_in_disguise), "entryPoint", "a factory of vector environments takes num_envs"),
+        (
+            own(vector_in_disguise),
+            "entryPoint",
+            "a factory of vector environments must take num_envs",
+        ),
     ],
     ids=str,
 )

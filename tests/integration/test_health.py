@@ -115,7 +115,7 @@ def test_further_pages() -> None:
         status, _, text = ask(server, "/status")
         assert (status, text) == (
             404,
-            "there are /metrics, /healthz, /readyz and /checkpoint here\n",
+            "not found; pages: /metrics, /healthz, /readyz, /checkpoint\n",
         )
     finally:
         server.close()

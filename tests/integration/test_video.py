@@ -275,7 +275,7 @@ def test_the_command_records_an_episode(run: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a.avi", "a video is a file that ends in .mp4 or .gif"),
+        ("a.avi", "the file's name must end in .mp4 or .gif"),
         ("none/a.mp4", "there is no folder"),
     ],
 )

@@ -36,7 +36,7 @@ def test_every_setting_of_one_has_a_line(capsys: pytest.CaptureFixture[str]) -> 
     (clip,) = (line for line in lines if line.startswith("clip "))
     assert clip.split("   ", 1)[1].strip() == (
         "0.2        a number above 0 and at most 1000           "
-        "The probability ratio earns nothing beyond 1 ± clip."
+        "Clips the probability ratio to 1 ± clip."
     )
 
 

@@ -110,7 +110,7 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
 def test_what_no_checkpoint_has_is_refused(
     files: Files, tmp_path: Path, odd: tarfile.TarInfo
 ) -> None:
-    with pytest.raises(RunError, match=f"^refused: what came holds '{odd.name}'"):
+    with pytest.raises(RunError, match=f"^refused: the stream holds '{odd.name}'"):
         unpack(chunks(tar(files, odd)), tmp_path / "in")
     with pytest.raises(RunError):
         unpack(chunks(tar({}, odd)), tmp_path / "alone")
@@ -149,7 +149,7 @@ def test_records_become_files(tmp_path: Path) -> None:
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, odd: tarfile.TarInfo) -> None:
     (tmp_path / "in").mkdir()
-    with pytest.raises(RunError, match=f"^refused: what came holds '{odd.name}'"):
+    with pytest.raises(RunError, match=f"^refused: the stream holds '{odd.name}'"):
         unpack_records(chunks(tar({}, odd)), tmp_path / "in")
     assert not list(tmp_path.rglob("*evil*"))
 

@@ -64,7 +64,7 @@ NO_ADDRESSES = [
 @pytest.mark.parametrize("address", NO_ADDRESSES)
 def test_what_is_no_address(address: str) -> None:
     for read in (buffer_endpoints, weights_endpoint):
-        with pytest.raises(InputError, match="is no address"):
+        with pytest.raises(InputError, match="is not an address"):
             read(address)
 
 

@@ -98,7 +98,7 @@ IDLE = spent("learner", update=2.0, data_wait=8.0)
         ),
         (
             situation(phase="Pending", unseen=True),
-            "not been looked at by an operator",
+            "No operator has processed the newest change of x.",
             "deployment",
         ),
         (situation(phase="Suspended"), "x is suspended at step 81,920.", "rljob resume x"),
@@ -119,7 +119,7 @@ IDLE = spent("learner", update=2.0, data_wait=8.0)
         (situation(phase="Stopped", local=True, place="runs/x-1"), "was stopped", "--dir runs/x-1"),
         (
             situation(processes=[IDLE, spent("rollout", environment=7.0, acting=1.0)]),
-            "its rollouts bound it: the learner waits 80 % of its time, they spend 70 %",
+            "rollouts are the bottleneck: the learner waits 80 % of its time, they spend 70 %",
             "rljob scale x --replicas 4",
         ),
         (
@@ -129,12 +129,12 @@ IDLE = spent("learner", update=2.0, data_wait=8.0)
         ),
         (
             situation(processes=[BUSY, spent("rollout", environment=3.0, credit_wait=6.0)]),
-            "its learner bounds it: 90 % of its time",
+            "the learner is the bottleneck: updates take 90 % of its time",
             "a faster learner",
         ),
         (
             situation(processes=[IDLE, spent("rollout", environment=3.0, weights_wait=6.0)]),
-            "the bound on lag holds it: rollouts wait 60 %",
+            "maxPolicyLag is the bottleneck: rollouts wait 60 % of their time",
             "buffer.maxPolicyLag",
         ),
         (

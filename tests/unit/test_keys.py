@@ -1,4 +1,4 @@
-"""Key files: who may read them, and what is no key."""
+"""Key files: who may read them, and what is not a key."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_who_may_connect_where(folder: Path) -> None:
 
 def test_keys_are_never_overwritten_and_never_half_written(tmp_path: Path) -> None:
     (tmp_path / "learner.secret").write_text("precious")
-    with pytest.raises(InputError, match="holds keys already"):
+    with pytest.raises(InputError, match="already holds keys"):
         generate(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["learner.secret"]
     assert (tmp_path / "learner.secret").read_text() == "precious"
@@ -77,5 +77,5 @@ def test_what_is_no_key(folder: Path, tmp_path: Path, content: bytes) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "buffer.public").write_bytes(content)
-    with pytest.raises(InputError, match=r"buffer\.public is no key"):
+    with pytest.raises(InputError, match=r"buffer\.public is not a key"):
         read(tmp_path, "rollout")

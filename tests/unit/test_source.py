@@ -265,7 +265,7 @@ def test_a_restore_is_asked_for_until_the_first_welcome_only() -> None:
 
 
 def refuse(link: Link, newest: Any) -> None:
-    answer = encode_json({"message": "a newer one is at work", "newest": newest})
+    answer = encode_json({"message": "a newer one is running", "newest": newest})
     link.endpoint.inbox.append((Header(MessageKind.REFUSED), answer))
     link.poll()
 
@@ -285,7 +285,7 @@ def test_a_learner_that_has_just_begun_is_newer_whatever_the_clocks_say() -> Non
 def test_a_learner_that_was_replaced_ends() -> None:
     link = opened(on_policy_plan())
     link.who()
-    with pytest.raises(RunError, match="a newer one is at work"):
+    with pytest.raises(RunError, match="a newer one is running"):
         refuse(link, LINEAGE + 5)
 
 

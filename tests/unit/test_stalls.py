@@ -44,7 +44,7 @@ BLOCKED = asked("rollout", "rollout-1", doing="credit")
         ([WAITING, BUFFER, BLOCKED], "BufferFull", "All rollouts wait"),
         ([WAITING, BUFFER, ROLLOUT], "RolloutStarved", "waits for experience"),
         ([WAITING, BUFFER], "RolloutStarved", "no rollout"),
-        ([LEARNER, BUFFER, ROLLOUT], "LearnerStalled", "does not get on"),
+        ([LEARNER, BUFFER, ROLLOUT], "LearnerStalled", "makes no progress"),
         (
             [RoleProbe("learner", "l", None), RoleProbe("buffer", "b", None)],
             "Disconnected",

@@ -45,7 +45,7 @@ def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:
     elif missing:
         problem = f"lacks {', '.join(missing)}"
     elif not (isinstance(config, type) and issubclass(config, AlgorithmConfig)):
-        problem = "has a Config that is no subclass of rljob.algorithms.base.AlgorithmConfig"
+        problem = "has a Config that is not a subclass of rljob.algorithms.base.AlgorithmConfig"
     if problem:
         raise InputError(
             f"{spec.entry_point} {problem}; see rljob.algorithms.base.Algorithm",

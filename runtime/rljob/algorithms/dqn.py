@@ -52,9 +52,9 @@ class DQNConfig(AlgorithmConfig):
     gamma: Share = 0.99
     """Discount per environment step."""
     n_step: Count = 3
-    """Environment steps of reward before the target network's estimate takes over."""
+    """Environment steps of reward before the target network's estimate."""
     double: bool = True
-    """The learning network chooses the action that the target network values."""
+    """Double Q-learning: the learning network chooses the action, the target network values it."""
     dueling: bool = True
     """Separate heads for the state's value and the actions' advantages."""
     rollout_length: Count = 32
@@ -64,13 +64,13 @@ class DQNConfig(AlgorithmConfig):
     min_size: Count = 1000
     """Transitions stored before the first update."""
     samples_per_insert: Positive = 8.0
-    """Transitions trained on for each one stored."""
+    """Transitions trained on for each stored transition."""
     updates_per_publish: Count = 8
     """Updates between two policy versions."""
     target_update_interval: Count = 250
-    """Updates between two renewals of the target network."""
+    """Updates between two updates of the target network."""
     tau: Rate = 1.0
-    """Share of the learning network that a renewal mixes into the target; 1 copies."""
+    """Share of the learning network that is mixed into the target network; 1 copies."""
     max_gradient_norm: Positive | None = 10.0
     """Gradients are scaled down to this L2 norm."""
     epsilon_start: Share = 1.0
@@ -80,11 +80,11 @@ class DQNConfig(AlgorithmConfig):
     epsilon_steps: Count = 10_000
     """Environment steps over which epsilon falls linearly."""
     replay: Literal["uniform", "prioritised"] = "uniform"
-    """How transitions are drawn."""
+    """How transitions are sampled."""
     priority_exponent: Share = 0.6
-    """0 draws uniformly, 1 in proportion to the error; for prioritised replay."""
+    """0 samples uniformly, 1 in proportion to the error; for prioritised replay."""
     importance_exponent: Share = 0.4
-    """Correction of the drawing's bias at the start, rising to 1; for prioritised replay."""
+    """Correction of the sampling bias at the start, rising to 1; for prioritised replay."""
 
     @model_validator(mode="after")
     def _epsilon_falls(self) -> Self:
@@ -137,7 +137,7 @@ class DQN:
     def __init__(self, config: DQNConfig, spaces: Spaces) -> None:
         if not isinstance(spaces.action, DiscreteSpace):
             raise InputError(
-                f"DQN chooses among Discrete actions and cannot use {spaces.action}; PPO can",
+                f"DQN needs Discrete actions and cannot use {spaces.action}; PPO can",
                 path="environment",
             )
         self._config = config

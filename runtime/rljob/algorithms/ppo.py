@@ -69,9 +69,9 @@ class PPOConfig(AlgorithmConfig):
     gae_lambda: Share = 0.95
     """Weight of long advantage estimates: 0 one step, 1 to the episode's end."""
     clip: Positive = 0.2
-    """The probability ratio earns nothing beyond 1 ± clip."""
+    """Clips the probability ratio to 1 ± clip."""
     value_clip: Positive | None = None
-    """The value moves by at most this much in one update, in units of `normaliseRewards`."""
+    """Largest change of the value in one update, in units of `normaliseRewards`."""
     entropy_coefficient: Coefficient = 0.0
     """Weight of the policy's entropy (nats) as a bonus."""
     value_coefficient: Coefficient = 0.5
@@ -81,11 +81,11 @@ class PPOConfig(AlgorithmConfig):
     normalise_advantages: bool = True
     """Subtract the mean of the batch's advantages and divide by their standard deviation."""
     target_kl: Positive | None = None
-    """No further epoch once the policy moved by 1.5 times this (nats)."""
+    """Stop the epochs once the KL divergence exceeds 1.5 times this (nats)."""
     normalise_observations: bool = False
     """Subtract the running mean, divide by the running standard deviation, keep within ±10."""
     normalise_rewards: bool = False
-    """Measure rewards and values in running standard deviations of the returns."""
+    """Divide rewards and values by the running standard deviation of the returns."""
 
 
 class PPOLoss(NamedTuple):

@@ -128,7 +128,7 @@ def read_manifest(path: Path) -> Checkpoint:
     match = _NAME.fullmatch(path.name)
     if match is not None and int(match[1]) != checkpoint.version:
         raise DamagedCheckpoint(
-            f"damaged checkpoint {path}: {MANIFEST} is that of policy version {checkpoint.version}"
+            f"damaged checkpoint {path}: {MANIFEST} belongs to policy version {checkpoint.version}"
         )
     return checkpoint
 

@@ -81,7 +81,7 @@ class PolicyWeights:
             }
             return cls(tensors, dict(scalars))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise RunError(f"a policy that cannot be read: {error}") from error
+            raise RunError(f"cannot read the policy: {error}") from error
 
     @classmethod
     def of(cls, tensors: dict[str, np.ndarray], metadata: Mapping[str, str]) -> PolicyWeights:

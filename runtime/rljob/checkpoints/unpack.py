@@ -37,11 +37,11 @@ def unpack(chunks: Iterator[bytes], folder: Path) -> Checkpoint:
             for member in archive:
                 found.add(_write(archive, member, folder).parent)
     except tarfile.TarError as error:
-        raise RunError(f"the checkpoint did not come whole: {error}") from None
+        raise RunError(f"the checkpoint is incomplete: {error}") from None
     inside = found - {folder}
     if len(inside) != 1 or not (folder / JOB).is_file():
         raise RunError(
-            f"what came is not {JOB} and one checkpoint; is the job's rljob another one?"
+            f"the stream is not {JOB} and one checkpoint; does the job run another version of rljob?"
         )
     try:
         checkpoint = manifest.read_manifest(inside.pop())
@@ -64,11 +64,13 @@ def unpack_records(chunks: Iterator[bytes], folder: Path) -> None:
             for member in archive:
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is None or member.name not in RECORDS:
-                    raise RunError(f"refused: what came holds {member.name[:80]!r}, no record")
+                    raise RunError(
+                        f"refused: the stream holds {member.name[:80]!r}, which is not a record"
+                    )
                 with (folder / member.name).open("wb") as file:
                     shutil.copyfileobj(content, file)
     except tarfile.TarError as error:
-        raise RunError(f"the records did not come whole: {error}") from None
+        raise RunError(f"the records are incomplete: {error}") from None
 
 
 class Stream(io.RawIOBase):
@@ -97,7 +99,9 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> P
     path = _place(member, folder)
     content = archive.extractfile(member) if path is not None else None
     if path is None or content is None or path.exists():
-        raise RunError(f"refused: what came holds {member.name[:80]!r}, which no checkpoint has")
+        raise RunError(
+            f"refused: the stream holds {member.name[:80]!r}, which is not part of a checkpoint"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         shutil.copyfileobj(content, file)

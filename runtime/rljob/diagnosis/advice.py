@@ -13,18 +13,18 @@ _BY_REASON = {
     "ErrImagePull": "correct spec.image, or the operator's image settings; a private registry needs "
     "imagePullSecrets in the role's template",
     "InvalidImageName": "correct spec.image",
-    "QuotaExceeded": "ask for less in the roles' templates, or raise the namespace's ResourceQuota",
-    "InvalidTemplate": "correct the role's template: what the API server says names the field",
+    "QuotaExceeded": "lower the requests in the roles' templates, or raise the namespace's ResourceQuota",
+    "InvalidTemplate": "correct the role's template: the API server's message names the field",
     "InvalidSpec": "correct the field that is named, and apply the file again",
-    "CreateContainerConfigError": "make the Secret or ConfigMap that the template names",
+    "CreateContainerConfigError": "create the Secret or ConfigMap that the template names",
     "CrashLoopBackOff": "read its last lines above; `rljob logs` has the rest",
     "OOMKilled": "raise resources.limits.memory in the role's template, or lower buffer.capacity or "
     "rollout.envsPerReplica",
     "FailedMount": "look at the volume that is named: kubectl get pvc",
     "FailedScheduling": "lower the requests in the role's template, or add nodes",
     "BackoffLimitExceeded": "read its last lines above, correct the cause, and submit it again",
-    "DeadlineExceeded": "raise activeDeadlineSeconds, or lower what stop asks for",
-    "PendingDeadlineExceeded": "see to what its pods waited for, or raise pendingDeadlineSeconds",
+    "DeadlineExceeded": "raise activeDeadlineSeconds, or lower the limits in stop",
+    "PendingDeadlineExceeded": "provide what its pods waited for, or raise pendingDeadlineSeconds",
     "CrashLoop": "read its log, correct the cause, and go on with rljob run --resume",
     "InputError": "correct the field that is named",
     "LearnerStalled": "look at the frame that is named; stall.policy: Restart replaces a learner that "
@@ -33,8 +33,8 @@ _BY_REASON = {
     "environment hangs",
     "RolloutStarved": "give it more rollouts, or a faster environment; raise stall.timeout where one "
     "segment may take that long",
-    "BufferFull": "raise buffer.capacity, or see why the learner takes nothing",
-    "Disconnected": "see whether the pods reach each other: NetworkPolicies, DNS, keys of another job",
+    "BufferFull": "raise buffer.capacity, or find out why the learner takes no experience",
+    "Disconnected": "check that the pods reach each other: NetworkPolicies, DNS, keys of another job",
 }
 _SAME = {"ImagePullBackOff": "ErrImagePull", "ErrImageNeverPull": "ErrImagePull"}
 
@@ -50,19 +50,20 @@ def for_bottleneck(found: Bottleneck, situation: Situation) -> Iterator[str]:
     if found.bound == "rollouts":
         replicas = spec.rollout.replicas if spec is not None else 1
         if situation.local:
-            yield f"more rollouts if cores are free: --set rollout.replicas={2 * replicas}"
+            yield f"use more rollouts if cores are free: --set rollout.replicas={2 * replicas}"
         else:
-            yield f"more rollouts: rljob scale {situation.name} --replicas {2 * replicas}"
+            yield f"use more rollouts: rljob scale {situation.name} --replicas {2 * replicas}"
         if found.stage == "acting" and spec is not None:
             more = 2 * spec.rollout.envs_per_replica
-            yield f"more environments for each network call: rollout.envsPerReplica: {more}"
+            yield f"use more environments for each network call: rollout.envsPerReplica: {more}"
         if found.stage == "environment":
-            yield "a vectorised or faster environment: its steps take most of the time"
+            yield "use a vectorised or faster environment: its steps take most of the time"
     elif found.bound == "learner":
-        yield "a faster learner: more CPU or a GPU in learner.template, larger minibatches, fewer epochs"
-        yield "rollouts wait already: fewer of them would do as well"
+        yield "make the learner faster: more CPU or a GPU in learner.template, larger minibatches, "
+        "fewer epochs"
+        yield "use fewer rollouts: they wait already, so the rate stays the same"
     elif found.bound == "lag":
-        yield "experience may be older: raise buffer.maxPolicyLag, so that rollouts wait less"
+        yield "raise buffer.maxPolicyLag: rollouts wait less, and experience is older"
     elif found.stage == "checkpoint":
         yield "raise checkpoint.interval, or use faster storage"
     elif found.stage == "publish":

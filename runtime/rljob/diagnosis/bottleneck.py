@@ -13,7 +13,7 @@ BoundBy = Literal["rollouts", "learner", "lag", "publishing", "balanced", "unkno
 WORDS = {
     "environment": "stepping environments",
     "acting": "choosing actions",
-    "credit_wait": "waiting for leave to send",
+    "credit_wait": "waiting for credit",
     "weights_wait": "waiting for new weights",
     "shipping": "sending",
     "data_wait": "waiting for data",

@@ -30,7 +30,7 @@ def page(situation: Situation, explanation: Explanation) -> list[TextLine]:
     lines += _section("Where time goes", list(_stages(situation)))
     lines += _section("Links", list(_links(situation)))
     if situation.unreached:
-        lines += [[], [(f"Not asked: {situation.unreached}", "warning")]]
+        lines += [[], [(f"Not probed: {situation.unreached}", "warning")]]
     if explanation.tries:
         lines += [[], [("Try", "name")]]
         lines += [[(f"  {each}", "")] for each in explanation.tries]
@@ -65,7 +65,7 @@ def _doing(situation: Situation, role: RoleName) -> str:
         if situation.progress.mean_return is not None:
             facts.append(f"mean return {score(situation.progress.mean_return)}")
         if situation.silent_seconds is not None and situation.silent_seconds >= 2:
-            facts.append(f"last went on {span_text(situation.silent_seconds)} ago")
+            facts.append(f"last progress {span_text(situation.silent_seconds)} ago")
         facts.append(_checkpoint(situation))
     if role == "buffer" and situation.fill is not None:
         facts.append(f"filled {share_text(situation.fill).strip()}")
@@ -164,7 +164,7 @@ def _troubles(one: RoleProbe) -> str:
         ("segments_duplicate_total", "duplicates"),
         ("messages_rejected_total", "rejected"),
         ("segments_evicted_total", "evicted"),
-        ("peers_fenced_total", "shut out"),
+        ("peers_fenced_total", "fenced"),
     ):
         total = sum(one.samples.all(f"{role}_{name}").values())
         if total:

@@ -101,7 +101,7 @@ def _unbalanced(
 ) -> Stall:
     blocked = [one for one in rollouts if one.state is not None and one.state.doing == "credit"]
     if len(blocked) == len(rollouts) - len(hung):
-        message = "All rollouts wait for leave to send: the buffer takes no more experience."
+        message = "All rollouts wait for credit: the buffer accepts no more experience."
         return Stall("BufferFull", message)
     if hung:
         return _blame("EnvironmentHung", *hung)
@@ -110,9 +110,9 @@ def _unbalanced(
     found = learner[0]
     if found.state is not None and found.state.doing == "data":
         slow = max(rollouts, key=lambda one: one.state.silent_seconds if one.state else 0.0)
-        message = f"The learner waits for experience; {slow.name} is at work{_where(slow)}."
+        message = f"The learner waits for experience; {slow.name} is working{_where(slow)}."
         return Stall("RolloutStarved", message, "rollout", slow.name, _stack(slow))
-    message = f"The learner is at work and does not get on{_where(found)}."
+    message = f"The learner is working but makes no progress{_where(found)}."
     return Stall("LearnerStalled", message, "learner", found.name, _stack(found))
 
 
@@ -134,7 +134,8 @@ def _blame(reason: StallReason, one: RoleProbe, *others: RoleProbe) -> Stall:
         said = f"has not finished its start{_where(one)}"
     else:
         said = f"has done nothing for {state.silent_seconds:.0f} s{_where(one)}"
-    more = f" So it is with {', '.join(other.name for other in others)}." if others else ""
+    verb = "are" if len(others) > 1 else "is"
+    more = f" {', '.join(other.name for other in others)} {verb} stuck too." if others else ""
     stuck = tuple(each.name for each in (one, *others))
     return Stall(reason, f"{one.name} {said}.{more}", one.role, one.name, _stack(one), stuck)
 

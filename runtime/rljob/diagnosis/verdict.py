@@ -34,10 +34,8 @@ def explain(situation: Situation) -> Explanation:
         at = f" at step {count(situation.progress.steps)}" if situation.progress else ""
         return Explanation(f"{situation.name} is suspended{at}.", well=True, tries=go_on)
     if situation.unseen:
-        verdict = f"{situation.name} has not been looked at by an operator since its newest change."
-        tries = (
-            "is the operator there, and does it serve this namespace? kubectl get deployment -A "
-        )
+        verdict = f"No operator has processed the newest change of {situation.name}."
+        tries = "check that an operator runs and watches this namespace: kubectl get deployment -A "
         return Explanation(verdict, tries=(tries + "-l app.kubernetes.io/name=rljob-operator",))
     if situation.stall is not None:
         return _not(situation, situation.stall.message, situation.stall.reason)
@@ -111,15 +109,18 @@ def _bound(found: Bottleneck, situation: Situation) -> str:
     waits = share_text(learner.get("data_wait", 0.0))
     work = f"{share_text(found.share)} of their time on {WORDS.get(found.stage, found.stage)}"
     if found.bound == "rollouts":
-        return f"; its rollouts bound it: the learner waits {waits} of its time, they spend {work}"
+        return f"; rollouts are the bottleneck: the learner waits {waits} of its time, they spend {work}"
     if found.bound == "learner":
-        return f"; its learner bounds it: {share_text(found.share)} of its time goes into updates"
-    if found.bound == "lag":
         return (
-            f"; the bound on lag holds it: rollouts wait {share_text(found.share)} for new weights"
+            f"; the learner is the bottleneck: updates take {share_text(found.share)} of its time"
+        )
+    if found.bound == "lag":
+        wait = share_text(found.share)
+        return (
+            f"; maxPolicyLag is the bottleneck: rollouts wait {wait} of their time for new weights"
         )
     if found.bound == "publishing":
-        return f"; its learner spends {share_text(found.share)} of its time {WORDS[found.stage]}"
+        return f"; the learner spends {share_text(found.share)} of its time {WORDS[found.stage]}"
     if found.bound == "balanced":
         return "; rollouts and learner are in balance"
     if situation.silent_seconds is not None and situation.silent_seconds > 10:

@@ -90,8 +90,8 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
     name = spec.id or str(spec.entry_point)
     if len(group_sizes(spec, 2)) > 1:
         message = (
-            f"{name} cannot be recorded: it is trained on in its vector form, which gives no pictures, and "
-            "its other form observes something else"
+            f"{name} cannot be recorded: the job trains on its vector form, which renders no pictures, and "
+            "its single form has other observations"
         )
         raise InputError(message, path="environment")
     asked = spec.model_copy(update={"kwargs": {**spec.kwargs, "render_mode": RENDER_MODE}})
@@ -111,7 +111,7 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
     if env.render_mode != RENDER_MODE:
         env.close()
         message = (
-            f"{name} cannot be recorded: it was made with render_mode={RENDER_MODE!r}, and has "
+            f"{name} cannot be recorded: it was made with render_mode={RENDER_MODE!r}, but has "
             f"render_mode {env.render_mode!r}"
         )
         raise InputError(message, path="environment")
@@ -126,7 +126,7 @@ def explain(error: BaseException) -> str:
     package = _PACKAGES.get(error.name.partition(".")[0])
     if package is not None:
         return f'{text}. Try: pip install "{package}"'
-    return f"{text}. Is it installed, or in the current folder or on PYTHONPATH?"
+    return f"{text}. It must be installed, in the current folder, or on PYTHONPATH."
 
 
 def package_of(module: str) -> str:
@@ -180,7 +180,7 @@ def registered(name: str) -> EnvSpec:
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif home is not None and not module:
-        hint = f"is it installed? Try: pip install {home.replace('_', '-')}"
+        hint = f"if it is not installed: pip install {home.replace('_', '-')}"
     else:
         hint = "an id that another package registers is written module:id"
     raise InputError(f"{name!r} is not registered with Gymnasium; {hint}", path="environment.id")
@@ -247,7 +247,7 @@ def _from_factory(entry_point: str, kwargs: Mapping[str, Any], count: int) -> li
         raise InputError(f"{entry_point} raised {explain(error)}", path=path) from error
     if not isinstance(vector, VectorEnv):
         raise InputError(
-            f"{entry_point} takes num_envs and returned {_kind(vector)}; such a factory returns a "
+            f"{entry_point} takes num_envs and returned {_kind(vector)}; such a factory must return a "
             "gymnasium.vector.VectorEnv",
             path=path,
         )
@@ -274,7 +274,7 @@ def _each(one: Callable[[], object], count: int) -> list[Env]:
             if not isinstance(env, gymnasium.Env):
                 raise _wrong(f"returned {_kind(env)}, expected a gymnasium.Env", env)
             if any(env is other for other in made):
-                raise _wrong("returned the same environment twice; each call makes a new one")
+                raise _wrong("returned the same environment twice; each call must make a new one")
             made.append(env)
             if env.observation_space != made[0].observation_space:
                 raise _wrong("returned environments with different observation spaces")
@@ -291,7 +291,7 @@ def _wrong(message: str, env: object = None) -> InputError:
     from gymnasium.vector import VectorEnv
 
     if isinstance(env, VectorEnv):
-        message += "; a factory of vector environments takes num_envs"
+        message += "; a factory of vector environments must take num_envs"
     return InputError(message, path="environment")
 
 

@@ -68,7 +68,7 @@ class BoxSpace:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         object.__setattr__(self, "environment_dtype", np.dtype(self._own))
         if not {self.dtype.kind, self._own.kind} <= set("biuf"):
-            raise ValueError(f"a Box holds numbers, not {self.dtype}")
+            raise ValueError(f"a Box must hold numbers, not {self.dtype}")
         object.__setattr__(self, "low", _bound(self.low, self.shape))
         object.__setattr__(self, "high", _bound(self.high, self.shape))
 

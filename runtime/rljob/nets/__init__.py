@@ -111,7 +111,7 @@ def build_engine(
             return _ENGINES[type(network)](network, spaces, heads, acting_heads)
         if find_spec("torch") is None:
             raise InputError(
-                f'{precision} acts through torch, which is not here; pip install "rljob[learner]"',
+                f'{precision} acts with torch, which is not installed; pip install "rljob[learner]"',
                 path="rollout.precision",
             )
         # Of a built-in network, nothing else travels.

@@ -53,16 +53,16 @@ class CNNConfig(NetworkConfig):
     channels: Annotated[tuple[Width, ...], Strict(False), Field(min_length=1)] = (32, 64, 64)
     """Filters of each convolution."""
     kernels: Annotated[tuple[Edge, ...], Strict(False)] = (8, 4, 3)
-    """Edge of each convolution's filters, in pixels; one for each of `channels`."""
+    """Edge length of each convolution's filters, in pixels; one for each of `channels`."""
     strides: Annotated[tuple[Edge, ...], Strict(False)] = (4, 2, 1)
-    """Pixels from one patch to the next; one for each of `channels`."""
+    """Stride of each convolution, in pixels; one for each of `channels`."""
     hidden: Annotated[tuple[Width, ...], Strict(False)] = (512,)
     """Units of each layer between the convolutions and the heads; may be empty."""
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:
         if not len(self.channels) == len(self.kernels) == len(self.strides):
-            raise ValueError("channels, kernels and strides must be equally many")
+            raise ValueError("channels, kernels and strides must have the same length")
         return self
 
 
@@ -100,7 +100,7 @@ def channels_first(space: Space) -> bool:
     """
     if not isinstance(space, BoxSpace) or len(space.shape) != 3:
         raise InputError(
-            f"cnn sees images, a Box of three dimensions, and the observations are {space}; mlp takes any",
+            f"cnn needs images, a Box of three dimensions; the observations are {space}; mlp takes any",
             path="network.name",
         )
     return space.shape[0] <= space.shape[2]
@@ -121,8 +121,8 @@ def convolutions(config: CNNConfig, space: Space) -> list[Convolution]:
     ):
         if kernel > min(height, width):
             raise InputError(
-                f"images of {list(shape)} are too small: {height} x {width} of them reach convolution "
-                f"{index}, whose kernel is {kernel}; lower strides and kernels, or take fewer",
+                f"images of {list(shape)} are too small: the input of convolution {index} is "
+                f"{height} x {width}, its kernel is {kernel}; lower strides and kernels, or use fewer",
                 path="network.config",
             )
         layer = Convolution(height, width, channels, out, kernel, stride)

@@ -43,9 +43,9 @@ class MLPConfig(NetworkConfig):
     hidden: Annotated[tuple[Width, ...], Strict(False)] = (64, 64)
     """Units of each hidden layer; may be empty."""
     activation: Literal["tanh", "relu"] = "tanh"
-    """Between the layers."""
+    """Activation between the layers."""
     shared: bool = False
-    """One trunk for all heads, whatever the algorithm says; by default policy and value have their own."""
+    """One trunk for all heads; by default policy and value have separate trunks."""
 
 
 def group_by_trunk(heads: Mapping[str, Head], shared: bool) -> dict[str, tuple[str, ...]]:

@@ -175,8 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.wait_for_client(self.connection, math.inf)
             self._send(page())
             return
-        *most, last = self.server.pages
-        self._send(Answer.text(404, f"there are {', '.join(most)} and {last} here"))
+        self._send(Answer.text(404, f"not found; pages: {', '.join(self.server.pages)}"))
 
     def _send(self, answer: Answer) -> None:
         try:

@@ -80,7 +80,9 @@ class BufferMetrics(Metrics):
             "segments_stored_total", "segments", "Segments stored, each counted once."
         )
         self.segments_duplicate = self._counter(
-            "segments_duplicate_total", "segments", "Segments that were stored before; dropped."
+            "segments_duplicate_total",
+            "segments",
+            "Segments received again after they were stored; dropped.",
         )
         self.messages_rejected = self._by_reason(
             "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."
@@ -111,7 +113,7 @@ class BufferMetrics(Metrics):
             SECONDS_BUCKETS,
         )
         self.rollouts_connected = self._gauge(
-            "rollouts_connected", "rollouts", "Rollouts heard from lately."
+            "rollouts_connected", "rollouts", "Rollouts that sent a message recently."
         )
         self.credit_granted = self._gauge(
             "credit_granted_bytes", "bytes", "Credit granted to rollouts and not used yet."
@@ -119,12 +121,12 @@ class BufferMetrics(Metrics):
         self.learner_wait_seconds = self._counter(
             "learner_wait_seconds_total",
             "seconds",
-            "Time in which the learner had asked for data and none could be given.",
+            "Time in which the learner waited for data and the buffer had none to deliver.",
         )
         self.peers_fenced = self._counter(
             "peers_fenced_total",
             "peers",
-            "Peers shut out after repeated bad messages or as outdated.",
+            "Peers refused after repeated malformed messages or as outdated.",
         )
         self.batches_retransmitted = self._counter(
             "batches_retransmitted_total", "batches", "Batches sent to the learner again."
@@ -155,9 +157,14 @@ class LearnerMetrics(Metrics):
             "episode_return", "reward", "Return of the training episode that ended last.", math.nan
         )
         self.episode_length = self._gauge(
-            "episode_length_steps", "steps", "Its length in environment steps.", math.nan
+            "episode_length_steps",
+            "steps",
+            "Length of the training episode that ended last.",
+            math.nan,
         )
-        help_text = "What the algorithm reports of its last update: losses, entropy and the like."
+        help_text = (
+            "Metrics that the algorithm reports for its last update: losses, entropy and others."
+        )
         name = self._name(
             "metric", "gauge", "as named", help_text, "name", f"at most {OPEN_LABEL_LIMIT}"
         )
@@ -175,13 +182,13 @@ class LearnerMetrics(Metrics):
         self.lag_bound = self._gauge(
             "policy_lag_bound_versions",
             "versions",
-            "Highest lag that the job allows; NaN where nothing bounds it.",
+            "Highest policy lag that the job allows; NaN without a bound.",
             math.nan,
         )
         self.lag_above_bound = self._counter(
             "policy_lag_above_bound_total",
             "segments",
-            "Segments trained on although they were behind by more than the bound.",
+            "Segments trained on with a policy lag above the bound.",
         )
         self.checkpoints = self._counter("checkpoints_total", "checkpoints", "Checkpoints saved.")
         self.checkpoint_last_success = self._gauge(
@@ -198,8 +205,8 @@ class LearnerMetrics(Metrics):
         self.checkpoint_interval = self._gauge(
             "checkpoint_interval_seconds",
             "seconds",
-            "Longest time between two checkpoints as the job wants it; NaN with strict, which saves "
-            "at boundaries.",
+            "Configured longest time between two checkpoints; NaN in strict mode, which saves at "
+            "boundaries.",
             math.nan,
         )
         self.weights_sent_bytes = self._counter(
@@ -209,15 +216,17 @@ class LearnerMetrics(Metrics):
             "subscribers", "processes", "Rollouts and evaluators that fetch weights."
         )
         self.sink_failures = self._by_sink(
-            "sink_failures_total", "failures", "Times that a sink could not take records."
+            "sink_failures_total", "failures", "Failed attempts of a sink to write records."
         )
         self.restarts = self._gauge(
-            "restarts", "restarts", "How often the learner resumed from a checkpoint in this run."
+            "restarts",
+            "restarts",
+            "Number of times that the learner resumed from a checkpoint in this run.",
         )
         self.segments_duplicate = self._counter(
             "segments_duplicate_total",
             "segments",
-            "Segments that came from the buffer again after they were taken; dropped.",
+            "Segments received from the buffer a second time; dropped.",
         )
         self.messages_rejected = self._by_reason(
             "messages_rejected_total", "messages", "Messages that could not be accepted; dropped."

@@ -23,12 +23,14 @@ class RoleState(StatusSection):
 
     role: RoleName
     name: str
-    silent_seconds: float = Field(default=0.0, description="Since its loop last turned.")
-    waits_for: str = Field(default="", description="What keeps it from its work, if anything.")
-    doing: str = Field(default="", description="What its loop does now, in a word.")
+    silent_seconds: float = Field(
+        default=0.0, description="Seconds since the last iteration of its loop."
+    )
+    waits_for: str = Field(default="", description="What it waits for; empty if nothing.")
+    doing: str = Field(default="", description="Current activity of its loop, one word.")
     stack: list[str] = Field(
         default_factory=list,
-        description="Where its main thread is, `file:line function`, innermost last.",
+        description="Stack of its main thread, `file:line function`, innermost last.",
     )
 
 

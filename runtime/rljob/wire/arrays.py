@@ -65,12 +65,12 @@ class Layout:
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
         if len(set(names)) != len(names):
-            raise Rejected("table", f"a name stands twice in {names}")
+            raise Rejected("table", f"duplicate name in {names}")
         if not 0 < len(self.fields) <= MAX_FIELDS:
             raise Rejected("table", f"{len(self.fields)} fields; 1 to {MAX_FIELDS} are allowed")
         for item in self.fields:
             if not (item.name.isascii() and item.name.isidentifier()):
-                raise Rejected("table", f"{item.name!r} is no name")
+                raise Rejected("table", f"{item.name!r} is not a name")
             if len(item.name) > NAME_BYTES or len(item.shape) > MAX_DIMENSIONS:
                 raise Rejected("table", f"{item.name}: name or shape too long")
             if item.dtype not in DTYPES:
@@ -172,7 +172,7 @@ class Layout:
     def from_json(cls, value: Any) -> Layout:
         """Raises Rejected for anything that `to_json` would not have made."""
         if not isinstance(value, list):
-            raise Rejected("table", "a layout is a list of [name, dtype, shape]")
+            raise Rejected("table", "a layout must be a list of [name, dtype, shape]")
         return cls(tuple(_field_from_json(item) for item in value))
 
 
@@ -220,7 +220,9 @@ def read_layout(payload: memoryview) -> Layout:
         raise Rejected("table", f"{count} fields in {len(payload)} bytes")
     layout = _layout_in(bytes(payload[: _aligned(_TABLE.size + count * _ENTRY.size)]))
     if len(payload) < layout.size:
-        raise Rejected("table", f"{layout.size} bytes are described, {len(payload)} are there")
+        raise Rejected(
+            "table", f"the table describes {layout.size} bytes, the payload has {len(payload)}"
+        )
     return layout
 
 

@@ -68,7 +68,7 @@ def _split(address: str, ports: int) -> tuple[str, str]:
     if found and 1 <= int(found["port"]) <= 65536 - ports:
         return scheme, rest
     raise InputError(
-        f"{address!r} is no address; use ipc:///absolute/path or tcp://host:port "
+        f"{address!r} is not an address; use ipc:///absolute/path or tcp://host:port "
         f"with a port of 1 to {65536 - ports}"
     )
 

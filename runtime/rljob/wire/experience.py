@@ -108,7 +108,7 @@ class ExperienceFormat:
             layout = Layout(arrays)
         except Rejected as error:
             raise InputError(
-                f"{envs} environments and {length} steps make a segment that cannot be sent: "
+                f"{envs} environments and {length} steps make a segment that is too large to send: "
                 f"{error.detail}; lower one of them",
                 path="rollout.envsPerReplica",
             ) from error
@@ -118,10 +118,10 @@ class ExperienceFormat:
     def from_json(cls, value: Any) -> ExperienceFormat:
         """Raises Rejected for anything that `to_json` would not have made."""
         if not isinstance(value, dict):
-            raise Rejected("json", "a plan is an object")
+            raise Rejected("json", "a plan must be an object")
         spaces, data = value.get("spaces"), value.get("data")
         if not isinstance(spaces, dict) or not isinstance(data, dict):
-            raise Rejected("json", "spaces and data are objects")
+            raise Rejected("json", "spaces and data must be objects")
         layout = Layout.from_json(value.get("layout"))
         length = _check_layout(layout)
         try:

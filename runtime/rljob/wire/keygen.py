@@ -11,10 +11,10 @@ from rljob.wire.sockets import new_keypair
 
 
 def generate(folder: Path) -> None:
-    """Write a new pair for each role; raises InputError when the folder holds keys already."""
+    """Write a new pair for each role; raises InputError when the folder already holds keys."""
     names = [f"{role}.{part}" for role in ROLES for part in ("public", "secret")]
     if any((folder / name).exists() for name in names):
-        raise InputError(f"{folder} holds keys already; choose an empty folder")
+        raise InputError(f"{folder} already holds keys; choose an empty folder")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for role in ROLES:

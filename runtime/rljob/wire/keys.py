@@ -49,7 +49,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"cannot read the key {path}: {error.strerror}") from error
     if not _is_z85(key):
-        raise InputError(f"{path} is no key: it has to be {Z85_KEY_CHARACTERS} characters of Z85")
+        raise InputError(f"{path} is not a key: it must be {Z85_KEY_CHARACTERS} characters of Z85")
     return key
 
 

@@ -176,7 +176,7 @@ def encode_json(value: dict[str, Any]) -> bytes:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def decode_json(payload: bytes | memoryview) -> dict[str, Any]:

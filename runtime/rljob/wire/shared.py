@@ -28,7 +28,7 @@ class Outbox:
 
     def __init__(self, size: int, places: int) -> None:
         if not hasattr(os, "memfd_create"):
-            raise OSError("this system has no memory without a name")
+            raise OSError("this system has no anonymous shared memory")
         self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         self._token = secrets.token_bytes(_TOKEN_BYTES)
         self._file = os.memfd_create("rljob")
@@ -78,7 +78,7 @@ class Inbox:
         finally:
             os.close(file)
         if bytes(self._memory[:_TOKEN_BYTES]) != bytes.fromhex(address["token"]):
-            raise OSError("the shared memory is that of another process")
+            raise OSError("the shared memory belongs to another process")
 
     def view(self, offset: int, size: int) -> memoryview:
         """Of so many bytes; ValueError when they are not all there."""

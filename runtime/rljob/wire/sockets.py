@@ -147,7 +147,7 @@ class Wire:
     def _check(self, address: str) -> None:
         if self._keys is None and not is_private(address):
             raise InputError(
-                f"{address} can be reached from other machines; give --keys (see rljob keys)"
+                f"{address} can be reached from other machines; it needs --keys (see rljob keys)"
             )
 
     def _register(self, made: zmq.Socket[bytes]) -> Endpoint:

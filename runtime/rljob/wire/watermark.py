@@ -60,9 +60,9 @@ class Watermark:
 def numbers(value: Any, width: int) -> list[list[int]]:
     """A JSON list of rows of `width` unsigned 64-bit numbers; raises Rejected for anything else."""
     if not isinstance(value, list):
-        raise Rejected("json", f"{str(value)[:80]} is no list")
+        raise Rejected("json", f"{str(value)[:80]} is not a list")
     for row in value:
         whole = isinstance(row, list) and all(type(n) is int and 0 <= n < 2**64 for n in row)
         if not whole or len(row) != width:
-            raise Rejected("json", f"{str(row)[:80]} is not {width} unsigned numbers")
+            raise Rejected("json", f"{str(row)[:80]} is not a row of {width} unsigned numbers")
     return value

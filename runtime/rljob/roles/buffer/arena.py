@@ -150,13 +150,13 @@ class Arena:
                     return None
                 if magic == MAGIC:
                     return cls(mmap.mmap(file.fileno(), 0))
-                problem = "it is no file of a buffer"
+                problem = "it is not a buffer's file"
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             problem = str(error)
         raise RunError(
-            f"cannot use the buffer's file {path}: {problem}; move it away to begin with an empty one"
+            f"cannot use the buffer's file {path}: {problem}; move it away to start with an empty buffer"
         )
 
     def grown(self, path: Path | None, slots: int) -> Arena:

@@ -142,7 +142,7 @@ class Buffer:
             return
         receiver = self._receiver(header.actor)
         if header.epoch < receiver.epoch:
-            text = "a newer process of this rollout is at work"
+            text = "a newer process of this rollout is running"
             yield self._refuse(client, text, newest=receiver.epoch)
             return
         receiver.learn(header.epoch, header.ack, header.bits)
@@ -191,7 +191,7 @@ class Buffer:
             arrays = unpack(message.payload)
             keys, priorities = arrays.get("key"), arrays.get("priority")
             if keys is None or priorities is None or keys.shape != priorities.shape:
-                raise Rejected("layout", "priorities are key and priority of one shape")
+                raise Rejected("layout", "priorities need key and priority of the same shape")
             if keys.dtype != np.uint64 or not isinstance(store.mode, ReplayMode):
                 raise Rejected("unexpected", "priorities")
             store.mode.reprioritise(keys.reshape(-1), priorities.reshape(-1))
@@ -204,7 +204,7 @@ class Buffer:
         self, client: bytes, header: Header, request: dict[str, Any], now: float
     ) -> Iterator[Outgoing]:
         if self._link is not None and header.epoch < self._link.lineage:
-            text = "a newer process of the learner is at work"
+            text = "a newer process of the learner is running"
             refusal = encode_json({"message": text, "newest": self._link.lineage})
             yield Outgoing("samples", client, self._header(MessageKind.REFUSED), refusal)
             return
@@ -244,7 +244,7 @@ class Buffer:
     def _snapshot(self, client: bytes, store: Store, request: dict[str, Any]) -> Outgoing:
         name, keep = request.get("name"), request.get("keep")
         if not isinstance(name, str) or not name.isalnum() or type(keep) is not int or keep < 1:
-            raise Rejected("json", "a snapshot has a name of letters and digits, and keep")
+            raise Rejected("json", "a snapshot needs a name of letters and digits, and keep")
         answer = {"name": name}
         if self._path is None or not isinstance(store.mode, ReplayMode):
             answer["problem"] = "this buffer keeps no replay content"
@@ -269,7 +269,7 @@ class Buffer:
         if name is None or self._path is None:
             return ""
         if not isinstance(name, str) or not name.isalnum() or not isinstance(sha256, str):
-            raise Rejected("json", "restore is a name of letters and digits, with a sha256")
+            raise Rejected("json", "restore needs a name of letters and digits, and a sha256")
         store, strict = self._store, self._settings.strict
         if store is not None and store.arena.counter("segments") and not strict:
             return ""
@@ -283,7 +283,7 @@ class Buffer:
         if restored.plan != self._plan:
             self._store = None
             self._path.unlink()
-            return f"the replay content {name} is not that of these rollouts"
+            return f"the replay content {name} has another format than the rollouts' experience"
         if isinstance(restored.mode, ReplayMode):
             restored.mode.random_state = state["rng"]
         return ""

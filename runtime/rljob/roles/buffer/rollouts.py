@@ -196,7 +196,7 @@ class RolloutReport:
         value = decode_json(payload)
         waiting, leaving = value.get("waiting", 0.0), value.get("leaving", False)
         if type(waiting) not in (int, float) or not 0 <= waiting <= 1:
-            raise Rejected("json", "waiting is a number from 0 to 1")
+            raise Rejected("json", "waiting must be a number from 0 to 1")
         if type(leaving) is not bool:
-            raise Rejected("json", "leaving is true or false")
+            raise Rejected("json", "leaving must be true or false")
         return cls(float(waiting), leaving)

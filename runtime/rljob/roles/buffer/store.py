@@ -253,7 +253,7 @@ def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -
         most = MAX_PAYLOAD_BYTES // (transition * data.updates_per_publish)
         raise InputError(
             f"{data.batch_size} transitions of {transition} bytes, {data.updates_per_publish} times "
-            f"in one message, are more than can be sent; at most {most}",
+            f"in one message, exceed the size of a message; at most {most}",
             path="algorithm.config.batchSize",
         )
     slots = settings.capacity // plan.steps

@@ -40,6 +40,6 @@ def check_video(path: str) -> None:
 def check_video_path(path: Path) -> None:
     """Raise InputError unless a video can become that file."""
     if path.suffix not in (".mp4", ".gif"):
-        raise InputError(f"--video {path}: a video is a file that ends in .mp4 or .gif")
+        raise InputError(f"--video {path}: the file's name must end in .mp4 or .gif")
     if not path.absolute().parent.is_dir():
         raise InputError(f"--video {path}: there is no folder {path.parent}")

@@ -50,7 +50,7 @@ def main(context: RoleContext) -> None:
     """
     evaluation = context.job.spec.evaluation
     if evaluation is None:
-        raise InputError("is absent: there is nothing to evaluate", path="evaluation")
+        raise InputError("is missing; an evaluator needs it", path="evaluation")
     check(evaluation)
     os.nice(NICENESS)
     metrics = EvaluatorMetrics()

@@ -49,7 +49,9 @@ class GreedyEpisodes:
     def of(cls, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> GreedyEpisodes:
         """Raises RunError when a return is infinite or not a number."""
         if not np.isfinite(returns).all():
-            raise RunError("the return of an episode is infinite or NaN; look at the rewards")
+            raise RunError(
+                "the return of an episode is infinite or NaN; check the environment's rewards"
+            )
         return cls(
             float(returns.mean()),
             float(returns.std()),
@@ -157,8 +159,8 @@ def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
                 sys.path.insert(0, str((folder / CODE).resolve()))
             return spec.load(folder / JOB), policy
     raise InputError(
-        f"no {JOB} in {path} or above it; the policy does not say which environment it was trained "
-        "for. Give the run's folder"
+        f"no {JOB} in {path} or above it; a policy alone does not name its environment. "
+        "Give the run's folder"
     )
 
 

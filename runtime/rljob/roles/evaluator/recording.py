@@ -97,7 +97,7 @@ class EpisodeRecorder:
     def _picture(self) -> np.ndarray:
         picture = self._environment.picture()
         if picture.shape != self._shape:
-            message = f"cannot be recorded: its pictures have {self._shape} and {picture.shape}"
+            message = f"cannot be recorded: its pictures have different shapes: {self._shape} and {picture.shape}"
             raise InputError(message, path="environment")
         return picture
 

@@ -110,7 +110,7 @@ def main(context: RoleContext) -> EndReport:
 
 def _status_page(context: RoleContext) -> Answer:
     if context.report is None:
-        return Answer.text(503, "the learner starts")
+        return Answer.text(503, "the learner is starting")
     report = context.report.model_dump(mode="json", by_alias=True, exclude_none=True)
     return Answer.of(200, "application/json", json.dumps(report).encode() + b"\n")
 
@@ -187,7 +187,7 @@ def _wait_for_buffer(context: RoleContext, source: ExperienceSource, health: Hea
             if opened.problem and context.job.spec.strict:
                 raise RunError(opened.problem)
             if opened.problem:
-                _LOG.warning("going on with an empty buffer: %s", opened.problem)
+                _LOG.warning("continuing with an empty buffer: %s", opened.problem)
             return opened
         source.wait()
         health.beat()

@@ -221,7 +221,9 @@ class ExperienceSource:
             if not self._share(opened.shared):
                 return
             if self._opened is not None and opened.plan != self._opened.plan:
-                raise RunError("the job's rollouts have begun to say other experience than before")
+                raise RunError(
+                    "the job's rollouts now send experience of another format than before"
+                )
             self._opened, self._incarnation = opened, header.ack
             self._done, self._next, self._early = 0, len(self._holding), {}
             self._asked_at = float("-inf")

@@ -303,7 +303,7 @@ class Training:
         _LOG.info("ended: %s", json.dumps({k: result[k] for k in ("outcome", "reason", "steps")}))
         if reached is not None:
             return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)
-        message = f"asked to end after {progress.steps} steps"
+        message = f"asked to stop after {progress.steps} steps"
         if self._saver.last is not None:
             message = f"{message}; the last checkpoint is {self._saver.last.path.name}"
         return EndReport(outcome="Interrupted", reason="Interrupted", message=message)

@@ -48,7 +48,7 @@ class Publisher:
     def check(self) -> None:
         """Raise RunError when the thread has ended: nobody would ever get a newer version."""
         if not self._thread.is_alive():
-            raise RunError("publishing policy versions has ended; see the log for why")
+            raise RunError("the publishing of policy versions has failed; the log has the cause")
 
     def close(self) -> None:
         """End the thread; versions that are on their way get a moment to leave."""
@@ -62,7 +62,7 @@ class Publisher:
                 self._wire.wait(WAIT)
                 self._turn()
         except Exception:
-            logging.getLogger("rljob").exception("publishing ended")
+            logging.getLogger("rljob").exception("publishing of policy versions failed")
         finally:
             self._wire.close()
 

@@ -69,7 +69,7 @@ class Sinks:
     def _tell(self, name: SinkName, what: str, first: bool) -> None:
         self._failed(name)
         if first:
-            _LOG.warning("sink %s: %s; training goes on, and it is tried again", name, what)
+            _LOG.warning("sink %s: %s; training continues, and the sink is retried", name, what)
 
 
 def _start(name: SinkName, folder: Path) -> subprocess.Popen[str]:
