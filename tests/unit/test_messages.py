@@ -287,6 +287,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.sampled_from(_places(PLAN)), NOISE, st.booleans())
+@example(("data", "kind"), [], False)
 def test_a_changed_plan_is_read_or_rejected(path: tuple[Any, ...], value: Any, gone: bool) -> None:
     changed = copy.deepcopy(PLAN)
     inner = changed

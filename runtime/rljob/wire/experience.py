@@ -150,7 +150,7 @@ def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
     )
 
 
-_KINDS: dict[Any, type[OnPolicy | Replay]] = {"on-policy": OnPolicy, "replay": Replay}
+_KINDS: dict[str, type[OnPolicy | Replay]] = {"on-policy": OnPolicy, "replay": Replay}
 _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
     "segments_per_batch": ((int,), 0),
     "samples_per_insert": ((int, float), 1e-9),
