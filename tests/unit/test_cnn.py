@@ -167,7 +167,7 @@ def test_acting_in_half_precision_without_torch_says_what_is_missing(
     monkeypatch.setattr(nets, "find_spec", lambda name: None)
     space, config = CASES["first"]
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
-    with pytest.raises(InputError, match=r"acts through torch.*rljob\[learner\]") as caught:
+    with pytest.raises(InputError, match=r"acts with torch.*rljob\[learner\]") as caught:
         nets.build_engine(spec, spaces, HEADS, ("logits",), "bfloat16")
     assert caught.value.path == "rollout.precision"
 
@@ -185,7 +185,7 @@ def test_a_module_that_was_loaded_normalises_as_the_one_that_was_saved() -> None
 @pytest.mark.parametrize(
     ("space", "config", "path", "message"),
     [
-        (BoxSpace((4,)), {}, "network.name", "three dimensions, and the observations are Box"),
+        (BoxSpace((4,)), {}, "network.name", "three dimensions; the observations are Box"),
         (DiscreteSpace(5), {}, "network.name", "the observations are Discrete(5)"),
         (BoxSpace((4, 84, 84, 3), UINT8, 0, 255), {}, "network.name", "three dimensions"),
         (

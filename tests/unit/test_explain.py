@@ -130,7 +130,7 @@ IDLE = spent("learner", update=2.0, data_wait=8.0)
         (
             situation(processes=[BUSY, spent("rollout", environment=3.0, credit_wait=6.0)]),
             "the learner is the bottleneck: updates take 90 % of its time",
-            "a faster learner",
+            "make the learner faster",
         ),
         (
             situation(processes=[IDLE, spent("rollout", environment=3.0, weights_wait=6.0)]),

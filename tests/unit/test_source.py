@@ -301,7 +301,7 @@ def test_another_kind_of_experience_ends_the_learner() -> None:
     link = opened(on_policy_plan())
     link.who()
     link.plan = on_policy_plan(length=5)
-    with pytest.raises(RunError, match="other experience than before"):
+    with pytest.raises(RunError, match="experience of another format than before"):
         link.welcome()
 
 

@@ -75,7 +75,7 @@ def test_json_keeps_every_bound() -> None:
     ],
 )
 def test_json_that_describes_no_spaces_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"not the description of spaces|a Box holds numbers"):
+    with pytest.raises(ValueError, match=r"not the description of spaces|a Box must hold numbers"):
         Spaces.from_json(values)
 
 
