@@ -180,7 +180,7 @@ def registered(name: str) -> EnvSpec:
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif home is not None and not module:
-        hint = f"if it is not installed: pip install {home.replace('_', '-')}"
+        hint = f"is it installed? Try: pip install {home.replace('_', '-')}"
     else:
         hint = "an id that another package registers is written module:id"
     raise InputError(f"{name!r} is not registered with Gymnasium; {hint}", path="environment.id")

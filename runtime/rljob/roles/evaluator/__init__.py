@@ -1,9 +1,9 @@
-"""The evaluator: greedy episodes of the newest policy, beside the training or after it.
+"""The evaluator plays greedy episodes of the newest policy, during training or after it.
 
-play       episodes and what they returned
+play       episodes and their returns
 recording  one episode as a video
-overlay    what stands below each of its pictures
-film       the file
+overlay    the panel below each picture
+film       the video file
 loop       the process
 """
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from rljob.spec.sections import EvaluationSpec
 
 NEEDED = {"av": "av", "PIL": "pillow"}
-"""What videos are made with: modules and their packages."""
+"""Modules that videos need, and their packages."""
 
 
 def check(evaluation: EvaluationSpec) -> None:
-    """Raise InputError for what an evaluator cannot do; nothing needs to be started to know it."""
+    """Raise InputError when an evaluator cannot do this; starts nothing."""
     if evaluation.video:
         check_video("evaluation.video")
 
 
 def check_video(path: str) -> None:
-    """Raise InputError, with that path, unless what videos are made with is installed."""
+    """Raise InputError with this path unless the packages for videos are installed."""
     for module, package in NEEDED.items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
@@ -38,7 +38,7 @@ def check_video(path: str) -> None:
 
 
 def check_video_path(path: Path) -> None:
-    """Raise InputError unless a video can become that file."""
+    """Raise InputError unless a video can be written to this file."""
     if path.suffix not in (".mp4", ".gif"):
         raise InputError(f"--video {path}: the file's name must end in .mp4 or .gif")
     if not path.absolute().parent.is_dir():

@@ -1,4 +1,4 @@
-"""Videos as files, MP4 or GIF; a file is there whole or not at all."""
+"""Writes videos as MP4 or GIF files. A file appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from PIL import Image
 from rljob.run_folder.write_whole import replacing
 
 GIF_LEAST_DELAY = 0.02
-"""Seconds; many programs show what is meant to be faster ten times slower."""
+"""Seconds. Many programs show a GIF with a shorter frame time ten times slower."""
 GIF_MOST_PICTURES = 600
 _QUALITY = {"crf": "23", "preset": "veryfast"}
 
 
 class Film(Protocol):
     def add(self, picture: np.ndarray) -> None:
-        """Take the next picture: uint8 `[height, width, 3]`, each of the same size."""
+        """Add the next picture: uint8 `[height, width, 3]`, all of the same size."""
         ...
 
 
 @contextmanager
 def writing(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
-    """A film that becomes the file `path` when the `with` ends well.
+    """A film that is written to `path` when the `with` block ends without an error.
 
     Args:
         path: ends in `.mp4` or `.gif`.
@@ -42,16 +42,16 @@ def writing(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
 
 @contextmanager
 def _mp4(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
-    # Players begin before they have all of it.
+    # The index comes first, so that players can start before the whole file is loaded.
     options = {"movflags": "+faststart"}
     with av.open(path, "w", format="mp4", options=options) as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(rate).limit_denominator(1000), options=_QUALITY
         )
         stream.width, stream.height = size
-        # What every browser and phone can show.
+        # Every browser and phone can show this format.
         stream.pix_fmt = "yuv420p"
-        # Beside others, it takes no more than its share.
+        # Limits the CPU that encoding takes from other processes.
         stream.codec_context.thread_count = 1
         yield _Mp4(container, stream)
         container.mux(stream.encode())
@@ -74,7 +74,7 @@ def _gif(path: Path, size: tuple[int, int], rate: float) -> Iterator[Film]:
 
 
 class _Gif:
-    """Keeps every k-th picture, k growing, so that a long film stays a file that can be sent."""
+    """Keeps every k-th picture. k grows, so that the file of a long film stays small."""
 
     def __init__(self, rate: float) -> None:
         self._pictures: list[Image.Image] = []
@@ -90,6 +90,6 @@ class _Gif:
 
     def save(self, path: Path) -> None:
         first, *rest = self._pictures
-        # In hundredths of a second, by the format.
+        # The format's unit is 1/100 s.
         delay = 10 * max(2, round(100 * self._each / self._rate))
         first.save(path, "GIF", save_all=True, append_images=rest, duration=delay, loop=0)

@@ -1,4 +1,4 @@
-"""The evaluator process: now and then, play greedy episodes of the newest policy and note the returns."""
+"""The evaluator process: regularly plays greedy episodes of the newest policy and records the returns."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from rljob.roles.evaluator.videos import Videos
 
 NICENESS = 10
-"""Training goes first wherever both want the same core."""
+"""Training has priority when both need the same core."""
 WAIT = 0.1
-"""Longest sleep in seconds before the loop looks around again."""
+"""Longest wait of the loop, in seconds."""
 FRESH_SECONDS = 0.3
-"""How long the newest version is looked for: the first that comes was asked for an interval ago."""
+"""Seconds to wait for a newer version: the first one that arrives was requested an interval ago."""
 
 
 def main(context: RoleContext) -> None:
     """Run until asked to stop.
 
     Raises:
-        AskedToEnd: asked to stop before there was anything to end.
-        InputError: when the job asks for no evaluation, or environment, algorithm or network cannot
+        AskedToEnd: asked to stop before the loop began.
+        InputError: when the job has no evaluation, or environment, algorithm or network cannot
             be used.
         RunError: when the environment fails.
     """
@@ -107,7 +107,7 @@ class Evaluator:
         self._videos = videos
 
     def run(self, interval: float, episodes: int) -> None:
-        """Every `interval` seconds play `episodes` episodes, if there is a policy not yet played."""
+        """Every `interval` seconds play `episodes` episodes, if there is a policy that was not played."""
         self._health.waits_for = "weights"
         while not self._stopping():
             payload = self._newest()
@@ -118,12 +118,12 @@ class Evaluator:
                 self._evaluate(payload, self._subscription.stamp, episodes)
             except Interrupted:
                 return
-            # Nothing is asked for meanwhile: versions that are not played need not travel.
+            # Request nothing meanwhile: versions that are not played need not be sent.
             while (left := due - time.monotonic()) > 0 and not self._stopping():
                 time.sleep(min(WAIT, left))
 
     def _newest(self) -> bytes | None:
-        """Wait for a policy that was trained and not yet played; None when asked to stop."""
+        """Wait for a trained policy that was not played yet; None when asked to stop."""
         newest: bytes | None = None
         until = time.monotonic() + FRESH_SECONDS
         while not self._stopping():
@@ -131,7 +131,7 @@ class Evaluator:
             payload = self._subscription.newest(now)
             if payload is not None:
                 self._health.waits_for = ""
-            # Version 0 is where training starts.
+            # Version 0 is untrained.
             if payload is not None and self._subscription.stamp[1] > 0:
                 newest = payload
             if newest is not None and now >= until:

@@ -1,4 +1,4 @@
-"""What stands below each picture of a video: the step, the return so far, and what the policy chose by."""
+"""The panel below each picture of a video: the step, the return so far, and the action scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 LEAST_WIDTH, MOST_WIDTH = 480, 1280
-"""Pixels; smaller pictures are enlarged by a whole number, larger ones made smaller."""
+"""Pixels. Smaller pictures are enlarged by a whole number, larger ones are reduced."""
 MOST_BARS = 8
 _MARGIN, _TEXT, _LINE = 12, 16, 24
 _GROUND, _INK, _DIM = (20, 23, 27), (229, 232, 236), (152, 161, 173)
@@ -20,11 +20,11 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Bar:
-    """One of the values that a policy chooses by.
+    """One action score.
 
     Attributes:
-        start, end: between which it is drawn, of a track from 0 to 1.
-        chosen: whether it is that of the action.
+        start, end: ends of the bar, on a track from 0 to 1.
+        chosen: whether it is the score of the chosen action.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """All that is written below one picture.
+    """Content of the panel below one picture.
 
     Attributes:
-        label: what the bars are; empty without bars.
-        more: further values that have no bar.
+        label: name of the scores; empty without bars.
+        more: number of further values without a bar.
     """
 
     step: int
@@ -51,11 +51,11 @@ class Panel:
 
 
 class FrameCanvas:
-    """Draws pictures of one size, each with its panel.
+    """Draws pictures of one size with their panels.
 
     Args:
-        shape: of a picture, `[height, width, 3]`.
-        bars: at most so many in a panel.
+        shape: shape of a picture, `[height, width, 3]`.
+        bars: largest number of bars in a panel.
     """
 
     def __init__(self, shape: tuple[int, ...], bars: int) -> None:
@@ -64,7 +64,7 @@ class FrameCanvas:
         if width > MOST_WIDTH:
             scale = MOST_WIDTH / width
         self._bars = min(bars, MOST_BARS)
-        # Encoders want even numbers of pixels.
+        # Encoders need even numbers of pixels.
         self._picture = _even(width * scale), _even(height * scale)
         rows = 1 + (1 + self._bars if self._bars else 0)
         self.size = self._picture[0], _even(self._picture[1] + 2 * _MARGIN + rows * _LINE)
@@ -112,12 +112,12 @@ class FrameCanvas:
 def bars(
     values: np.ndarray, chosen: Sequence[int], low: float, high: float
 ) -> tuple[list[Bar], int]:
-    """One for each of the first values, and how many have none.
+    """Bars of the first values, and the number of values without a bar.
 
     Args:
         values: `[K]`.
-        chosen: which of them the action is, if it is some of them.
-        low, high: ends of the track; where 0 lies between, bars begin there.
+        chosen: indices of the chosen action among the values; may be empty.
+        low, high: ends of the track. Bars begin at 0 if it lies between them.
     """
     span = high - low or 1.0
     zero = min(1.0, max(0.0, -low / span))

@@ -1,4 +1,4 @@
-"""Greedy episodes of a policy, and what they returned."""
+"""Plays greedy episodes of a policy and returns their returns and lengths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rljob.run_folder.names import CODE, JOB
 from rljob.spec import RLJob
 
 MOST_ENVIRONMENTS = 16
-"""Environments that are stepped as one batch."""
+"""Largest number of environments that are stepped as one batch."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class GreedyEpisodes:
     """Undiscounted returns of greedy episodes.
 
     Attributes:
-        mean, std, min, max: of `returns`; the standard deviation is that of these episodes.
+        mean, std, min, max: of `returns`; `std` is the population standard deviation.
         returns: float64 `[E]`.
         lengths: int64 `[E]`, in environment steps.
-        seconds: spent playing.
+        seconds: time spent playing.
     """
 
     mean: float
@@ -65,16 +65,16 @@ class GreedyEpisodes:
 
 
 class Interrupted(Exception):
-    """Playing was stopped before its last episode ended."""
+    """Playing was stopped before the last episode ended."""
 
 
 def environments_for(job: RLJob, episodes: int) -> Environments:
-    """As many as are worth stepping together; InputError when they cannot be made."""
+    """As many environments as one batch needs; InputError when they cannot be made."""
     return Environments(job.spec.environment, min(episodes, MOST_ENVIRONMENTS))
 
 
 def actor(job: RLJob, environments: Environments) -> tuple[Algorithm, Engine]:
-    """What chooses the actions: numpy for a built-in network. The engine has no weights yet.
+    """The algorithm and the engine that choose actions; the engine has no weights yet.
 
     Raises:
         InputError: when algorithm or network cannot be used with the environment's spaces.
@@ -98,16 +98,16 @@ def play(
 ) -> GreedyEpisodes:
     """Play `episodes` greedy episodes.
 
-    How many each environment plays is fixed beforehand. Counting whichever end first would prefer
-    short ones.
+    The number of episodes of each environment is fixed beforehand. Counting the episodes that end
+    first would prefer short ones.
 
     Args:
         scalars: acting values of the policy version.
         seed: of the environments and of the policy; None takes fresh entropy.
-        stopping: asked before each step.
+        stopping: called before each step.
 
     Raises:
-        Interrupted: `stopping` said so.
+        Interrupted: `stopping` returned True.
         RunError: an environment failed, or a return is not finite.
     """
     started = time.perf_counter()
@@ -144,13 +144,13 @@ def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> GreedyEp
 
 
 def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
-    """The newest policy of a run's folder, of its checkpoints or of one checkpoint, with its job.
+    """The newest policy in a run's folder, in its checkpoints or in one checkpoint, with its job.
 
-    The job's own modules, which lie in the run's folder, can be imported from now on.
+    Adds the run's folder, which holds the job's modules, to the import path.
 
     Raises:
-        InputError: when there is none, or no `job.yaml` in the run's folder.
-        RunError: when `path` is a checkpoint that is damaged.
+        InputError: when there is no policy, or no `job.yaml` in the run's folder.
+        RunError: when `path` is a damaged checkpoint.
     """
     policy = checkpoint.load_policy(path)
     for folder in (path, *path.absolute().parents[:2]):
@@ -167,7 +167,7 @@ def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
 def evaluate(
     job: RLJob, policy: checkpoint.Policy, episodes: int, seed: int | None = None
 ) -> GreedyEpisodes:
-    """Play greedy episodes of this policy in new environments; errors as those of `play`, `actor`."""
+    """Play greedy episodes of this policy in new environments; raises as `play` and `actor`."""
     environments = environments_for(job, episodes)
     try:
         algorithm, engine = actor(job, environments)

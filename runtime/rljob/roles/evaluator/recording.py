@@ -1,4 +1,4 @@
-"""One greedy episode as a video, with what the policy chose by below each picture."""
+"""Records one greedy episode as a video, with the action scores below each picture."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rljob.roles.evaluator.play import Interrupted, actor
 from rljob.spec import RLJob
 
 MOST_STEPS = 5000
-"""After which a video ends, whether or not the episode does."""
+"""Longest video; a longer episode is cut."""
 LAST_SECONDS = 1.0
-"""For which the last picture stays."""
+"""Duration of the last picture."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a video shows."""
+    """Content of a video."""
 
     path: Path
     steps: int
@@ -36,7 +36,7 @@ class Recorded:
 
 
 class EpisodeRecorder:
-    """Plays in an environment of its own, which can be looked at.
+    """Plays in its own rendered environment.
 
     Raises:
         InputError: the environment cannot be recorded.
@@ -62,7 +62,7 @@ class EpisodeRecorder:
         """Play one episode into the file `path`, which ends in `.mp4` or `.gif`.
 
         Raises:
-            Interrupted: `stopping` said so; there is no file then.
+            Interrupted: `stopping` returned True; no file is written.
             RunError: the environment failed.
         """
         environment = self._environment
@@ -103,7 +103,7 @@ class EpisodeRecorder:
 
 
 class _Track:
-    """The range of the bars: the one that is known, else all that was seen so far."""
+    """The range of the bars: the known range, else the range of all values so far."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -124,7 +124,7 @@ class _Track:
         return Panel(steps, returned, shown.label, *found)
 
     def _chosen(self, action: np.ndarray) -> list[int]:
-        """Places of the action among the values; none where every value is part of it."""
+        """Indices of the action among the values; empty where every value is part of it."""
         match self._space:
             case DiscreteSpace():
                 return [int(action)]
@@ -139,7 +139,7 @@ def _shown(algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> ActionSco
 
 
 def record_policy(job: RLJob, policy: Policy, path: Path, seed: int | None) -> Recorded:
-    """One episode of a trained policy, as `EpisodeRecorder` records it."""
+    """Record one episode of a trained policy with `EpisodeRecorder`."""
     recorder = EpisodeRecorder(job)
     try:
         weights = PolicyWeights.of(policy.tensors, policy.metadata)

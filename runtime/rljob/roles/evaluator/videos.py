@@ -1,4 +1,4 @@
-"""The videos of a run: `videos/VERSION.mp4` for each evaluation, the newest of them."""
+"""Keeps the newest videos of a run: `videos/VERSION.mp4`, one for each evaluation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LOG = logging.getLogger("rljob")
 
 
 class Videos:
-    """Records an episode after each evaluation, always one with the same beginning.
+    """Records an episode after each evaluation, always with the same seed.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
 
     Raises:
         InputError: the environment cannot be recorded.
@@ -34,10 +34,10 @@ class Videos:
     def add(
         self, version: int, weights: PolicyWeights, seed: int, stopping: Callable[[], bool]
     ) -> None:
-        """Record a policy version; a file that cannot be written is no reason to stop.
+        """Record a policy version; a file that cannot be written is logged as a warning.
 
         Raises:
-            Interrupted: `stopping` said so.
+            Interrupted: `stopping` returned True.
         """
         path = self._folder / f"{version:012d}.mp4"
         try:

@@ -1,4 +1,4 @@
-"""One segment: the policy acts, the environments answer, everything lands in its final place."""
+"""Collects one segment: the policy acts, the environments step, results are written in place."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Collector:
     """Fills segments in place.
 
     Args:
-        groups: environments, side by side in a segment. While one group steps, if it does so by itself,
-            the next one is acted for.
+        groups: environments, side by side in a segment. If a group steps asynchronously, actions
+            for the next group are computed meanwhile.
         length: `T`, steps in a segment.
 
     Attributes:
-        environment_seconds, acting_seconds: spent so far; stepping that hides behind acting is not.
+        environment_seconds, acting_seconds: time spent so far, without stepping that overlaps acting.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Collector:
         self.acting_seconds = 0.0
 
     def reset(self, seed: tuple[int, ...] | None) -> None:
-        """Begin new episodes; with a seed, everything that follows is determined by it."""
+        """Begin new episodes; a seed determines everything that follows."""
         sequence = np.random.SeedSequence(seed)
         self._rng = np.random.default_rng(sequence)
         seeds: list[int | None] = [None] * len(self._groups)
@@ -70,13 +70,13 @@ class Collector:
         Args:
             segment: arrays `[T, N, ...]`, `observation` `[T + 1, N, ...]`; overwritten.
             scalars: acting values of the policy version.
-            between_steps: called after each step, for what cannot wait until the segment's end.
+            between_steps: called after each step, for work that cannot wait until the segment's end.
 
         Returns:
-            Episodes that ended: float64 `[E, 2]` of return and length.
+            Return and length of the episodes that ended: float64 `[E, 2]`.
 
         Raises:
-            RunError: when an environment returns what is not finite.
+            RunError: when an environment returns NaN or infinite values.
         """
         assert self._observation is not None
         engine, algorithm, rng, length = self._engine, self._algorithm, self._rng, self._length
@@ -90,7 +90,7 @@ class Collector:
         acting = stepping = 0.0
         for t in range(length + 1):
             for group, part in groups:
-                # What step t - 1 gave, which went on while the other groups were acted for.
+                # The result of step t - 1, which ran while actions for the other groups were computed.
                 if t > 0:
                     before = clock()
                     step = group.receive()

@@ -1,4 +1,4 @@
-"""The rollout process: wait for credit and weights, collect a segment, ship it, again."""
+"""The rollout process repeats: wait for credit and weights, collect a segment, ship it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ from rljob.wire.subscription import Subscription
 from rljob.wire.weights import NOTHING, Stamp
 
 SERVICE_EVERY = 0.25
-"""Seconds after which the sockets are looked after in the middle of a segment."""
+"""Seconds after which the sockets are served in the middle of a segment."""
 WAIT = 0.1
-"""Longest sleep in seconds before the loop looks around again."""
+"""Longest wait of the loop, in seconds."""
 DRAIN_SECONDS = 10.0
-"""How long the acknowledgement of the last segments is waited for at the end, as long as the buffer is
-heard from."""
+"""Seconds to wait at the end for the acknowledgement of the last segments, while the buffer answers."""
 
 
 def main(context: RoleContext) -> None:
     """Run until asked to stop.
 
     Raises:
-        AskedToEnd: asked to stop before there was anything to end.
+        AskedToEnd: asked to stop before the loop began.
         InputError: when environment, algorithm or network cannot be used.
         RunError: when the environment fails or the buffer refuses this rollout.
     """
@@ -114,8 +113,8 @@ class Rollout:
         self._broken = 0
 
     def run(self) -> None:
-        """Collect and ship until asked to stop; then wait until the last segments are acknowledged, and
-        give back what credit is left."""
+        """Collect and ship until asked to stop; then wait until the last segments are acknowledged and
+        give back the remaining credit."""
         strict = self._context.job.spec.strict
         if not strict:
             self._collector.reset(self._context.random_seed)
@@ -161,7 +160,7 @@ class Rollout:
             self._health.doing = "weights" if self._shipper.credited else "credit"
             self._wire.wait(WORTH_WAITING if self._shipper.credited else WAIT)
             now = time.monotonic()
-            # At once: a wait that never ends must be seen as one.
+            # Set at once, so that a wait that never ends is visible.
             self._metrics.seconds[stage].inc(now - before)
             if stage == "credit_wait":
                 self._waited[0] += now - before
@@ -175,7 +174,7 @@ class Rollout:
             self._health.beat()
 
     def _look_after(self, now: float) -> None:
-        """Sockets and weights; only between segments, so that one segment has one policy version."""
+        """Serve sockets and weights. Called between segments only: a segment has one policy version."""
         waited, since = self._waited
         if now - since > 1.0:
             self._shipper.waiting = min(1.0, waited / (now - since))
@@ -188,7 +187,7 @@ class Rollout:
         self._subscription.ask(now)
 
     def _renew(self, payload: bytes | None) -> None:
-        """Act with this policy version from now on, if there is one."""
+        """Act with this policy version from now on; None changes nothing."""
         broken = self._subscription.rejected - self._broken
         if broken:
             self._broken += broken
@@ -212,10 +211,10 @@ class Rollout:
         return "" if self._stamp != NOTHING else "weights"
 
     def _reset_at_boundary(self) -> None:
-        """In strict mode the learner marks versions at which a run can be resumed; from each of them
-        on, what happens depends on nothing before it: new episodes, new random numbers."""
+        """In strict mode the learner marks versions at which a run can be resumed. Each of them begins
+        new episodes with new random numbers, so that what follows does not depend on what came before."""
         boundary = int(self._scalars.get("boundary", 0))
-        # A learner that was restarted goes back to a boundary, so its lineage counts as well.
+        # A restarted learner goes back to a boundary, so the lineage is compared as well.
         if (self._stamp[0], boundary) != self._reset_at:
             self._reset_at = (self._stamp[0], boundary)
             self._collector.reset((self._context.seed, self._context.index, boundary))

@@ -1,8 +1,8 @@
-"""Segments on their way to the buffer: credit, acknowledgement, retransmission.
+"""Sends segments to the buffer: credit, acknowledgement, retransmission.
 
-A segment is collected in the frame that is sent, and the frame is kept until the buffer says that it
-has stored it. There are as many frames as may be on their way, so experience that cannot be delivered
-stops the rollout; nothing is dropped.
+A segment is collected in the frame that is sent. The frame is kept until the buffer acknowledges the
+segment. The number of frames is bounded, so experience that cannot be delivered stops the rollout;
+nothing is dropped.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from rljob.wire.weights import NOTHING, Stamp
 HELLO_EVERY = 0.5
 STATUS_EVERY = 1.0
 SILENT_AFTER = 3.0
-"""Seconds without an answer, of which there is one each second, after which the buffer counts as away."""
+"""Seconds without an answer after which the buffer counts as disconnected; it answers every second."""
 WORTH_WAITING = 0.02
-"""Seconds that a rollout waits for a newer policy version than the one that it has to have."""
+"""Seconds that a rollout waits for a newer policy version than the required one."""
 FRAMES = ACTOR_WINDOW + 2
 
 
@@ -45,8 +45,8 @@ class Shipper:
     """One rollout's stream to the buffer.
 
     Args:
-        actor, epoch: who this is on the wire; the epoch is higher in each life of the process. It is
-            raised when the buffer knows a higher one already, for clocks are set back.
+        actor, epoch: identity on the wire. The epoch grows with each restart of the process. It is
+            raised when the buffer already knows a higher one, because clocks may be set back.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Shipper:
         """Share of the last second spent waiting for credit, for the buffer's statistics."""
 
     def ready(self, stamp: Stamp, now: float) -> bool:
-        """Whether a segment acted with policy version `stamp` may be begun.
+        """Whether a segment with policy version `stamp` may be started.
 
-        The bound on the policy lag decides; but a version that was just published is on its way and
-        worth a moment, for credit often arrives before it.
+        The policy-lag bound decides. A version that was just published is waited for a moment, as
+        credit often arrives before it.
         """
         if not self.credited or stamp < self._minimum or stamp == NOTHING:
             return False
@@ -89,7 +89,7 @@ class Shipper:
 
     @property
     def credited(self) -> bool:
-        """Whether the buffer would take another segment."""
+        """Whether the credit allows another segment."""
         return (
             self._welcome and bool(self._frames) and self._sender.may_send(self._plan.layout.size)
         )
@@ -124,7 +124,7 @@ class Shipper:
         self._send(frame)
 
     def service(self, now: float) -> None:
-        """Take what the buffer said, and say what is due; called between segments and steps."""
+        """Process the buffer's messages and send what is due; called between segments and steps."""
         for message in self._endpoint.receive():
             self._take(message, now)
         if not self._welcome:
@@ -138,13 +138,13 @@ class Shipper:
         if now - self._status_at >= STATUS_EVERY:
             self._status_at = now
             self._tell({"waiting": round(self.waiting, 4)})
-            # An acknowledgement comes within a millisecond: at any one moment there is hardly ever one to wait for.
+            # An acknowledgement takes less than a millisecond, so a momentary value is nearly always 0.
             self._metrics.unacked_segments.set(self._most_unacked)
             self._most_unacked = self._sender.unacked
             self._metrics.credit_available.set(self._sender.limit - self._sender.sent_bytes)
 
     def leave(self) -> None:
-        """Tell the buffer that nothing more comes, so that others get at once what was granted."""
+        """Tell the buffer that no more segments follow, so that it can grant the credit to others."""
         if self._welcome:
             self._tell({"leaving": True})
 
@@ -169,7 +169,7 @@ class Shipper:
                 self._metrics.segments_acked.inc()
                 self._trace.event("acked", self._actor, self._epoch, seq)
         elif header.kind is MessageKind.WHO:
-            # The buffer was restarted: introduce ourselves again and offer all that it did not confirm.
+            # The buffer was restarted: send HELLO again, and all segments that it did not confirm.
             self._welcome = False
         elif header.kind is MessageKind.WELCOME and not self._welcome:
             self._welcome = self._was_welcome = True
@@ -184,7 +184,7 @@ class Shipper:
             answer = {}
         newest = answer.get("newest")
         if type(newest) is int and not self._was_welcome:
-            # This process has just begun, so it is the newer one, whatever the clocks say.
+            # This process has just started, so it is the newer one even if the clocks differ.
             if newest >= self._epoch:
                 self._epoch, self._hello_at = newest + 1, float("-inf")
             return
@@ -199,8 +199,8 @@ class Shipper:
     def _send(self, frame: Frame) -> None:
         assert frame.header is not None
         self._metrics.payload_bytes.inc(frame.size)
-        # The memory may be shared with zmq: it is written again only after an acknowledgement, and a
-        # repetition that is still queued then carries a seq that the buffer has seen.
+        # zmq may share the memory. It is reused only after an acknowledgement; a retransmission that
+        # is still queued then has a seq that the buffer knows.
         self._endpoint.send(b"", frame.header, frame.payload.data[: frame.size])
 
     def _header(self, kind: MessageKind) -> Header:

@@ -1,11 +1,11 @@
-"""Where a run's records go beside its own folder: TensorBoard, MLflow, Weights & Biases.
+"""Sinks write a run's records to TensorBoard, MLflow and Weights & Biases.
 
-Each sink is a process of its own, which follows what the learner writes into the run's folder: whatever it
-costs and however it fails, the learner does not wait for it.
+Each sink is a separate process that follows the files that the learner writes into the run's folder. The
+learner never waits for a sink, even if it is slow or fails.
 
-children     the learner's side: start them, hear of their failures, let them finish
-process      the process of one
-following    new lines of a run's files, from where the last life of the process came to
+children     the learner's side: starts sinks, reports their failures, lets them finish
+process      the process of one sink
+following    reads new lines of a run's files, from the position of the process' last life
 scalars      lines to numbers; pure
 tensorboard, mlflow, wandb   one sink each
 """
@@ -21,10 +21,10 @@ MODULES: dict[SinkName, str] = {"tensorboard": "tensorboard", "mlflow": "mlflow"
 
 
 def check(sinks: SinksSpec) -> None:
-    """Whether what they write with is installed; nothing is imported.
+    """Check that the sinks' packages are installed; imports nothing.
 
     Raises:
-        InputError: it is not.
+        InputError: a package is missing.
     """
     for name in sinks.wanted:
         if importlib.util.find_spec(MODULES[name]) is None:

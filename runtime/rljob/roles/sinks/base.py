@@ -1,4 +1,4 @@
-"""What a sink can do."""
+"""The interface of a sink."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rljob.roles.sinks.scalars import ScalarPoint
 
 @dataclass(frozen=True)
 class Opening:
-    """What a sink is opened with.
+    """Arguments with which a sink is opened.
 
     Attributes:
-        folder: the run's.
-        name: the run's, for people.
-        settings: the job's, by dotted path.
-        run: what the sink called this run before, if it did.
-        step: environment steps at which it goes on.
+        folder: the run's folder.
+        name: the run's display name.
+        settings: the job's settings by dotted path.
+        run: the sink's id of this run, if it was opened before.
+        step: environment steps at which the sink continues.
     """
 
     folder: Path
@@ -30,20 +30,20 @@ class Opening:
 
 
 class Sink(Protocol):
-    """One sink; whatever it raises is told, and tried again later.
+    """One sink. Exceptions are reported, and the call is repeated later.
 
     Attributes:
-        run: what it calls this run.
+        run: the sink's id of this run.
     """
 
     run: str
 
     def add(self, points: Sequence[ScalarPoint]) -> None:
-        """Take points, so that they are safe when this returns."""
+        """Write points; they are safe when this returns."""
         ...
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Note how the run ended, with what is in `result.json`."""
+        """Record how the run ended, from `result.json`."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The learner's side of its sinks: it starts their processes, hears of failures, and lets them finish."""
+"""The learner's side of its sinks: starts their processes, reports failures, and lets them finish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from rljob.spec.sinks import SinkName
 
 FINISH_SECONDS = 15.0
-"""Which all of them together have for what is left when the run has ended."""
+"""Time that all sinks together have to finish after the run has ended."""
 _LOG = logging.getLogger("rljob")
 
 
@@ -22,7 +22,7 @@ class Sinks:
     """The processes of a learner's sinks.
 
     Args:
-        folder: the run's; `job.yaml` is there already.
+        folder: the run's folder, with `job.yaml`.
         failed: called for each failure with the sink's name, in a thread.
     """
 
@@ -39,7 +39,7 @@ class Sinks:
             thread.start()
 
     def close(self) -> None:
-        """Let each take what is left, and end; those that take too long are ended."""
+        """Let each sink write its last records and end; kill those that take too long."""
         for child in self._children.values():
             assert child.stdin is not None
             with suppress(BrokenPipeError):
@@ -56,7 +56,7 @@ class Sinks:
             thread.join()
 
     def _listen(self, name: SinkName, child: subprocess.Popen[str]) -> None:
-        """Until it has ended: the first failure is worth a warning, all of them are counted."""
+        """Runs until the sink has ended. The first failure is logged as a warning; all are counted."""
         assert child.stdout is not None
         first = True
         with child.stdout as lines:

@@ -1,4 +1,4 @@
-"""New lines of a run's files, from where the last life of a sink's process came to."""
+"""Reads new lines of a run's files, from the position of the last life of a sink's process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rljob.run_folder.names import EVALUATIONS, METRICS
 
 @dataclass
 class Cursor:
-    """How far a sink has come; kept in a file of its own.
+    """Position of a sink in the run's files; saved in its own file.
 
     Attributes:
-        offsets: bytes that were taken, by file.
-        run: what the sink calls this run, to go on with it; empty before there is one.
+        offsets: bytes that were written to the sink, by file.
+        run: the sink's id of this run; empty before it has one.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Cursor:
 
     @classmethod
     def load(cls, path: Path) -> Cursor:
-        """From the file; the beginning when there is none that can be read."""
+        """Read the file; the start position when it is missing or unreadable."""
         try:
             value = json_files.read(path) or {}
             offsets = {str(name): int(offset) for name, offset in value["offsets"].items()}
@@ -50,7 +50,7 @@ class RecordFollower:
                 self._versions.add(record)
 
     def new(self) -> tuple[list[ScalarPoint], dict[str, int]]:
-        """What was added, in whole lines; and the offsets to keep once it is taken."""
+        """Points of the new complete lines, and the offsets to save once they are written."""
         points: list[ScalarPoint | None] = []
         offsets = dict(self._place.offsets)
         for name in (METRICS, EVALUATIONS):

@@ -1,4 +1,4 @@
-"""A run of MLflow."""
+"""The MLflow sink."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# It would tell its makers what it is used for.
+# Disables MLflow's usage telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# What fails is tried again by us, and told meanwhile.
+# The sink's process does the retries and reports failures.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
@@ -21,7 +21,7 @@ from rljob.roles.sinks.scalars import ScalarPoint
 from rljob.spec.sinks import MlflowSink
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 6000
-"""Of one request, by MLflow's rules."""
+"""MLflow's limits of one request."""
 STORE = "mlflow.db"
 _STATUS = {"Complete": "FINISHED", "Stopped": "KILLED"}
 
@@ -53,7 +53,7 @@ class Mlflow:
         self._client.set_terminated(self.run, status)
 
     def close(self) -> None:
-        """Everything is there already."""
+        """Does nothing: everything is already written."""
 
     def _new(self, opening: Opening, experiment: str) -> str:
         run = str(
@@ -73,7 +73,7 @@ class Mlflow:
         try:
             return str(self._client.create_experiment(name))
         except MlflowException:
-            # Another run has made it meanwhile.
+            # Another run has created it meanwhile.
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise

@@ -1,7 +1,7 @@
 """The process of one sink: `python -m rljob.roles.sinks.process NAME FOLDER`, started by the learner.
 
-It follows the run's files until its standard input is closed, which the death of the learner does too; then
-it takes what is left and ends. What it has to tell, one line for each failure, goes to its standard output.
+It follows the run's files until its standard input is closed, also by the death of the learner. Then it
+writes the last records and ends. It writes one line for each failure to its standard output.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from rljob.spec import RLJob
 from rljob.spec.sinks import SinkName
 
 EVERY = 1.0
-"""Seconds between two looks at the files."""
+"""Seconds between two reads of the files."""
 AGAIN_AFTER = (5.0, 60.0)
-"""Seconds after a first failure, and at most, until it is tried again."""
+"""Seconds until the retry after the first failure, and the longest such time."""
 PLACES = "sinks"
 NICENESS = 10
 
@@ -37,18 +37,18 @@ def main(name: SinkName, folder: Path, told: IO[str], ended: Callable[[float], b
     """Run until asked to end.
 
     Args:
-        told: takes one line for each failure.
-        ended: waits for so many seconds; whether it is time to end.
+        told: receives one line for each failure.
+        ended: waits for the given seconds; returns whether to end.
     """
     (folder / PLACES).mkdir(exist_ok=True)
     with (folder / PLACES / f"{name}.lock").open("w") as lock:
-        # One of an earlier life of the learner may still be at it.
+        # A sink of an earlier life of the learner may still be running.
         fcntl.flock(lock, fcntl.LOCK_EX)
         _SinkFeed(name, folder, told).run(ended)
 
 
 class _SinkFeed:
-    """Brings what is new to the sink, and opens it when there is something to bring."""
+    """Writes new records to the sink; opens it at the first record."""
 
     def __init__(self, name: SinkName, folder: Path, told: IO[str]) -> None:
         self._name, self._folder, self._told = name, folder, told
@@ -64,7 +64,7 @@ class _SinkFeed:
         while not over:
             over = ended(max(EVERY, self._delay))
             self._try(self._bring)
-        # A life that brought nothing leaves the end to the one before.
+        # A process that wrote nothing leaves the end of the run as it was recorded before.
         if self._sink is not None and not self._delay:
             self._try(self._end)
 
@@ -72,7 +72,7 @@ class _SinkFeed:
         try:
             what()
             self._delay = 0.0
-        except Exception as error:  # Whatever a library may raise.
+        except Exception as error:  # Libraries may raise anything.
             lines = str(error).strip().splitlines() or [type(error).__name__]
             self._told.write(f"{type(error).__name__}: {lines[0]}\n")
             self._told.flush()
@@ -97,7 +97,7 @@ class _SinkFeed:
     def _end(self) -> None:
         assert self._sink is not None
         result = json_files.read(self._folder / RESULT)
-        if result is not None:  # Otherwise the learner was lost, and the next one goes on.
+        if result is not None:  # Otherwise the learner died, and the next one continues.
             self._sink.finish(result)
         self._sink.close()
 
@@ -122,12 +122,12 @@ def open_sink(name: SinkName, job: RLJob, opening: Opening) -> Sink:
 
 def _start() -> None:
     name, folder = sys.argv[1:]
-    # Who asks a run to end asks the learner; it asks us, once it has written the last line.
+    # A stop signal is for the learner. It closes our standard input after its last line.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     logging.basicConfig(level=logging.WARNING)
-    # What libraries print is no report of ours.
+    # Output that libraries print must not be read as a failure.
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""Lines of a run's files as the numbers that sinks take. Pure."""
+"""Converts lines of a run's files to scalars for sinks. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NO_SCALARS = ("time", "steps", "lagBound", "checkpoint", "lineage")
 
 @dataclass(frozen=True)
 class ScalarPoint:
-    """Numbers of one moment.
+    """Scalars of one moment.
 
     Attributes:
         step: environment steps.
         time: Unix time in seconds.
-        values: by name; `metrics/entropy` for what the algorithm reports.
+        values: by name; metrics of the algorithm as `metrics/entropy`.
     """
 
     step: int
@@ -29,13 +29,13 @@ class ScalarPoint:
 
 @dataclass
 class VersionSteps:
-    """At how many steps each policy version was there."""
+    """Environment steps at which each policy version was published."""
 
     _versions: list[int] = field(default_factory=list)
     _steps: list[int] = field(default_factory=list)
 
     def add(self, record: JsonLine) -> None:
-        """Take a line of `metrics.jsonl`; one of a learner that went back replaces what it lost."""
+        """Add a line of `metrics.jsonl`; a line of a resumed learner replaces the lines that it lost."""
         version, steps = record.get("policyVersion"), record.get("steps")
         if not isinstance(version, int) or not isinstance(steps, int):
             return
@@ -45,13 +45,13 @@ class VersionSteps:
         self._versions[at:], self._steps[at:] = [version], [steps]
 
     def step(self, version: int) -> int:
-        """Steps at the newest version known that is not newer; 0 before the first."""
+        """Steps at the newest known version up to this one; 0 before the first."""
         at = bisect_right(self._versions, version)
         return self._steps[at - 1] if at else 0
 
 
 def trained(record: JsonLine) -> ScalarPoint | None:
-    """A line of `metrics.jsonl`; None for another."""
+    """Scalars of a line of `metrics.jsonl`; None for any other line."""
     steps, time = record.get("steps"), record.get("time")
     if not isinstance(steps, int) or not isinstance(time, int | float):
         return None
@@ -59,7 +59,7 @@ def trained(record: JsonLine) -> ScalarPoint | None:
 
 
 def evaluated(record: JsonLine, versions: VersionSteps) -> ScalarPoint | None:
-    """A line of `evaluations.jsonl`, where its policy was made; None for another."""
+    """Scalars of a line of `evaluations.jsonl`, at the steps of its policy; None for any other line."""
     version, time = record.get("policyVersion"), record.get("time")
     if not isinstance(version, int) or not isinstance(time, int | float):
         return None

@@ -1,4 +1,4 @@
-"""TensorBoard's event files."""
+"""The TensorBoard sink: event files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PREFIX = "events.out.tfevents."
 
 
 def file_name(before: Iterable[str], now: int) -> str:
-    """Name of a run's next event file.
+    """The name of a run's next event file.
 
-    TensorBoard reads a run's files in the order of their names, and never goes back to one that came later
-    but sorts before where it is. So this one sorts after all `before`, whatever the clock says.
+    TensorBoard reads a run's files in the order of their names and ignores a new file that sorts before the
+    current one. So the new name sorts after all names in `before`, even if the clock was set back.
 
     Args:
         now: nanoseconds since 1970.
@@ -35,14 +35,14 @@ def file_name(before: Iterable[str], now: int) -> str:
 
 
 class TensorBoard:
-    """Writes below `tensorboard` in the run's folder; what a learner lost is hidden."""
+    """Writes below `tensorboard` in the run's folder; hides records that a resumed learner lost."""
 
     def __init__(self, opening: Opening) -> None:
         self.run = FOLDER
         folder = opening.folder / FOLDER
         folder.mkdir(exist_ok=True)
         before = (path.name for path in folder.glob(f"{PREFIX}*"))
-        # One process at a time is here: no other takes the name between the look and the opening.
+        # One process at a time holds the lock: no other can take the name before it is opened.
         file = (folder / file_name(before, time.time_ns())).open("xb")
         self._writer = RecordWriter(file)
         self._event(0, time.time(), file_version="brain.Event:2")

@@ -1,4 +1,4 @@
-"""A run of Weights & Biases."""
+"""The Weights & Biases sink."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wandb:
                 console="off", disable_git=True, save_code=False, silent=True, x_disable_stats=True
             ),
         )
-        # Steps may begin again where a learner went back; W&B's own may not.
+        # Steps decrease when a learner resumes from a checkpoint; W&B's own step must not.
         self._run.define_metric(STEPS)
         self._run.define_metric("*", step_metric=STEPS)
 
