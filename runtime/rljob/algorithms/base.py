@@ -73,7 +73,7 @@ class Acted:
 
 @dataclass
 class ActionScores:
-    """What a policy chose by, for people to look at.
+    """Scores by which a policy chose its action, for display.
 
     Args:
         label: what the values are, e.g. `probability`.
@@ -88,7 +88,7 @@ class ActionScores:
 
 @runtime_checkable
 class ScoresActions(Protocol):
-    """An algorithm that can say what it chooses by; videos have it on them."""
+    """An algorithm that reports its action scores; videos show them."""
 
     def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
         """Of the network's outputs `[N, size]`, those of the acting heads."""

@@ -40,7 +40,7 @@ class Distribution(Protocol):
         ...
 
     def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
-        """What the likeliest actions are likeliest by."""
+        """The scores of the actions."""
         ...
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:

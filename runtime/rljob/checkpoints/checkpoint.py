@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or not there, and never loaded when damaged.
+"""Writes and reads checkpoints atomically; a damaged checkpoint is never loaded.
 
     checkpoints/
       000000000150/            one checkpoint, named after its policy version
@@ -79,11 +79,11 @@ __all__ = [
     "newest_whole",
     "save",
 ]
-"""What `rljob.checkpoints.manifest` knows of checkpoints is part of this module's face."""
+"""Re-exports the names of `rljob.checkpoints.manifest`."""
 
 LOCK_SECONDS = 120.0
-"""How long the folder's lock is waited for: a network file system keeps that of a machine that was lost
-until its lease has run out."""
+"""Seconds to wait for the folder's lock: a network file system holds the lock of a lost machine until its
+lease expires."""
 _LOCK_EVERY = 0.2
 _TEMPORARY = ".tmp-"
 _LOG = logging.getLogger(__name__)

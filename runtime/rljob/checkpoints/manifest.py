@@ -1,4 +1,4 @@
-"""What a folder of checkpoints holds, and whether it is what was written; `rljob.checkpoints.checkpoint` writes it.
+"""Lists and verifies the checkpoints in a folder; `rljob.checkpoints.checkpoint` writes them.
 
 Needs neither numpy nor safetensors.
 """
@@ -23,12 +23,12 @@ POLICY, LEARNER, STATE, MANIFEST = (
     "manifest.json",
 )
 FILES = (POLICY, LEARNER, STATE)
-"""What a manifest speaks of."""
+"""Files listed in a manifest."""
 _NAME = re.compile(r"(\d{12,})(?:\.(\d+))?")
 
 
 class DamagedCheckpoint(RunError):
-    """A checkpoint that is not what was written; the message names the file and both hashes."""
+    """A checkpoint that differs from its manifest; the message names the file and both hashes."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Why a job is not training, or not faster: one verdict, the evidence for it, and what to change. Pure."""
+"""Explains why a job is not training, or not faster: verdict, evidence and advice. Pure."""

@@ -1,4 +1,4 @@
-"""What the processes of a job say of themselves, read from their pages."""
+"""Probes of a job's processes, read from their HTTP pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class RoleProbe:
     """One process or pod that runs.
 
     Attributes:
-        state: what it said of itself; None when it did not answer.
-        samples: what it counted between two looks; empty when it was asked for its state alone.
+        state: its reported state; None when it did not answer.
+        samples: its metrics from two scrapes; empty when only its state was requested.
     """
 
     role: RoleName

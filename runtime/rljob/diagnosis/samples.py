@@ -1,4 +1,4 @@
-"""The numbers of one process, from two looks at its `/metrics`."""
+"""The metrics of one process, from two scrapes of its `/metrics`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def parse(text: str) -> Numbers:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a process counted.
+    """Metrics of a process.
 
     Attributes:
-        seconds: between the two looks.
+        seconds: time between the two scrapes.
     """
 
     before: Numbers = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Samples:
         return self.after.get(_key(name, labels))
 
     def rate(self, name: str, **labels: str) -> float | None:
-        """How fast it grows, per second; None when that cannot be said."""
+        """Increase per second; None when it is unknown."""
         key = _key(name, labels)
         if self.seconds <= 0 or key not in self.before or key not in self.after:
             return None

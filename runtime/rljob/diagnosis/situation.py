@@ -1,4 +1,4 @@
-"""All that is known of a job at one moment, wherever it trains."""
+"""The known state of a job at one moment, local or on a cluster."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Situation:
         phase: one word, as in the status of a cluster's job; `Stopped` for a run that was.
         reason, message: how it ended, or why it does not go on; empty when neither is so.
         unseen: no operator has looked at its newest change yet.
-        stall: what holds it up, if it has stopped getting on.
-        silent_seconds: since it went on last; None when that is not known.
+        stall: cause of the stall, if it makes no progress.
+        silent_seconds: seconds since its last progress; None when unknown.
         lag: policy versions by which experience was behind: median, 95th percentile, bound.
         checkpoint_age: seconds since the newest checkpoint.
-        unreached: why processes could not be asked, if so.
+        unreached: why processes could not be probed, if so.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Situation:
 def stall_of(
     processes: Sequence[RoleProbe], silent: float | None, least: float, timeout: float
 ) -> Stall | None:
-    """What holds a job up that did not get on for `silent` seconds, if anything does.
+    """The cause of a stall of a job that made no progress for `silent` seconds, if there is one.
 
     Args:
         least: seconds of silence below which nothing is asked.

@@ -1,4 +1,4 @@
-"""Why a job that has all its processes gets nowhere, from what each says of itself. Pure."""
+"""Finds why a job with all its processes makes no progress, from the state of each process. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ StallReason = Literal[
 ]
 STALL_REASONS: tuple[StallReason, ...] = get_args(StallReason)
 START_SECONDS = 60.0
-"""What a process may take to start, however short the timeout is."""
+"""Seconds that a process may take to start, even with a shorter timeout."""
 
 
 @dataclass(frozen=True)
 class Stall:
-    """What holds a job up.
+    """The cause of a stall.
 
     Attributes:
         message: a sentence for people.
-        role, name: the process that is to blame, if it is one.
+        role, name: the process that causes it, if it is one process.
         stack: where it is, innermost last.
-        stuck: names of all that hang: others in their place may get on.
+        stuck: names of all processes that hang; replacing them may help.
     """
 
     reason: StallReason
@@ -39,7 +39,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class ProgressWatch:
-    """How far a job was when it last went on, and when that was.
+    """The last progress of a job and its time.
 
     Attributes:
         since: seconds of the caller's clock.
@@ -50,14 +50,14 @@ class ProgressWatch:
     updates: int = -1
 
     def look(self, steps: int, updates: int, now: float) -> ProgressWatch:
-        """The same when neither steps nor updates went on since."""
+        """The same when neither steps nor updates have increased since."""
         if (steps, updates) == (self.steps, self.updates):
             return self
         return ProgressWatch(now, steps, updates)
 
 
 def stalled_at(since: float, starting: Iterable[float], timeout: float) -> float:
-    """When a job stalls that nothing happens to any more.
+    """Time at which a job without further progress counts as stalled.
 
     Args:
         since: when it went on last, or when the last of its processes was started.
@@ -67,7 +67,7 @@ def stalled_at(since: float, starting: Iterable[float], timeout: float) -> float
 
 
 def diagnose(asked: Sequence[RoleProbe], timeout: float) -> Stall:
-    """What holds a job up that made no progress for `timeout` seconds."""
+    """The cause of the stall of a job that made no progress for `timeout` seconds."""
     learner = [one for one in asked if one.role == "learner"]
     buffer = [one for one in asked if one.role == "buffer"]
     rollouts = [one for one in asked if one.role == "rollout"]
@@ -88,7 +88,7 @@ def diagnose(asked: Sequence[RoleProbe], timeout: float) -> Stall:
 
 
 def _waiting(asked: Sequence[RoleProbe]) -> Stall | None:
-    """Who waits for another role as a whole."""
+    """A process that waits for another role."""
     for one in asked:
         if one.state is not None and one.state.waits_for not in ("", STARTING):
             message = f"{one.name} waits for {one.state.waits_for}."
@@ -122,7 +122,7 @@ def _stuck(asked: Sequence[RoleProbe], timeout: float) -> RoleProbe | None:
 
 def _is_stuck(one: RoleProbe, timeout: float) -> bool:
     state = one.state
-    # It need not have been silent for all of the time: one turn may have come late.
+    # Half of the timeout is enough: one late iteration may have interrupted the silence.
     return state is None or state.waits_for == STARTING or state.silent_seconds >= timeout / 2
 
 

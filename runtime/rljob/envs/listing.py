@@ -1,4 +1,4 @@
-"""The environments that Gymnasium knows here, and what they observe and take."""
+"""The environments registered with Gymnasium, and their spaces."""
 
 from __future__ import annotations
 

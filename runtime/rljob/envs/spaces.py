@@ -1,4 +1,4 @@
-"""What an environment observes and takes, described without Gymnasium.
+"""Observation and action spaces, described without Gymnasium.
 
 A space knows two forms of the same value: the *environment's* and the *stored* one, which is what
 segments, buffers and networks see.

@@ -1,6 +1,6 @@
-"""How environments are stepped: by their own vector form, which may have threads of its own, or in turn.
+"""Steps environments in their own vector form, which may have threads, or one after the other.
 
-What comes back is checked, and nothing else: `rljob.envs.vector` says what it means.
+Checks what environments return; `rljob.envs.vector` interprets it.
 """
 
 from __future__ import annotations

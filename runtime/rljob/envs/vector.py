@@ -148,7 +148,7 @@ class Environments:
 
     @property
     def pictures_per_second(self) -> float:
-        """At which it looks as fast as it is meant to, by its own word; 30 without one."""
+        """Frame rate from the environment's metadata; 30 by default."""
         assert self._rendered is not None
         told = self._rendered.metadata.get("render_fps")
         return float(told) if isinstance(told, int | float) and 0 < told <= 240 else 30.0

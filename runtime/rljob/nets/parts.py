@@ -36,8 +36,8 @@ class NetworkConfig(BaseModel):
 class Layer:
     """`y = x @ weight + bias` with the weight as `[in, out]`, zeros at first; with a buffer for `y`.
 
-    Weights of another version are written over these: memory that is new is memory that the system has to
-    find, and the processor to fetch.
+    Weights of another version overwrite these in place: new memory would have to be allocated and fetched
+    into the cache.
 
     Args:
         name: of torch's layer, whose weight has the shape of `places`.

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         self._look()
 
     def _look(self) -> None:
-        # Three passes over every pixel are worth asking, but not at every call: a GPU would be waited for.
+        # The check saves three passes over every pixel. At every call it would wait for a GPU.
         changes = self.mean.any() | (self.std != 1).any() | torch.isfinite(self.limit)
         self._normalises = bool(changes)
 

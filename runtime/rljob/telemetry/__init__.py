@@ -1,1 +1,1 @@
-"""What a process tells about itself over HTTP: metrics, health, state."""
+"""The HTTP pages of a process: metrics, health, state."""

@@ -1,4 +1,4 @@
-"""Asks many processes at once for their pages, `/state` and `/metrics`."""
+"""Fetches the pages `/state` and `/metrics` of many processes in parallel."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 AT_ONCE = 16
 MOMENT_SECONDS = 2.0
-"""Between the two looks at a process's metrics."""
+"""Seconds between the two scrapes of a process's metrics."""
 Fetch = Callable[[str], bytes | None]
 """A page of one process by its name; None when there is no answer."""
 
 
 @dataclass(frozen=True)
 class Pages:
-    """What one process answered; None where there was no answer.
+    """Pages of one process; None without an answer.
 
     Attributes:
         before, after: its metrics, `seconds` apart.

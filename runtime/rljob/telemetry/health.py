@@ -26,8 +26,8 @@ class Health:
         clock: monotonic seconds.
 
     Attributes:
-        waits_for: what keeps the role from its work, for `/readyz`; empty when nothing does.
-        doing: what its loop does now, in a word, for `/state`.
+        waits_for: what the role waits for, for `/readyz`; empty when nothing.
+        doing: current activity of its loop, one word, for `/state`.
     """
 
     def __init__(self, timeout_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

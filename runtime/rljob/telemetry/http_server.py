@@ -1,4 +1,4 @@
-"""A small HTTP server for what a process has to tell; it runs in threads and never waits for a client."""
+"""A small HTTP server for the pages of a process; it runs in threads and never waits for a client."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Any
 from rljob.errors import RunError
 
 CONNECTION_LIMIT = 32
-"""Connections answered at once; beyond it the oldest gives way, so that a probe always gets through."""
+"""Largest number of connections; a further one closes the oldest, so that probes always succeed."""
 CONNECTION_SECONDS = 5.0
-"""How long a client may take to ask, and for each part of an answer, however slowly it reads."""
+"""Seconds that a client may take for its request, and for each part of the answer."""
 _POLL_SECONDS = 0.2
 
 
@@ -105,7 +105,7 @@ class _HTTPServer(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        # Not HTTPServer's, which asks the name service who we are and may wait for seconds.
+        # HTTPServer's method looks up the host's name, which may take seconds.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
@@ -123,7 +123,7 @@ class _HTTPServer(ThreadingHTTPServer):
         thread.start()
 
     def wait_for_client(self, request: socket.socket, since: float) -> None:
-        """From when on the client's time counts: infinity while it waits for us."""
+        """Start of the client's time limit; infinity while it waits for the server."""
         with self._lock:
             if request in self._open:
                 self._open[request] = (since, self._open[request][1])
@@ -151,7 +151,7 @@ class _HTTPServer(ThreadingHTTPServer):
             thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no news; anything else is ours and is printed."""
+        """Ignore client disconnects; print any other error."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 

@@ -1,4 +1,4 @@
-"""What metrics are made of: declared with name, unit and help, with few labels, in a registry of their own."""
+"""Base of the metrics: declared with name, unit and help, with few labels, in a separate registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a role says of itself at `/state`: whether its loop turns, what it waits for, where it is."""
+"""The state of a role at `/state`: activity of its loop, what it waits for, stack of its main thread."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rljob.spec.status import StatusSection
 
 _OUTERMOST = "rljob/cli/role.py"
 DEEPEST = 30
-"""Innermost frames that are told."""
+"""Number of innermost frames in the state."""
 STARTING = "its start"
-"""What a role waits for that has not begun its loop."""
+"""`waits_for` of a role that has not started its loop."""
 
 
 class RoleState(StatusSection):

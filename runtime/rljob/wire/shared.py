@@ -1,4 +1,4 @@
-"""Memory of one process that another one on the same machine maps: for payloads of many megabytes.
+"""Shared memory between two processes on one machine, for payloads of many megabytes.
 
 A socket copies a payload into the kernel and out of it again; a batch of frames is written here once, by
 who gathers it, and read where it lies. The memory has no name on a disk and goes when both have ended. What

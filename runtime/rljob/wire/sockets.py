@@ -31,8 +31,8 @@ _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 """Flags as plain numbers: putting enumerations together costs as much as sending a header."""
 LINGER_MS = 500
 IO_THREADS = 2
-"""Of which one looks up a name while the other goes on: a name service that does not answer holds up its
-thread for seconds, and with it every connection there."""
+"""zmq's I/O threads. A slow name lookup blocks its thread, and every connection there, for seconds; the
+other thread continues."""
 
 Client = bytes
 """A ROUTER's name for one connected client."""

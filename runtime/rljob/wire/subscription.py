@@ -36,7 +36,7 @@ class Subscription:
         return newest
 
     def ask(self, now: float) -> None:
-        """Ask for more, if that is due."""
+        """Send a request, if it is due."""
         want = self._client.due(now)
         if want is not None and not self._endpoint.send(b"", _want(want)):
             self._client.unsent()

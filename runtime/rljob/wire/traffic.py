@@ -1,4 +1,4 @@
-"""What has gone over one socket. Plain numbers, so that counting costs a hot path next to nothing."""
+"""Traffic counters of one socket. Plain integers, so that counting is cheap on the hot path."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from rljob.wire.messages import Rejected
 Origin = tuple[int, int, int]
 """A segment's (actor, epoch, seq)."""
 MOST_ACTORS = 8192
-"""Of which a watermark speaks. Rollouts come and go under ever new names; one that so many others have
-followed has long had its last segment confirmed."""
+"""Actors in a watermark. New rollouts have new names; the last segment of one that so many others have
+followed was confirmed long ago."""
 
 
 @dataclass

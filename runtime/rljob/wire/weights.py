@@ -1,4 +1,4 @@
-"""Transfer of policy versions: newest only, checked, whole or not at all.
+"""Transfer of policy versions: newest only, complete and verified.
 
 Pure state machines. A client says which version it has (`WANT`); the server answers at once when it
 has a newer one, otherwise when it next publishes. So there is one mechanism for the first version, for

@@ -3,8 +3,8 @@
 arena    one memory-mapped file that outlives the process
 queue    segments in order, each consumed once (on-policy)
 replay   transitions sampled many times, uniformly or by priority
-limiter  who may go on: rollouts (credit) or the learner      pure
-rollouts whom the buffer knows
+limiter  when rollouts (credit) and the learner may continue  pure
+rollouts connected rollouts; malformed messages per client
 core     what each message does                               no I/O but the arena
 server   sockets around the core
 """

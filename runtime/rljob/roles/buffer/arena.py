@@ -1,9 +1,9 @@
 """A memory-mapped file that holds a buffer's experience and outlives the buffer's process.
 
-What is written to a shared mapping is the kernel's at once, so a killed process loses nothing that it
-wrote, and an acknowledgement may follow the write without a journal or a copy. (A machine that loses
-power may lose what the kernel had not written back.) All space is reserved when the file is made: a
-full disk is an error at the start, never a crash in the middle.
+The kernel owns the pages of a shared mapping, so a killed process loses nothing that it wrote, and an
+acknowledgement may follow the write without a journal or a copy. (A power failure may lose pages that
+the kernel has not written back.) All space is reserved when the file is created: a full disk is an
+error at the start, never a crash later.
 
 Parts: a head with the description, counters, one row for each actor, one row for each slot, the data.
 """
@@ -27,7 +27,7 @@ MAGIC = b"RLJARENA"
 FORMAT = 2
 PAGE = 4096
 ACTORS = 16_384
-"""More than a job may have rollouts, so that those that come and go push out only each other."""
+"""More than the rollouts of a job, so that only rows of rollouts that have left are replaced."""
 
 COUNTERS = (
     "segments",
@@ -51,7 +51,7 @@ _HEAD = np.dtype(
     ]
 )
 _RECEIVER = np.dtype([("epoch", "<u8"), ("ack", "<u8"), ("bits", "<u8")])
-# Two copies and which of them counts: a row is replaced by one aligned store, never half.
+# Two copies and the index of the valid one: one aligned store replaces a row atomically.
 _ACTOR = np.dtype([("actor", "<u8"), ("which", "<u8"), ("copy", _RECEIVER, (2,)), ("used", "<u8")])
 _SLOT = np.dtype(
     [
@@ -75,12 +75,12 @@ def _pages(size: int) -> int:
 
 
 class Arena:
-    """Slots of experience, with the rows that say what is in them.
+    """Slots of experience, with rows that describe their content.
 
     Attributes:
-        id: random, made with the file: the same number means the same experience and counters.
+        id: random number of the file; the same id means the same experience and counters.
         description: the JSON object given at creation.
-        slots: structured array `[slots]`; `stored` is 1 for a slot whose data are whole.
+        slots: structured array `[slots]`; `stored` is 1 for a slot with complete data.
         data: uint8 `[data_bytes]`.
     """
 
@@ -111,7 +111,7 @@ class Arena:
     def create(
         cls, path: Path | None, description: dict[str, Any], slots: int, data_bytes: int
     ) -> Arena:
-        """Make a new one at `path`, or in this process' memory only when that is None.
+        """Create a new arena at `path`, or in this process' memory only if `path` is None.
 
         Raises:
             RunError: when the space is not there.

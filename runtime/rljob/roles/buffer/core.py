@@ -1,4 +1,4 @@
-"""What the buffer does with each message: state and rules, no sockets, the clock an argument.
+"""The buffer's state machine: processes each message, without sockets; the clock is an argument.
 
 Rollouts say HELLO with what their segments look like; the first one fixes it. With the HELLO of the first
 learner there is a store (queue or replay): every accepted segment is acknowledged after it was stored, and
@@ -96,7 +96,7 @@ class Buffer:
             yield from self._welcome(message, now)
             return
         if self._fence.excludes(client):
-            # It would wait for credit for ever; so it ends, and its next life says HELLO.
+            # It would wait for credit forever. It ends instead, and its next life sends HELLO.
             yield self._refuse(client, f"{FENCE_AFTER} malformed messages in a row")
             return
         actor = self.rollouts.known(header.actor, client, header.epoch)
@@ -105,7 +105,7 @@ class Buffer:
             return
         self.rollouts.heard(header.actor, actor, now)
         if header.kind is MessageKind.SEGMENT:
-            # Before the first learner there is no place for it: it is offered again.
+            # Before the first learner there is no store; the rollout sends it again.
             if self._store is not None:
                 self._store.receive(header, message.payload, actor.receiver, now)
         elif header.kind is MessageKind.STATUS:
@@ -163,7 +163,7 @@ class Buffer:
 
     @property
     def _segment_bytes(self) -> int:
-        """What one segment costs of a rollout's credit."""
+        """Credit that one segment uses, in bytes."""
         assert self._plan is not None
         return self._plan.layout.size
 
@@ -310,7 +310,7 @@ class Buffer:
     # -- both ----------------------------------------------------------------------------------
 
     def turn(self, now: float) -> Iterator[Outgoing]:
-        """After messages were taken: what can be delivered, and what can be granted."""
+        """Deliver and grant what is possible; called after messages were processed."""
         link, store = self._link, self._store
         minimum = -1
         if link is not None and store is not None:
@@ -365,11 +365,11 @@ class Buffer:
 
     @property
     def learner_waits(self) -> bool:
-        """Whether the learner has asked for more than there is to give; true after `turn` only."""
+        """Whether the learner has requested more than is available; valid after `turn` only."""
         return self._link is not None and self._link.position < self._link.limit
 
     def granted_bytes(self, now: float) -> int:
-        """Credit of rollouts that are there, not used yet."""
+        """Unused credit of live rollouts."""
         if self._plan is None:
             return 0
         return self.rollouts.outstanding(now) * self._segment_bytes

@@ -1,4 +1,4 @@
-"""The learner's end of the buffer: what has been handed out, and the two ways of handing out."""
+"""The learner's side of the buffer: deliveries in flight, and the two modes of delivery."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rljob.wire.shared import Outbox
 from rljob.wire.watermark import Origin, Watermark, numbers
 
 Evicted = Callable[[str, int, int, int], None]
-"""Told of each eviction: reason, actor, epoch, seq."""
+"""Called for each eviction with reason, actor, epoch, seq."""
 
 
 SHARED_BYTES = 1024 * 1024
@@ -78,7 +78,7 @@ class LearnerLink:
 
 @dataclass(frozen=True)
 class Known:
-    """What a learner says in HELLO that it has.
+    """Experience that a learner reports in HELLO.
 
     Attributes:
         trained: segments that it trained on and whose confirmation may have been lost.
@@ -94,7 +94,7 @@ class Known:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Known:
-        """Raises Rejected for what a learner would not say."""
+        """Raises Rejected for an invalid HELLO."""
         holding = numbers(value.get("holding", []), 3)
         trained = Watermark.from_json(value.get("trained", []))
         origins = [(actor, epoch, seq) for actor, epoch, seq in holding]
@@ -111,7 +111,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Freshness:
-    """Of one delivery: how many versions behind its steps are, how old in seconds, and how many."""
+    """Freshness of one delivery: versions behind, age in seconds, and number of steps."""
 
     lags: np.ndarray
     ages: np.ndarray

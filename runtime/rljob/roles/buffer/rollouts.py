@@ -1,4 +1,4 @@
-"""Whom the buffer knows: rollouts with what they were granted, and clients that talk nonsense."""
+"""Connected rollouts with their grants; malformed messages per client."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from rljob.wire.experience import ACTOR_WINDOW
 from rljob.wire.messages import Rejected, decode_json
 
 SILENT_AFTER = 5.0
-"""Seconds without a word after which a rollout's grants are no longer waited for."""
+"""Seconds without a message after which a rollout's grants no longer count."""
 FORGET_AFTER = 60.0
-"""Seconds after which a silent rollout is forgotten: pods come and go under ever new names. One that comes
-back is asked who it is; what has arrived from it is in the arena, and in its HELLO."""
+"""Seconds after which a silent rollout is forgotten, because new pods have new names. One that comes back
+must send HELLO; its received segments are recorded in the arena and in its HELLO."""
 FENCE_AFTER = 3
-"""Malformed messages in a row after which a client is not listened to until it says HELLO."""
+"""Malformed messages in a row after which a client is ignored until it sends HELLO."""
 MOST_STRIKES = 1024
-"""Clients whose malformed messages are counted; a further one takes the place of the first."""
+"""Clients whose malformed messages are counted; a further one replaces the oldest."""
 
 
 @dataclass
 class ConnectedRollout:
-    """What the buffer knows of one rollout.
+    """State of one rollout.
 
     Attributes:
         granted: segments of this epoch that it may send, absolute.
-        waiting: share of its time that it last said to wait for credit.
-        turn: when it was last granted something, among all grants.
-        counted: its part in the sums over all that are live, see `Rollouts`.
+        waiting: share of its time that it waits for credit, as last reported.
+        turn: sequence number of its last grant among all grants.
+        counted: its part in the sums over all live rollouts, see `Rollouts`.
     """
 
     client: bytes
@@ -46,44 +46,44 @@ class ConnectedRollout:
         return max(0, self.granted - self.receiver.count)
 
     def granted_before(self, segments: int) -> None:
-        """Take over credit that it says it has; no more than is ever granted ahead."""
+        """Take over the credit that it reports, up to the largest grant."""
         self.granted = max(self.granted, min(segments, self.receiver.count + ACTOR_WINDOW))
 
 
 class Rollouts:
-    """Those that have said HELLO.
+    """Rollouts that have sent HELLO.
 
-    Sums over them are kept up to date with every message, so that a turn of the buffer takes as long
-    with many as with few.
+    Sums over them are updated with every message, so the duration of a turn of the buffer does not
+    depend on their number.
 
     Attributes:
         actors: by number.
-        pending_grants: numbers of those that wait for an answer, in the order in which they have come to.
+        pending_grants: numbers of the rollouts that wait for an answer, in order of arrival.
     """
 
     def __init__(self) -> None:
         self.actors: dict[int, ConnectedRollout] = {}
         self.pending_grants: dict[int, None] = {}
-        # The longest silent first.
+        # Longest silent first.
         self._live: OrderedDict[int, ConnectedRollout] = OrderedDict()
         self._silent: OrderedDict[int, ConnectedRollout] = OrderedDict()
         self._outstanding = self._millionths = self._turns = 0
 
     def known(self, number: int, client: bytes, epoch: int) -> ConnectedRollout | None:
-        """The rollout, if it has said HELLO under this number and name and in this epoch."""
+        """The rollout, if it has sent HELLO with this number, name and epoch."""
         actor = self.actors.get(number)
         if actor is None or (actor.client, actor.receiver.epoch) != (client, epoch):
             return None
         return actor
 
     def welcome(self, number: int, actor: ConnectedRollout) -> None:
-        """Take in one that says HELLO; it replaces what had its number."""
+        """Add a rollout that sent HELLO; it replaces the one with the same number."""
         self.leave(number)
         self.actors[number] = actor
         self.heard(number, actor, actor.last_seen)
 
     def leave(self, number: int) -> None:
-        """Forget one, if it is known."""
+        """Remove a rollout, if it is known."""
         actor = self.actors.pop(number, None)
         if actor is not None:
             self._count(actor, (0, 0))
@@ -91,7 +91,7 @@ class Rollouts:
                 those.pop(number, None)
 
     def heard(self, number: int, actor: ConnectedRollout, now: float) -> None:
-        """One has said something and is to be answered."""
+        """Record that a rollout sent a message and needs an answer."""
         actor.last_seen = now
         self._silent.pop(number, None)
         self._live[number] = actor
@@ -100,14 +100,14 @@ class Rollouts:
         self.changed(number)
 
     def changed(self, number: int) -> None:
-        """What is known of one may have changed."""
+        """Update the sums after the state of a rollout changed."""
         actor = self._live.get(number)
         if actor is not None:
-            # Whole numbers, so that no error grows in the sum.
+            # Integers, so that no rounding error accumulates.
             self._count(actor, (actor.outstanding, round(1e6 * actor.waiting)))
 
     def live(self, now: float) -> OrderedDict[int, ConnectedRollout]:
-        """Rollouts that said something lately; others are no longer waited for, and in the end forgotten."""
+        """Rollouts that sent a message recently; others no longer count and are later forgotten."""
         for number, actor in _older(self._live, now - SILENT_AFTER):
             self._silent[number] = actor
             self._count(actor, (0, 0))
@@ -117,23 +117,23 @@ class Rollouts:
         return self._live
 
     def outstanding(self, now: float) -> int:
-        """Segments that are granted to live ones and have not arrived."""
+        """Segments that are granted to live rollouts and have not arrived."""
         self.live(now)
         return self._outstanding
 
     def waiting(self, now: float) -> float:
-        """Share of their time that live ones say to wait for credit, the mean; 0 without any."""
+        """Mean share of time that live rollouts wait for credit; 0 without rollouts."""
         return self._millionths / 1e6 / max(1, len(self.live(now)))
 
     def share(self, room: Callable[[int], int], now: float) -> int:
-        """Grant what there is room for; returns the segments that are granted and have not arrived.
+        """Grant segments while there is room; returns the segments granted and not arrived.
 
         Args:
-            room: how many may be granted beyond so many.
+            room: from segments already granted to further segments that may be granted.
         """
         free = room(self.outstanding(now))
         if free > 0:
-            # Whoever has waited longest comes first; else, with little room, it would always be the same.
+            # The longest waiting rollout comes first; else little room always goes to the same one.
             fair = sorted(self._live.items(), key=lambda item: item[1].turn)
             live = {number: actor.counted[0] for number, actor in fair}
             for number, more in distribute(free, live).items():
@@ -153,7 +153,7 @@ class Rollouts:
 def _older(
     actors: OrderedDict[int, ConnectedRollout], than: float
 ) -> Iterator[tuple[int, ConnectedRollout]]:
-    """Take those out that were heard at `than` or before, the longest silent first."""
+    """Remove those last heard at `than` or before, longest silent first."""
     while actors:
         number, actor = next(iter(actors.items()))
         if actor.last_seen > than:
@@ -169,7 +169,7 @@ class Fence:
     _strikes: dict[bytes, int] = field(default_factory=dict)
 
     def strike(self, client: bytes) -> bool:
-        """Count one; whether the client is fenced by it."""
+        """Count one malformed message; returns whether it fences the client."""
         if client not in self._strikes and len(self._strikes) >= MOST_STRIKES:
             del self._strikes[next(iter(self._strikes))]
         self._strikes[client] = self._strikes.get(client, 0) + 1
@@ -184,15 +184,14 @@ class Fence:
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """What a rollout says of itself: its share of time without credit, and whether these are its last
-    words."""
+    """Report of a rollout: its share of time without credit, and whether it is leaving."""
 
     waiting: float
     leaving: bool
 
     @classmethod
     def read(cls, payload: memoryview) -> RolloutReport:
-        """Raises Rejected for what a rollout would not say."""
+        """Raises Rejected for an invalid report."""
         value = decode_json(payload)
         waiting, leaving = value.get("waiting", 0.0), value.get("leaving", False)
         if type(waiting) not in (int, float) or not 0 <= waiting <= 1:

@@ -1,4 +1,4 @@
-"""What the buffer holds: a plan, an arena and the way in which it is handed out."""
+"""Content of the buffer: a plan, an arena and a mode of delivery."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_EPISODES = np.zeros((0, 2))
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What the RLJob says of its buffer.
+    """Settings of the buffer from the RLJob.
 
     Args:
         capacity: environment steps to store, at most.
@@ -43,7 +43,7 @@ class StoreSettings:
 
 
 class Observer:
-    """Is told what happens; the methods do nothing unless overridden."""
+    """Receives events of the buffer; the methods do nothing unless overridden."""
 
     def stored(self, actor: int, epoch: int, seq: int, steps: int) -> None: ...
     def recovered(self, actor: int, epoch: int, seq: int) -> None: ...
@@ -56,8 +56,8 @@ class Observer:
 
 
 class Store:
-    """Exists from the first learner's HELLO on, when it is known how much is needed; outlives the process
-    in its arena.
+    """The stored experience. It is created at the first learner's HELLO, when its size is known, and
+    outlives the process in its arena.
 
     Args:
         path: file of the arena; None keeps the experience in this process only.
@@ -180,12 +180,12 @@ class Store:
         return episodes
 
     def heard(self, episodes: int) -> None:
-        """Forget the episodes that the learner knows: so many of all that ever ended."""
+        """Forget the episodes that the learner has received, counted over all that ever ended."""
         known = min(max(0, episodes - self.first_episode), len(self.episodes))
         self.episodes = self.episodes[known:]
 
     def numbers(self) -> dict[str, float]:
-        """What STATS says of the store."""
+        """The store's numbers for STATS."""
         counted = ("steps", "episodes", "evicted", "duplicates")
         return {
             **{name: self.arena.counter(name) for name in counted},

@@ -1,10 +1,10 @@
 """The learner: turns experience into policy versions.
 
 source     deliveries from the buffer
-publish    policy versions to whoever acts
-progress   what the run has reached, and when it ends    pure
-saving     checkpoints beside the training
-batches    deliveries put together to what one version is made of
+weight_server  sends policy versions to rollouts and evaluators
+progress   counters of the run and its stop conditions   pure
+saving     writes checkpoints in a thread
+batches    combines deliveries into the batch of one version
 training   update, publish, report, save
 loop       the process
 """

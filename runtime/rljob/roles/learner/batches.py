@@ -1,4 +1,4 @@
-"""Deliveries of the buffer put together to what one policy version is made of."""
+"""Combines deliveries of the buffer into the batch of one policy version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has reached, and whether that is enough. Pure; the clock is an argument."""
+"""Progress of a run and its stop conditions. Pure; the clock is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which policy versions are worth sending. Pure."""
+"""Decides which policy versions are published. Pure."""
 
 from __future__ import annotations
 

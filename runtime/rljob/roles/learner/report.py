@@ -1,4 +1,4 @@
-"""What the learner tells the outside: `metrics.jsonl`, `result.json`, and its Prometheus metrics."""
+"""The learner's reports: `metrics.jsonl`, `result.json`, and its Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
 REPORT_EVERY = 0.25
 """Seconds between two lines of `metrics.jsonl`; later in a run ten times as long."""
 SHORTEST = 0.1
-"""Seconds below which a rate says nothing: the line before stands for it."""
+"""Seconds below which a rate is unreliable; the previous line's rate is used."""
 RECENT_UPDATES = 200
 
 
 class RecordWriter:
-    """Collects over updates and writes a line now and then."""
+    """Aggregates updates and regularly writes a line."""
 
     def __init__(self, folder: Path, metrics: LearnerMetrics) -> None:
         self._metrics = metrics
@@ -40,7 +40,7 @@ class RecordWriter:
         self._started = self._last = time.monotonic()
 
     def statistics(self, numbers: dict[str, float]) -> None:
-        """Take what the buffer says of itself."""
+        """Add the buffer's statistics."""
         self._numbers = numbers
 
     def spent(self, stage: str, seconds: float) -> None:

@@ -56,7 +56,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Opened:
-    """What the buffer says in WELCOME."""
+    """Content of the buffer's WELCOME."""
 
     plan: ExperienceFormat
     arena: int
@@ -277,7 +277,7 @@ class ExperienceSource:
             return  # An answer to an earlier HELLO.
         if self._opened is not None:
             raise RunError(f"the buffer refused this learner: {str(answer['message'])[:500]}")
-        # This process has just begun, so it is the newer one, whatever the clocks say.
+        # This process has just started, so it is the newer one even if the clocks differ.
         self.lineage = newest + 1
         self._asked_at = float("-inf")
 

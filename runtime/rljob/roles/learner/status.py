@@ -1,4 +1,4 @@
-"""What the learner says of itself at `/status` and when it ends: numbers rounded for people."""
+"""The learner's report at `/status` and at its end, with rounded numbers."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ Open episodes are given up at a boundary, so they must become rarer: else long o
 FIRST_SAVED_AFTER = 1.0
 """Seconds to the first checkpoint; the time doubles until it is `checkpoint.interval`."""
 SNAPSHOT_SECONDS = 60.0
-"""How long the buffer may take to save its content."""
+"""Seconds that the buffer may take to save its content."""
 _LOG = logging.getLogger("rljob")
 
 
@@ -118,7 +118,7 @@ class Training:
             self._source.poll(now)
             batch = self._batches.next(self._version)
             self._take_statistics()
-            # At once: a wait that never ends must be seen as one.
+            # Set at once, so that a wait that never ends is visible.
             self._reporter.spent("data_wait", now - started)
             started = now
             if batch is not None:

@@ -1,4 +1,4 @@
-"""Policy versions to whoever acts: a thread of its own, so that a late joiner never waits for an update."""
+"""Sends policy versions to rollouts and evaluators, in a thread: a late joiner never waits for an update."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Publisher:
         self._wire.wake()
 
     def check(self) -> None:
-        """Raise RunError when the thread has ended: nobody would ever get a newer version."""
+        """Raise RunError when the thread has ended, because no newer version can be sent."""
         if not self._thread.is_alive():
             raise RunError("the publishing of policy versions has failed; the log has the cause")
 
