@@ -1,4 +1,4 @@
-"""Whether a job's algorithm and network have the settings that it gives them."""
+"""Checks the settings that a job gives its algorithm and network."""
 
 from __future__ import annotations
 

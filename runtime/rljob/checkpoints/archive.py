@@ -30,8 +30,8 @@ _LOG = logging.getLogger("rljob")
 
 
 class Archive:
-    """Iterates over the bytes of one archive. Its files are open, so it does not matter when the learner
-    deletes the checkpoint meanwhile.
+    """Iterates over the bytes of one archive. Its files are open, so the learner may delete the checkpoint
+    meanwhile.
 
     Attributes:
         size: bytes of the whole.
@@ -78,7 +78,7 @@ class Archive:
         for name, file in self._files.items():
             header = self._headers[name]
             yield header.tobuf(tarfile.GNU_FORMAT)
-            # No more than was promised: records grow while they are sent.
+            # Records grow while they are sent: send the size in the header only.
             left = header.size
             while part := file.read(min(_PART, left)):
                 left -= len(part)

@@ -36,13 +36,13 @@ _NAMES = {
         ("float64", "F64"),
     )
 }
-"""What safetensors calls the dtypes."""
+"""Names of the dtypes in safetensors."""
 _DTYPES = {code: dtype for dtype, code in _NAMES.items()}
 
 
 @dataclass(frozen=True)
 class PolicyWeights:
-    """What acting needs.
+    """Weights and scalars for acting.
 
     Attributes:
         tensors: as `rljob.nets.export` names them.

@@ -1,6 +1,6 @@
-"""A checkpoint that came as a tar stream: unpacked into a folder, and compared with what was written.
+"""Unpacks a checkpoint from a tar stream into a folder and verifies it.
 
-Nothing of the stream is trusted: only the files that a checkpoint has are written, under their own names.
+The stream is not trusted: only the files of a checkpoint are written, under their own names.
 The stream is that of `rljob.checkpoints.archive`.
 """
 
@@ -120,5 +120,5 @@ def _place(member: tarfile.TarInfo, folder: Path) -> Path | None:
 
 
 def _without(folder: Path, message: str) -> str:
-    """The message with paths as they were on the other side."""
+    """The message with paths relative to the folder."""
     return re.sub(rf"{re.escape(str(folder))}/?", "", message)

@@ -71,7 +71,7 @@ def group_sizes(spec: EnvironmentSpec, count: int) -> tuple[int, ...]:
     Raises:
         InputError: with path `environment.id`, when there is no such id.
     """
-    # The class tells: to make such environments takes seconds.
+    # The class is enough; making such environments takes seconds.
     made = None if spec.id is None else _vector_class(registered(spec.id))
     return (count // 2, count // 2) if made and is_pool(made) and count % 2 == 0 else (count,)
 
@@ -95,7 +95,7 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
         )
         raise InputError(message, path="environment")
     asked = spec.model_copy(update={"kwargs": {**spec.kwargs, "render_mode": RENDER_MODE}})
-    # Pictures need no display, and pygame would greet on standard output.
+    # Rendering needs no display; pygame would print a greeting to standard output.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
@@ -195,7 +195,7 @@ def _from_vector_entry_point(
     made = _vector_class(registered)
     if made is None:
         return None
-    # ale-py would take every core of the machine, those of others included.
+    # By default ale-py uses every core of the machine.
     threads = {"num_threads": 1} if "num_threads" in inspect.signature(made).parameters else {}
     try:
         vector: Vector = gymnasium.make_vec(

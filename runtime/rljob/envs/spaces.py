@@ -261,7 +261,7 @@ def encoded_size(space: Space) -> int:
 
 
 def encode(space: Space, observation: np.ndarray) -> np.ndarray:
-    """What a network sees: stored observations `[..., *shape]` to float32 `[..., *encoded_shape]`.
+    """Encode for a network: stored observations `[..., *shape]` to float32 `[..., *encoded_shape]`.
 
     A Box is taken as it is (images divided by 255), Discrete and MultiDiscrete as one-hot vectors side
     by side. A float32 Box returns `observation` itself.

@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 
 BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig}
-"""Settings by name. What acts by them stands in `_ENGINES`, what learns in `torch_nets`."""
+"""Settings by name. `_ENGINES` has the acting side, `torch_nets` the learning side."""
 _ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
     MLPConfig: MLPEngine,
     CNNConfig: CNNEngine,
@@ -62,7 +62,7 @@ class ImportedNetwork:
     config: Mapping[str, Any]
 
     def make(self, observation_shape: tuple[int, ...], heads: Mapping[str, int]) -> Any:
-        """Call the factory; InputError with path `network` says what it raised."""
+        """Call the factory; raises InputError with path `network` when it fails."""
         try:
             return self.factory(observation_shape, heads, **self.config)
         except Exception as error:

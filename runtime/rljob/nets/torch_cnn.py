@@ -47,7 +47,7 @@ class CNN(nn.Module):
         return {name: head(x) for name, head in self.heads.items()}
 
     def unused(self, acting_heads: Sequence[str]) -> tuple[str, ...]:
-        """How the names of tensors begin that these heads do without."""
+        """Prefixes of the tensors that these heads do not need."""
         return tuple(f"heads.{name}." for name in self.heads if name not in acting_heads)
 
 

@@ -35,7 +35,7 @@ class Differentiable(Protocol):
     """A network as a function of raw observations `[B, ...]`, on the weights that it has at the time."""
 
     def place(self, observation: np.ndarray) -> Placed:
-        """Bring observations where the network is, once for all that is done with parts of them."""
+        """Move observations to the network's device, once for all uses of their rows."""
         ...
 
     def __call__(self, observation: Placed, heads: Collection[str] | None = None) -> Arrays:
@@ -48,7 +48,7 @@ class Differentiable(Protocol):
 
 
 def differentiable(network: Network) -> Differentiable:
-    """By numpy where that is faster, and the same to rounding; else by autograd."""
+    """Numpy where it is faster and equal up to rounding; else autograd."""
     by_numpy = (
         isinstance(network.body, MLP)
         and not network.half_precision
@@ -176,7 +176,7 @@ class _ByNumpy:
                 for other in others:
                     dy += other
                 for i in reversed(range(len(hidden))):
-                    # Both activations know their slope by what they returned.
+                    # Both activations compute their slope from their output.
                     dy *= 1 - np.square(xs[i + 1]) if self._tanh else xs[i + 1] > 0
                     hidden[i].write_gradient(xs[i], dy)
                     if i > 0:

@@ -77,7 +77,7 @@ class MLP(nn.Module):
         return outputs
 
     def unused(self, acting_heads: Sequence[str]) -> tuple[str, ...]:
-        """How the names of tensors begin that these heads do without."""
+        """Prefixes of the tensors that these heads do not need."""
         names: tuple[str, ...] = ()
         for trunk, heads in self.groups.items():
             if not set(heads) & set(acting_heads):

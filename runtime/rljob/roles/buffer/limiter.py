@@ -1,4 +1,4 @@
-"""Balance of production and consumption: when rollouts may run on and when the learner must wait.
+"""Balances production and consumption: when rollouts may continue and when the learner must wait.
 
 Pure. Everything is counted in segments or transitions; nothing is ever dropped to keep a bound.
 """
@@ -58,7 +58,7 @@ class ReplayLimiter:
     """Holds the ratio of sampled to inserted transitions in a band.
 
     As in Reverb's SampleToInsertRatio (Cassirer et al. 2021, https://arxiv.org/abs/2102.04736): both
-    sides are blocked at the band's edges, so neither can run away from the other.
+    sides are blocked at the band's edges, so rollouts and learner cannot outrun each other.
 
     Args:
         samples_per_insert: the ratio to hold.

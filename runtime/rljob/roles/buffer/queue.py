@@ -65,7 +65,7 @@ class SegmentQueue:
         self._waiting.append(slot)
 
     def head(self) -> Stored | None:
-        """The oldest segment, left where it is."""
+        """The oldest segment; it stays in the queue."""
         return self._read(self._waiting[0]) if self._waiting else None
 
     def take(self) -> Stored:
@@ -81,7 +81,7 @@ class SegmentQueue:
         self._waiting.remove(slot)
 
     def payload(self, slot: int) -> memoryview:
-        """What a slot holds."""
+        """The payload in a slot."""
         return memoryview(self._data[slot])
 
     def give_back(self, slots: list[int]) -> None:

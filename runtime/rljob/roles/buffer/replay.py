@@ -12,7 +12,7 @@ from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, nbytes
 
 NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row"})
-"""Fields of a segment that a batch does not carry as they are."""
+"""Fields of a segment that a batch does not carry unchanged."""
 _FLOAT = 8
 
 
@@ -73,7 +73,7 @@ class ReplayStore:
         self._exponent = priority_exponent
         self._tree = SumTree(self._slots * self._rows) if priority_exponent else None
         if self._tree is not None:
-            # In the arena as well: whoever goes on with it draws as its writer would have.
+            # In the arena as well, so that a restarted buffer samples as its predecessor would have.
             end = at + _FLOAT * self._slots * self._rows
             self._leaves = arena.data[at:end].view(np.float64)
             self._top = arena.data[end : end + _FLOAT].view(np.float64)
@@ -84,7 +84,7 @@ class ReplayStore:
         self._used = 0
         for slot in arena.stored():
             self._admit(slot)
-        # A slot that a killed process was writing holds nothing, whatever its bytes say.
+        # A slot that a killed process was writing counts as empty.
         torn = np.flatnonzero(arena.slots["stored"][: self._used] == 0)
         self._fields["valid"][torn] = False
         self._next = int(arena.slots["order"].argmin()) if self._used == self._slots else self._used

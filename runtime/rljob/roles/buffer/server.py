@@ -17,7 +17,7 @@ from rljob.wire.messages import Rejected
 from rljob.wire.sockets import Client, Endpoint, Message
 
 WAIT = 0.1
-"""Longest sleep in seconds before the loop looks around again."""
+"""Longest wait of the loop, in seconds."""
 REPORT_EVERY = 0.5
 ARENA = "arena"
 """Name of the file in the buffer's folder that holds its experience."""
@@ -26,7 +26,7 @@ Handle = Callable[[Message, float], Iterator[Outgoing]]
 
 
 class BufferReporter(Observer):
-    """Counts what happens, and traces it when asked to."""
+    """Counts events, and traces them if tracing is on."""
 
     def __init__(self, metrics: BufferMetrics, trace: Trace) -> None:
         self._metrics = metrics
@@ -67,7 +67,7 @@ def main(context: RoleContext) -> None:
 
     Raises:
         InputError: when the job's experience does not fit into the capacity.
-        RunError: when an address or the space on disk cannot be had.
+        RunError: when an address is in use or there is not enough disk space.
     """
     metrics = BufferMetrics()
     with ExitStack() as stack:

@@ -30,7 +30,7 @@ class SumTree:
         return values
 
     def set(self, leaves: np.ndarray, values: np.ndarray) -> None:
-        """Set values; of a leaf that stands twice, the last value counts.
+        """Set values; for a repeated leaf the last value counts.
 
         Args:
             leaves: int64 `[n]`.

@@ -1,4 +1,4 @@
-"""The learner process: addresses, torch, the buffer's welcome; then `training.Training`."""
+"""The learner process: binds addresses, loads torch, waits for the buffer, then runs `training.Training`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main(context: RoleContext) -> EndReport:
         stack.callback(publisher.close)
         wire = context.wire(rejected)
         stack.callback(wire.close)
-        # Slow, and while it lasts the rollouts start up: so the addresses come first, torch second.
+        # Importing torch is slow and the rollouts start meanwhile: addresses are bound before it.
         with context.stop.at_once():
             _prepare_torch(context)
         _write_job(context)
@@ -78,7 +78,7 @@ def main(context: RoleContext) -> EndReport:
         saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
         stack.callback(saver.close)
         names = context.job.spec.sinks.wanted
-        # They end after the last record.
+        # Sinks end after the last record.
         stack.callback(Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc()).close)
         reporter = RecordWriter(context.folder, metrics)
         stack.callback(reporter.close)
@@ -116,7 +116,7 @@ def _status_page(context: RoleContext) -> Answer:
 
 
 def _write_job(context: RoleContext) -> None:
-    """Keep the job beside its checkpoints, which say nothing of the environment.
+    """Write the job beside its checkpoints, which do not name the environment.
 
     Raises:
         RunError: when the folder cannot be written.
@@ -131,7 +131,7 @@ def _write_job(context: RoleContext) -> None:
 
 
 def _write_provenance(context: RoleContext) -> None:
-    """Say what made the result, on which machine.
+    """Write the provenance of the result: software and machine.
 
     Raises:
         RunError: when the folder cannot be written.

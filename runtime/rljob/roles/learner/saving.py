@@ -1,4 +1,4 @@
-"""Checkpoints beside the training: a snapshot is taken between updates, written by a thread."""
+"""Saves checkpoints during training: a snapshot is taken between updates and written by a thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Saver:
         keep: newest checkpoints that stay.
 
     Attributes:
-        last: the newest one that is safe, if any.
+        last: the newest saved checkpoint, if any.
     """
 
     def __init__(self, folder: Path, keep: int, metrics: LearnerMetrics) -> None:
@@ -37,7 +37,7 @@ class Saver:
         self.last_at: float | None = None
 
     def newest(self) -> Snapshot | None:
-        """The newest whole checkpoint that is there; damaged ones are named in the log."""
+        """The newest whole checkpoint; damaged ones are logged."""
         found = newest_whole(self._folder, _LOG.warning)
         if found is None:
             return None
@@ -56,7 +56,7 @@ class Saver:
         self._writing = self._executor.submit(self._write, snapshot)
 
     def finish(self) -> None:
-        """Wait for what is being written.
+        """Wait for the checkpoint that is being written.
 
         Raises:
             RunError: when it could not be.

@@ -37,8 +37,8 @@ STRICT_BOUNDARY = 500
 """In strict mode: steps of each environment to the first boundary, a checkpoint from which a resumed
 run is the same."""
 STRICT_GROWTH = 0.25
-"""In strict mode: share of all steps so far that pass until the next boundary, if those are more.
-Open episodes are given up at a boundary, so they must become rarer: else long ones would never end."""
+"""In strict mode: share of all steps so far until the next boundary, if that is longer. A boundary
+discards open episodes, so boundaries must become rarer: otherwise long episodes would never end."""
 FIRST_SAVED_AFTER = 1.0
 """Seconds to the first checkpoint; the time doubles until it is `checkpoint.interval`."""
 SNAPSHOT_SECONDS = 60.0
