@@ -294,7 +294,7 @@ def test_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path, name: str) ->
 def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     saved = checkpoint.save(tmp_path, snapshot(1), keep=1)
     saved.path.rename(tmp_path / "000000000009")
-    with pytest.raises(DamagedCheckpoint, match="is that of policy version 1"):
+    with pytest.raises(DamagedCheckpoint, match="belongs to policy version 1"):
         checkpoint.load(tmp_path / "000000000009")
 
 

@@ -52,5 +52,5 @@ def test_what_is_written_can_be_read() -> None:
     ],
 )
 def test_what_is_damaged_cannot_be_read(change: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match="cannot read the policy"):
         PolicyWeights.decode(change(PolicyWeights(TENSORS, {}).encode()))
