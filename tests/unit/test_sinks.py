@@ -127,7 +127,10 @@ def test_one_line_asks_for_a_sink() -> None:
         ({"tensorbord": {}}, "sinks.tensorbord: unknown"),
         ({"wandb": {"mode": "disabled"}}, "sinks.wandb.mode"),
         ({"wandb": {"apiKey": "s"}}, "sinks.wandb.apiKey: unknown"),
-        ({"mlflow": {"trackingUri": "https://me:secret@host"}}, "sinks.mlflow.trackingUri: contains"),
+        (
+            {"mlflow": {"trackingUri": "https://me:secret@host"}},
+            "sinks.mlflow.trackingUri: contains",
+        ),
     ],
 )
 def test_what_is_no_sink_is_refused(sinks: object, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What an operator is told: typed, and read from the environment and the command line by `main` only."""
+"""The settings of an operator. Only `main` reads them from the environment and the command line."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class MeasuredTransport:
         self._serve(SOON)
 
     def take(self) -> Batch | None:
-        """The batch that has come to the learner. The buffer is told at once that it was trained on."""
+        """The batch that arrived at the learner. It counts as trained on at once."""
         with self._sockets:
             self._learner.wait(SOON)
         with self._receiving, self._sockets:

@@ -39,7 +39,7 @@ class RoleDefinition:
         unread: sections that it does not read. Its pods are kept when one of them changes.
         pod: defaults of its pods.
         workload: kind of the Kubernetes object that makes its pods.
-        serves: links that it binds. The first one is at the address that the others are told.
+        serves: links that it binds. The other roles get the address of the first one.
         uses: links that it connects to.
         torch: whether it imports torch; `network` when the network, the algorithm or the precision needs it.
         optional: whether it exists only when the spec has its section, and training works without it.

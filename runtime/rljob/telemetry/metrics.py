@@ -2,7 +2,7 @@
 
 Each role makes one of the classes below and serves its `registry` (see `rljob.telemetry.health`). Names follow
 Prometheus: base units, `_total` for what only grows. Labels take few, known values. What tells
-processes apart (namespace, job, role, pod) is added by whoever scrapes them.
+processes apart (namespace, job, role, pod) is added by the scraper.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class Layout:
     def allocate_empty(
         self, memory: memoryview | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """A payload whose arrays hold anything: to be written whole by who asks for it.
+        """A payload with undefined content; the caller writes every array.
 
         Args:
             memory: where to put it, `size` bytes; None is somewhere new.

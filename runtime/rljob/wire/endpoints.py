@@ -1,7 +1,7 @@
 """Names of the four sockets of a job, for sockets files on one machine and for tcp.
 
 The buffer binds two (experience from rollouts, samples to the learner), the learner one (weights).
-A role is told one address for each of the two:
+A role gets one address for each of the two:
 
 * `ipc:///run/x/buffer` → `ipc:///run/x/buffer.experience`, `ipc:///run/x/buffer.samples`
 * `tcp://host:7400`     → `tcp://host:7400`, `tcp://host:7401`

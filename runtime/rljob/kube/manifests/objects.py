@@ -31,7 +31,7 @@ class Scope:
 
     Attributes:
         owner: None when the children are only shown; then they have no owner references.
-        replicas: rollouts that the pods are told of.
+        replicas: number of rollouts in the pods' job.yaml.
     """
 
     job: RLJob

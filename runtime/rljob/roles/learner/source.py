@@ -40,7 +40,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the buffer says of itself; see docs/design/protocol.md, STATS.
+    """Statistics of the buffer; see docs/design/protocol.md, STATS.
 
     Attributes:
         arena: the buffer's file, by whose counters the numbers go.
