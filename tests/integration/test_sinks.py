@@ -252,7 +252,7 @@ def test_a_sink_that_cannot_be_reached_is_told_once_and_counted(
     assert run.failures["tensorboard"] == 0
     (line,) = [record.message for record in caplog.records]
     assert line.startswith("sink mlflow: ")
-    assert "training goes on" in line
+    assert "training continues" in line
     # Nothing is forgotten: it comes with the next life that reaches it.
     job = (run.folder / "job.yaml").read_text()
     store = f"sqlite:///{run.folder}/mlflow.db"
