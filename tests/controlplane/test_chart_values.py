@@ -39,7 +39,7 @@ WRONG = {
     "resources.memory=1Gi": "at '/resources': additional properties 'memory' not allowed",
 }
 CONTRADICTORY = {
-    "replicas=2,lease.enabled=false": "replicas: 2 with lease.enabled: false are 2 operators",
+    "replicas=2,lease.enabled=false": "replicas: 2 with lease.enabled: false would run 2 operators",
     "serviceAccount.create=false": "serviceAccount.name: is required",
     "dashboards.folder=A,dashboards.folderAnnotation=": "requires dashboards.folderAnnotation",
     "networkPolicy.enabled=false,networkPolicy.restrictEgress=true": "requires a policy",
