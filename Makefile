@@ -152,7 +152,7 @@ e2e: $(READY) ## Run the end-to-end tests, on a cluster of their own when none i
 .PHONY: in-cluster
 in-cluster: images monitoring-images
 	@tests/cluster/programs.sh helm
-	$(BIN)/python -m pytest tests/e2e --timeout=900 $(WAITING) --maxschedchunk=1 $(ARGS)
+	$(BIN)/python -m pytest tests/e2e --timeout=900 -n 2 --maxschedchunk=1 $(ARGS)
 
 ##@ Check
 
