@@ -34,6 +34,10 @@ else
     { cat "$HERE/kind.yaml"; echo 'networking: {disableDefaultCNI: true}'; } |
         kind create cluster --name "$CLUSTER" --kubeconfig "$KUBECONFIG" --config - --image "$image"
     "$HERE/bridge.sh"
+    # On cgroup v1 a container now and then cannot be started. A volume waits less long for it than two minutes.
+    kubectl --namespace local-path-storage get configmap local-path-config --output json |
+        jq '.data["config.json"] |= (fromjson | .cmdTimeoutSeconds = 40 | tojson)' |
+        kubectl replace --filename - >/dev/null
 fi
 "$HERE/registry.sh"
 kubectl wait --for=condition=Ready node --all --timeout=120s >/dev/null
