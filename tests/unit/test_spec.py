@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from rljob import spec
 from rljob.errors import InputError
 from rljob.spec import invalid
+from rljob.spec.code import check_syntax
 from rljob.spec.duration import Duration
 from tests.unit.specs import BAD, GOOD, Job, job
 
@@ -62,6 +63,26 @@ def test_bad_jobs_are_refused(name: str, bad: Job, path: str, words: str) -> Non
     assert "pydantic" not in message
     assert "Input should" not in message
     assert len(message.splitlines()) <= 2, "one problem, one message"
+
+
+def test_a_key_without_text_is_shown() -> None:
+    assert refusal(job(**{"": 1}), file="").startswith('"": unknown field')
+
+
+@pytest.mark.parametrize("module", ["rljob", "torch", "random", "types"])
+def test_modules_of_a_job_hide_none_of_the_roles(module: str) -> None:
+    message = refusal(job(code={f"{module}.py": ""}), file="")
+    assert message == f"code.{module}.py: would hide the module {module}; choose another name"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("def f(:\n", "line 1: invalid syntax"), ("x = 1\n  y = 2\n", "line 2: unexpected indent"), ("\0", "")],
+)
+def test_modules_of_a_job_that_are_no_python_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=f"is not valid Python: .*{problem}") as raised:
+        check_syntax({"good.py": "x = 1\n", "my_env.py": text})
+    assert raised.value.path == "code.my_env.py"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

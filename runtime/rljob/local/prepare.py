@@ -22,6 +22,7 @@ from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import CODE, JOB, RESULT
 from rljob.run_folder.write_whole import write_whole
 from rljob.spec import RLJob
+from rljob.spec.code import check_syntax
 from rljob.wire.keygen import generate
 
 Transport = Literal["ipc", "tcp"]
@@ -133,6 +134,7 @@ def _checked(job: RLJob) -> RLJob:
         )
     check_settings(job)
     try:
+        check_syntax(job.spec.code)
         check_sinks(job.spec.sinks)
         if job.spec.evaluation is not None:
             check_evaluation(job.spec.evaluation)

@@ -82,7 +82,7 @@ def invalid(
     problems: dict[tuple[str, str], InputError] = {}
     for details in error.errors(include_url=False):
         for loc, message in _messages(details, schema, label):
-            full = below_spec(".".join([*([path] if path else []), *map(str, loc)]))
+            full = below_spec(".".join([*([path] if path else []), *map(_key, loc)]))
             problems.setdefault((full, message), InputError(message, path=full))
     found = [locate(source, problem) for problem in problems.values()]
     return Invalid(sorted(found, key=lambda problem: problem.line or 0))
@@ -96,6 +96,11 @@ def locate(source: JobSource | None, error: InputError) -> InputError:
         return error
     file, line = source.where(error.path)
     return InputError(error.message, path=error.path, file=file, line=line)
+
+
+def _key(name: str | int) -> str:
+    """One part of a path; a key without text is shown as `""`."""
+    return str(name) or '""'
 
 
 def _messages(
@@ -139,7 +144,8 @@ def _unknown(
         # Outside of `spec` the full path is the hint: the field stands one level too high.
         near = (below_spec(elsewhere[0]) if loc else elsewhere[0]) if elsewhere else None
     hint = f". Did you mean {near}?" if near else "."
-    return f"{what}{hint}\n  {whose} knows: {', '.join(names)}"
+    known = f"{whose} knows: {', '.join(names)}" if names else f"{whose} has no fields"
+    return f"{what}{hint}\n  {known}"
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

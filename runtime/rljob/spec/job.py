@@ -13,6 +13,7 @@ from rljob.errors import InputError
 from rljob.spec import cel, invalid, yamltext
 from rljob.spec import file as specfile
 from rljob.spec.cel import IMMUTABLE
+from rljob.spec.code import TAKEN
 from rljob.spec.file import JobSource
 from rljob.spec.schema import (
     OPERATOR_ONLY,
@@ -145,7 +146,8 @@ class RLJobSpec(Section):
         default=None,
         min_length=1,
         max_length=512,
-        description="Image of all pods, based on an rljob image; the rljob images when absent. Not used "
+        pattern=r"^\S+$",
+        description="Image of all pods without spaces in its name, based on an rljob image; the rljob images when absent. Not used "
         "locally.",
         json_schema_extra=OPERATOR_ONLY,
     )
@@ -196,8 +198,11 @@ class RLJobSpec(Section):
         if self.strict and self.seed is None:
             problems["seed"] = "is required with strict: true"
         for name in self.code or ():
+            module = name.removesuffix(".py")
             if not re.fullmatch(_MODULE_FILE, name):
                 problems[f"code.{name}"] = "is not allowed; a file name like my_env.py"
+            elif module in TAKEN:
+                problems[f"code.{name}"] = f"would hide the module {module}; choose another name"
         if problems:
             raise invalid.refuse(problems)
         return self

@@ -30,11 +30,31 @@ ImportPath = Annotated[
     ),
 ]
 Quantity = Annotated[
-    str, Field(max_length=32, pattern=r"^[0-9]{1,15}(\.[0-9]{1,9})?([KMGTPE]i|[kMGTPE])?$")
+    str,
+    Field(
+        max_length=32,
+        pattern=r"^([0-9]{0,14}[1-9][0-9]{0,14}(\.[0-9]{1,9})?|0\.[0-9]{0,8}[1-9][0-9]{0,8})"
+        r"([KMGTPE]i|[kMGTPE])?$",
+    ),
 ]
-"""A Kubernetes quantity, as in `10Gi`."""
-Requirement = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^-\s][^\n]*$")]
-"""One pip requirement; no option of pip."""
+"""A Kubernetes quantity above 0, as in `10Gi`."""
+ObjectName = Annotated[
+    str,
+    Field(
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
+]
+"""Name of a Kubernetes object: a DNS subdomain."""
+Requirement = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=512,
+        pattern=r"^[^-\s][^\n]*$",
+        description="A pip requirement in one line, e.g. `my-envs==1.2`; no option of pip.",
+    ),
+]
 SourceText = Annotated[str, Field(max_length=262_144)]
 """Text of one module; all of a job has to fit into 1 MiB."""
 FreeForm = dict[str, Any]

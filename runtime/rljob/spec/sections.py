@@ -19,6 +19,7 @@ from rljob.spec.schema import (
     ImportPath,
     Integer,
     Number,
+    ObjectName,
     Quantity,
     Replicas,
     Section,
@@ -91,8 +92,9 @@ class EnvironmentSpec(Section):
         default=None,
         min_length=1,
         max_length=256,
+        pattern=r"^\S+$",
         examples=["CartPole-v1"],
-        description="Gymnasium id, e.g. `CartPole-v1`. Exactly one of id and entryPoint.",
+        description="Gymnasium id without spaces, e.g. `CartPole-v1`. Exactly one of id and entryPoint.",
     )
     entry_point: ImportPath | None = Field(
         default=None,
@@ -353,19 +355,15 @@ class EvaluationSpec(Section):
 class PersistentVolumeClaim(Section):
     """A Kubernetes volume claim in the job's namespace."""
 
-    claim_name: str = Field(
-        min_length=1, max_length=253, description="Name of an existing PersistentVolumeClaim."
-    )
+    claim_name: ObjectName = Field(description="Name of an existing PersistentVolumeClaim.")
 
 
 class VolumeClaimTemplate(Section):
     """A volume claim that is created for the job."""
 
     size: Quantity = Field(default="1Gi", description="Requested storage, e.g. `10Gi`.")
-    storage_class_name: str | None = Field(
+    storage_class_name: ObjectName | None = Field(
         default=None,
-        min_length=1,
-        max_length=253,
         description="StorageClass; the cluster's default when absent.",
     )
     when_deleted: Literal["Delete", "Retain"] = Field(
@@ -405,6 +403,7 @@ class StorageSpec(Section):
         default=None,
         min_length=1,
         max_length=4096,
+        pattern=r"^[^\x00]+$",
         description="Folder, absolute or relative to the run's folder. On a cluster, a folder of the "
         "container: mount a volume there in the template, otherwise the data is lost with the pod.",
     )
