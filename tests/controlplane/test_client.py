@@ -61,6 +61,9 @@ def test_what_is_wrong_is_said_before_anything_is_sent(rljob: Client, file: Path
         2,
         f"{file}:8: algorithm.config.learning_rate: unknown setting of PPO",
     )
+    file.write_text(FILE + "  rollout: {template: {spec: {restartPolicy: Never}}}\n")
+    code, _, err = rljob("submit", str(file))
+    assert (code, err.partition(": ")[2].partition(" ")[0]) == (2, "rollout.template.spec.restartPolicy:")
     assert rljob.get() is None
 
 

@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from rljob import spec
-from rljob.cli import clusters
+from rljob.cli import clusters, render
 from rljob.errors import InputError
 from rljob.spec import RLJob
 
@@ -41,6 +41,8 @@ def handle(arguments: argparse.Namespace) -> int:
         from rljob.algorithms.settings import check_settings
 
         check_settings(job)
+    # The operator would find the same faults in a pod template, but only after the job is stored.
+    render.objects(job)
     jobs = clusters.connect(arguments, namespace(job, arguments.namespace))
     made = jobs.create(job)
     print(f"{clusters.full_name(made.name)} created", flush=True)
