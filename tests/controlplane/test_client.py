@@ -63,7 +63,10 @@ def test_what_is_wrong_is_said_before_anything_is_sent(rljob: Client, file: Path
     )
     file.write_text(FILE + "  rollout: {template: {spec: {restartPolicy: Never}}}\n")
     code, _, err = rljob("submit", str(file))
-    assert (code, err.partition(": ")[2].partition(" ")[0]) == (2, "rollout.template.spec.restartPolicy:")
+    assert (code, err.partition(": ")[2].partition(" ")[0]) == (
+        2,
+        "rollout.template.spec.restartPolicy:",
+    )
     assert rljob.get() is None
 
 

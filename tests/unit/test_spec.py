@@ -77,7 +77,11 @@ def test_modules_of_a_job_hide_none_of_the_roles(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("def f(:\n", "line 1: invalid syntax"), ("x = 1\n  y = 2\n", "line 2: unexpected indent"), ("\0", "")],
+    [
+        ("def f(:\n", "line 1: invalid syntax"),
+        ("x = 1\n  y = 2\n", "line 2: unexpected indent"),
+        ("\0", ""),
+    ],
 )
 def test_modules_of_a_job_that_are_no_python_are_refused(text: str, problem: str) -> None:
     with pytest.raises(InputError, match=f"is not valid Python: .*{problem}") as raised:
