@@ -3,6 +3,7 @@
 RLJobError                 base class of all errors that rljob raises
 ├── InputError   exit 2    invalid input; nothing was started
 └── RunError     exit 1    a failure at run time
+    └── UserCodeError      code of the user raised
 """
 
 from __future__ import annotations
@@ -43,3 +44,20 @@ class InputError(RLJobError):
 
 class RunError(RLJobError):
     """A failure at run time; the message contains the cause and a remedy."""
+
+
+class UserCodeError(RunError):
+    """Code of the user raised, or ended the process.
+
+    Args:
+        message: who raised what, and where.
+        trace: the traceback from the first frame of the user's code on; may be empty.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class AskedToEnd(BaseException):
+    """A request to stop, raised within `Stopping.at_once`. `except Exception` does not catch it."""

@@ -8,7 +8,7 @@ from rljob.algorithms.base import Algorithm, AlgorithmConfig
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.ppo import PPO
 from rljob.errors import InputError
-from rljob.spec.entry_point import load_entry_point
+from rljob.user_code.entry_point import load_entry_point
 from rljob.spec.invalid import checked, nearest
 
 if TYPE_CHECKING:

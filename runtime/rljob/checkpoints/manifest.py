@@ -156,7 +156,9 @@ def read_file(checkpoint: Checkpoint, name: str) -> bytes:
     """One of `FILES`; raises DamagedCheckpoint when it is missing or another."""
     data = _bytes(checkpoint.path, name)
     found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    expected = checkpoint.files[name]
+    expected = checkpoint.files.get(name)
+    if expected is None:
+        raise DamagedCheckpoint(f"damaged checkpoint {checkpoint.path}: {MANIFEST} cannot be read")
     if found != expected:
         raise DamagedCheckpoint(
             f"damaged checkpoint {checkpoint.path}: {name} has {found['size']} bytes and sha256 "

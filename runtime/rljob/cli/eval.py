@@ -68,6 +68,8 @@ def handle(arguments: argparse.Namespace) -> int:
             "policyVersion": policy.version,
             "path": str(policy.path),
         }
+        if played.cut:
+            numbers["cutOff"] = played.cut
         if recorded is not None:
             numbers["video"] = str(recorded.path)
         print(json.dumps(numbers))
@@ -85,6 +87,8 @@ def handle(arguments: argparse.Namespace) -> int:
     ):
         print(f"  {name:<18}  {score(value, played.mean):>10}")
     print(f"  {'mean length':<18}  {played.lengths.mean():>10,.1f} steps")
+    if played.cut:
+        print(f"  {played.cut_text}")
     if recorded is not None:
         cut = "" if recorded.whole else ", cut off"
         steps = some(recorded.steps, "step")

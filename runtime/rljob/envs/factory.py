@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rljob.errors import InputError
-from rljob.spec.entry_point import load_entry_point
+from rljob.user_code.entry_point import load_entry_point
+from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
     import gymnasium
@@ -24,17 +25,8 @@ if TYPE_CHECKING:
     Env = gymnasium.Env[Any, Any]
     Vector = VectorEnv[Any, Any, Any]
 
-_MAX_LINE = 500
 RENDER_MODE = "rgb_array"
 
-# What to install for a module whose package has another name, or that an extra brings.
-_PACKAGES = {
-    "Box2D": "gymnasium[box2d]",
-    "ale_py": "rljob[atari]",
-    "jax": "gymnasium[jax]",
-    "mujoco": "gymnasium[mujoco]",
-    "pygame": "gymnasium[classic-control]",
-}
 # Ids of these namespaces exist once a module of another package has been imported.
 NAMESPACES = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid", "MinAtar": "minatar"}
 
@@ -116,23 +108,6 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
         )
         raise InputError(message, path="environment")
     return env
-
-
-def explain(error: BaseException) -> str:
-    """The exception in one line, with what to install where a module is missing."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_MAX_LINE]
-    if not isinstance(error, ModuleNotFoundError) or error.name is None:
-        return text
-    package = _PACKAGES.get(error.name.partition(".")[0])
-    if package is not None:
-        return f'{text}. Try: pip install "{package}"'
-    return f"{text}. It must be installed, in the current folder, or on PYTHONPATH."
-
-
-def package_of(module: str) -> str:
-    """What to install for a module that is not there."""
-    top = module.partition(".")[0]
-    return _PACKAGES.get(top, top.replace("_", "-"))
 
 
 def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> list[Env] | Vector:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rljob.errors import INTERRUPTED
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
-from rljob.run_folder.names import BUFFER, JOB, LOGS
+from rljob.run_folder.names import BUFFER, LOGS
 from rljob.spec import RLJobSpec
 from rljob.spec.roles import ROLES, START_ORDER, RoleName, role_counts
 
@@ -54,7 +54,7 @@ def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
 def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
     """Arguments of `rljob` for this role."""
     own = folder / BUFFER if role.kind == "buffer" else folder
-    argv = ["role", role.kind, "--job", str(folder / JOB), "--index", str(role.index)]
+    argv = ["role", role.kind, "--job", str(wiring.job), "--index", str(role.index)]
     argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
     argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
     argv += ["--end-file", str(end_file(role, wiring))]

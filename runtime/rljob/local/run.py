@@ -141,7 +141,7 @@ def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
     """Run the job, end all processes and write the result."""
     try:
         ending = supervisor.run()
-        in_vain = ending.error is not None and not supervisor.record
+        in_vain = ending.error is not None and not supervisor.trained
         supervisor.end(kill=in_vain)
     except KeyboardInterrupt:
         supervisor.stop.request(signal.SIGINT)
@@ -160,7 +160,10 @@ def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
 def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
     """Complete the result. The learner writes `result.json`, unless it was killed."""
     folder = supervisor.folder
-    result = json_files.read(folder / RESULT) or _from_record(supervisor)
+    # A job that never trained here leaves the earlier run's result as it is.
+    refused = supervisor.untouched
+    earlier = None if refused else json_files.read(folder / RESULT)
+    result = earlier or _from_record(supervisor)
     if ending.reason and result["outcome"] != "Complete":
         result |= {"outcome": "Failed", "reason": ending.reason, "message": ending.message}
         if ending.log is not None:
@@ -169,7 +172,8 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
     if result["outcome"] == "Complete" and evaluation is not None:
         result["evaluation"] = supervisor.evaluate(evaluation.episodes)
     result["restarts"] = supervisor.restarts
-    json_files.write(folder / RESULT, result)
+    if not refused:
+        json_files.write(folder / RESULT, result)
     return dict(result)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
-from rljob.local.prepare import Wiring
+from rljob.local.prepare import Wiring, write_job
 from rljob.local.restarts import RunPosition
 from rljob.local.roles import (
     Role,
@@ -31,7 +31,7 @@ from rljob.local.view import View
 from rljob.process import termination_message
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Tail
-from rljob.run_folder.names import EVENTS, LOGS, METRICS, TARGETS
+from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, TARGETS
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob, locate
 from rljob.spec.roles import CLIENTS, SERVERS
@@ -112,6 +112,7 @@ class Supervisor:
         self._mark = RunPosition()
         self._announced = False
         self._stalls = StallWatch(self.job.spec.stall, self.clock())
+        self._earlier = _identity(self.folder / RESULT)
         if self.wiring.resume:
             self.record = next(reversed(read_records(self.folder / METRICS)), None)
 
@@ -119,6 +120,12 @@ class Supervisor:
     def restarts(self) -> int:
         """Number of restarts so far."""
         return sum(role.restarts.attempt for role in self.roles.values())
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the folder has the result of an earlier run, and no learner has accepted this job."""
+        earlier = self._earlier
+        return earlier is not None and earlier == _identity(self.folder / RESULT)
 
     @property
     def states(self) -> dict[str, str]:
@@ -234,6 +241,8 @@ class Supervisor:
             saved = record.checkpoint or SavedCheckpoint()
             here = RunPosition(record.steps, saved.policy_version)
             self._mark = self._mark.furthest(here)
+            if self.wiring.resume and not self.trained:
+                write_job(self.job, self.folder)
             self.record, self.trained = record, True
             learner = self.roles[LEARNER]
             if learner.state == "starting":
@@ -260,7 +269,13 @@ class Supervisor:
                 self.spawner.signal(EVALUATION, signal.SIGKILL)
         try:
             played = json.loads(last_lines(log, 1))
-            return {name: played[name] for name in ("mean", "std", "min", "max", "episodes")}
+            if played.get("cutOff"):
+                self.view.event(
+                    f"{played['cutOff']} of {played['episodes']} episodes of the final policy were cut off "
+                    f"after {max(played['lengths']):,} steps: the environment has no time limit"
+                )
+            known = ("mean", "std", "min", "max", "episodes", "cutOff")
+            return {name: played[name] for name in known if name in played}
         except (ValueError, KeyError, TypeError):
             self.view.event(f"the final policy was not evaluated: {last_lines(log, 1)}")
             return None
@@ -291,3 +306,12 @@ class Supervisor:
         while waiting and self.clock() < deadline and self.stop.times < 2:
             waiting -= {exited.name for exited in self.spawner.exits(TURN_SECONDS)}
             self._report()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Differs once a file has been replaced; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

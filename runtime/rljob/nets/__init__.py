@@ -15,7 +15,7 @@ from rljob.errors import InputError
 from rljob.nets.cnn import CNNConfig, CNNEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig
-from rljob.spec.entry_point import load_entry_point
+from rljob.user_code.entry_point import load_entry_point
 from rljob.spec.invalid import checked, nearest
 
 if TYPE_CHECKING:

@@ -9,12 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rljob.errors import AskedToEnd
+
 PARENT_CHECK_SECONDS = 1.0
 """Seconds between two checks whether the parent process is running."""
-
-
-class AskedToEnd(BaseException):
-    """Raised within `Stopping.at_once`. It is a BaseException, so that `except Exception` does not catch it."""
 
 
 class Stopping:

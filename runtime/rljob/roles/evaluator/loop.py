@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ from rljob.wire.weights import Stamp
 if TYPE_CHECKING:
     from rljob.roles.evaluator.videos import Videos
 
+_LOG = logging.getLogger("rljob")
 NICENESS = 10
 """Training has priority when both need the same core."""
 WAIT = 0.1
@@ -185,5 +187,8 @@ def append(folder: Path, stamp: Stamp, played: GreedyEpisodes) -> None:
         "episodes": played.episodes,
         "seconds": round(played.seconds, 3),
     }
+    if played.cut:
+        record["cutOff"] = played.cut
+        _LOG.warning("%s", played.cut_text)
     folder.mkdir(parents=True, exist_ok=True)
     json_files.append(folder / EVALUATIONS, record)

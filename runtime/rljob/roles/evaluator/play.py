@@ -23,6 +23,10 @@ from rljob.spec import RLJob
 
 MOST_ENVIRONMENTS = 16
 """Largest number of environments that are stepped as one batch."""
+MOST_STEPS = 100_000
+"""Steps after which an episode is cut off. Atari games, for comparison, end after 27,000."""
+MOST_SECONDS = 600.0
+"""Time after which all episodes are cut off."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class GreedyEpisodes:
         returns: float64 `[E]`.
         lengths: int64 `[E]`, in environment steps.
         seconds: time spent playing.
+        cut: episodes that were cut off; their returns are those up to there.
     """
 
     mean: float
@@ -44,9 +49,12 @@ class GreedyEpisodes:
     returns: np.ndarray
     lengths: np.ndarray
     seconds: float
+    cut: int = 0
 
     @classmethod
-    def of(cls, returns: np.ndarray, lengths: np.ndarray, seconds: float) -> GreedyEpisodes:
+    def of(
+        cls, returns: np.ndarray, lengths: np.ndarray, seconds: float, cut: int = 0
+    ) -> GreedyEpisodes:
         """Raises RunError when a return is infinite or not a number."""
         if not np.isfinite(returns).all():
             raise RunError(
@@ -61,6 +69,17 @@ class GreedyEpisodes:
             returns,
             lengths,
             seconds,
+            cut,
+        )
+
+    @property
+    def cut_text(self) -> str:
+        """What to say of episodes that were cut off; empty without any."""
+        if not self.cut:
+            return ""
+        return (
+            f"{self.cut} of {self.episodes} episodes did not end by themselves and were cut off after "
+            f"{int(self.lengths.max()):,} steps; give the environment a time limit (max_episode_steps)"
         )
 
 
@@ -95,8 +114,10 @@ def play(
     episodes: int,
     seed: int | None,
     stopping: Callable[[], bool] = lambda: False,
+    most_steps: int = MOST_STEPS,
+    most_seconds: float = MOST_SECONDS,
 ) -> GreedyEpisodes:
-    """Play `episodes` greedy episodes.
+    """Play `episodes` greedy episodes, or fewer when they do not end.
 
     The number of episodes of each environment is fixed beforehand. Counting the episodes that end
     first would prefer short ones.
@@ -105,6 +126,8 @@ def play(
         scalars: acting values of the policy version.
         seed: of the environments and of the policy; None takes fresh entropy.
         stopping: called before each step.
+        most_steps: once an episode has so many steps, all open ones are cut off and no other is begun.
+        most_seconds: the same after this time.
 
     Raises:
         Interrupted: `stopping` returned True.
@@ -119,9 +142,18 @@ def play(
     ended_lengths: list[int] = []
     rng = np.random.default_rng(seed)
     observation = environments.reset(seed)
+    cut = 0
     while quota.any():
         if stopping():
             raise Interrupted
+        open_lengths = lengths[quota > 0]
+        late = time.perf_counter() - started > most_seconds and open_lengths.all()
+        if late or open_lengths.max() >= most_steps:
+            left = np.flatnonzero((quota > 0) & (lengths > 0))
+            ended_returns += current[left].tolist()
+            ended_lengths += lengths[left].tolist()
+            cut = len(left)
+            break
         valid = environments.valid
         acted = algorithm.act(engine(observation), rng, scalars, greedy=True)
         step = environments.step(acted.action)
@@ -135,7 +167,9 @@ def play(
                 ended_lengths.append(int(lengths[index]))
             current[index], lengths[index] = 0.0, 0
     seconds = time.perf_counter() - started
-    return GreedyEpisodes.of(np.array(ended_returns), np.array(ended_lengths, np.int64), seconds)
+    return GreedyEpisodes.of(
+        np.array(ended_returns), np.array(ended_lengths, np.int64), seconds, cut
+    )
 
 
 def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> GreedyEpisodes:

@@ -10,10 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rljob import spec
-from rljob.errors import RunError
+from rljob.errors import AskedToEnd, RunError
 from rljob.process import downloads
 from rljob.process.context import RoleContext
-from rljob.process.stopping import AskedToEnd
 from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.report import RecordWriter
@@ -25,7 +24,7 @@ from rljob.roles.learner.weight_server import Publisher
 from rljob.roles.sinks import check as check_sinks
 from rljob.roles.sinks.children import Sinks
 from rljob.run_folder import provenance
-from rljob.run_folder.names import CHECKPOINTS, JOB
+from rljob.run_folder.names import CHECKPOINTS, JOB, RESULT
 from rljob.run_folder.write_whole import write_whole
 from rljob.spec.status import EndReport
 from rljob.telemetry.health import Health
@@ -73,8 +72,6 @@ def main(context: RoleContext) -> EndReport:
         # Importing torch is slow and the rollouts start meanwhile: addresses are bound before it.
         with context.stop.at_once():
             _prepare_torch(context)
-        _write_job(context)
-        _write_provenance(context)
         saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
         stack.callback(saver.close)
         names = context.job.spec.sinks.wanted
@@ -105,7 +102,13 @@ def main(context: RoleContext) -> EndReport:
         opened = _wait_for_buffer(context, source, health)
         health.waits_for = ""
         training = Training(context, opened, source, publisher, saver, reporter, status, health)
-        return training.run(snapshot)
+        if snapshot is not None:
+            training.restore(snapshot)
+        # From here on the job is accepted. A job that was refused has changed no file.
+        _write_job(context)
+        _write_provenance(context)
+        (context.folder / RESULT).unlink(missing_ok=True)
+        return training.run()
 
 
 def _status_page(context: RoleContext) -> Answer:

@@ -50,7 +50,7 @@ class TrainingProgress:
 
     Attributes:
         steps: environment steps: on-policy those trained on, with replay those stored.
-        seconds: spent training, earlier lives included.
+        seconds: spent training, from the first experience of each life on; earlier lives included.
         last_length: steps of the episode that ended last, in this life of the learner.
     """
 
@@ -83,16 +83,19 @@ class TrainingProgress:
         return self._returns[-1] if self._returns else None
 
     def reached(self, stop: StopSpec) -> StopReached | None:
-        """The stop condition that is met, if any.
+        """The stop condition that is met, if any; none before the first update.
 
         The mean return counts only over a full window: a lucky first episode ends no run.
         """
+        if self.updates == 0:
+            return None
         full = len(self._returns) == WINDOW_EPISODES
         return reached(stop, self.mean_return if full else None, self.steps, self.seconds)
 
     def out_of_time(self, stop: StopSpec) -> bool:
-        """Whether the time to train is used up; alone true without experience to train on."""
-        return stop.duration is not None and self.seconds >= stop.duration.seconds
+        """Whether the time to train is used up, whether or not there is experience to train on."""
+        used_up = stop.duration is not None and self.seconds >= stop.duration.seconds
+        return used_up and self.updates > 0
 
     def share(self, stop: StopSpec) -> float:
         """How much of the budget is used, in [0, 1]: by steps, else by time, else 0.

@@ -10,7 +10,7 @@ from pathlib import Path
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.manifest import Checkpoint, newest_whole
-from rljob.errors import RunError
+from rljob.errors import InputError, RunError
 from rljob.telemetry.metrics import LearnerMetrics
 
 _LOG = logging.getLogger("rljob")
@@ -37,8 +37,23 @@ class Saver:
         self.last_at: float | None = None
 
     def newest(self) -> Snapshot | None:
-        """The newest whole checkpoint; damaged ones are logged."""
-        found = newest_whole(self._folder, _LOG.warning)
+        """The newest whole checkpoint; damaged ones are logged. None when there is no checkpoint.
+
+        Raises:
+            InputError: there are checkpoints, and all are damaged.
+        """
+        damaged: list[str] = []
+
+        def refuse(message: str) -> None:
+            _LOG.warning(message)
+            damaged.append(message)
+
+        found = newest_whole(self._folder, refuse)
+        if found is None and damaged:
+            raise InputError(
+                f"no checkpoint can be resumed: {damaged[0]}; {len(damaged)} in {self._folder} are damaged. "
+                "Restore one from a copy, or move the folder away to train from step 0"
+            )
         if found is None:
             return None
         self.last, self.last_at = found, time.time()

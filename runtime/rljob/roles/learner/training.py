@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, Learner, LearnerState, Replay
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import PolicyWeights
-from rljob.envs.spaces import Spaces
-from rljob.errors import RunError
+from rljob.envs.spaces import Spaces, encoded_shape
+from rljob.errors import InputError, RunError
 from rljob.nets import build_module, export
 from rljob.process.context import RoleContext
 from rljob.process.trace import Trace
@@ -81,16 +82,15 @@ class Training:
         self._boundary, self._next_boundary = 0, self._boundary_ahead()
         self._batches = Batches(source, opened.plan, spec.rollout.replicas)
         self._saved_at = self._began = self._ticked = 0.0
+        self._restored = self._fed = False
         replay = isinstance(self._algorithm.data, Replay)
         self._publication = Publication(awaited=spec.strict or not replay)
 
-    def run(self, snapshot: Snapshot | None) -> EndReport:
+    def run(self) -> EndReport:
         """Train until the stop condition is reached or the process is asked to stop; tells which."""
-        if snapshot is not None:
-            self._restore(snapshot)
         self._reporter.start(self._progress, self._lag_bound())
         self._publish()
-        if snapshot is None:
+        if not self._restored:
             self._saver.save(self._snapshot())
         self._source.confirm(self._publication.published, time.monotonic())
         self._saved_at = self._began = self._ticked = time.monotonic()
@@ -130,7 +130,9 @@ class Training:
         return None
 
     def _tick(self, now: float) -> None:
-        self._progress.seconds += now - self._ticked
+        # The time until rollouts are up is not spent training.
+        if self._fed:
+            self._progress.seconds += now - self._ticked
         self._ticked = now
         if self._reporter.due(now):
             self._report(now)
@@ -139,6 +141,7 @@ class Training:
         replay = isinstance(self._algorithm.data, Replay)
         for statistics in self._source.statistics:
             stored = self._stored.more(statistics.arena, int(statistics.numbers["steps"]))
+            self._fed = self._fed or stored > 0
             if replay:
                 self._progress.steps += stored
             self._progress.ended(statistics.episodes)
@@ -146,6 +149,7 @@ class Training:
         self._source.statistics.clear()
 
     def _train(self, batch: Batch) -> None:
+        self._fed = True
         started = time.monotonic()
         share = self._progress.share(self._spec.stop)
         keys, priorities = [], []
@@ -221,6 +225,7 @@ class Training:
             "stored": self._stored.seen,
             "boundary": self._boundary,
             "replay": self._save_replay(),
+            "spaces": self._opened.plan.spaces,
         }
         snapshot = Snapshot(
             self._version,
@@ -251,12 +256,27 @@ class Training:
             return {}
         return {"restore": name, "sha256": str(answer["sha256"])}
 
-    def _restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            InputError: it is of another algorithm or network, or of other spaces.
+        """
         import torch
 
         values = snapshot.values
+        _check_same_spaces(values.get("spaces"), self._opened.plan.spaces)
         tensors = {name: torch.from_numpy(a.copy()) for name, a in snapshot.tensors.items()}
-        self._learner.load_state(LearnerState(tensors, values["learner"]))
+        try:
+            self._learner.load_state(LearnerState(tensors, values["learner"]))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"the checkpoint of policy version {snapshot.version} does not fit this algorithm and "
+                f"network: {type(error).__name__}: {text}",
+                path="network",
+            ) from error
+        self._restored = True
         self._progress = TrainingProgress.from_json(values["progress"])
         self._version, self._boundary = snapshot.version, values["boundary"]
         self._next_boundary = self._boundary_ahead()
@@ -307,6 +327,20 @@ class Training:
         if self._saver.last is not None:
             message = f"{message}; the last checkpoint is {self._saver.last.path.name}"
         return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
+
+
+def _check_same_spaces(before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """Compare the forms of the spaces with those in a checkpoint; older checkpoints have none."""
+    if before is None:
+        return
+    old, new = Spaces.from_json(before), Spaces.from_json(now)
+    for name in ("observation", "action"):
+        was, given = getattr(old, name), getattr(new, name)
+        if (type(was), encoded_shape(was)) != (type(given), encoded_shape(given)):
+            raise InputError(
+                f"the {name}s of this environment are {given}; those of the checkpoint are {was}",
+                path="environment",
+            )
 
 
 def boundary_after(steps: int, environments: int) -> int:

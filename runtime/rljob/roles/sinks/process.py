@@ -55,7 +55,6 @@ class _SinkFeed:
         self._path = folder / PLACES / f"{name}.json"
         self._place = Cursor.load(self._path)
         self._following = RecordFollower(folder, self._place)
-        self._job = spec.load(folder / JOB)
         self._sink: Sink | None = None
         self._delay = 0.0
 
@@ -85,9 +84,11 @@ class _SinkFeed:
             return
         if self._sink is None:
             name = self._folder.resolve().name
-            dumped = self._job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+            # By now the learner has accepted the job and written it.
+            job = spec.load(self._folder / JOB)
+            dumped = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
             opening = Opening(self._folder, name, settings(dumped), self._place.run, points[0].step)
-            self._sink = open_sink(self._name, self._job, opening)
+            self._sink = open_sink(self._name, job, opening)
             self._place.run = self._sink.run
             self._place.save(self._path)
         self._sink.add(points)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from rljob.errors import InputError
+from rljob.errors import AskedToEnd, InputError
 from rljob.spec.invalid import nearest
+from rljob.user_code.failure import explain
 
 
 def load_entry_point(entry_point: str, path: str) -> Any:
@@ -20,13 +21,19 @@ def load_entry_point(entry_point: str, path: str) -> Any:
         InputError: when the module cannot be imported or has no such attribute.
     """
     module_name, _, attribute = entry_point.partition(":")
+    if module_name == "__main__":
+        raise InputError(
+            f"{entry_point}: __main__ is another module in each role. Put {attribute} into a module of its "
+            f"own and name that, e.g. my_module:{attribute}",
+            path=path,
+        )
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{entry_point}: cannot import {module_name}: {what}", path=path
-        ) from error
+    except AskedToEnd:
+        raise
+    except BaseException as error:
+        what = f"{entry_point}: cannot import {module_name}: {explain(error)}"
+        raise InputError(what, path=path) from error
     try:
         return getattr(module, attribute)
     except AttributeError:
