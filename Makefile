@@ -85,7 +85,11 @@ test-learning-full: $(READY) ## The same, with every task, seed and scale (half 
 
 .PHONY: test-faults
 test-faults: $(READY) ## Kill and stop roles of a running job and check that nothing is lost (minutes)
-	$(BIN)/python -m pytest tests/faults --timeout=600 $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest tests/faults --timeout=600 $(PARALLEL) -m "not full" $(ARGS)
+
+.PHONY: test-faults-full
+test-faults-full: $(READY) ## The same, with partitions of a minute, lossy networks and half an hour of watching memory (hours)
+	$(BIN)/python -m pytest tests/faults $(ARGS)
 
 .PHONY: test-controlplane
 test-controlplane: $(READY) ## Test against a real API server (needs what cluster-tools gets)
