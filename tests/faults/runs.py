@@ -63,13 +63,15 @@ class Run:
                 continue
         return records
 
-    def until(self, reached: Callable[[], bool], what: str) -> None:
+    def until(
+        self, reached: Callable[[], bool], what: str, patience: float = PATIENCE, every: float = 0.02
+    ) -> None:
         """Wait for something to happen; fails with the run's output when it does not."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not reached():
             assert self.process.poll() is None, f"the run ended: {self.tell()}"
             assert time.monotonic() < deadline, f"{what} did not happen: {self.tell()}"
-            time.sleep(0.02)
+            time.sleep(every)
 
     def progress(self, updates: int = 20) -> None:
         """Wait until training has gone on from here by so many updates."""

@@ -11,35 +11,20 @@ from typing import Any
 
 import pytest
 
-from tests.faults.runs import Run, job, running
-from tests.oracle import judge, vanished
+from tests.faults.judging import DQN, PPO, PPO_SLOTS, judged
+from tests.faults.runs import job, running
 
 pytestmark = pytest.mark.timeout(600)
 
-PPO = job({"name": "PPO", "config": {"rolloutLength": 16, "epochs": 2}})
-DQN = job({"name": "DQN", "config": {"minSize": 500}}, buffer={"capacity": 20_000})
 SHARED = job(
     {"name": "DQN", "config": {"minSize": 500, "batchSize": 4096, "samplesPerInsert": 64}},
     buffer={"capacity": 20_000},
 )
 """Batches of more than a megabyte, which buffer and learner of one machine share."""
-PPO_SLOTS = 2 * (4 + 3)
-"""Segments that PPO's buffer has room for: two a batch, a policy lag of 4, three more batches."""
 FROZEN_SECONDS = 10.0
-
-
-def judged(run: Run, held: int | None = PPO_SLOTS, least: int = 60) -> None:
-    """End the run and hold its traces against the promise.
-
-    Args:
-        held: segments that the buffer may end with; None for replay, which keeps what it gave.
-    """
-    run.until(lambda: judge(run.trace, least).operations >= least, f"{least} operations")
-    assert run.stop() == 128 + signal.SIGTERM, run.tell()
-    judgement = judge(run.trace, least=least)
-    assert judgement.verdict == "valid", f"{judgement}\n{run.tell()}"
-    if held is not None:
-        assert vanished(run.trace, held) == [], run.tell()
+LONG_FROZEN_SECONDS = 30.0
+MANY_OPERATIONS = 1_000_000
+"""Acknowledged and consumed segments of the longest test."""
 
 
 def shares(pid: int) -> bool:
@@ -114,4 +99,36 @@ def test_a_frozen_rollout_does_not_hold_up_the_other(tmp_path: Path) -> None:
         finally:
             os.kill(pid, signal.SIGCONT)
         run.progress()
+        judged(run)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(5400)
+def test_a_buffer_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    with running(tmp_path, PPO) as run:
+        for _ in range(20):
+            some_time(rng)
+            run.kill("buffer-0")
+            run.progress()
+        judged(run, least=MANY_OPERATIONS, patience=5000)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_hundred_killed_rollouts_leave_no_half_segment(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    with running(tmp_path, PPO) as run:
+        for _ in range(100):
+            some_time(rng)
+            run.kill(f"rollout-{rng.randrange(2)}")
+            run.progress(2)
+        judged(run, least=1000)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("role", ["rollout-0", "buffer-0", "learner-0"])
+def test_a_role_frozen_for_half_a_minute_over_tcp_goes_on(tmp_path: Path, role: str) -> None:
+    with running(tmp_path, PPO, "--transport", "tcp") as run:
+        run.freeze(role, LONG_FROZEN_SECONDS)
         judged(run)
