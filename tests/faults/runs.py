@@ -64,7 +64,11 @@ class Run:
         return records
 
     def until(
-        self, reached: Callable[[], bool], what: str, patience: float = PATIENCE, every: float = 0.02
+        self,
+        reached: Callable[[], bool],
+        what: str,
+        patience: float = PATIENCE,
+        every: float = 0.02,
     ) -> None:
         """Wait for something to happen; fails with the run's output when it does not."""
         deadline = time.monotonic() + patience

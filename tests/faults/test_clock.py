@@ -16,6 +16,7 @@ from tests.faults.runs import running
 HOUR = 3600.0
 compiler = shutil.which("cc") or shutil.which("gcc")
 
+
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file whose one double moves the wall clock, in seconds, of all processes that the test starts."""
@@ -30,9 +31,11 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WALL_CLOCK_OFFSET", str(offset))
     return offset
 
+
 def set_clock(offset: Path, seconds: float) -> None:
     with offset.open("r+b" if offset.exists() else "wb") as file:
         file.write(struct.pack("d", seconds))
+
 
 def test_a_clock_that_jumps_ends_nothing(tmp_path: Path, clock: Path) -> None:
     with running(tmp_path, PPO) as run:

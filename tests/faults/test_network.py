@@ -60,7 +60,9 @@ def cut_for(run: Spread, cut: Cut, seconds: float) -> None:
     run.net.shape(sender, receiver, CLEAN, both)
     healed = time.monotonic()
     run.progress()
-    print(f"{sender} {receiver}: trains again {time.monotonic() - healed:.1f} s after {seconds:.0f} s")
+    print(
+        f"{sender} {receiver}: trains again {time.monotonic() - healed:.1f} s after {seconds:.0f} s"
+    )
 
 
 @pytest.mark.parametrize("cut", ["rollouts-buffer", "learner-buffer"])

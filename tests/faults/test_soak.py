@@ -70,7 +70,9 @@ def test_no_role_grows(tmp_path: Path, algorithm: str) -> None:
             for name in ("mib", "descriptors")
         )
         hours = (last[0].seconds - first[0].seconds) / 3600
-        print(f"{algorithm} {role}: {mib / hours:+.2f} MiB/h, {descriptors / hours:+.1f} descriptors/h")
+        print(
+            f"{algorithm} {role}: {mib / hours:+.2f} MiB/h, {descriptors / hours:+.1f} descriptors/h"
+        )
         if mib > MOST_MIB or descriptors > MOST_DESCRIPTORS:
             grown.append((role, mib, descriptors))
     assert not grown
