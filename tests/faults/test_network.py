@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.faults import network
-from tests.faults.network import CLEAN, Direction
 from tests.faults.judging import PPO, judged
+from tests.faults.network import CLEAN, Direction
 from tests.faults.runs import Run
 from tests.faults.spread import BUFFER, LEARNER, ROLLOUTS, Spread, spread
 

@@ -13,8 +13,8 @@ import pytest
 
 from rljob.checkpoints.manifest import Checkpoint
 from rljob.cli.role import configure
-from rljob.process.context import RoleContext, actor_number
 from rljob.errors import AskedToEnd
+from rljob.process.context import RoleContext, actor_number
 from rljob.process.stopping import Stopping
 from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import TrainingProgress

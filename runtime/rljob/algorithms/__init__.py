@@ -8,8 +8,8 @@ from rljob.algorithms.base import Algorithm, AlgorithmConfig
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.ppo import PPO
 from rljob.errors import InputError
-from rljob.user_code.entry_point import load_entry_point
 from rljob.spec.invalid import checked, nearest
+from rljob.user_code.entry_point import load_entry_point
 
 if TYPE_CHECKING:
     from rljob.envs.spaces import Spaces

@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rljob.run_folder import json_files
+from rljob.user_code.output import own_output
+
+if TYPE_CHECKING:
+    from rljob.checkpoints.checkpoint import Policy
+    from rljob.roles.evaluator.play import GreedyEpisodes
+    from rljob.roles.evaluator.recording import Recorded
+    from rljob.spec import RLJob
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -28,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--video", type=Path, metavar="FILE", help="record one more episode: FILE.mp4 or FILE.gif"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--result-file", type=Path, help=argparse.SUPPRESS)
     parser.set_defaults(handle=handle)
 
 
@@ -36,15 +48,18 @@ def handle(arguments: argparse.Namespace) -> int:
     # numpy reads this at import. The matrices are too small for several threads.
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
-    from rljob.local.view import shown_path
-    from rljob.roles.evaluator.play import evaluate, find
-    from rljob.show.view.figures import score, some, span_text
-
     if arguments.video is not None:
         from rljob.roles.evaluator import check_video, check_video_path
 
         check_video_path(arguments.video)
         check_video("--video")
+    with own_output() as output:
+        return _play(arguments, output)
+
+
+def _play(arguments: argparse.Namespace, output: TextIO) -> int:
+    from rljob.roles.evaluator.play import evaluate, find
+
     job, policy = find(arguments.run)
     try:
         recorded = None
@@ -55,45 +70,60 @@ def handle(arguments: argparse.Namespace) -> int:
         played = evaluate(job, policy, arguments.episodes, arguments.seed)
     except KeyboardInterrupt:
         return 130
+    numbers = _numbers(played, policy, recorded)
+    if arguments.result_file is not None:
+        json_files.write(arguments.result_file, numbers)
     if arguments.json:
-        numbers = {
-            "mean": played.mean,
-            "std": played.std,
-            "min": played.min,
-            "max": played.max,
-            "episodes": played.episodes,
-            "returns": played.returns.tolist(),
-            "lengths": played.lengths.tolist(),
-            "seconds": round(played.seconds, 3),
-            "policyVersion": policy.version,
-            "path": str(policy.path),
-        }
-        if played.cut:
-            numbers["cutOff"] = played.cut
-        if recorded is not None:
-            numbers["video"] = str(recorded.path)
-        print(json.dumps(numbers))
-        return 0
+        print(json.dumps(numbers), file=output)
+    else:
+        output.writelines(f"{line}\n" for line in _lines(job, played, policy, recorded))
+    return 0
+
+
+def _numbers(played: GreedyEpisodes, policy: Policy, recorded: Recorded | None) -> dict[str, Any]:
+    numbers = {
+        "mean": played.mean,
+        "std": played.std,
+        "min": played.min,
+        "max": played.max,
+        "episodes": played.episodes,
+        "returns": played.returns.tolist(),
+        "lengths": played.lengths.tolist(),
+        "seconds": round(played.seconds, 3),
+        "policyVersion": policy.version,
+        "path": str(policy.path),
+    }
+    if played.cut:
+        numbers["cutOff"] = played.cut
+    if recorded is not None:
+        numbers["video"] = str(recorded.path)
+    return numbers
+
+
+def _lines(
+    job: RLJob, played: GreedyEpisodes, policy: Policy, recorded: Recorded | None
+) -> Iterator[str]:
+    from rljob.local.view import shown_path
+    from rljob.show.view.figures import score, some, span_text
+
     environment = job.spec.environment.id or job.spec.environment.entry_point
-    print(f"Policy version {policy.version} of {shown_path(policy.path)}")
-    print(
-        f"{some(played.episodes, 'greedy episode')} of {environment} in {span_text(played.seconds)}"
-    )
+    yield f"Policy version {policy.version} of {shown_path(policy.path)}"
+    episodes = some(played.episodes, "greedy episode")
+    yield f"{episodes} of {environment} in {span_text(played.seconds)}"
     for name, value in (
         ("mean return", played.mean),
         ("standard deviation", played.std),
         ("min", played.min),
         ("max", played.max),
     ):
-        print(f"  {name:<18}  {score(value, played.mean):>10}")
-    print(f"  {'mean length':<18}  {played.lengths.mean():>10,.1f} steps")
+        yield f"  {name:<18}  {score(value, played.mean):>10}"
+    yield f"  {'mean length':<18}  {played.lengths.mean():>10,.1f} steps"
     if played.cut:
-        print(f"  {played.cut_text}")
+        yield f"  {played.cut_text}"
     if recorded is not None:
         cut = "" if recorded.whole else ", cut off"
         steps = some(recorded.steps, "step")
-        print(f"{recorded.path}: {steps}, return {score(recorded.returned)}{cut}")
-    return 0
+        yield f"{recorded.path}: {steps}, return {score(recorded.returned)}{cut}"
 
 
 def _positive(text: str) -> int:

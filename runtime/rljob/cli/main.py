@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rljob.cli import completion
-from rljob.errors import InputError, RLJobError
+from rljob.errors import InputError, RLJobError, UserCodeError
 from rljob.version import __version__
 
 COMMANDS = {
@@ -50,6 +50,9 @@ EXTRAS = {
 LEARNING = ("run", "plan")
 """Commands that need torch in addition to the missing package."""
 
+WITH_TRACE = ("role", "check", "eval")
+"""Commands that show where user code raised."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 success, 1 failure, 2 invalid input, 128 + signal."""
@@ -58,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         completion.answer(make_parser(completion.words_to_complete()))
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
+    # Modules of users may parse the command line when they are imported; this one is not theirs.
+    del sys.argv[1:]
     try:
         code = int(parsed.handle(parsed))
         sys.stdout.flush()
@@ -69,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RLJobError as error:
         if parsed.debug:
             raise
+        if isinstance(error, UserCodeError) and parsed.command in WITH_TRACE:
+            print(error.trace, end="", file=sys.stderr)
         print(error, file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:

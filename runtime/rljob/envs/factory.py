@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from rljob.errors import InputError
-from rljob.user_code.entry_point import load_entry_point
+from rljob.errors import AskedToEnd, InputError
+from rljob.user_code.entry_point import import_module, load_entry_point
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
@@ -118,18 +118,19 @@ def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> 
     if vector is not None:
         return vector
 
+    # Gymnasium's checks run at every reset and step, ours in `rljob.envs.stepping` at no cost.
+    settings = {"disable_env_checker": True, **kwargs}
+
     def one() -> object:
-        # Its checks run at every reset and step, ours in `rljob.envs.vector` at no cost.
-        return gymnasium.make(entry, disable_env_checker=True, **kwargs)
+        return gymnasium.make(entry, **settings)
 
     try:
         return _each(one, count)
-    except TypeError as error:
-        path = "environment.kwargs" if kwargs else "environment.id"
+    except (AskedToEnd, InputError):
+        raise
+    except BaseException as error:
+        path = "environment.kwargs" if kwargs and isinstance(error, TypeError) else "environment.id"
         raise InputError(f"{name} cannot be made: {explain(error)}", path=path) from error
-    except Exception as error:
-        message = f"{name} cannot be made: {explain(error)}"
-        raise InputError(message, path="environment.id") from error
 
 
 def registered(name: str) -> EnvSpec:
@@ -142,11 +143,7 @@ def registered(name: str) -> EnvSpec:
         with suppress(ImportError):
             importlib.import_module(home)
     if module:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            message = f"{name}: cannot import {module}: {explain(error)}"
-            raise InputError(message, path="environment.id") from error
+        import_module(module, f"{name}: cannot import {module}", "environment.id")
     entry = gymnasium.registry.get(plain)
     if entry is not None:
         return entry
@@ -168,7 +165,7 @@ def _from_vector_entry_point(
     import gymnasium
 
     made = _vector_class(registered)
-    if made is None:
+    if made is None or not _same_in_vector_form(kwargs):
         return None
     # By default ale-py uses every core of the machine.
     threads = {"num_threads": 1} if "num_threads" in inspect.signature(made).parameters else {}
@@ -187,6 +184,13 @@ def _from_vector_entry_point(
         return vector
     vector.close()
     return None
+
+
+def _same_in_vector_form(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the settings mean the same to a vector form: it has no wrappers, which `gymnasium.make` adds."""
+    limit = kwargs.get("max_episode_steps", 1)
+    whole = isinstance(limit, int) and not isinstance(limit, bool) and limit > 0
+    return whole and not {"disable_env_checker", "additional_wrappers"} & kwargs.keys()
 
 
 def _vector_class(registered: EnvSpec) -> Callable[..., Any] | None:
@@ -216,9 +220,11 @@ def _from_factory(entry_point: str, kwargs: Mapping[str, Any], count: int) -> li
         if not vectorised:
             return _each(lambda: factory(**kwargs), count)
         vector = factory(num_envs=count, **kwargs)
+    except AskedToEnd:
+        raise
     except InputError as error:
         raise InputError(f"{entry_point} {error.message}", path=path) from error
-    except Exception as error:
+    except BaseException as error:
         raise InputError(f"{entry_point} raised {explain(error)}", path=path) from error
     if not isinstance(vector, VectorEnv):
         raise InputError(
@@ -256,10 +262,20 @@ def _each(one: Callable[[], object], count: int) -> list[Env]:
             if env.action_space != made[0].action_space:
                 raise _wrong("returned environments with different action spaces")
     except BaseException:
-        for env in made:
-            env.close()
+        close(made)
         raise
     return made
+
+
+def close(made: list[Env] | Vector) -> None:
+    """Close what was made; what an environment raises then is ignored."""
+    for env in made if isinstance(made, list) else [made]:
+        try:
+            env.close()
+        except AskedToEnd:
+            raise
+        except BaseException:
+            continue
 
 
 def _wrong(message: str, env: object = None) -> InputError:

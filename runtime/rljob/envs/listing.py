@@ -10,11 +10,12 @@ from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from rljob.envs.factory import NAMESPACES, explain, package_of, registered
+from rljob.envs.factory import NAMESPACES, registered
 from rljob.envs.spaces import Spaces
 from rljob.envs.vector import Environments
 from rljob.errors import InputError
 from rljob.spec import EnvironmentSpec
+from rljob.user_code.failure import explain, package_of
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -64,7 +65,7 @@ def listed() -> tuple[list[Listed], list[str]]:
             except ModuleNotFoundError as error:
                 package = package_of(error.name or module)
                 found.append(Listed(f"{namespace}/*", namespace, package=package))
-            except Exception as error:
+            except BaseException as error:
                 broken[module] = f"{module} cannot be imported: {explain(error)}"
         known = [
             made(entry) if _module(entry).startswith(f"{_OWN}.") else _unmade(entry)

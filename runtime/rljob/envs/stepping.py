@@ -1,18 +1,20 @@
 """Steps environments in their own vector form, which may have threads, or one after the other.
 
-Checks what environments return; `rljob.envs.vector` interprets it.
+Calls the user's `reset`, `step` and `close`, and checks the form of what they return; `rljob.envs.vector`
+interprets it.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 import numpy as np
 
-from rljob.envs.factory import explain, is_pool
+from rljob.envs import factory
+from rljob.envs.factory import is_pool
 from rljob.envs.spaces import MultiDiscreteSpace, Space
-from rljob.errors import RunError
+from rljob.errors import InputError, RunError
+from rljob.user_code.failure import rethrow
 
 if TYPE_CHECKING:
     from rljob.envs.factory import Env, Vector
@@ -20,10 +22,17 @@ if TYPE_CHECKING:
 Arrays4 = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Observation, reward, terminated, truncated, of all environments."""
 
+_STEP = "(observation, reward, terminated, truncated, info)"
+_RESET = "(observation, info)"
+
 
 class Stepper(Protocol):
     """Resets on the step after an end. `send` begins a step, `receive` has what it gave; the arrays may be
-    overwritten by the next one. All raise RunError when an environment does, or breaks its promises."""
+    overwritten by the next one.
+
+    All raise UserCodeError when an environment does. What has another form than Gymnasium's or the space's is an
+    InputError at the first reset and step, later a RunError.
+    """
 
     def reset(self, seed: int | None) -> np.ndarray: ...
     def send(self, action: np.ndarray) -> None: ...
@@ -32,7 +41,7 @@ class Stepper(Protocol):
 
 
 def stepper(made: list[Env] | Vector, space: Space) -> Stepper:
-    """For what `envfactory.make` made, which observes `space`."""
+    """For what `factory.make` made, which observes `space`."""
     if isinstance(made, list):
         return SequentialVectorEnv(made, space)
     return _Pool(made, space) if is_pool(made) else _Vectorised(made, space)
@@ -49,23 +58,26 @@ class _Vectorised:
 
     def reset(self, seed: int | None) -> np.ndarray:
         try:
-            observation, _ = self._env.reset(seed=seed)
-        except Exception as error:
-            raise RunError(f"the environments raised at reset: {explain(error)}") from error
+            answer = self._env.reset(seed=seed)
+        except BaseException as error:
+            rethrow("the environments raised at reset", error)
+        observation, _ = _parts(answer, 2, "the environments: reset", _RESET, self._steps)
         return self._conform("observation", observation, self._shape, self._dtype)
 
     def send(self, action: np.ndarray) -> None:
         self._action = action
 
-    def _answer(self) -> tuple[Any, ...]:
-        answer: tuple[Any, ...] = self._env.step(self._action)
-        return answer
+    def _answer(self) -> Any:
+        return self._env.step(self._action)
 
     def receive(self) -> Arrays4:
         try:
-            observation, reward, terminated, truncated, _ = self._answer()
-        except Exception as error:
-            raise self._broke(error) from error
+            answer = self._answer()
+        except BaseException as error:
+            self._broke(error)
+        observation, reward, terminated, truncated, _ = _parts(
+            answer, 5, "the environments: step", _STEP, self._steps
+        )
         self._steps += 1
         flat = self._shape[:1]
         return (
@@ -76,19 +88,22 @@ class _Vectorised:
         )
 
     def close(self) -> None:
-        with suppress(Exception):
-            self._env.close()
+        factory.close(self._env)
 
-    def _broke(self, error: Exception) -> RunError:
-        return RunError(f"the environments raised at step {self._steps}: {explain(error)}")
+    def _broke(self, error: BaseException) -> NoReturn:
+        rethrow(f"the environments raised at step {self._steps}", error)
 
     def _conform(
         self, field: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> np.ndarray:
-        array = np.asarray(value)
-        if array.shape != shape or array.dtype != dtype:
-            _check(array, shape, dtype, f"the environments returned {field}s")
-        return array
+        if (
+            type(value) is not np.ndarray
+            or value.dtype != dtype
+            or cast("np.ndarray", value).shape != shape
+        ):
+            what = f"the environments returned {field}s"
+            return _checked(value, shape, dtype, what, self._steps)
+        return value
 
 
 class _Pool(_Vectorised):
@@ -101,12 +116,11 @@ class _Pool(_Vectorised):
     def send(self, action: np.ndarray) -> None:
         try:
             self._env.send(action)
-        except Exception as error:
-            raise self._broke(error) from error
+        except BaseException as error:
+            self._broke(error)
 
-    def _answer(self) -> tuple[Any, ...]:
-        answer: tuple[Any, ...] = self._env.recv()
-        return answer
+    def _answer(self) -> Any:
+        return self._env.recv()
 
 
 class SequentialVectorEnv:
@@ -133,11 +147,10 @@ class SequentialVectorEnv:
             )
         for index, env in enumerate(self._envs):
             try:
-                observation, _ = env.reset(seed=seeds[index])
-            except Exception as error:
-                message = f"environment {index} raised at reset: {explain(error)}"
-                raise RunError(message) from error
-            self._put(index, observation)
+                answer = env.reset(seed=seeds[index])
+            except BaseException as error:
+                rethrow(f"environment {index} raised at reset", error)
+            self._put_first(index, answer)
             self._over[index] = False
         return self._observation
 
@@ -151,27 +164,37 @@ class SequentialVectorEnv:
         over, action = self._over, self._action
         for index, env in enumerate(self._envs):
             try:
-                if over[index]:
-                    observation, _ = env.reset()
-                    reward, end, cut = 0.0, False, False
-                else:
-                    observation, reward, end, cut, _ = env.step(action[index])  # type: ignore[assignment]
-            except Exception as error:
-                message = f"environment {index} raised at step {self._steps}: {explain(error)}"
-                raise RunError(message) from error
-            self._put(index, observation)
+                answer: Any = env.reset() if over[index] else env.step(action[index])
+            except BaseException as error:
+                rethrow(f"environment {index} raised at step {self._steps}", error)
+            if over[index]:
+                self._put_first(index, answer)
+                reward, end, cut = 0.0, False, False
+            else:
+                # Before the common form, so that what is common costs nothing.
+                if type(answer) is not tuple or len(answer) != 5:
+                    answer = _parts(answer, 5, f"environment {index}: step", _STEP, self._steps)
+                observation, reward, end, cut, _ = answer
+                self._put(index, observation)
             rewards.append(reward)
             ends.append(end)
             cuts.append(cut)
-            over[index] = bool(end or cut)
+            try:
+                over[index] = bool(end or cut)
+            except (TypeError, ValueError):
+                what = f"environment {index} returned terminated {end!r} and truncated {cut!r}, expected two booleans"
+                raise _wrong_form(what, self._steps) from None
+        flags = self._flags("terminated", ends), self._flags("truncated", cuts)
+        numbers = self._numbers(rewards)
         self._steps += 1
-        flags = np.array(ends, np.bool_), np.array(cuts, np.bool_)
-        return self._observation, _numbers(rewards), *flags
+        return self._observation, numbers, *flags
 
     def close(self) -> None:
-        for env in self._envs:
-            with suppress(Exception):
-                env.close()
+        factory.close(self._envs)
+
+    def _put_first(self, index: int, answer: Any) -> None:
+        observation, _ = _parts(answer, 2, f"environment {index}: reset", _RESET, self._steps)
+        self._put(index, observation)
 
     def _put(self, index: int, observation: Any) -> None:
         if (
@@ -180,9 +203,33 @@ class SequentialVectorEnv:
             or observation.dtype != self._environment_dtype
         ):
             what = f"environment {index} returned an observation"
-            observation = np.asarray(observation)
-            _check(observation, self._shape, self._observation.dtype, what)
+            dtype = self._observation.dtype
+            observation = _checked(observation, self._shape, dtype, what, self._steps)
         self._observation[index] = observation
+
+    def _numbers(self, rewards: list[Any]) -> np.ndarray:
+        try:
+            row = np.array(rewards, np.float32)
+        except (TypeError, ValueError):
+            row = np.empty(0, np.float32)
+        if row.shape != (len(rewards),):
+            odd = [not isinstance(each, (int, float, np.number)) for each in rewards]
+            index = odd.index(True) if True in odd else 0
+            what = (
+                f"environment {index} returned the reward {rewards[index]!r}, expected one number"
+            )
+            raise _wrong_form(what, self._steps)
+        return row
+
+    def _flags(self, name: str, values: list[Any]) -> np.ndarray:
+        if all(type(value) in (bool, np.bool_) for value in values):
+            return np.array(values, np.bool_)
+        for index, value in enumerate(values):
+            # 0 and 1 are what older environments and NumPy's comparisons give.
+            if np.ndim(value) or value not in (0, 1):
+                what = f"environment {index} returned {name} {value!r}, expected True or False"
+                raise _wrong_form(what, self._steps)
+        return np.array(values).astype(np.bool_)
 
 
 _FLOAT32 = np.dtype(np.float32)
@@ -193,21 +240,41 @@ def _environment_shape(space: Space) -> tuple[int, ...]:
     return space.environment_shape if isinstance(space, MultiDiscreteSpace) else space.shape
 
 
-def _check(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
-    if array.shape != shape:
-        raise RunError(f"{what} of shape {array.shape}, expected {shape}")
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise RunError(f"{what} of {array.dtype}, expected {dtype}")
+def _parts(answer: Any, count: int, who: str, form: str, steps: int) -> Any:
+    """The parts of what `reset` or `step` returned."""
+    if isinstance(answer, tuple | list) and len(answer) == count:
+        return answer
+    if not isinstance(answer, tuple | list):
+        what = f"{who} returned a {type(answer).__name__}, expected {count} values {form}"
+    else:
+        what = f"{who} returned {len(answer)} values, expected {count} {form}"
+    old = (count, type(answer).__name__) == (2, "ndarray") or (
+        count == 5 and isinstance(answer, tuple) and len(answer) == 4
+    )
+    hint = ". It is written for the old Gym; Gymnasium's form is needed" if old else ""
+    raise _wrong_form(f"{what}{hint}", steps)
 
 
-def _numbers(rewards: list[Any]) -> np.ndarray:
+def _checked(
+    value: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str, steps: int
+) -> np.ndarray:
+    """The array that a value stands for, which fits into `dtype`."""
     try:
-        row = np.array(rewards, np.float32)
-    except (TypeError, ValueError):
-        row = np.empty(0, np.float32)
-    if row.shape != (len(rewards),):
-        odd = [not isinstance(each, (int, float, np.number)) for each in rewards]
-        index = odd.index(True) if True in odd else 0
-        message = f"environment {index} returned the reward {rewards[index]!r}, expected one number"
-        raise RunError(message)
-    return row
+        array = np.asarray(value)
+    except Exception:
+        kind = type(value).__name__
+        message = f"{what} that is a {kind} and no array, expected shape {shape}"
+        raise _wrong_form(message, steps) from None
+    if array.shape != shape:
+        kind = "" if isinstance(value, np.ndarray) else f" (a {type(value).__name__})"
+        raise _wrong_form(f"{what} of shape {array.shape}{kind}, expected {shape}", steps)
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise _wrong_form(f"{what} of {array.dtype}, expected {dtype}", steps)
+    if dtype.kind in "iu" and array.dtype != dtype and (array.astype(dtype) != array).any():
+        raise _wrong_form(f"{what} of {array.dtype} that does not fit into {dtype}", steps)
+    return array
+
+
+def _wrong_form(message: str, steps: int) -> InputError | RunError:
+    """At the first step an error of the environment's author, for which no restart is a remedy."""
+    return RunError(message) if steps else InputError(message, path="environment")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rljob.envs import factory
-from rljob.envs.factory import explain
-from rljob.envs.spaces import Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.envs.stepping import stepper
 from rljob.errors import InputError, RunError
+from rljob.user_code.failure import rethrow
 
 if TYPE_CHECKING:
     from rljob.spec import EnvironmentSpec
@@ -79,8 +79,7 @@ class Environments:
                 )
             self._stepper = stepper(made, self.spaces.observation)
         except BaseException:
-            for env in made if isinstance(made, list) else [made]:
-                env.close()
+            factory.close(made)
             raise
 
     def reset(self, seed: int | None = None) -> np.ndarray:
@@ -133,13 +132,13 @@ class Environments:
 
         Raises:
             InputError: with path `environment`, when it gives none.
+            UserCodeError: `render` raised.
         """
         assert self._rendered is not None
         try:
             frame: Any = self._rendered.render()
-        except Exception as error:
-            message = f"cannot be recorded: render raised {explain(error)}"
-            raise InputError(message, path="environment") from error
+        except BaseException as error:
+            rethrow("the environment cannot be recorded, render raised", error)
         if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
             what = f"shape {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             message = f"cannot be recorded: render returned {what}, expected an array [H, W, 3]"
@@ -199,23 +198,49 @@ class EpisodeStatistics:
         return finished[np.argsort(column[column > 0], kind="stable")]
 
 
-def check_finite(observation: np.ndarray, reward: np.ndarray, first_step: int = 0) -> None:
-    """Raise RunError where a segment holds NaN or an infinity, naming field, step and environment.
+LARGEST = 1e15
+"""Largest size of a number: its square has to stay in float32."""
+
+
+def check_values(
+    observation: np.ndarray, reward: np.ndarray, space: Space, first_step: int = 0
+) -> None:
+    """Check the values of a segment.
 
     Args:
-        observation: `[T + 1, N, ...]`; integers are finite.
+        observation: `[T + 1, N, ...]`, as stored.
         reward: `[T, N]`.
-        first_step: the number of row 0 in the message.
+        first_step: the number of row 0 in messages.
+
+    Raises:
+        RunError: a number is NaN, infinite or beyond `LARGEST`, or an observation is not in its discrete space;
+            names field, step, environment and value.
     """
-    for name, array in (("observation", observation), ("reward", reward)):
-        if array.dtype.kind != "f":
-            continue
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = array.sum()
-        # A sum is finite only if all its terms are; the other way round it may overflow.
-        if np.isfinite(total) or np.isfinite(array).all():
-            continue
-        row, index = np.argwhere(~np.isfinite(array))[0][:2]
-        kind = "NaN" if np.isnan(array[row, index]).any() else "infinity"
-        step = first_step + int(row)
-        raise RunError(f"{name} contains {kind} at step {step} of environment {int(index)}")
+    _check_numbers("reward", reward, first_step)
+    if not isinstance(space, BoxSpace):
+        limit = space.n if isinstance(space, DiscreteSpace) else np.asarray(space.nvec)
+        # Stored observations count from 0.
+        outside = (observation < 0) | (observation >= limit)
+        if outside.any():
+            row, index = np.argwhere(outside)[0][:2]
+            raise RunError(
+                f"observation at step {first_step + int(row)} of environment {int(index)} is not in its space "
+                f"{space}: counted from 0 it is {observation[row, index]}"
+            )
+        return
+    _check_numbers("observation", observation, first_step)
+
+
+def _check_numbers(name: str, array: np.ndarray, first_step: int) -> None:
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    # NaN fails both comparisons.
+    if array.max() <= LARGEST and array.min() >= -LARGEST:
+        return
+    row, index = np.argwhere(~(np.abs(array) <= LARGEST))[0][:2]
+    values = array[row, index]
+    found = values[~(np.abs(values) <= LARGEST)].flat[0] if values.ndim else values
+    kind = "NaN" if np.isnan(found) else "infinity" if np.isinf(found) else f"{found:g}"
+    rule = "" if kind in ("NaN", "infinity") else f"; no number may be beyond ±{LARGEST:g}"
+    step = first_step + int(row)
+    raise RunError(f"{name} contains {kind} at step {step} of environment {int(index)}{rule}")

@@ -65,7 +65,7 @@ def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
         argv += ["--keys", str(wiring.keys)]
     if wiring.trace is not None:
         argv += ["--trace", str(wiring.trace)]
-    if wiring.resume and role.kind == "learner":
+    if wiring.resume and role.kind in ("learner", "rollout"):
         argv.append("--resume")
     return argv
 

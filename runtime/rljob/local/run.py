@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rljob.errors import RLJobError
+from rljob.errors import RLJobError, RunError
 from rljob.local.prepare import Request, Transport, prepare, wire
 from rljob.local.result import Progress, Result, RunFailed
 from rljob.local.spawner import Spawner
@@ -20,6 +20,7 @@ from rljob.run_folder.names import BUFFER, RESULT
 from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import Record
 from rljob.spec import RLJob
+from rljob.user_code.entry_point import importing
 
 
 class Quiet:
@@ -64,6 +65,11 @@ def run(
         InputError: the job is invalid; no files are left.
         RunFailed: the run failed; its `result` contains the progress up to the failure.
     """
+    if (module := importing()) is not None:
+        raise RunError(
+            f"{module} starts a run when it is imported. Put `rljob.run(...)` below "
+            '`if __name__ == "__main__":`, or what the job names into a module of its own'
+        )
     if seed is not None:
         overrides = [*overrides, f"seed={seed}"]
     request = Request(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.process import termination_message
+from rljob.run_folder import json_files
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, TARGETS
@@ -259,7 +259,8 @@ class Supervisor:
         """Play greedy episodes of the final policy in a separate process. Returns None on a failure or a
         request to stop."""
         log = self.folder / LOGS / f"{EVALUATION}.log"
-        argv = ["eval", str(self.folder), "--episodes", str(episodes), "--json"]
+        result = self.wiring.scratch / "evaluation.json"
+        argv = ["eval", str(self.folder), "--episodes", str(episodes), "--result-file", str(result)]
         argv += ["--seed", str((self.job.spec.seed or 0) % 2**32)]
         requests = self.stop.times
         self.spawner.spawn(EVALUATION, argv, log, self.wiring.path)
@@ -267,18 +268,17 @@ class Supervisor:
             self.spawner.exits(TURN_SECONDS)
             if self.stop.times > requests:
                 self.spawner.signal(EVALUATION, signal.SIGKILL)
-        try:
-            played = json.loads(last_lines(log, 1))
-            if played.get("cutOff"):
-                self.view.event(
-                    f"{played['cutOff']} of {played['episodes']} episodes of the final policy were cut off "
-                    f"after {max(played['lengths']):,} steps: the environment has no time limit"
-                )
-            known = ("mean", "std", "min", "max", "episodes", "cutOff")
-            return {name: played[name] for name in known if name in played}
-        except (ValueError, KeyError, TypeError):
+        played = json_files.read(result)
+        if played is None:
             self.view.event(f"the final policy was not evaluated: {last_lines(log, 1)}")
             return None
+        if played.get("cutOff"):
+            self.view.event(
+                f"{played['cutOff']} of {played['episodes']} episodes of the final policy were cut off "
+                f"after {max(played['lengths']):,} steps: the environment has no time limit"
+            )
+        known = ("mean", "std", "min", "max", "episodes", "cutOff")
+        return {name: played[name] for name in known if name in played}
 
     def end(self, kill: bool = False) -> None:
         """End all running roles. Rollouts end first, so that the buffer still accepts their data."""

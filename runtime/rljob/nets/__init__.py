@@ -11,12 +11,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rljob.envs.spaces import Spaces
-from rljob.errors import InputError
+from rljob.errors import AskedToEnd, InputError
 from rljob.nets.cnn import CNNConfig, CNNEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig
-from rljob.user_code.entry_point import load_entry_point
 from rljob.spec.invalid import checked, nearest
+from rljob.user_code.entry_point import load_entry_point
+from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,9 +66,11 @@ class ImportedNetwork:
         """Call the factory; raises InputError with path `network` when it fails."""
         try:
             return self.factory(observation_shape, heads, **self.config)
-        except Exception as error:
+        except AskedToEnd:
+            raise
+        except BaseException as error:
             raise InputError(
-                f"{self.entry_point} failed: {type(error).__name__}: {error}", path="network"
+                f"{self.entry_point} raised {explain(error)}", path="network"
             ) from error
 
 

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces, encode, encoded_shape
-from rljob.errors import InputError, RunError
+from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.nets.cnn import CNNConfig, channels_first
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
 from rljob.nets.torch_cnn import CNN
 from rljob.nets.torch_mlp import MLP
+from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
     from rljob.nets import ImportedNetwork
@@ -155,8 +156,10 @@ def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[s
     try:
         with torch.no_grad():
             outputs = body.eval()(torch.zeros(rows, *shape))
-    except Exception as error:
-        raise wrong(f"failed on a batch of shape {[rows, *shape]}: {error}") from error
+    except AskedToEnd:
+        raise
+    except BaseException as error:
+        raise wrong(f"raised on a batch of shape {[rows, *shape]}: {explain(error)}") from error
     body.train(training)
     for name, head in heads.items():
         if head.free:

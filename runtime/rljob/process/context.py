@@ -84,10 +84,12 @@ class RoleContext:
     @property
     def random_seed(self) -> tuple[int, ...]:
         """Seed of this process: different for each replica and for each start. Pods have no index and do
-        not know their number of starts, so the name and the start time are used."""
+        not know their number of starts, so the name and the start time are used. In a resumed run starts are
+        counted from 0 again, so the start time is added."""
         if self.given_name is not None:
             return (self.seed, actor_number(self.given_name), self.started)
-        return (self.seed, self.index, self.attempt)
+        life = (self.started,) if self.resume else ()
+        return (self.seed, self.index, self.attempt, *life)
 
     def stopping(self) -> bool:
         """Whether the process was requested to stop."""

@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from rljob.errors import AskedToEnd, InputError
 from rljob.spec.invalid import nearest
 from rljob.user_code.failure import explain
+
+_importing: str | None = None
+
+
+def importing() -> str | None:
+    """The module of a user that is being imported, if any."""
+    return _importing
+
+
+def import_module(name: str, what: str, path: str) -> ModuleType:
+    """Import a module of a user.
+
+    Args:
+        what: the start of the message, e.g. `cannot import my_env`.
+        path: the field that names the module.
+
+    Raises:
+        InputError: the import raised, or ended the process.
+    """
+    global _importing
+    outer, _importing = _importing, name
+    try:
+        return importlib.import_module(name)
+    except AskedToEnd:
+        raise
+    except BaseException as error:
+        raise InputError(f"{what}: {explain(error)}", path=path) from error
+    finally:
+        _importing = outer
 
 
 def load_entry_point(entry_point: str, path: str) -> Any:
@@ -27,13 +57,7 @@ def load_entry_point(entry_point: str, path: str) -> Any:
             f"own and name that, e.g. my_module:{attribute}",
             path=path,
         )
-    try:
-        module = importlib.import_module(module_name)
-    except AskedToEnd:
-        raise
-    except BaseException as error:
-        what = f"{entry_point}: cannot import {module_name}: {explain(error)}"
-        raise InputError(what, path=path) from error
+    module = import_module(module_name, f"{entry_point}: cannot import {module_name}", path)
     try:
         return getattr(module, attribute)
     except AttributeError:

@@ -20,6 +20,7 @@ from rljob.errors import InputError, RunError
 from rljob.nets import Engine, build_engine
 from rljob.run_folder.names import CODE, JOB
 from rljob.spec import RLJob
+from rljob.user_code.generators import seed_global_generators
 
 MOST_ENVIRONMENTS = 16
 """Largest number of environments that are stepped as one batch."""
@@ -141,6 +142,7 @@ def play(
     ended_returns: list[float] = []
     ended_lengths: list[int] = []
     rng = np.random.default_rng(seed)
+    seed_global_generators(None if seed is None else (seed,))
     observation = environments.reset(seed)
     cut = 0
     while quota.any():

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from rljob.algorithms.base import Algorithm, Arrays
-from rljob.envs.vector import Environments, EpisodeStatistics, check_finite
+from rljob.envs.vector import Environments, EpisodeStatistics, check_values
 from rljob.nets import Engine
 
 Idle = Callable[[], None]
@@ -42,6 +42,7 @@ class Collector:
         self._engine = engine
         self._algorithm = algorithm
         self._length = length
+        self._space = groups[0].spaces.observation
         self._count = sum(group.count for group in groups)
         self._statistics = EpisodeStatistics(self._count)
         self._observation: np.ndarray | None = None
@@ -76,7 +77,7 @@ class Collector:
             Return and length of the episodes that ended: float64 `[E, 2]`.
 
         Raises:
-            RunError: when an environment returns NaN or infinite values.
+            RunError: an environment raised, or returned values that are not in its space or not finite.
         """
         assert self._observation is not None
         engine, algorithm, rng, length = self._engine, self._algorithm, self._rng, self._length
@@ -115,7 +116,7 @@ class Collector:
         self._observation = observation[length].copy()
         self.acting_seconds += acting
         self.environment_seconds += stepping
-        check_finite(observation, segment["reward"])
+        check_values(observation, segment["reward"], self._space)
         algorithm.finish(segment)
         ended = segment["terminated"] | segment["truncated"]
         return self._statistics.update(segment["reward"], ended, segment["valid"])

@@ -16,6 +16,7 @@ from rljob.roles.rollout.collect import Collector
 from rljob.roles.rollout.ship import WORTH_WAITING, Shipper
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import RolloutMetrics
+from rljob.user_code.generators import seed_global_generators
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.sockets import Wire
@@ -43,6 +44,8 @@ def main(context: RoleContext) -> None:
     with ExitStack() as stack:
         health, server = context.observe(metrics)
         stack.callback(server.close)
+        if spec.strict:
+            seed_global_generators(context.random_seed)
         with context.stop.at_once():
             groups = []
             for size in group_sizes(spec.environment, spec.rollout.envs_per_replica):
