@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from rljob.envs import factory
-from rljob.envs.vector import Environments, EpisodeStatistics, check_finite
+from rljob.envs.vector import Environments, EpisodeStatistics, check_values
 from rljob.errors import InputError, RunError
 from rljob.spec import EnvironmentSpec
 
@@ -423,7 +423,7 @@ def test_a_vector_environment_that_breaks_is_told(monkeypatch: pytest.MonkeyPatc
 def test_nan_is_found_in_a_segment() -> None:
     segment = roll(Environments(own(Broken, how="nan", at=3), 2), 5)
     with pytest.raises(RunError) as caught:
-        check_finite(segment["observation"], segment["reward"], first_step=10)
+        check_values(segment["observation"], segment["reward"], BoxSpace((4,)), first_step=10)
     assert str(caught.value) == "observation contains NaN at step 13 of environment 0"
     reward = np.zeros((4, 3), np.float32)
     reward[2, 1] = -np.inf

@@ -11,6 +11,7 @@ import pytest
 
 from rljob.algorithms.base import Acted, Arrays
 from rljob.envs.vector import Step
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.errors import RunError
 from rljob.roles.rollout.collect import Collector
 
@@ -31,6 +32,7 @@ class Counting:
         self.broken_at = -1
         self.sent = False
         self._observation = np.zeros((self.count, 3), np.float32)
+        self.spaces = Spaces(BoxSpace((3,)), DiscreteSpace(2))
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         self.seeds.append(seed)

@@ -48,7 +48,7 @@ def test_the_best_is_of_full_windows_only() -> None:
 
 
 def test_a_lucky_first_episode_ends_no_run() -> None:
-    progress, wanted = TrainingProgress(), stop(meanReturn=475)
+    progress, wanted = TrainingProgress(updates=1), stop(meanReturn=475)
     progress.ended(ended(*[500.0] * (WINDOW_EPISODES - 1)))
     assert progress.reached(wanted) is None
     progress.ended(ended(500.0))
@@ -57,8 +57,19 @@ def test_a_lucky_first_episode_ends_no_run() -> None:
     assert progress.reached(wanted) is None
 
 
+def test_nothing_ends_a_run_before_its_first_update() -> None:
+    progress = TrainingProgress(steps=100, seconds=60.0)
+    progress.ended(ended(*[500.0] * WINDOW_EPISODES))
+    wanted = stop(steps=100, duration="1m", meanReturn=1)
+    assert progress.reached(wanted) is None
+    assert not progress.out_of_time(wanted)
+    progress.updates = 1
+    assert progress.reached(wanted) is not None
+    assert progress.out_of_time(wanted)
+
+
 def test_steps_and_time_end_a_run() -> None:
-    progress = TrainingProgress()
+    progress = TrainingProgress(updates=1)
     progress.steps, progress.seconds = 99, 59.9
     assert progress.reached(stop(steps=100, duration="1m")) is None
     progress.steps = 100

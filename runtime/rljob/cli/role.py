@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rljob.errors import INTERRUPTED
-from rljob.process.stopping import AskedToEnd, Stopping
+from rljob.errors import INTERRUPTED, AskedToEnd
+from rljob.process.stopping import Stopping
 from rljob.spec.roles import ROLES
 
 if TYPE_CHECKING:

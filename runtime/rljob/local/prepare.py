@@ -1,3 +1,234 @@
 """Preparations before the start: reads and checks the job, makes the run's folder and addresses."""
 
 from __future__ import annotations
+
+import importlib.util
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rljob import spec as specs
+from rljob.algorithms.settings import check_settings
+from rljob.checkpoints.manifest import checkpoints
+from rljob.errors import InputError, RunError
+from rljob.roles.evaluator import check as check_evaluation
+from rljob.roles.learner.cores import usable_cores
+from rljob.roles.learner.progress import WINDOW_EPISODES, reached
+from rljob.roles.sinks import check as check_sinks
+from rljob.run_folder import json_files
+from rljob.run_folder.folder import RunFolder
+from rljob.run_folder.names import CHECKPOINTS, CODE, JOB, RESULT
+from rljob.run_folder.write_whole import write_whole
+from rljob.spec import RLJob
+from rljob.spec.code import check_syntax
+from rljob.spec.invalid import show
+from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+from rljob.wire.keygen import generate
+
+Transport = Literal["ipc", "tcp"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to run a job.
+
+    Attributes:
+        job: a YAML file, a mapping in the form of the YAML, or a job; None uses the job in the folder
+            of the resumed run.
+        overrides: `path=value`, applied to the job.
+        search: first folders of the roles' module search path.
+    """
+
+    job: str | Path | Mapping[str, Any] | RLJob | None
+    overrides: tuple[str, ...] = ()
+    directory: Path | None = None
+    resume: bool = False
+    transport: Transport = "ipc"
+    trace: Path | None = None
+    search: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Addresses and folders for the roles.
+
+    Attributes:
+        scratch: temporary folder with the sockets and the end reports of roles.
+        path: first folders of the roles' module search path.
+        learner_threads: number of torch threads of the learner: one for each core without a rollout.
+        job: the job's file for the roles.
+    """
+
+    buffer: str
+    learner: str
+    scratch: Path
+    path: tuple[str, ...]
+    keys: Path | None
+    trace: Path | None
+    resume: bool
+    learner_threads: int
+    job: Path
+
+
+def prepare(request: Request) -> tuple[RLJob, RunFolder]:
+    """Resolve the defaults and the seed of the job, and write it as `job.yaml` into a new run's folder.
+
+    In the folder of an earlier run nothing is written: the learner writes the job once it has continued from
+    the checkpoint.
+
+    Raises:
+        InputError: the job is invalid or cannot be run in that folder.
+        RunError: the folder cannot be written.
+    """
+    if not request.resume:
+        job = _checked(read(request.job, request.overrides))
+        folder = RunFolder.new(job.metadata.name, request.directory)
+    else:
+        named = None if request.job is None else read(request.job, request.overrides)
+        name = named.metadata.name if named is not None else None
+        folder = RunFolder.existing(request.directory, name)
+    try:
+        if request.resume:
+            given = request.job if request.job is not None else folder.path / JOB
+            job = _checked(read(given, request.overrides))
+            _check_unfinished(job, folder.path)
+            _check_same_policy(job, folder.path)
+        else:
+            write_job(job, folder.path)
+    except BaseException:
+        folder.discard()
+        folder.close()
+        raise
+    return job, folder
+
+
+def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[str, ...]) -> RLJob:
+    """Read the job and apply the overrides."""
+    if job is None:
+        raise InputError("name a job: a YAML file, or an environment with --env")
+    if isinstance(job, str | Path):
+        return specs.load(job, overrides)
+    if isinstance(job, RLJob):
+        if not overrides:
+            return job
+        job = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return specs.parse(job, overrides=overrides)
+
+
+def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
+    """Addresses of the roles: sockets in `scratch`, or TCP ports and keys."""
+    if request.resume:
+        # The folder keeps what it has until the job is accepted.
+        write_job(job, scratch)
+    home = scratch if request.resume else folder
+    code = [str(home / CODE)] if (home / CODE).is_dir() else []
+    path = (*code, *(str(place.resolve()) for place in request.search))
+    if request.transport == "ipc":
+        addresses = f"ipc://{scratch}/buffer", f"ipc://{scratch}/learner"
+        minted = None
+    else:
+        first, other = _free_ports()
+        addresses = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{other}"
+        # The keys are secrets; they are deleted at the end of the run.
+        minted = scratch / "keys"
+        generate(minted)
+    trace = request.trace.resolve() if request.trace is not None else None
+    threads = max(1, usable_cores() - job.spec.rollout.replicas)
+    return Wiring(*addresses, scratch, path, minted, trace, request.resume, threads, home / JOB)
+
+
+def _checked(job: RLJob) -> RLJob:
+    """Check the job without starting a process. The roles check import paths."""
+    if importlib.util.find_spec("torch") is None:
+        raise InputError(
+            "training needs torch, which is not installed: pip install 'rljob[learner]'"
+        )
+    check_settings(job)
+    try:
+        check_syntax(job.spec.code)
+        check_sinks(job.spec.sinks)
+        if job.spec.evaluation is not None:
+            check_evaluation(job.spec.evaluation)
+    except InputError as error:
+        raise specs.locate(job, error) from None
+    if job.spec.seed is None:
+        drawn = job.spec.model_copy(update={"seed": secrets.randbelow(2**31)})
+        job = job.model_copy(update={"spec": drawn})
+    return job
+
+
+def write_job(job: RLJob, folder: Path) -> None:
+    """Write the job and its modules.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    try:
+        write_whole(folder / JOB, specs.dump(job))
+        for name, text in (job.spec.code or {}).items():
+            (folder / CODE).mkdir(exist_ok=True)
+            (folder / CODE / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write to the run's folder {folder}: {error.strerror}") from error
+
+
+def _check_same_policy(job: RLJob, folder: Path) -> None:
+    """Reject a job of another algorithm or network than the run's, if the run has checkpoints."""
+    if not checkpoints(folder / CHECKPOINTS):
+        return
+    before = specs.load(folder / JOB).spec
+    for path, old, new in (
+        ("algorithm", _named(before.algorithm), _named(job.spec.algorithm)),
+        ("network", _named(before.network), _named(job.spec.network)),
+        ("network.config", before.network.config, job.spec.network.config),
+    ):
+        if old != new:
+            error = InputError(
+                f"{show(new)} is not allowed; the checkpoints in {folder} were trained with {show(old)}. "
+                "Start a new run without --resume",
+                path=path,
+            )
+            raise specs.locate(job, error)
+
+
+def _named(section: AlgorithmSpec | NetworkSpec) -> str:
+    return str(section.name or section.entry_point)
+
+
+def _check_unfinished(job: RLJob, folder: Path) -> None:
+    """Reject a complete run, unless its stop condition was raised."""
+    result = json_files.read(folder / RESULT) or {}
+    if result.get("outcome") != "Complete":
+        return
+    mean = result["meanReturn"] if result["episodes"] >= WINDOW_EPISODES else None
+    end = reached(job.spec.stop, mean, result["steps"], result["seconds"])
+    if end is not None:
+        raise InputError(
+            f"{folder} is complete: {end.text}. To continue, raise the stop condition, e.g. "
+            f"--set {_MOVED[end.reason]}"
+        )
+
+
+_MOVED = {
+    "StepsReached": "stop.steps=2000000",
+    "DurationReached": "stop.duration=1h",
+    "MeanReturnReached": "stop.meanReturn=null",
+}
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two free TCP ports; the port after the first is free too."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second, socket.socket() as other:
+            try:
+                first.bind(("127.0.0.1", 0))
+                port = first.getsockname()[1]
+                second.bind(("127.0.0.1", port + 1))
+                other.bind(("127.0.0.1", 0))
+            except (OSError, OverflowError):
+                continue
+            return port, other.getsockname()[1]
+    raise RunError("found no two adjacent free ports on this machine")
