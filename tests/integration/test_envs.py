@@ -11,8 +11,9 @@ import pytest
 from gymnasium import spaces
 
 from rljob.envs import factory
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace
 from rljob.envs.vector import Environments, EpisodeStatistics, check_values
-from rljob.errors import InputError, RunError
+from rljob.errors import InputError, RLJobError, RunError, UserCodeError
 from rljob.spec import EnvironmentSpec
 
 Rollout = dict[str, np.ndarray]
@@ -395,9 +396,17 @@ def test_a_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_an_environment_that_breaks_is_told_with_its_number(how: str, at: int, words: str) -> None:
     envs = Environments(own(Broken, how=how, at=at), 2)
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RLJobError) as caught:
         roll(envs, 5)
-    assert str(caught.value) == words
+    assert str(caught.value).removeprefix("environment: ").startswith(words)
+    # A wrong form at the first step is the author's error, for which no restart is a remedy.
+    assert isinstance(caught.value, InputError) == (
+        how == "reward" or (how in ("shape", "dtype") and at < 2)
+    )
+    if how in ("reset", "raise"):
+        assert isinstance(caught.value, UserCodeError)
+        assert f"{__file__}:" in str(caught.value)
+        assert caught.value.trace.count("File ") == 1
 
 
 def test_a_vector_environment_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +425,7 @@ def test_a_vector_environment_that_breaks_is_told(monkeypatch: pytest.MonkeyPatc
         gymnasium.vector.SyncVectorEnv, "step", lambda *_: (np.zeros((2, 9)), 0, 0, 0, {})
     )
     message = r"the environments returned observations of shape \(2, 9\), expected \(2, 2\)"
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RLJobError, match=message):
         envs.step(np.zeros(2, np.int64))
 
 
@@ -428,8 +437,32 @@ def test_nan_is_found_in_a_segment() -> None:
     reward = np.zeros((4, 3), np.float32)
     reward[2, 1] = -np.inf
     with pytest.raises(RunError, match="reward contains infinity at step 2 of environment 1"):
-        check_finite(np.zeros((5, 3), np.uint8), reward)
+        check_values(np.zeros((5, 3), np.uint8), reward, BoxSpace((), np.dtype(np.uint8)))
 
 
-def test_large_finite_numbers_are_fine() -> None:
-    check_finite(np.full((3, 2, 4), np.finfo(np.float32).max, np.float32), np.zeros((2, 2)))
+@pytest.mark.parametrize("value", [1.1e15, -2e30])
+def test_numbers_whose_square_leaves_float32_are_refused(value: float) -> None:
+    observation, reward = np.full((3, 2, 4), 9e14, np.float32), np.zeros((2, 2), np.float32)
+    check_values(observation, reward, BoxSpace((4,)))
+    observation[1, 1, 2] = value
+    with pytest.raises(
+        RunError, match=r"observation contains .* at step 1 of environment 1; no number"
+    ):
+        check_values(observation, reward, BoxSpace((4,)))
+
+
+def test_observations_outside_a_discrete_space_are_refused() -> None:
+    observation, reward = np.full((3, 2), 15), np.zeros((2, 2), np.float32)
+    check_values(observation, reward, DiscreteSpace(16))
+    observation[2, 1] = 16
+    message = (
+        "observation at step 2 of environment 1 is not in its space .* counted from 0 it is 16"
+    )
+    with pytest.raises(RunError, match=message):
+        check_values(observation, reward, DiscreteSpace(16))
+    pairs = np.zeros((3, 2, 2), np.int64)
+    pairs[0, 1] = 2, 3
+    check_values(pairs, reward, MultiDiscreteSpace((3, 4)))
+    pairs[0, 1] = 3, 0
+    with pytest.raises(RunError, match="at step 0 of environment 1 is not in its space"):
+        check_values(pairs, reward, MultiDiscreteSpace((3, 4)))

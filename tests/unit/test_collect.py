@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rljob.algorithms.base import Acted, Arrays
-from rljob.envs.vector import Step
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.vector import Step
 from rljob.errors import RunError
 from rljob.roles.rollout.collect import Collector
 

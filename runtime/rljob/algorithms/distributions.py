@@ -134,7 +134,7 @@ class DiagonalGaussian:
 
     def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = outputs["mean"], outputs["log_std"]
-        noise = (action.flatten(1) - mean) * (-log_std).exp()
+        noise = (action.reshape(len(action), -1) - mean) * (-log_std).exp()
         spread = log_std.sum(-1)
         constant = 0.5 * _LOG_2PI * mean.shape[-1]
         log_prob = noise.square().sum(-1) * -0.5 - spread - constant

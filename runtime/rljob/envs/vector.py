@@ -15,8 +15,8 @@ import numpy as np
 from rljob.envs import factory
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.envs.stepping import stepper
-from rljob.errors import InputError, RunError
-from rljob.user_code.failure import rethrow
+from rljob.errors import AskedToEnd, InputError, RunError
+from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
     from rljob.spec import EnvironmentSpec
@@ -132,13 +132,15 @@ class Environments:
 
         Raises:
             InputError: with path `environment`, when it gives none.
-            UserCodeError: `render` raised.
         """
         assert self._rendered is not None
         try:
             frame: Any = self._rendered.render()
+        except AskedToEnd:
+            raise
         except BaseException as error:
-            rethrow("the environment cannot be recorded, render raised", error)
+            message = f"cannot be recorded: render raised {explain(error)}"
+            raise InputError(message, path="environment") from error
         if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
             what = f"shape {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             message = f"cannot be recorded: render returned {what}, expected an array [H, W, 3]"

@@ -7,6 +7,7 @@ end of a role.
 
 from __future__ import annotations
 
+import os
 import signal
 import sysconfig
 import traceback
@@ -16,7 +17,7 @@ from typing import NoReturn
 from rljob.errors import AskedToEnd, RLJobError, UserCodeError
 
 _MAX_LINE = 500
-_OURS = str(Path(__file__).parents[1])
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib"))
 
 # What to install for a module whose package has another name, or that an extra brings.
@@ -77,10 +78,16 @@ def _name(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised: the innermost frame that is neither rljob's nor of an installed package."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_OURS, "<", *_INSTALLED)):
-            return f" ({frame.filename}:{frame.lineno}, in {frame.name})"
+    """Where it was raised: the innermost frame of neither rljob nor an installed package, else the innermost
+    that is not rljob's."""
+    frames = [
+        frame
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+        if not frame.filename.startswith((_OURS, "<"))
+    ]
+    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
+    for frame in own or frames:
+        return f" ({frame.filename}:{frame.lineno}, in {frame.name})"
     return ""
 
 

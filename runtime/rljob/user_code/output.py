@@ -12,6 +12,10 @@ from typing import TextIO
 @contextmanager
 def own_output() -> Iterator[TextIO]:
     """The standard output for rljob alone; what others write to descriptor 1 goes to standard error meanwhile."""
+    if sys.stdout is not sys.__stdout__:
+        # Something else has taken it, which is not descriptor 1.
+        yield sys.stdout
+        return
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
