@@ -315,10 +315,10 @@ def test_bad_overrides_name_themselves(override: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-3", 1e-3), ("1E5", 1e5), ("3.", 3.0), (".5", 0.5), ("-1.5e+3", -1500.0), (".inf", float("inf")),
-        ("10", 10), ("010", 10), ("0x1f", 31), ("0o17", 15), ("-3", -3),
+        ("1e-3", 1e-3), ("1E5", 1e5), ("3.", 3.0), (".5", 0.5), ("-1.5e+3", -1500.0),
+        ("10", 10), ("0x1f", 31), ("-3", -3),
         ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        ("yes", "yes"), ("off", "off"), ("1:30", "1:30"), ("1_000", "1_000"), ("2024-01-01", "2024-01-01"),
+        ("'yes'", "yes"), ("'1:30'", "1:30"), ("_1", "_1"), ("'2024-01-01'", "2024-01-01"),
         ('"1e-3"', "1e-3"), ("e5", "e5"), (".", "."),
     ],
 )  # fmt: skip
@@ -371,7 +371,7 @@ def test_dump_is_readable() -> None:
         ("a: !!python/object:os.system x\n", "job.yaml:1: the YAML tag"),
         ("a: !!set {x}\n", "job.yaml:1: the YAML tag"),
         ("a: !!int x\n", "job.yaml: not valid YAML"),
-        ("a: &a [*a]\n", "job.yaml: is too large or nested too deeply"),
+        ("a: &a [*a]\n", "job.yaml:1: contains itself through an alias"),
         ("a: " + "[" * 500 + "]" * 500, "nested too deeply"),
         ("a: " + "[" * 50_000, "nested too deeply"),
     ],
@@ -383,7 +383,7 @@ def test_bad_yaml(text: str, message: str) -> None:
 def test_aliases_that_multiply_are_refused() -> None:
     rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    assert "is too large" in refusal("\n".join(rows))
+    assert "expands to more than 100,000 values" in refusal("\n".join(rows))
 
 
 def test_one_document_with_separators_and_merge_keys() -> None:

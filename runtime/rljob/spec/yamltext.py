@@ -1,7 +1,8 @@
 """YAML text to plain values with the line of every key, and back.
 
-Scalars follow YAML 1.2: `1e-3` is a number, `yes` and `2024-01-01` are text. Only what JSON can
-hold is accepted, since the same text goes to a Kubernetes API server.
+Scalars follow YAML 1.2: `1e-3` is a number. A plain scalar that another reader takes for another value,
+such as `no` or `010`, is refused, and never written. Only what JSON can hold is accepted, since the same
+text goes to a Kubernetes API server.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any
 import yaml
 
 from rljob.errors import InputError
+from rljob.spec import yaml_scalars
 
 _MAX_KEYS = 100_000
 _MAX_DEPTH = 100
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
+_AMBIGUOUS = "tag:rljob.dev:ambiguous"
+"""Of plain scalars that are not the same value to every reader."""
 _NULL = _TAG + "null"
 _TAGS = {_TAG + name for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge")}
 _RESOLVERS = (
@@ -40,8 +44,9 @@ def load(text: str, file: str = "") -> tuple[Any, dict[str, int]]:
     """Value of the only document in the text, and the 1-based line of each dotted key.
 
     Raises:
-        InputError: a syntax error, a key given twice, several documents, or something that JSON
-            cannot hold; `file` and the line say where.
+        InputError: a syntax error, a key given twice, several documents, a scalar that YAML readers
+            disagree about, aliases that expand beyond 100,000 values, or something that JSON cannot
+            hold; `file` and the line say where.
     """
     try:
         nodes = [node for node in yaml.compose_all(text, _Loader) if not _is_empty(node)]
@@ -51,6 +56,7 @@ def load(text: str, file: str = "") -> tuple[Any, dict[str, int]]:
         if not nodes:
             return None, {}
         _refuse_surprises(nodes[0], file)
+        _refuse_expansion(nodes[0], file)
         value = _Loader("").construct_document(nodes[0])
         return value, _lines(nodes[0], file)
     except yaml.MarkedYAMLError as error:
@@ -71,13 +77,27 @@ def dump(value: Mapping[str, Any]) -> str:
     return yaml.dump(value, Dumper=_TextDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-class _Loader(yaml.SafeLoader):
+class _Scalars:
+    """Marks plain scalars that are not the same value to every reader.
+
+    The dumper compares the tag with that of the value, and quotes what differs.
+    """
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        plain = kind is yaml.ScalarNode and implicit[0]
+        # A merge key is the same to every reader; the same text as a value is not, see `_refuse_surprises`.
+        if plain and value != "<<" and yaml_scalars.instead(value) is not None:
+            return _AMBIGUOUS
+        return super().resolve(kind, value, implicit)  # type: ignore[misc]
+
+
+class _Loader(_Scalars, yaml.SafeLoader):
     """Safe loading with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
 
 
-class _TextDumper(yaml.SafeDumper):
+class _TextDumper(_Scalars, yaml.SafeDumper):
     """Quotes text that YAML 1.1 or 1.2 would read as something else; writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -109,7 +129,8 @@ def _is_empty(node: yaml.Node) -> bool:
 
 
 def _refuse_surprises(root: yaml.Node, file: str) -> None:
-    """Refuse keys given twice, keys that are not text, and tags that JSON has no value for."""
+    """Refuse keys given twice, keys that are not text, scalars that readers disagree about, and tags
+    that JSON has no value for."""
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
@@ -117,14 +138,16 @@ def _refuse_surprises(root: yaml.Node, file: str) -> None:
             continue
         seen.add(id(node))
         line = node.start_mark.line + 1
+        _refuse_ambiguous(node, file)
         if node.tag not in _TAGS:
             raise InputError(f"the YAML tag {node.tag} is not supported", file=file, line=line)
         if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+            waiting += reversed(node.value)
         elif isinstance(node, yaml.MappingNode):
             first: dict[str, int] = {}
             for key, value in node.value:
                 line = key.start_mark.line + 1
+                _refuse_ambiguous(key, file)
                 if key.tag not in (_TAG + "str", _MERGE):
                     name = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
                     raise InputError(f"the key {name} is not text: quote it", file=file, line=line)
@@ -132,7 +155,44 @@ def _refuse_surprises(root: yaml.Node, file: str) -> None:
                     message = f"{key.value} is given twice, first on line {first[key.value]}"
                     raise InputError(message, file=file, line=line)
                 first[key.value] = line
-                waiting.append(value)
+            waiting += (value for _, value in reversed(node.value))
+
+
+def _refuse_ambiguous(node: yaml.Node, file: str) -> None:
+    if node.tag == _AMBIGUOUS:
+        message = (
+            f"{node.value} is not the same to every reader of YAML, such as kubectl: "
+            f"write {yaml_scalars.instead(node.value)}"
+        )
+        raise InputError(message, file=file, line=node.start_mark.line + 1)
+
+
+def _refuse_expansion(root: yaml.Node, file: str) -> None:
+    """Refuse aliases and merges that expand to more than `_MAX_KEYS` values. Expands nothing."""
+    sizes: dict[int, int] = {}
+    within: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node))
+        if known is not None:
+            return known
+        line = node.start_mark.line + 1
+        if id(node) in within:
+            raise InputError("contains itself through an alias", file=file, line=line)
+        within.add(id(node))
+        total = 1
+        if isinstance(node, yaml.SequenceNode):
+            total += sum(map(size, node.value))
+        elif isinstance(node, yaml.MappingNode):
+            total += sum(1 + size(value) for _, value in node.value)
+        if total > _MAX_KEYS:
+            message = f"expands to more than {_MAX_KEYS:,} values; use fewer aliases (*) of anchors (&)"
+            raise InputError(message, file=file, line=line)
+        within.discard(id(node))
+        sizes[id(node)] = total
+        return total
+
+    size(root)
 
 
 def _lines(root: yaml.Node, file: str) -> dict[str, int]:
