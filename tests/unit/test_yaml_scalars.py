@@ -106,7 +106,7 @@ def test_keys_and_lists_and_set_are_checked() -> None:
         with pytest.raises(InputError, match="not the same to every reader"):
             yamltext.load(text)
     job = "apiVersion: rljob.dev/v1alpha1\nkind: RLJob\nmetadata: {name: a}\nspec: {}\n"
-    with pytest.raises(InputError, match="--set environment.kwargs.slippery=no:1: no is not"):
+    with pytest.raises(InputError, match=r"--set environment\.kwargs\.slippery=no:1: no is not"):
         spec.parse(job, overrides=["environment.kwargs.slippery=no"])
 
 

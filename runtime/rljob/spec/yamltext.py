@@ -77,7 +77,7 @@ def dump(value: Mapping[str, Any]) -> str:
     return yaml.dump(value, Dumper=_TextDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-class _Scalars:
+class _AgreedScalars:
     """Marks plain scalars that are not the same value to every reader.
 
     The dumper compares the tag with that of the value, and quotes what differs.
@@ -91,13 +91,13 @@ class _Scalars:
         return super().resolve(kind, value, implicit)  # type: ignore[misc]
 
 
-class _Loader(_Scalars, yaml.SafeLoader):
+class _Loader(_AgreedScalars, yaml.SafeLoader):
     """Safe loading with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
 
 
-class _TextDumper(_Scalars, yaml.SafeDumper):
+class _TextDumper(_AgreedScalars, yaml.SafeDumper):
     """Quotes text that YAML 1.1 or 1.2 would read as something else; writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -145,7 +145,7 @@ def _refuse_surprises(root: yaml.Node, file: str) -> None:
             waiting += reversed(node.value)
         elif isinstance(node, yaml.MappingNode):
             first: dict[str, int] = {}
-            for key, value in node.value:
+            for key, _ in node.value:
                 line = key.start_mark.line + 1
                 _refuse_ambiguous(key, file)
                 if key.tag not in (_TAG + "str", _MERGE):
@@ -186,7 +186,9 @@ def _refuse_expansion(root: yaml.Node, file: str) -> None:
         elif isinstance(node, yaml.MappingNode):
             total += sum(1 + size(value) for _, value in node.value)
         if total > _MAX_KEYS:
-            message = f"expands to more than {_MAX_KEYS:,} values; use fewer aliases (*) of anchors (&)"
+            message = (
+                f"expands to more than {_MAX_KEYS:,} values; use fewer aliases (*) of anchors (&)"
+            )
             raise InputError(message, file=file, line=line)
         within.discard(id(node))
         sizes[id(node)] = total
