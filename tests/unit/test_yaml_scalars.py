@@ -44,7 +44,8 @@ def kubectl(text: str) -> Any:
         return int(octal[1] + octal[2], 8)
     if re.fullmatch(r"[-+]?(0|[1-9][0-9]*|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)", without):
         return int(without, 0)
-    if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", without):
+    number = re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", without)
+    if number and math.isfinite(float(without)):
         return float(without)
     return text
 
@@ -54,6 +55,7 @@ def kubectl(text: str) -> Any:
 @example("1_0.5")
 @example("-0x1_0")
 @example("1:2:3.5")
+@example("1e999")
 def test_accepted_scalars_are_the_same_to_all_readers(text: str) -> None:
     try:
         value = yamltext.load(f"a: {text}")[0]["a"]
@@ -89,6 +91,8 @@ def test_written_yaml_is_the_same_to_all_readers(value: dict[str, Any]) -> None:
         ("1_000", "1000, or '1_000' for the text"),
         ("12:30:45", "'12:30:45' for the text"),
         ("2024-01-01", "'2024-01-01' for the text"),
+        ("1e999", "a finite number, or '1e999' for the text"),
+        ("9223372036854775808", "an integer of 64 bits, or '9223372036854775808' for the text"),
         (".inf", "a finite number, or '.inf' for the text"),
     ],
 )
@@ -116,8 +120,8 @@ def test_quoted_and_tagged_scalars_are_text() -> None:
 
 
 def test_numbers_of_both_versions_stay() -> None:
-    text = "[1e-3, 3E+4, .5, 1., 0x1F, 0, -0.0, +7, 0.0, 1.5e3]"
-    assert yamltext.load(text)[0] == [1e-3, 3e4, 0.5, 1.0, 31, 0, -0.0, 7, 0.0, 1500.0]
+    text = "[1e-3, 3E+4, .5, 1., 0x1F, 0, -0.0, +7, 1.5e3, -9223372036854775808]"
+    assert yamltext.load(text)[0] == [1e-3, 3e4, 0.5, 1.0, 31, 0, -0.0, 7, 1500.0, -(2**63)]
 
 
 @pytest.mark.parametrize("merge", [True, False])

@@ -6,6 +6,7 @@ read as the same value is safe; the rest must be quoted or written in another fo
 
 from __future__ import annotations
 
+import math
 import re
 
 _TRUE = frozenset(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"))
@@ -21,6 +22,10 @@ _DATE = re.compile(
     r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
     r"(([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(\.[0-9]*)?([ \t]*(Z|[-+][0-9]{1,2}(:?[0-9]{2})?))?)?"
 )
+_INTEGER = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
+_LARGEST = 2**63
+_LONGEST = 20
+"""Characters of the integers that Kubernetes holds."""
 _MERGE_OR_VALUE = frozenset(("<<", "="))
 
 
@@ -42,6 +47,11 @@ def instead(text: str) -> str | None:
         return f"{_without_zeros(without)}, or {quoted} for the text"
     if without != text and not text.startswith("_") and _NUMBER.fullmatch(without):
         return f"{without}, or {quoted} for the text"
+    if _INTEGER.fullmatch(text):
+        fits = len(text) <= _LONGEST and -_LARGEST <= int(text, 0) < _LARGEST
+        return None if fits else f"an integer of 64 bits, or {quoted} for the text"
+    if _NUMBER.fullmatch(text) and math.isinf(float(text)):
+        return f"a finite number, or {quoted} for the text"
     return None
 
 
