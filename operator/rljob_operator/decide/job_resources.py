@@ -231,6 +231,22 @@ class JobResources:
     def learner_job(self) -> Manifest | None:
         return self.children.get(("Job", names.workload(self.name, "learner")))
 
+    def workload(self, role: RoleName) -> Manifest | None:
+        """The child that creates the pods of a role."""
+        name = names.workload(self.name, role)
+        return next((one for one in self.workloads() if one["metadata"]["name"] == name), None)
+
+    def container(self, role: RoleName) -> Manifest:
+        """The role's container in the template of its pods; empty if there is none."""
+        containers = at(self.workload(role), "spec", "template", "spec", "containers") or ()
+        return next((dict(one) for one in containers if one.get("name") == role), {})
+
+    def claims(self, role: RoleName) -> list[str]:
+        """Names of the volume claims that the pods of a role need."""
+        volumes = at(self.workload(role), "spec", "template", "spec", "volumes") or ()
+        found = (at(volume, "persistentVolumeClaim", "claimName") for volume in volumes)
+        return [str(name) for name in found if name]
+
     def of_role(self, role: RoleName) -> list[PodState]:
         return [pod for pod in self.pods if pod.role == role]
 

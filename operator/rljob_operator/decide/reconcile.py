@@ -16,13 +16,13 @@ from rljob.kube.settings import OperatorSettings
 from rljob.spec.roles import RoleName
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import desired_state as asking
-from rljob_operator.decide import drift, lifecycle, pending, stalling
+from rljob_operator.decide import drift, lifecycle, pending, stalling, uncreated
 from rljob_operator.decide.decision import Decision, Notice, Poll, Reference
 from rljob_operator.decide.desired_state import DesiredState
 from rljob_operator.decide.job_resources import JobResources, at, key
 from rljob_operator.decide.lifecycle import Clock, Outcome
 from rljob_operator.decide.observed import Observed
-from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.stalling import StallCheck
 from rljob_operator.decide.status import record, report, restarts, roles, whole
 from rljob_operator.decide.status.notices import notices
@@ -196,7 +196,7 @@ class _Look:
         name = names.workload(self.world.name, role)
         for (kind, refused), message in self.observed.refused.items():
             if kind in ("Deployment", "StatefulSet", "Job") and refused == name:
-                return pending.refusal(message)
+                return uncreated.refusal(message)
         return None
 
     def _refused(self, changes: _Changes) -> Waiting | None:
@@ -205,10 +205,12 @@ class _Look:
         for manifest in changes.wanted:
             if key(manifest) in refused:
                 kind, name = key(manifest)
-                found = pending.refusal(refused[kind, name])
+                found = uncreated.refusal(refused[kind, name])
                 return Waiting(found.reason, f"{kind} {name}: {found.message}")
         secret = ("Secret", names.keys_secret(self.world.name))
-        return pending.refusal(refused[secret]) if changes.mint_keys and secret in refused else None
+        return (
+            uncreated.refusal(refused[secret]) if changes.mint_keys and secret in refused else None
+        )
 
     def _outcome(self, facts: Facts) -> Outcome | None:
         outcome = lifecycle.learner_outcome(self.world) or lifecycle.input_outcome(

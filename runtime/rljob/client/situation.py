@@ -51,6 +51,7 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
         spec=spec,
         reason=reason,
         message=message,
+        blocked_seconds=_blocked_seconds(job, now) if reason and job.end is None else None,
         unseen=status.observed_generation != job.raw["metadata"].get("generation"),
         stall=stall,
         silent_seconds=silent,
@@ -81,6 +82,13 @@ def _why(job: ClusterJob) -> tuple[str, str]:
     if progressing is None or progressing.status == "True" or progressing.reason in _NORMAL:
         return "", ""
     return progressing.reason, progressing.message
+
+
+def _blocked_seconds(job: ClusterJob, now: datetime) -> float | None:
+    progressing = job.condition("Progressing")
+    if progressing is None:
+        return None
+    return max(0.0, (now - parse_time(progressing.last_transition_time)).total_seconds())
 
 
 def _roles(status: RLJobStatus) -> Iterator[RoleCount]:

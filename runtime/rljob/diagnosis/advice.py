@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rljob.diagnosis.bottleneck import Bottleneck
 from rljob.diagnosis.situation import Situation
+from rljob.spec.roles import ROLES, RoleName
 
 _BY_REASON = {
     "Unschedulable": "lower the requests in the role's template (resources.requests), relax its "
@@ -20,8 +21,21 @@ _BY_REASON = {
     "CrashLoopBackOff": "read its last lines above; `rljob logs` has the rest",
     "OOMKilled": "raise resources.limits.memory in the role's template, or lower buffer.capacity or "
     "rollout.envsPerReplica",
-    "FailedMount": "look at the volume that is named: kubectl get pvc",
+    "FailedMount": "create the Secret, ConfigMap or volume that is named",
     "FailedScheduling": "lower the requests in the role's template, or add nodes",
+    "VolumePending": "look at kubectl describe pvc; name a storage class that exists "
+    "(volumeClaimTemplate.storageClassName), or a claim that does (persistentVolumeClaim.claimName)",
+    "NotScheduled": "look at kubectl describe pod; check the template's schedulerName, and that this "
+    "scheduler runs",
+    "SchedulingGated": "remove the pod's scheduling gates, or ask for what sets them",
+    "ContainerCreating": "look at kubectl describe pod and at the node's kubelet; a large image may take long",
+    "InitContainerFailed": "correct what its last line names, such as a package of spec.requirements",
+    "FailedCreate": "correct what the message names; the next attempt follows by itself",
+    "Forbidden": "correct the role's template for the policies of the namespace, or change these",
+    "PodsMissing": "look at kubectl describe of it, and check that kube-controller-manager runs",
+    "Terminating": "kubectl delete pod --force, once its node is known to be off",
+    "JobSuspended": "resume it with kubectl patch job; where Kueue suspended it, add "
+    "RLJob.v1alpha1.rljob.dev to integrations.externalFrameworks of Kueue's configuration",
     "BackoffLimitExceeded": "read its last lines above, correct the cause, and submit it again",
     "DeadlineExceeded": "raise activeDeadlineSeconds, or lower the limits in stop",
     "PendingDeadlineExceeded": "provide what its pods waited for, or raise pendingDeadlineSeconds",
@@ -36,11 +50,30 @@ _BY_REASON = {
     "BufferFull": "raise buffer.capacity, or find out why the learner takes no experience",
     "Disconnected": "check that the pods reach each other: NetworkPolicies, DNS, keys of another job",
 }
-_SAME = {"ImagePullBackOff": "ErrImagePull", "ErrImageNeverPull": "ErrImagePull"}
+_MEMORY: dict[RoleName, str] = {
+    "rollout": ", or lower rollout.envsPerReplica",
+    "buffer": ", or lower buffer.capacity",
+}
+_SAME = {
+    "FailedAttachVolume": "FailedMount",
+    "FailedMapVolume": "FailedMount",
+    "FailedCreatePodSandBox": "ContainerCreating",
+    "CreateContainerError": "ContainerCreating",
+    "RunContainerError": "ContainerCreating",
+    "ImagePullBackOff": "ErrImagePull",
+    "ErrImageNeverPull": "ErrImagePull",
+}
 
 
-def for_reason(reason: str) -> str:
-    """What to do about it; empty when there is nothing general to say."""
+def for_reason(reason: str, role: RoleName | None = None) -> str:
+    """What to do about it; empty when there is nothing general to say.
+
+    Args:
+        role: the role that it is about, if it is one.
+    """
+    if reason == "OOMKilled" and role is not None:
+        where = f"container {role} in spec.{ROLES[role].section}.template"
+        return f"raise resources.limits.memory of the {where}{_MEMORY.get(role, '')}"
     return _BY_REASON.get(_SAME.get(reason, reason), "")
 
 

@@ -42,6 +42,7 @@ class Situation:
         reason, message: how it ended, or why it does not go on; empty when neither is so.
         unseen: no operator has looked at its newest change yet.
         stall: cause of the stall, if it makes no progress.
+        blocked_seconds: for how long it does not go on, for `reason`; None when unknown.
         silent_seconds: seconds since its last progress; None when unknown.
         lag: policy versions by which experience was behind: median, 95th percentile, bound.
         checkpoint_age: seconds since the newest checkpoint.
@@ -56,6 +57,7 @@ class Situation:
     reason: str = ""
     message: str = ""
     unseen: bool = False
+    blocked_seconds: float | None = None
     stall: Stall | None = None
     silent_seconds: float | None = None
     roles: Sequence[RoleCount] = ()

@@ -8,6 +8,7 @@ from rljob.diagnosis import advice
 from rljob.diagnosis.bottleneck import WORDS, Bottleneck, bottleneck, stages
 from rljob.diagnosis.situation import OVER, TRAINING, Situation
 from rljob.show.view.figures import count, share_text, span_text
+from rljob.spec.roles import RoleName
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _over(situation: Situation) -> Explanation:
     what = advice.for_reason(situation.reason)
     failure = situation.last_failure
     if failure is not None and failure.reason == "OOMKilled":
-        what = advice.for_reason("OOMKilled")
+        what = advice.for_reason("OOMKilled", failure.role)
     return Explanation(
         f"{situation.name} has failed: {_sentence(how)}", tries=(what,) if what else ()
     )
@@ -64,19 +65,20 @@ def _over(situation: Situation) -> Explanation:
 
 def _blocked(situation: Situation) -> Explanation:
     """It does not go on, and somebody said why."""
-    worst = next((role for role in situation.roles if role.reason), None)
-    if worst is not None and worst.reason == situation.reason:
+    worst = next((role for role in situation.roles if role.reason == situation.reason), None)
+    if worst is not None:
         text = f"the {worst.role} is not ready: {worst.reason}: {worst.message}"
-    else:
-        text = ": ".join(part for part in (situation.reason, situation.message) if part)
+        return _not(situation, text, situation.reason, worst.role)
+    text = ": ".join(part for part in (situation.reason, situation.message) if part)
     return _not(situation, text, situation.reason)
 
 
-def _not(situation: Situation, why: str, reason: str) -> Explanation:
-    what = advice.for_reason(reason)
-    return Explanation(
-        f"{situation.name} is not training: {_sentence(why)}", tries=(what,) if what else ()
-    )
+def _not(situation: Situation, why: str, reason: str, role: RoleName | None = None) -> Explanation:
+    what = advice.for_reason(reason, role)
+    verdict = f"{situation.name} is not training: {_sentence(why)}"
+    if situation.blocked_seconds is not None:
+        verdict += f" It has been so for {span_text(situation.blocked_seconds)}."
+    return Explanation(verdict, tries=(what,) if what else ())
 
 
 def _starting(situation: Situation) -> Explanation:
@@ -101,6 +103,14 @@ def _training(situation: Situation) -> Explanation:
     rate = f" at {count(progress.steps_per_second)} steps/s" if progress else ""
     tries = tuple(advice.for_bottleneck(found, situation))
     start = f"{situation.name} trains{rate}"
+    for role in situation.roles:
+        if role.reason:
+            why = f"the {role.role} ({role.ready} of {role.wanted} ready): {role.reason}: {role.message}"
+            what = advice.for_reason(role.reason, role.role)
+            first = (what,) if what else ()
+            return Explanation(
+                f"{start}, but not with all of {_sentence(why)}", tries=(*first, *tries)
+            )
     return Explanation(f"{start}{_bound(found, situation)}.", well=True, tries=tries)
 
 

@@ -436,12 +436,12 @@ class Cluster:
         }
         _container(pod).update(ready=False, state={"terminated": terminated})
 
-    def crash(self, name: str, message: str = "", code: int = 1) -> None:
+    def crash(self, name: str, message: str = "", code: int = 1, reason: str = "Error") -> None:
         """Its container ends and is started again at once."""
         container = _container(self.pods[name])
         terminated = {
             "exitCode": code,
-            "reason": "Error",
+            "reason": reason,
             "message": message,
             "finishedAt": self.stamp(),
         }

@@ -415,10 +415,10 @@ def test_pending_deadline_says_what_it_waited_for() -> None:
 
 
 def test_next_look_is_at_the_nearest_deadline() -> None:
-    cluster = Cluster(pendingDeadlineSeconds=30, activeDeadlineSeconds=60)
-    assert cluster.look().requeue_after == 30
+    cluster = Cluster(pendingDeadlineSeconds=10, activeDeadlineSeconds=20)
+    assert cluster.look().requeue_after == 10
     cluster.edit(pendingDeadlineSeconds=90)
-    assert cluster.look().requeue_after == 60
+    assert cluster.look().requeue_after == 20
 
 
 def test_pending_deadline_is_over_once_it_trained() -> None:

@@ -132,7 +132,9 @@ def test_unschedulable_pod_is_told_after_a_while_with_the_schedulers_words() -> 
     for kind in ("Ready", "Progressing"):
         found = cluster.condition(kind)
         assert (found["status"], found["reason"]) == ("False", "Unschedulable")
-        assert found["message"] == "rollout: 0/3 nodes are available: 3 Insufficient cpu."
+        assert found["message"].startswith(
+            "rollout: 0/3 nodes are available: 3 Insufficient cpu (since 2026-01-31T12:00:00Z); lower the "
+        )
     assert cluster.notices[-1].reason == "Unschedulable"
     assert cluster.notices[-1].type == "Warning"
 

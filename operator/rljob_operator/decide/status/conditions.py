@@ -11,13 +11,15 @@ from rljob.spec.roles import NEEDED, RoleName
 from rljob.spec.status import Condition, ConditionStatus, ConditionType, Phase, RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.lifecycle import Outcome
-from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.waiting import Waiting
+from rljob_operator.decide.status.endings import OUT_OF_MEMORY
 from rljob_operator.decide.status.report import Reported
 
 _SHORT: dict[RoleName, tuple[str, str]] = {
     **{role: (f"{role.capitalize()}NotReady", f"The {role} is not ready.") for role in NEEDED},
     "rollout": ("RolloutsBelowMinimum", "Fewer rollouts are ready than rollout.minReplicas."),
 }
+_LASTING = (OUT_OF_MEMORY,)
 _LOST = frozenset(reason for reason, _ in _SHORT.values())
 """Reasons of Degraded for a role that was ready before."""
 
@@ -46,9 +48,14 @@ class ConditionInputs:
         """Why the job cannot train, if known."""
         for role in self.short:
             if role in self.waiting:
-                found = self.waiting[role]
-                return Waiting(found.reason, f"{role}: {found.message}")
+                return self.waiting[role].of(role)
         return None
+
+    @property
+    def lasting(self) -> Waiting | None:
+        """What happens to a role again and again, also while enough of it is ready."""
+        found = (one.of(role) for role, one in self.waiting.items() if one.reason in _LASTING)
+        return next(found, None)
 
 
 @dataclass(frozen=True)
@@ -142,12 +149,16 @@ def _checkpointed(situation: ConditionInputs) -> _Said:
 
 
 def _degraded(previous: RLJobStatus, situation: ConditionInputs) -> _Said:
-    """The spec is invalid, or a role that was ready before is not ready now."""
+    """The spec is invalid, a role that was ready before is not ready now, or a role ends again and again."""
     if situation.phase in ("Complete", "Failed"):
         return _Said(False, situation.phase)
     if situation.fault is not None:
         return _Said(True, *_pair(situation.fault))
-    if situation.phase not in ("Suspending", "Suspended") and situation.short:
+    if situation.phase in ("Suspending", "Suspended"):
+        return _Said(False, "AsExpected")
+    if situation.lasting is not None:
+        return _Said(True, *_pair(situation.lasting))
+    if situation.short:
         before = find(previous, "Degraded")
         lost = before is not None and before.status == "True" and before.reason in _LOST
         if lost or holds(previous, "Ready"):

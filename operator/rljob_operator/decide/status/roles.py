@@ -12,7 +12,7 @@ from rljob.spec.status import LearnerStatus, RLJobStatus, RoleStatus, RolloutSta
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources, at
 from rljob_operator.decide.lifecycle import Outcome, Stage
-from rljob_operator.decide.pending import Waiting
+from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.status.restarts import RestartCounts
 
 
