@@ -42,8 +42,16 @@ FIXED: list[tuple[str, Any]] = [
     ("buffer.storage.path", "b"),
     ("checkpoint.storage.path", "b"),
     ("code", {"b.py": ""}),
+    ("managedBy", "example.com/other"),
 ]
-OPTIONAL = ("seed", "buffer.samplesPerInsert", "buffer.storage", "checkpoint.storage", "code")
+OPTIONAL = (
+    "seed",
+    "buffer.samplesPerInsert",
+    "buffer.storage",
+    "checkpoint.storage",
+    "code",
+    "managedBy",
+)
 FREE: list[tuple[str, Any]] = [
     ("stop", {"steps": 5, "duration": "1h"}),
     ("rollout", {"replicas": 3, "minReplicas": 1, "maxReplicas": 5, "template": {"spec": {}}}),

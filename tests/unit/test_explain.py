@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,11 @@ IDLE = spent("learner", update=2.0, data_wait=8.0)
             "No operator has processed the newest change of x.",
             "deployment",
         ),
+        (
+            situation(phase="Pending", unseen=True, managed_by="kueue.x-k8s.io/multikueue"),
+            "x is left to kueue.x-k8s.io/multikueue",
+            "this controller",
+        ),
         (situation(phase="Suspended"), "x is suspended at step 81,920.", "rljob resume x"),
         (
             situation(phase="Failed", reason="BackoffLimitExceeded", message="it failed 4 times"),
@@ -152,6 +158,23 @@ def test_the_verdict_and_what_to_try(given: Situation, verdict: str, tries: str)
     assert found.verdict.endswith(".")
     assert tries in "\n".join(found.tries)
     assert shown(given).startswith(found.verdict)
+
+
+def test_a_job_that_trains_without_some_of_its_pods_says_so_and_what_to_do() -> None:
+    message = "out of memory: limit 200Mi, 6 restarts in 75 s"
+    found = explain(situation(roles=[role("learner"), role("rollout", 1, "OOMKilled", message)]))
+
+    assert not found.well
+    assert f"but not with all of the rollout (1 of 1 ready): OOMKilled: {message}." in found.verdict
+    assert found.tries[0].startswith("raise resources.limits.memory of the container rollout")
+
+
+def test_for_how_long_it_has_been_blocked() -> None:
+    given = blocked("learner", "VolumePending", "volume claim x-checkpoints is not bound")
+    found = explain(replace(given, blocked_seconds=250.0))
+
+    assert found.verdict.endswith("is not bound. It has been so for 4m 10s.")
+    assert "kubectl describe pvc" in found.tries[0]
 
 
 def test_what_needs_nothing_says_so() -> None:

@@ -17,7 +17,7 @@ WITHHELD = {
     "buffer.replicas", "buffer.storage",
     "learner.replicas",
     "checkpoint.storage.persistentVolumeClaim", "checkpoint.storage.volumeClaimTemplate",
-    "code", "requirements", "image", "stall", "suspend", "backoffLimit", "activeDeadlineSeconds",
+    "code", "requirements", "image", "stall", "suspend", "managedBy", "backoffLimit", "activeDeadlineSeconds",
     "pendingDeadlineSeconds", "cleanPodPolicy", "ttlSecondsAfterFinished",
 }  # fmt: skip
 """Pods do not need these, nor any template. A field that is marked by mistake would leave them on its default in silence."""

@@ -12,8 +12,8 @@ from rljob.spec import RLJob, RLJobSpec, parse
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide.job_resources import JobResources, at, uid
 from rljob_operator.decide.lifecycle import CleanPodPolicy, Stage
-from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.status.phase import STANDING
+from rljob_operator.decide.waiting import Waiting
 
 
 @dataclass(frozen=True)

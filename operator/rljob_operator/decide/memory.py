@@ -43,9 +43,10 @@ def _pods(world: JobResources, role: RoleName) -> list[PodState]:
 def _newest(pod: PodState, now: datetime) -> Iterator[ContainerEnd]:
     """The newest end of the role's container, if it ran out of memory lately."""
     ends = [end for end in pod.ends if not end.init and end.finished]
-    if ends and ends[-1].reason == OUT_OF_MEMORY:
-        if (now - times.parse(ends[-1].finished)).total_seconds() < MOST_SECONDS:
-            yield ends[-1]
+    if not ends or ends[-1].reason != OUT_OF_MEMORY:
+        return
+    if (now - times.parse(ends[-1].finished)).total_seconds() < MOST_SECONDS:
+        yield ends[-1]
 
 
 def _limit(world: JobResources, role: RoleName, pod: PodState) -> str:

@@ -22,12 +22,12 @@ from rljob_operator.decide.desired_state import DesiredState
 from rljob_operator.decide.job_resources import JobResources, at, key
 from rljob_operator.decide.lifecycle import Clock, Outcome
 from rljob_operator.decide.observed import Observed
-from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.stalling import StallCheck
 from rljob_operator.decide.status import record, report, restarts, roles, whole
 from rljob_operator.decide.status.notices import notices
 from rljob_operator.decide.status.report import Reported
 from rljob_operator.decide.status.whole import Facts
+from rljob_operator.decide.waiting import Waiting
 
 __all__ = ["Decision", "Notice", "Poll", "Reference", "reconcile"]
 
@@ -36,6 +36,8 @@ def reconcile(observed: Observed, settings: OperatorSettings, now: datetime) -> 
     """The actions for `observed.job` at `now`, which has a time zone."""
     previous = record.read(observed.job.get("status"))
     if at(observed.job, "metadata", "deletionTimestamp") is not None:
+        return Decision(status=previous)
+    if at(observed.job, "spec", "managedBy") not in (None, names.OURS):
         return Decision(status=previous)
     look = _Look(previous, JobResources.of(observed), observed, settings, now)
     outcome = lifecycle.finished(previous)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rljob.client.api import PODS, ClusterApi
-from rljob.client.errors import ClusterError
+from rljob.client.errors import ClusterError, Forbidden
 from rljob.client.job import ClusterJob, JobPod
 from rljob.client.jobs import Jobs
-from rljob.errors import RunError
+from rljob.errors import RLJobError, RunError
 from rljob.spec.roles import ROLES, RoleName
 
 LOOK_EVERY = 1.0
@@ -83,7 +83,6 @@ def follow(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Writ
     """Follow the logs of the role's pods until the job has ended, across restarts and replacements."""
     following = _LogFollower(jobs.api, jobs.namespace, wanted, note)
     while True:
-        looked = time.monotonic()
         try:
             job = jobs.get(job.name)
             pods = [pod for pod, _ in chosen(jobs.pods(job, wanted.role), wanted)]
@@ -95,7 +94,7 @@ def follow(jobs: Jobs, job: ClusterJob, wanted: Wanted, write: Write, note: Writ
             if not error.transient:
                 raise
             following.note_once(f"{error}; trying again")
-        for line in following.lines(looked + LOOK_EVERY):
+        for line in following.lines(time.monotonic() + LOOK_EVERY):
             write(line)
         if job.end is not None and following.idle:
             return
@@ -151,9 +150,10 @@ class _LogFollower:
 
     def lines(self, until: float) -> Iterator[str]:
         """Yield new lines until the time `until` of the monotonic clock."""
-        while (left := until - time.monotonic()) > 0 or not self._queue.empty():
+        # Not until the queue is empty: a pod may log faster than its lines are written.
+        while (left := until - time.monotonic()) > 0:
             try:
-                container, line = self._queue.get(timeout=max(0.0, left))
+                container, line = self._queue.get(timeout=left)
             except queue.Empty:
                 return
             many = len({one.pod for one in self._found.values()}) > 1
@@ -188,8 +188,10 @@ class _LogFollower:
                         container.last = time_text
                         self._queue.put((container, text))
             container.whole = True
-        except RunError:
-            # The pod or the connection was lost; the next query of the pods shows which.
+        except Forbidden as error:
+            self.note_once(str(error))
+        except RLJobError:
+            # The pod, its container or the connection was lost; the next query of the pods shows which.
             pass
         finally:
             container.reading = False

@@ -52,6 +52,7 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
         reason=reason,
         message=message,
         blocked_seconds=_blocked_seconds(job, now) if reason and job.end is None else None,
+        managed_by=_managed_by(job),
         unseen=status.observed_generation != job.raw["metadata"].get("generation"),
         stall=stall,
         silent_seconds=silent,
@@ -82,6 +83,11 @@ def _why(job: ClusterJob) -> tuple[str, str]:
     if progressing is None or progressing.status == "True" or progressing.reason in _NORMAL:
         return "", ""
     return progressing.reason, progressing.message
+
+
+def _managed_by(job: ClusterJob) -> str:
+    found = str(job.raw["spec"].get("managedBy") or "")
+    return "" if found == names.OURS else found
 
 
 def _blocked_seconds(job: ClusterJob, now: datetime) -> float | None:

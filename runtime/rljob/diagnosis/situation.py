@@ -40,6 +40,7 @@ class Situation:
         local: whether on this machine.
         phase: one word, as in the status of a cluster's job; `Stopped` for a run that was.
         reason, message: how it ended, or why it does not go on; empty when neither is so.
+        managed_by: the controller of the job, if it is not rljob's operator.
         unseen: no operator has looked at its newest change yet.
         stall: cause of the stall, if it makes no progress.
         blocked_seconds: for how long it does not go on, for `reason`; None when unknown.
@@ -56,6 +57,7 @@ class Situation:
     spec: RLJobSpec | None = None
     reason: str = ""
     message: str = ""
+    managed_by: str = ""
     unseen: bool = False
     blocked_seconds: float | None = None
     stall: Stall | None = None

@@ -34,6 +34,9 @@ def explain(situation: Situation) -> Explanation:
         go_on = (f"rljob resume {situation.name}",)
         at = f" at step {count(situation.progress.steps)}" if situation.progress else ""
         return Explanation(f"{situation.name} is suspended{at}.", well=True, tries=go_on)
+    if situation.unseen and situation.managed_by:
+        verdict = f"{situation.name} is left to {situation.managed_by} (spec.managedBy)."
+        return Explanation(verdict, tries=("look at what this controller says about the job",))
     if situation.unseen:
         verdict = f"No operator has processed the newest change of {situation.name}."
         tries = "check that an operator runs and watches this namespace: kubectl get deployment -A "

@@ -40,6 +40,10 @@ USER = 65532
 """uid, gid and fsGroup of every pod."""
 
 
+OURS = "rljob.dev/operator"
+"""`spec.managedBy` of a job that the operator manages; so is one without it."""
+
+
 def workload(job: str, role: RoleName) -> str:
     """Of the Deployment, StatefulSet or Job of a role; of its Service, NetworkPolicy and budget too."""
     return f"{job}-{role}"

@@ -19,6 +19,7 @@ from rljob.spec.schema import (
     OPERATOR_ONLY,
     Deadline,
     Delay,
+    ManagedBy,
     Requirement,
     Section,
     Seed,
@@ -156,6 +157,13 @@ class RLJobSpec(Section):
         description="When a job counts as stalled, and what happens then, e.g. `{timeout: 10m, policy: "
         "Restart}` for an environment that sometimes hangs.",
         json_schema_extra=OPERATOR_ONLY,
+    )
+    managed_by: ManagedBy | None = Field(
+        default=None,
+        description="Controller of the job, as in a batch/v1 Job, e.g. `kueue.x-k8s.io/multikueue`. "
+        "The operator ignores a job of another controller than `rljob.dev/operator`, the default. Not "
+        "used locally.",
+        json_schema_extra={**IMMUTABLE, **OPERATOR_ONLY},
     )
     suspend: bool = Field(
         default=False,

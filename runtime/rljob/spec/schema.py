@@ -22,6 +22,14 @@ Steps = Annotated[int, Field(ge=1, le=10**15), AS_INTEGER]
 Deadline = Annotated[int, Field(ge=1, le=2**31 - 1), AS_INTEGER]
 Delay = Annotated[int, Field(ge=0, le=2**31 - 1), AS_INTEGER]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+ManagedBy = Annotated[
+    str,
+    Field(
+        max_length=63,
+        pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$",
+    ),
+]
+"""A domain and a name, as in a Job's `spec.managedBy`."""
 ImportPath = Annotated[
     str,
     Field(

@@ -245,13 +245,14 @@ class RolloutSpec(Section):
     )
     min_replicas: Replicas | None = Field(
         default=None,
-        description="Minimum number of ready workers; with fewer, the job is degraded. Also the lower "
-        "bound for autoscaling. At most replicas.",
+        description="Minimum number of ready workers; with fewer, the job is degraded. At most replicas: "
+        "a change of replicas to fewer is refused. rljob itself never changes replicas.",
         json_schema_extra=OPERATOR_ONLY,
     )
     max_replicas: Replicas | None = Field(
         default=None,
-        description="Upper bound for autoscaling; at least replicas.",
+        description="At least replicas: a change of replicas to more is refused, also one by "
+        "`kubectl scale` or an autoscaler. rljob itself never changes replicas.",
         json_schema_extra=OPERATOR_ONLY,
     )
     template: FreeForm | None = _pod_template("rollout")

@@ -460,3 +460,8 @@ def test_without_a_time_to_live_it_stays() -> None:
     cluster.tick(10**9)
     assert quiet(cluster.decide())
     assert cluster.decide().requeue_after is None
+
+
+def test_a_job_of_another_controller_is_left_alone() -> None:
+    assert quiet(Cluster(managedBy="kueue.x-k8s.io/multikueue").look())
+    assert Cluster(managedBy="rljob.dev/operator").look().apply

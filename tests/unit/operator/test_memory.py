@@ -98,8 +98,7 @@ def test_learners_that_run_out_of_memory_one_after_the_other() -> None:
     [
         (137, "OOMKilled", LOGGED, "ran out of memory (exit code 137)"),
         (137, "Error", f"{LOGGED}\nepisode 7\n", "ended with exit code 137"),
-        (139, "Error", f"{LOGGED}\nFatal Python error: Segmentation fault\n  File x", "Fatal Python "
-         "error: Segmentation fault (exit code 139)"),
+        (139, "Error", f"{LOGGED}\nFatal Python error: Abort\n  File x", "Fatal Python error: Abort (exit code 139)"),
         (1, "Error", f"{LOGGED}\n", "ended with exit code 1"),
         (1, "Error", f"ValueError: no\n{LOGGED}\n", "ValueError: no (exit code 1)"),
     ],

@@ -11,9 +11,9 @@ from rljob.spec.roles import NEEDED, RoleName
 from rljob.spec.status import Condition, ConditionStatus, ConditionType, Phase, RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.lifecycle import Outcome
-from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.status.endings import OUT_OF_MEMORY
 from rljob_operator.decide.status.report import Reported
+from rljob_operator.decide.waiting import Waiting
 
 _SHORT: dict[RoleName, tuple[str, str]] = {
     **{role: (f"{role.capitalize()}NotReady", f"The {role} is not ready.") for role in NEEDED},

@@ -12,8 +12,8 @@ from rljob.spec.status import LearnerStatus, RLJobStatus, RoleStatus, RolloutSta
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources, at
 from rljob_operator.decide.lifecycle import Outcome, Stage
-from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.status.restarts import RestartCounts
+from rljob_operator.decide.waiting import Waiting
 
 
 def wanted(previous: RLJobStatus, spec: RLJobSpec | None, stage: Stage) -> dict[RoleName, int]:

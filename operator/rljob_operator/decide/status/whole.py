@@ -12,7 +12,6 @@ from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.lifecycle import Clock, Outcome, Stage
-from rljob_operator.decide.waiting import Waiting
 from rljob_operator.decide.stalling import StallCheck
 from rljob_operator.decide.status import failures, roles
 from rljob_operator.decide.status.conditions import ConditionInputs, conditions, holds
@@ -20,6 +19,7 @@ from rljob_operator.decide.status.phase import phase
 from rljob_operator.decide.status.provenance import provenance
 from rljob_operator.decide.status.report import Reported
 from rljob_operator.decide.status.restarts import RestartCounts
+from rljob_operator.decide.waiting import Waiting
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,15 @@ def budgets(scope: Scope) -> list[Manifest]:
 
 
 def _service(scope: Scope, role: RoleName) -> Manifest:
+    # A mesh that guesses the protocol waits for the client to speak first, or takes it for HTTP.
     ports = [
-        {"name": link, "port": LINK_PORTS[link], "protocol": "TCP", "targetPort": link}
+        {
+            "name": link,
+            "port": LINK_PORTS[link],
+            "protocol": "TCP",
+            "appProtocol": "tcp",
+            "targetPort": link,
+        }
         for link in ROLES[role].serves
     ]
     return sealed(
