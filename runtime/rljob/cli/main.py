@@ -50,7 +50,7 @@ EXTRAS = {
 LEARNING = ("run", "plan")
 """Commands that need torch in addition to the missing package."""
 
-WITH_TRACE = ("role", "check", "eval")
+WITH_TRACE = ("role", "eval")
 """Commands that show where user code raised."""
 
 
@@ -61,8 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         completion.answer(make_parser(completion.words_to_complete()))
     parser = make_parser(arguments)
     parsed = parser.parse_args(arguments)
-    # Modules of users may parse the command line when they are imported; this one is not theirs.
-    del sys.argv[1:]
+    if argv is None:
+        # Modules of users may parse the command line when they are imported; this one is not theirs.
+        del sys.argv[1:]
     try:
         code = int(parsed.handle(parsed))
         sys.stdout.flush()

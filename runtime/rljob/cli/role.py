@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rljob.errors import INTERRUPTED, AskedToEnd
+from rljob.errors import INTERRUPTED, AskedToEnd, UserCodeError
 from rljob.process.stopping import Stopping
 from rljob.spec.roles import ROLES
+from rljob.user_code.failure import explain, trace
 
 if TYPE_CHECKING:
     from rljob.process.context import RoleContext
@@ -77,6 +78,13 @@ def handle(arguments: argparse.Namespace) -> int:
 
         _write(arguments.end_file, termination_message.failed(error), context)
         raise
+    except BaseException as error:
+        # A request to end is AskedToEnd: this is `sys.exit` or the like in a network or an algorithm.
+        from rljob.process import termination_message
+
+        ended = UserCodeError(f"{arguments.role} was ended: {explain(error)}", trace(error))
+        _write(arguments.end_file, termination_message.failed(ended), context)
+        raise ended from error
     if end is None:
         return 0
     _write(arguments.end_file, end, context)

@@ -209,17 +209,18 @@ class SequentialVectorEnv:
 
     def _numbers(self, rewards: list[Any]) -> np.ndarray:
         try:
-            row = np.array(rewards, np.float32)
-        except (TypeError, ValueError):
-            row = np.empty(0, np.float32)
-        if row.shape != (len(rewards),):
+            row = np.array(rewards)
+        except ValueError:
+            row = np.empty(0)
+        # None would become NaN, and text a number.
+        if row.shape != (len(rewards),) or row.dtype.kind not in "fiub":
             odd = [not isinstance(each, (int, float, np.number)) for each in rewards]
             index = odd.index(True) if True in odd else 0
             what = (
                 f"environment {index} returned the reward {rewards[index]!r}, expected one number"
             )
             raise _wrong_form(what, self._steps)
-        return row
+        return row.astype(np.float32, copy=False)
 
     def _flags(self, name: str, values: list[Any]) -> np.ndarray:
         if all(type(value) in (bool, np.bool_) for value in values):

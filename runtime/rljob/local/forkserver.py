@@ -53,7 +53,7 @@ ForkRequest = dict[str, Any]
 
 def main() -> NoReturn:
     """Serve the socket with the file descriptor `sys.argv[1]`."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=int(sys.argv.pop()))
     # The supervisor ends this process by closing the socket. The signals are blocked, not ignored: a
     # signal to a child stays pending until the child has set its handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)

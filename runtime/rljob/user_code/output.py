@@ -12,11 +12,12 @@ from typing import TextIO
 @contextmanager
 def own_output() -> Iterator[TextIO]:
     """The standard output for rljob alone; what others write to descriptor 1 goes to standard error meanwhile."""
-    if sys.stdout is not sys.__stdout__:
+    standard = sys.__stdout__
+    if standard is None or sys.stdout is not standard:
         # Something else has taken it, which is not descriptor 1.
         yield sys.stdout
         return
-    sys.stdout.flush()
+    standard.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
     try:

@@ -45,7 +45,7 @@ def main(context: RoleContext) -> None:
         health, server = context.observe(metrics)
         stack.callback(server.close)
         if spec.strict:
-            seed_global_generators(context.random_seed)
+            seed_global_generators((context.seed, context.index))
         with context.stop.at_once():
             groups = []
             for size in group_sizes(spec.environment, spec.rollout.envs_per_replica):
@@ -220,4 +220,6 @@ class Rollout:
         # A restarted learner goes back to a boundary, so the lineage is compared as well.
         if (self._stamp[0], boundary) != self._reset_at:
             self._reset_at = (self._stamp[0], boundary)
-            self._collector.reset((self._context.seed, self._context.index, boundary))
+            seed = (self._context.seed, self._context.index, boundary)
+            seed_global_generators(seed)
+            self._collector.reset(seed)
