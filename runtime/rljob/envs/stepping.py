@@ -14,7 +14,7 @@ from rljob.envs import factory
 from rljob.envs.factory import is_pool
 from rljob.envs.spaces import MultiDiscreteSpace, Space
 from rljob.errors import InputError, RunError
-from rljob.user_code.failure import rethrow
+from rljob.user_code.failure import rethrow, trace
 
 if TYPE_CHECKING:
     from rljob.envs.factory import Env, Vector
@@ -24,6 +24,7 @@ Arrays4 = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _STEP = "(observation, reward, terminated, truncated, info)"
 _RESET = "(observation, info)"
+_OLD = ". It is written for the old Gym; Gymnasium's form is needed"
 
 
 class Stepper(Protocol):
@@ -149,6 +150,9 @@ class SequentialVectorEnv:
             try:
                 answer = env.reset(seed=seeds[index])
             except BaseException as error:
+                if isinstance(error, TypeError) and not trace(error):
+                    what = f"environment {index}: reset cannot be called with a seed: {error}{_OLD}"
+                    raise _wrong_form(what, self._steps) from error
                 rethrow(f"environment {index} raised at reset", error)
             self._put_first(index, answer)
             self._over[index] = False
@@ -252,8 +256,7 @@ def _parts(answer: Any, count: int, who: str, form: str, steps: int) -> Any:
     old = (count, type(answer).__name__) == (2, "ndarray") or (
         count == 5 and isinstance(answer, tuple) and len(answer) == 4
     )
-    hint = ". It is written for the old Gym; Gymnasium's form is needed" if old else ""
-    raise _wrong_form(f"{what}{hint}", steps)
+    raise _wrong_form(f"{what}{_OLD if old else ''}", steps)
 
 
 def _checked(

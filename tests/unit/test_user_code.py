@@ -1,0 +1,112 @@
+"""What user code raises, prints and starts."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rljob.errors import AskedToEnd, InputError, UserCodeError
+from rljob.user_code.entry_point import load_entry_point
+from rljob.user_code.failure import explain, rethrow
+from rljob.user_code.generators import seed_global_generators
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (SystemExit("no licence"), "called sys.exit('no licence')"),
+        (SystemExit(0), "called sys.exit(0)"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_every_way_out_is_an_error_with_its_place(error: BaseException, text: str) -> None:
+    with pytest.raises(UserCodeError) as caught:
+        rethrow("environment 3 raised at step 7", raised(error))
+    message = str(caught.value)
+    assert message.startswith(f"environment 3 raised at step 7: {text} ({__file__}:")
+    assert message.endswith("in raised)")
+    assert "rljob/user_code" not in caught.value.trace
+
+
+def test_requests_to_end_and_errors_of_rljob_stay_what_they_are() -> None:
+    for error in (AskedToEnd(), InputError("no", path="a")):
+        with pytest.raises(type(error)) as caught:
+            rethrow("x", error)
+        assert caught.value is error
+
+
+def test_ctrl_c_stays_ctrl_c_where_nothing_handles_it() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rethrow("x", KeyboardInterrupt())
+
+
+def test_a_missing_module_names_what_to_install() -> None:
+    with pytest.raises(InputError, match=r"cannot import ale_pyx?: .*") as caught:
+        load_entry_point("ale_pyx:Env", "environment.entryPoint")
+    assert "must be installed" in str(caught.value)
+    assert 'pip install "rljob[atari]"' in explain(ModuleNotFoundError("no", name="ale_py.roms"))
+
+
+def test_main_is_refused_in_one_sentence() -> None:
+    with pytest.raises(InputError, match="Put Env into a module of its own"):
+        load_entry_point("__main__:Env", "environment.entryPoint")
+
+
+def test_an_import_that_ends_the_process_is_invalid_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends_at_import.py").write_text("import sys\nsys.exit('no licence')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        InputError, match=r"called sys.exit\('no licence'\) \(.*ends_at_import.py:2"
+    ):
+        load_entry_point("ends_at_import:Env", "environment.entryPoint")
+
+
+def test_a_module_that_is_being_imported_starts_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = "{'spec': {'environment': {'entryPoint': 'starts_a_run:Env'}}}"
+    (tmp_path / "starts_a_run.py").write_text(f"import rljob\nrljob.run({job})\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="starts_a_run starts a run when it is imported"):
+        load_entry_point("starts_a_run:Env", "environment.entryPoint")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_global_generators_follow_the_seed() -> None:
+    draws = []
+    for seed in ((1, 0), (1, 0), (1, 1)):
+        seed_global_generators(seed)
+        draws.append((random.random(), float(np.random.rand())))
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+
+
+def test_what_others_print_goes_to_standard_error() -> None:
+    code = (
+        "import os, sys\n"
+        "from rljob.user_code.output import own_output\n"
+        "with own_output() as output:\n"
+        "    print('chatty'); os.write(1, b'native\\n'); sys.stdout = None\n"
+        "    output.write('{}\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {}
+    assert "chatty" in done.stderr
+    assert "native" in done.stderr
