@@ -122,6 +122,20 @@ def test_short_episodes_are_not_preferred(count: int, episodes: int, lengths: li
     assert (evaluation.min, evaluation.max) == (min(lengths), max(lengths))
 
 
+@pytest.mark.parametrize("limit", [{"most_steps": 50}, {"most_seconds": 0.0}])
+def test_episodes_that_do_not_end_are_cut_off(tmp_path: Path, limit: dict[str, Any]) -> None:
+    with counted(2, sign=str(tmp_path / "sign")) as environments:
+        evaluation = play(environments, act, Always(), {}, 3, 0, **limit)  # type: ignore[arg-type]
+    assert (evaluation.episodes, evaluation.cut) == (2, 2)
+    steps = limit.get("most_steps", 1)
+    assert evaluation.lengths.tolist() == [steps, steps]
+    assert (
+        f"2 of 2 episodes did not end by themselves and were cut off after {steps}"
+        in evaluation.cut_text
+    )
+    assert played(2, 2).cut_text == ""
+
+
 def test_a_return_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(RunError, match="infinite or NaN"):
         played(1, 1, reward=float("inf"))

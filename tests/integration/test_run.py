@@ -281,6 +281,26 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
     assert "is complete: stop.steps" in complete.stderr
     assert result(folder) == after
 
+    kept = {path: path.read_bytes() for path in (folder / "job.yaml", folder / "result.json")}
+    further = ("--set", f"stop.steps={steps + 10**6}", "--set")
+    for change, message in (
+        (
+            "network.config.hidden=[8]",
+            r"network\.config: .* the checkpoints in .* were trained with",
+        ),
+        ("algorithm={name: DQN}", r"algorithm: .*DQN.* were trained with .*PPO"),
+        ("environment={id: CartPole-v9}", r"environment\.id: .*CartPole-v9"),
+        (
+            "environment={id: MountainCar-v0}",
+            r"environment: the observations of this environment are",
+        ),
+    ):
+        refused = place.run("run", "--resume", "--dir", str(folder), *further, change)
+        assert refused.returncode == 2, (change, refused.stdout, refused.stderr)
+        assert re.search(message, refused.stderr), (change, refused.stderr)
+        assert {path: path.read_bytes() for path in kept} == kept
+        place.assert_clean()
+
 
 def test_sigterm_before_anything_was_trained(place: Place) -> None:
     process = place.start("run", place.write(**ENDLESS))

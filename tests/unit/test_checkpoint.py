@@ -24,6 +24,8 @@ import pytest
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.checkpoint import DamagedCheckpoint, Snapshot
 from rljob.errors import InputError, RunError
+from rljob.roles.learner.saving import Saver
+from rljob.telemetry.metrics import LearnerMetrics
 
 FILES = ("policy.safetensors", "learner.safetensors", "state.json", "manifest.json")
 CALLS = (
@@ -158,6 +160,36 @@ def test_damaged_one_does_not_count_as_kept(tmp_path: Path) -> None:
     assert names(tmp_path)[:3] == ["000000000001", "000000000002", "000000000003"]
     checkpoint.save(tmp_path, snapshot(4), keep=2)
     assert names(tmp_path)[:2] == ["000000000003", "000000000004"]
+
+
+@pytest.mark.parametrize("manifest", [None, b"{", b"[]"])
+def test_an_unreadable_manifest_stops_no_save(tmp_path: Path, manifest: bytes | None) -> None:
+    for version in (1, 2, 3):
+        checkpoint.save(tmp_path, snapshot(version), keep=3)
+    path = tmp_path / "000000000003" / "manifest.json"
+    if manifest is None:
+        path.unlink()
+    else:
+        path.write_bytes(manifest)
+    checkpoint.save(tmp_path, snapshot(4), keep=3)
+    checkpoint.save(tmp_path, snapshot(5), keep=3)
+    assert_same(newest(tmp_path), snapshot(5))
+
+
+def test_a_resume_with_damaged_checkpoints_alone_is_refused(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, 3, LearnerMetrics())
+    assert saver.newest() is None
+    for version in (1, 2):
+        checkpoint.save(tmp_path, snapshot(version), keep=3)
+        (tmp_path / f"{version:012d}" / "learner.safetensors").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"no checkpoint can be resumed: damaged .*; 2 in .* are damaged"
+    ):
+        saver.newest()
+    checkpoint.save(tmp_path, snapshot(3), keep=3)
+    found = saver.newest()
+    assert found is not None
+    assert found.version == 3
 
 
 def test_saving_the_same_again_keeps_one(tmp_path: Path) -> None:
