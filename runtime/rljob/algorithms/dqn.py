@@ -87,6 +87,15 @@ class DQNConfig(AlgorithmConfig):
     """Correction of the sampling bias at the start, rising to 1; for prioritised replay."""
 
     @model_validator(mode="after")
+    def _steps_fit_a_segment(self) -> Self:
+        if self.n_step > self.rollout_length:
+            raise ValueError(
+                f"nStep ({self.n_step}) must not be above rolloutLength ({self.rollout_length}): returns end "
+                "with their segment"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _epsilon_falls(self) -> Self:
         if self.epsilon_end > self.epsilon_start:
             raise ValueError("epsilonEnd must not be above epsilonStart")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rljob import spec
 from rljob.algorithms import load_config
+from rljob.algorithms.base import AlgorithmConfig
 from rljob.errors import InputError
 from rljob.nets import resolve_network
 from rljob.spec import RLJob
@@ -17,8 +18,21 @@ def check_settings(job: RLJob) -> None:
     """
     try:
         if job.spec.algorithm.entry_point is None:
-            load_config(job.spec.algorithm)
+            config = load_config(job.spec.algorithm)
+            _check_schedule(job, config)
         if job.spec.network.entry_point is None:
             resolve_network(job.spec.network)
     except InputError as error:
         raise spec.locate(job, error) from None
+
+
+def _check_schedule(job: RLJob, config: AlgorithmConfig) -> None:
+    """A schedule follows the share of steps or time that is used; the mean return gives none."""
+    stop = job.spec.stop
+    linear = getattr(config, "learning_rate_schedule", "constant") == "linear"
+    if linear and stop.steps is None and stop.duration is None:
+        raise InputError(
+            "'linear' is not allowed with stop.meanReturn alone; the learning rate falls with stop.steps or "
+            "stop.duration. Set one of them, or 'constant'",
+            path="algorithm.config.learningRateSchedule",
+        )

@@ -150,6 +150,11 @@ def _checked(job: RLJob) -> RLJob:
     try:
         check_syntax(job.spec.code)
         check_sinks(job.spec.sinks)
+        if job.spec.learner.device not in ("auto", "cpu"):
+            # Importing torch takes seconds.
+            from rljob.roles.learner.training import device_of
+
+            device_of(job.spec.learner.device)
         if job.spec.evaluation is not None:
             check_evaluation(job.spec.evaluation)
     except InputError as error:

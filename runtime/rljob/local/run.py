@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rljob.local.result import Progress, Result, RunFailed
 from rljob.local.spawner import Spawner
 from rljob.local.supervisor import Ending, Stop, Supervisor
 from rljob.local.view import View
-from rljob.run_folder import json_files
+from rljob.run_folder import json_files, modules
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import BUFFER, RESULT
 from rljob.run_folder.provenance import versions
@@ -78,7 +80,8 @@ def run(
         Path(dir) if dir is not None else None,
         resume,
         transport,
-        search=(Path(job).parent,) if isinstance(job, str | Path) else (),
+        # Without a file, the folder of the calling script.
+        search=(Path(job).parent if isinstance(job, str | Path) else Path(sys.path[0]),),
     )
     values, folder = launch(request, Spawner(), Quiet(), Stop(), on_progress)
     result = Result.from_json(values, folder)
@@ -106,11 +109,24 @@ def launch(
     try:
         job, folder = prepare(request)
         try:
+            request = _with_modules(request, folder.path)
             return _launch(request, job, folder, spawner, view, stop, on_progress)
         finally:
             folder.close()
     finally:
         spawner.close(kill=stop.times > 1)
+
+
+def _with_modules(request: Request, folder: Path) -> Request:
+    """Remember where a new run's modules are; add what was remembered to a resumed one."""
+    if request.resume:
+        known = (Path(place) for place in modules.search_path(folder))
+        return replace(request, search=(*request.search, *known))
+    try:
+        modules.remember(folder, request.search)
+    except OSError as error:
+        raise RunError(f"cannot write to the run's folder {folder}: {error.strerror}") from error
+    return request
 
 
 def _launch(

@@ -16,6 +16,8 @@ from rljob.telemetry.asking import states
 
 ANSWER_SECONDS = 2.0
 """Timeout of a request to a role's state page."""
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Ignores `http_proxy`: a proxy cannot reach the roles on this machine."""
 
 
 class StallWatch:
@@ -67,7 +69,7 @@ def _fetch(role: Role, page: str) -> bytes | None:
 def fetch(address: str, page: str) -> bytes | None:
     """Fetch a page of the role at this address; None on an error or timeout."""
     try:
-        with urllib.request.urlopen(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
+        with _DIRECT.open(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
             body: bytes = answer.read()
     except OSError:
         return None

@@ -15,5 +15,6 @@ LATEST = "latest"
 LOGS = "logs"
 BUFFER = "buffer"
 CODE = "code"
+MODULES = "modules.json"
 RECORDS = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)
 """Files that a report reads."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rljob.errors import RunError
+from rljob.run_folder.ageing import older
 from rljob.run_folder.write_whole import replacing
 
 _CHUNK = 1 << 20
@@ -22,7 +23,8 @@ _CHUNK = 1 << 20
 def save(arena: Path, folder: Path, name: str, state: dict[str, Any], keep: int) -> str:
     """Copy the arena to `folder/NAME.arena` with `state` beside it; returns the copy's sha256.
 
-    The newest `keep` copies stay.
+    This copy and those written last before it stay, `keep` in all. A resumed run may go back to lower
+    versions, so names say nothing about age.
 
     Raises:
         RunError: when it cannot be written; copies made before are untouched.
@@ -35,7 +37,7 @@ def save(arena: Path, folder: Path, name: str, state: dict[str, Any], keep: int)
             shutil.copyfile(arena, temporary)
             _sync(temporary)
         _sync(folder)
-        for old in sorted(folder.glob("*.arena"))[:-keep]:
+        for old in older(folder, target, keep):
             old.unlink()
             old.with_suffix(".json").unlink(missing_ok=True)
     except OSError as error:

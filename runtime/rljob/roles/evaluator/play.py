@@ -18,7 +18,8 @@ from rljob.checkpoints.policy import PolicyWeights
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
 from rljob.nets import Engine, build_engine
-from rljob.run_folder.names import CODE, JOB
+from rljob.run_folder import modules
+from rljob.run_folder.names import JOB
 from rljob.spec import RLJob
 from rljob.user_code.generators import seed_global_generators
 
@@ -182,7 +183,7 @@ def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> GreedyEp
 def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
     """The newest policy in a run's folder, in its checkpoints or in one checkpoint, with its job.
 
-    Adds the run's folder, which holds the job's modules, to the import path.
+    Adds the folders of the job's modules to the import path.
 
     Raises:
         InputError: when there is no policy, or no `job.yaml` in the run's folder.
@@ -191,8 +192,7 @@ def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
     policy = checkpoint.load_policy(path)
     for folder in (path, *path.absolute().parents[:2]):
         if (folder / JOB).is_file():
-            if (folder / CODE).is_dir():
-                sys.path.insert(0, str((folder / CODE).resolve()))
+            sys.path[:0] = modules.search_path(folder)
             return spec.load(folder / JOB), policy
     raise InputError(
         f"no {JOB} in {path} or above it; a policy alone does not name its environment. "

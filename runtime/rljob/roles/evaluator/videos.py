@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from rljob.checkpoints.policy import PolicyWeights
 from rljob.roles.evaluator.recording import EpisodeRecorder
+from rljob.run_folder.ageing import older
 from rljob.spec import RLJob
 
 FOLDER = "videos"
@@ -43,7 +44,7 @@ class Videos:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._recorder.record(weights, path, seed % 2**32, stopping)
-            for old in sorted(self._folder.glob("*.mp4"))[:-KEPT]:
+            for old in older(self._folder, path, KEPT):
                 old.unlink(missing_ok=True)
         except (OSError, FFmpegError) as error:
             _LOG.warning("no video of policy version %d: %s", version, error)

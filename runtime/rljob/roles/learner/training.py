@@ -358,9 +358,25 @@ def _check_finite(metrics: dict[str, float], updates: int) -> None:
 
 
 def device_of(name: str) -> str:
-    """The device that a job's `learner.device` means here."""
+    """The device that a job's `learner.device` means here.
+
+    Raises:
+        InputError: with path `learner.device`, where this machine has no such device.
+    """
     import torch
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }[kind]
+    if int(number or 0) >= count:
+        found = f"{count} {kind} devices" if count else f"no {kind} device that torch can use"
+        raise InputError(
+            f"{name!r} is not allowed; this machine has {found}. Set auto or cpu",
+            path="learner.device",
+        )
+    return name

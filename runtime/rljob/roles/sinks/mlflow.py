@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # Disables MLflow's usage telemetry.
@@ -32,6 +33,8 @@ class Mlflow:
     def __init__(self, opening: Opening, sink: MlflowSink) -> None:
         given = sink.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         local = opening.folder.resolve() / STORE
+        if not given and not local.exists():
+            _make_store(local)
         self._client = MlflowClient(tracking_uri=given or f"sqlite:///{local}")
         self.run = opening.run or self._new(opening, sink.experiment)
         if opening.run:
@@ -78,3 +81,15 @@ class Mlflow:
             if found is None:
                 raise
             return str(found.experiment_id)
+
+
+def _make_store(path: Path) -> None:
+    """Make MLflow's tables in a file beside `path`, and rename it.
+
+    It takes many seconds on a slow machine and may be killed at any moment: MLflow cannot open a store
+    whose making was broken off.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    unfinished.replace(path)

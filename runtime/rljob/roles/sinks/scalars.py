@@ -20,11 +20,13 @@ class ScalarPoint:
         step: environment steps.
         time: Unix time in seconds.
         values: by name; metrics of the algorithm as `metrics/entropy`.
+        trained: whether it is of a line of `metrics.jsonl`; evaluations come late, at earlier steps.
     """
 
     step: int
     time: float
     values: Mapping[str, float]
+    trained: bool = True
 
 
 @dataclass
@@ -63,7 +65,8 @@ def evaluated(record: JsonLine, versions: VersionSteps) -> ScalarPoint | None:
     version, time = record.get("policyVersion"), record.get("time")
     if not isinstance(version, int) or not isinstance(time, int | float):
         return None
-    return ScalarPoint(versions.step(version), float(time), dict(_numbers(record, "evaluation/")))
+    values = dict(_numbers(record, "evaluation/"))
+    return ScalarPoint(versions.step(version), float(time), values, trained=False)
 
 
 def settings(spec: Mapping[str, Any]) -> dict[str, str]:

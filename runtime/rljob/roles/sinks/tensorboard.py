@@ -46,14 +46,19 @@ class TensorBoard:
         file = (folder / file_name(before, time.time_ns())).open("xb")
         self._writer = RecordWriter(file)
         self._event(0, time.time(), file_version="brain.Event:2")
+        self._reached = opening.step
         if opening.run:
-            started = SessionLog(status=SessionLog.START)
-            self._event(opening.step, time.time(), session_log=started)
+            self._start_session(opening.step)
         else:
             self._text("job", opening.settings)
 
     def add(self, points: Sequence[ScalarPoint]) -> None:
         for point in points:
+            if point.trained:
+                # A learner that continues from a checkpoint goes back to its steps.
+                if point.step < self._reached:
+                    self._start_session(point.step)
+                self._reached = point.step
             values = [Summary.Value(tag=name, simple_value=x) for name, x in point.values.items()]
             self._event(point.step, point.time, summary=Summary(value=values))
         self._writer.flush()
@@ -64,6 +69,10 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+    def _start_session(self, step: int) -> None:
+        """TensorBoard drops what was written before at this step and later ones."""
+        self._event(step, time.time(), session_log=SessionLog(status=SessionLog.START))
 
     def _text(self, tag: str, rows: Mapping[str, str]) -> None:
         """A table in Markdown, as the text plugin shows it."""
