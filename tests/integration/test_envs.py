@@ -11,8 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from rljob.envs import factory
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace
-from rljob.envs.vector import Environments, EpisodeStatistics, check_values
+from rljob.envs.vector import Environments, EpisodeStatistics
 from rljob.errors import InputError, RLJobError, RunError, UserCodeError
 from rljob.spec import EnvironmentSpec
 
@@ -427,42 +426,3 @@ def test_a_vector_environment_that_breaks_is_told(monkeypatch: pytest.MonkeyPatc
     message = r"the environments returned observations of shape \(2, 9\), expected \(2, 2\)"
     with pytest.raises(RLJobError, match=message):
         envs.step(np.zeros(2, np.int64))
-
-
-def test_nan_is_found_in_a_segment() -> None:
-    segment = roll(Environments(own(Broken, how="nan", at=3), 2), 5)
-    with pytest.raises(RunError) as caught:
-        check_values(segment["observation"], segment["reward"], BoxSpace((4,)), first_step=10)
-    assert str(caught.value) == "observation contains NaN at step 13 of environment 0"
-    reward = np.zeros((4, 3), np.float32)
-    reward[2, 1] = -np.inf
-    with pytest.raises(RunError, match="reward contains infinity at step 2 of environment 1"):
-        check_values(np.zeros((5, 3), np.uint8), reward, BoxSpace((), np.dtype(np.uint8)))
-
-
-@pytest.mark.parametrize("value", [1.1e15, -2e30])
-def test_numbers_whose_square_leaves_float32_are_refused(value: float) -> None:
-    observation, reward = np.full((3, 2, 4), 9e14, np.float32), np.zeros((2, 2), np.float32)
-    check_values(observation, reward, BoxSpace((4,)))
-    observation[1, 1, 2] = value
-    with pytest.raises(
-        RunError, match=r"observation contains .* at step 1 of environment 1; no number"
-    ):
-        check_values(observation, reward, BoxSpace((4,)))
-
-
-def test_observations_outside_a_discrete_space_are_refused() -> None:
-    observation, reward = np.full((3, 2), 15), np.zeros((2, 2), np.float32)
-    check_values(observation, reward, DiscreteSpace(16))
-    observation[2, 1] = 16
-    message = (
-        "observation at step 2 of environment 1 is not in its space .* counted from 0 it is 16"
-    )
-    with pytest.raises(RunError, match=message):
-        check_values(observation, reward, DiscreteSpace(16))
-    pairs = np.zeros((3, 2, 2), np.int64)
-    pairs[0, 1] = 2, 3
-    check_values(pairs, reward, MultiDiscreteSpace((3, 4)))
-    pairs[0, 1] = 3, 0
-    with pytest.raises(RunError, match="at step 0 of environment 1 is not in its space"):
-        check_values(pairs, reward, MultiDiscreteSpace((3, 4)))

@@ -736,19 +736,33 @@ def test_strangers_who_talk_nonsense_do_not_fill_the_memory() -> None:
     assert len(bench.buffer._fence._strikes) == MOST_STRIKES
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_reward_that_is_no_number_is_not_stored(value: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reward", np.nan),
+        ("reward", -np.inf),
+        ("reward", 1e20),
+        ("observation", np.nan),
+        ("action", 10**9),
+    ],
+)
+def test_poison_is_not_stored_and_fences_who_sends_it(name: str, value: float) -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)
     payload = make_payload(plan, 0)
-    plan.layout.views(payload)["reward"][1, 1] = value
+    good = bytes(payload)
+    plan.layout.views(payload)[name][1, 1] = value
     header = Header(MessageKind.SEGMENT, actor=1, epoch=1, seq=0, lineage=1, version=0)
     bench.say("rollout-1", header, payload)
     assert bench.told.reasons == ["values"]
     assert grant(bench.turn()).ack == 0
-    plan.layout.views(payload)["reward"][...] = 3e38
-    bench.say("rollout-1", header, payload)
-    assert bench.told.stores == [(1, 1, 0)], "large is no fault"
+    bench.say("rollout-1", header, good)
+    assert bench.told.stores == [(1, 1, 0)]
+    header.seq = 1
+    for _ in range(FENCE_AFTER):
+        bench.say("rollout-1", header, payload)
+    bench.say("rollout-1", header, good)
+    assert bench.told.stores == [(1, 1, 0)], "it is fenced until it says HELLO again"
 
 
 def test_an_older_epoch_is_told_the_newest() -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rljob.envs import factory
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
-from rljob.errors import AskedToEnd, InputError, RunError
+from rljob.errors import AskedToEnd, InputError
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
@@ -198,51 +198,3 @@ class EpisodeStatistics:
         self._carried = episodes[:, ~over]
         finished: np.ndarray = episodes[:, over].T
         return finished[np.argsort(column[column > 0], kind="stable")]
-
-
-LARGEST = 1e15
-"""Largest size of a number: its square has to stay in float32."""
-
-
-def check_values(
-    observation: np.ndarray, reward: np.ndarray, space: Space, first_step: int = 0
-) -> None:
-    """Check the values of a segment.
-
-    Args:
-        observation: `[T + 1, N, ...]`, as stored.
-        reward: `[T, N]`.
-        first_step: the number of row 0 in messages.
-
-    Raises:
-        RunError: a number is NaN, infinite or beyond `LARGEST`, or an observation is not in its discrete space;
-            names field, step, environment and value.
-    """
-    _check_numbers("reward", reward, first_step)
-    if not isinstance(space, BoxSpace):
-        limit = space.n if isinstance(space, DiscreteSpace) else np.asarray(space.nvec)
-        # Stored observations count from 0.
-        outside = (observation < 0) | (observation >= limit)
-        if outside.any():
-            row, index = np.argwhere(outside)[0][:2]
-            raise RunError(
-                f"observation at step {first_step + int(row)} of environment {int(index)} is not in its space "
-                f"{space}: counted from 0 it is {observation[row, index]}"
-            )
-        return
-    _check_numbers("observation", observation, first_step)
-
-
-def _check_numbers(name: str, array: np.ndarray, first_step: int) -> None:
-    if array.dtype.kind != "f" or array.size == 0:
-        return
-    # NaN fails both comparisons.
-    if array.max() <= LARGEST and array.min() >= -LARGEST:
-        return
-    row, index = np.argwhere(~(np.abs(array) <= LARGEST))[0][:2]
-    values = array[row, index]
-    found = values[~(np.abs(values) <= LARGEST)].flat[0] if values.ndim else values
-    kind = "NaN" if np.isnan(found) else "infinity" if np.isinf(found) else f"{found:g}"
-    rule = "" if kind in ("NaN", "infinity") else f"; no number may be beyond ±{LARGEST:g}"
-    step = first_step + int(row)
-    raise RunError(f"{name} contains {kind} at step {step} of environment {int(index)}{rule}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rljob.envs.spaces import Arrays
+from rljob.envs.spaces import Arrays, Spaces
+from rljob.envs.values import problem
 from rljob.errors import InputError
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
@@ -81,6 +81,7 @@ class Store:
         observer: Observer,
     ) -> None:
         self.plan = plan
+        self._spaces = _spaces(plan)
         self.episodes = np.zeros((0, 2))
         self._settings = settings
         self._path = path
@@ -166,7 +167,10 @@ class Store:
             raise Rejected("layout", "differs from what HELLO said")
         episodes = self._episodes_in(payload[layout.size :])
         arrays = layout.views(payload)
-        _check_finite(arrays["reward"])
+        # What is not finite would be in every mean from then on, and stop each learner that trains on it.
+        found = problem(arrays, self._spaces)
+        if found:
+            raise Rejected("values", found)
         return arrays, episodes
 
     def _episodes_in(self, tail: memoryview) -> np.ndarray:
@@ -210,12 +214,12 @@ class Store:
         self._observer.evicted(reason, actor, epoch, seq)
 
 
-def _check_finite(reward: np.ndarray) -> None:
-    # One NaN in the return of an episode would be in every mean from then on.
-    flat = reward.reshape(-1)
-    # The square is finite only if all are; the other way round it may overflow (of which vdot does not warn).
-    if not (math.isfinite(np.vdot(flat, flat)) or np.isfinite(flat).all()):
-        raise Rejected("values", "a reward is NaN or infinite")
+def _spaces(plan: ExperienceFormat) -> Spaces | None:
+    """The spaces of a job's experience; None where they are of a kind that only a newer rljob knows."""
+    try:
+        return Spaces.from_json(plan.spaces)
+    except ValueError:
+        return None
 
 
 def _new_arena(

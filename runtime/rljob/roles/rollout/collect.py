@@ -9,7 +9,9 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from rljob.algorithms.base import Algorithm, Arrays
-from rljob.envs.vector import Environments, EpisodeStatistics, check_values
+from rljob.envs.values import problem
+from rljob.envs.vector import Environments, EpisodeStatistics
+from rljob.errors import RunError
 from rljob.nets import Engine
 
 Idle = Callable[[], None]
@@ -42,7 +44,7 @@ class Collector:
         self._engine = engine
         self._algorithm = algorithm
         self._length = length
-        self._space = groups[0].spaces.observation
+        self._spaces = groups[0].spaces
         self._count = sum(group.count for group in groups)
         self._statistics = EpisodeStatistics(self._count)
         self._observation: np.ndarray | None = None
@@ -116,7 +118,9 @@ class Collector:
         self._observation = observation[length].copy()
         self.acting_seconds += acting
         self.environment_seconds += stepping
-        check_values(observation, segment["reward"], self._space)
+        found = problem({"observation": observation, "reward": segment["reward"]}, self._spaces)
+        if found:
+            raise RunError(found)
         algorithm.finish(segment)
         ended = segment["terminated"] | segment["truncated"]
         return self._statistics.update(segment["reward"], ended, segment["valid"])
