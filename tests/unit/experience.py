@@ -19,7 +19,7 @@ from rljob.wire.messages import Header, MessageKind, Rejected, encode_json
 from rljob.wire.sockets import Message
 
 JOB = 7
-SPACES = Spaces(BoxSpace((4,)), DiscreteSpace(2))
+SPACES = Spaces(BoxSpace((4,)), DiscreteSpace(10**6))
 Origin = tuple[int, int, int]
 
 
