@@ -456,3 +456,37 @@ def assert_script(place: Place, text: str) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout + ended.stderr == ""
     place.assert_clean()
+
+
+ODD = """
+import math
+from dataclasses import replace
+
+from rljob.algorithms.ppo import PPO
+
+
+class Odd(PPO):
+    \"\"\"Reports a metric that is no number.\"\"\"
+
+    def learner(self, module, seed):
+        made = super().learner(module, seed)
+        update = made.update
+
+        def odd(arrays, share):
+            done = update(arrays, share)
+            return replace(done, metrics={**done.metrics, "odd": math.nan})
+
+        made.update = odd
+        return made
+"""
+
+
+def test_a_metric_that_is_no_number_ends_nothing(place: Place) -> None:
+    (place.folder / "odd.py").write_text(ODD)
+    config = {"rolloutLength": 32}
+    ended = place.run("run", place.write(algorithm={"entryPoint": "odd:Odd", "config": config}))
+    assert ended.returncode == 0, ended.stderr
+    folder = place.folder / "runs" / "small-1"
+    assert result(folder)["outcome"] == "Complete"
+    assert records(folder)[-1]["metrics"]["odd"] is None
+    place.assert_clean()

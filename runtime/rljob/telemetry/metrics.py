@@ -169,6 +169,11 @@ class LearnerMetrics(Metrics):
             "metric", "gauge", "as named", help_text, "name", f"at most {OPEN_LABEL_LIMIT}"
         )
         self.metric = Labelled(Gauge(name, help_text, ["name"], registry=self.registry), (), True)
+        self.not_finite = self._counter(
+            "updates_not_finite_total",
+            "updates",
+            "Updates of which a metric was NaN or infinite while the network's weights were not.",
+        )
         self.seconds = self._by_stage(
             LEARNER_STAGES,
             "Time spent: waiting for data, training, publishing weights, saving checkpoints.",

@@ -111,6 +111,10 @@ class RecordWriter:
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
         return record
 
+    def not_finite(self) -> None:
+        """Count an update of which a metric is NaN or infinite."""
+        self._metrics.not_finite.inc()
+
     def close(self) -> None:
         self._file.close()
 

@@ -161,7 +161,7 @@ class Training:
             self._progress.updates += 1
             samples = arrays["reward"].size
             self._reporter.updated(update.metrics, batch.lags, samples, batch.steps)
-        _check_finite(update.metrics, self._progress.updates)
+        self._check_finite(update.metrics)
         self._progress.steps += batch.steps
         trained = time.monotonic()
         self._reporter.spent("update", trained - started)
@@ -180,6 +180,23 @@ class Training:
         # saves belongs to exactly this version.
         self._save_if_due(time.monotonic())
         self._source.confirm(self._publication.published, time.monotonic())
+
+    def _check_finite(self, metrics: dict[str, float]) -> None:
+        """Count metrics that are NaN or infinite. They end training only if a parameter is so too.
+
+        Raises:
+            RunError: a parameter of the network is NaN or infinite.
+        """
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if not bad:
+            return
+        self._reporter.not_finite()
+        if not all(bool(each.isfinite().all()) for each in self._module.parameters()):
+            raise RunError(
+                f"{', '.join(bad)} and weights of the network became infinite or NaN in update "
+                f"{self._progress.updates}; try a lower algorithm.config.learningRate, or look at the "
+                "environment's rewards"
+            )
 
     def _at_boundary(self) -> bool:
         return self._spec.strict and self._version == self._boundary
@@ -346,15 +363,6 @@ def _check_same_spaces(before: dict[str, Any] | None, now: dict[str, Any]) -> No
 def boundary_after(steps: int, environments: int) -> int:
     """Steps of all environments together at which a strict run that is at a boundary has the next."""
     return steps + max(STRICT_BOUNDARY * environments, int(STRICT_GROWTH * steps))
-
-
-def _check_finite(metrics: dict[str, float], updates: int) -> None:
-    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        raise RunError(
-            f"{', '.join(bad)} became infinite or NaN in update {updates}; "
-            "try a lower algorithm.config.learningRate, or look at the environment's rewards"
-        )
 
 
 def device_of(name: str) -> str:
