@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -533,3 +534,49 @@ def test_what_travels_is_not_readable(sides: Sides, keys: dict[str, Keys]) -> No
     assert b"CURVE" in seen
     assert b"precious" not in seen
     assert b"RLJB" not in seen
+
+
+def http(address: str) -> threading.Thread:
+    """Answers the first connection to a port as a web server would, and leaves the port."""
+    host, port = address.removeprefix("tcp://").split(":")
+    listener = socket.create_server((host, int(port)))
+
+    def answer() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            connection.recv(4096)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("stranger", ["http", "no keys", "other keys"])
+def test_a_connection_that_was_given_up_comes_back(
+    stranger: str, sides: Sides, keys: dict[str, Keys], tmp_path: Path
+) -> None:
+    address = tcp()
+
+    def connected() -> Side:
+        client = sides.client(address, keys["rollout"])
+        client.endpoint._silence.after = 1.0
+        return client
+
+    if stranger == "http":
+        answered = http(address)
+        client = connected()
+        until(lambda: not answered.is_alive(), client.take)
+    else:
+        generate(tmp_path / "other")
+        theirs = None if stranger == "no keys" else read(tmp_path / "other", "buffer")
+        with Sides() as others:
+            other = others.server(address, theirs)
+            client = connected()
+            until(lambda: client.endpoint.traffic.reconnects > 0, client.take, other.take)
+    server = sides.server(address, keys["buffer"])
+
+    def ask() -> None:
+        client.endpoint.send(b"", Header(MessageKind.STATUS))
+
+    until(lambda: server.messages, ask, client.take, server.take)
+    assert client.endpoint.traffic.reconnects > 0

@@ -68,10 +68,10 @@ class Labelled(Generic[M]):
 
 
 class Links(Collector):
-    """Messages and bytes over the sockets of a role, read when they are asked for."""
+    """What goes over the sockets of a role, read when it is asked for."""
 
-    def __init__(self, messages: Declared, size: Declared) -> None:
-        self._messages, self._size = messages, size
+    def __init__(self, messages: Declared, size: Declared, reconnects: Declared) -> None:
+        self._messages, self._size, self._reconnects = messages, size, reconnects
         self._traffic: dict[str, Traffic] = {}
 
     def add(self, link: str, traffic: Traffic) -> None:
@@ -84,12 +84,16 @@ class Links(Collector):
         labels = ("link", "direction")
         messages = CounterMetricFamily(self._messages.name, self._messages.help, labels=labels)
         size = CounterMetricFamily(self._size.name, self._size.help, labels=labels)
+        reconnects = CounterMetricFamily(
+            self._reconnects.name, self._reconnects.help, labels=("link",)
+        )
         for link, traffic in list(self._traffic.items()):
             messages.add_metric((link, "sent"), traffic.sent_messages)
             messages.add_metric((link, "received"), traffic.received_messages)
             size.add_metric((link, "sent"), traffic.sent_bytes)
             size.add_metric((link, "received"), traffic.received_bytes)
-        yield from (messages, size)
+            reconnects.add_metric((link,), traffic.reconnects)
+        yield from (messages, size, reconnects)
 
 
 class Metrics:
@@ -136,7 +140,9 @@ class Metrics:
             ("link_bytes_total", "bytes", "Bytes of headers and payloads over a link."),
         ):
             self._name(name, "counter", unit, text, labels, values)
-        links = Links(*self.declared[-2:])
+        text = "Connections started anew because nothing was heard."
+        self._name("link_reconnects_total", "counter", "reconnects", text, "link", ", ".join(LINKS))
+        links = Links(*self.declared[-3:])
         self.registry.register(links)
         return links
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from rljob.spec.roles import LinkName, RoleName
 from rljob.wire.endpoints import is_private
 from rljob.wire.keys import Keys
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
+from rljob.wire.silence import Silence
 from rljob.wire.traffic import Traffic
 
 ZERO_COPY_BYTES = 1024 * 1024
@@ -69,7 +71,7 @@ class Wire:
         self._keys = keys
         self._rejected = rejected
         self._context = zmq.Context(IO_THREADS)
-        self._clients = 0
+        self._clients: list[Endpoint] = []
         self._poller = zmq.Poller()
         self._sockets: list[Endpoint] = []
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
@@ -108,8 +110,7 @@ class Wire:
         self._check(address)
         client = self._socket(zmq.DEALER, address)
         client.setsockopt(zmq.IDENTITY, identity.encode())
-        client.setsockopt(zmq.AFFINITY, 1 << self._clients % IO_THREADS)
-        self._clients += 1
+        client.setsockopt(zmq.AFFINITY, 1 << len(self._clients) % IO_THREADS)
         if self._keys is not None:
             client.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.public)
             client.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
@@ -121,11 +122,15 @@ class Wire:
         except zmq.ZMQError as error:
             client.close()
             raise InputError(f"cannot connect to {address}: {error.strerror}") from error
-        return self._register(client)
+        return self._register(client, address)
 
     def wait(self, seconds: float) -> None:
-        """Return when any socket may be read, when `wake` was called, or after `seconds`."""
+        """Return when any socket may be read, when `wake` was called, or after `seconds`. A client that has
+        heard nothing for long connects again."""
         ready = self._poller.poll(max(0, int(seconds * 1000 + 0.5)))
+        now = time.monotonic()
+        for endpoint in self._clients:
+            endpoint.look(now)
         if any(which == self._awake.fileno() for which, _ in ready):
             self._awake.recv(4096)
 
@@ -150,9 +155,11 @@ class Wire:
                 f"{address} can be reached from other machines; it needs --keys (see rljob keys)"
             )
 
-    def _register(self, made: zmq.Socket[bytes]) -> Endpoint:
-        endpoint = Endpoint(made, self.job, self._rejected)
+    def _register(self, made: zmq.Socket[bytes], server: str = "") -> Endpoint:
+        endpoint = Endpoint(made, self.job, self._rejected, server)
         self._sockets.append(endpoint)
+        if server:
+            self._clients.append(endpoint)
         self._poller.register(made, zmq.POLLIN)
         return endpoint
 
@@ -212,14 +219,23 @@ def _refuse_to_steal(address: str) -> None:
 class Endpoint:
     """One socket; used by the thread that polls it.
 
+    Args:
+        server: the address that a client is connected to.
+
     Attributes:
         traffic: what has gone over it.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], job: int, rejected: Callable[[Client, str], None]
+        self,
+        socket: zmq.Socket[bytes],
+        job: int,
+        rejected: Callable[[Client, str], None],
+        server: str = "",
     ) -> None:
         self.socket = socket
+        self._server = server
+        self._silence = Silence()
         self._job = job
         self._rejected = rejected
         self._is_router = socket.type == zmq.ROUTER
@@ -264,7 +280,18 @@ class Endpoint:
             except Rejected as rejected:
                 self._rejected(client, rejected.reason)
                 continue
+            self._silence.heard()
             yield Message(client, header, payload)
+
+    def look(self, now: float) -> None:
+        """Connect again if nothing was heard for long; what was queued for the old connection is lost."""
+        if not self._silence.due(now):
+            return
+        # The connection may be gone already, which is why this is done.
+        with contextlib.suppress(zmq.ZMQError):
+            self.socket.disconnect(self._server)
+        self.socket.connect(self._server)
+        self.traffic.reconnects += 1
 
     def _frames(self) -> list[zmq.Frame]:
         """All frames of one message; zmq.Again when none is there whole."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Traffic:
-    """Since the socket was opened: messages, and bytes of headers and payloads.
+    """Since the socket was opened: messages, bytes of headers and payloads, and connections started anew.
 
     Only the socket's own thread writes; any thread may read.
     """
@@ -16,6 +16,7 @@ class Traffic:
     sent_bytes: int = 0
     received_messages: int = 0
     received_bytes: int = 0
+    reconnects: int = 0
 
     def sent(self, size: int) -> None:
         """One message of that many bytes was handed to the socket."""

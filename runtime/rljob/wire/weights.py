@@ -20,6 +20,8 @@ from functools import cached_property
 CHUNK_BYTES = 1024 * 1024
 DIGEST_BYTES = 32
 WINDOW = 8
+KEEP_ALIVE = 2.0
+"""Seconds between two empty chunks to a client that waits for a newer version."""
 MAX_WEIGHTS_BYTES = 8 * 1024**3
 
 Stamp = tuple[int, int]
@@ -89,6 +91,16 @@ class WeightServer:
     _asked: dict[bytes, float] = field(default_factory=dict)
     _transfers: dict[bytes, Published] = field(default_factory=dict)
     _waiting: set[bytes] = field(default_factory=set)
+    _told_at: float = field(default=float("-inf"), repr=False)
+
+    def keep_alive(self, now: float) -> list[tuple[bytes, Chunk]]:
+        """Empty chunks, if they are due, so that a client knows a slow learner from a lost connection. Clients
+        ignore them."""
+        if now - self._told_at < KEEP_ALIVE:
+            return []
+        self._told_at = now
+        stamp = self.newest.stamp if self.newest is not None else NOTHING
+        return [(client, Chunk(stamp, 0, 0, b"")) for client in sorted(self._waiting)]
 
     def publish(self, published: Published) -> list[tuple[bytes, Chunk]]:
         """Make a version the newest; returns the chunks for those who waited for it."""

@@ -78,6 +78,8 @@ class Publisher:
                 want = read_want(message.header)
                 for chunk in self._server.wanted(message.client, want, now):
                     self._send(message.client, chunk)
+        for client, chunk in self._server.keep_alive(now):
+            self._send(client, chunk)
         self._server.forget_silent(now)
         self._metrics.subscribers.set(self._server.clients)
 
