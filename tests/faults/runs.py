@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -39,6 +39,9 @@ def job(algorithm: dict[str, Any], **spec: Any) -> dict[str, Any]:
 @dataclass
 class Run:
     """A running `rljob run`."""
+
+    interrupted: ClassVar[int] = 128 + signal.SIGTERM
+    """Its exit code after SIGTERM."""
 
     process: subprocess.Popen[bytes]
     folder: Path

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from rljob.errors import INTERRUPTED
 from rljob.wire.keygen import generate
 from tests.faults.network import Network, network
 from tests.faults.runs import Run
@@ -24,11 +25,13 @@ _PORT = 7400
 class Spread(Run):
     """Roles in `SPACES`. Nothing starts a role again: a role that ends fails the test."""
 
+    interrupted = INTERRUPTED
+
     def __init__(self, folder: Path, net: Network) -> None:
         self.net = net
         self.roles: dict[str, subprocess.Popen[bytes]] = {}
         self.folder, self.trace = folder / "run", folder / "trace"
-        self.output = folder / "learner-0.log"
+        self.output = self.folder / "logs" / "learner-0.log"
         (self.folder / "logs").mkdir(parents=True)
         self.trace.mkdir()
 

@@ -765,6 +765,19 @@ def test_poison_is_not_stored_and_fences_who_sends_it(name: str, value: float) -
     assert bench.told.stores == [(1, 1, 0)], "it is fenced until it says HELLO again"
 
 
+@pytest.mark.parametrize("version", [-2, 2**62, 2**63 - 1, -(2**63)])
+def test_versions_that_leave_64_bits_are_refused(version: int) -> None:
+    for plan in (on_policy_plan(), replay_plan()):
+        bench = Bench()
+        begin(bench, plan)
+        bench.segment(plan, 0, version=version)
+        bench.attach(lineage=2, version=version)
+        assert bench.told.reasons == ["unexpected", "unexpected"]
+        bench.segment(plan, 0)
+        assert bench.told.stores == [(1, 1, 0)]
+        bench.turn()
+
+
 def test_an_older_epoch_is_told_the_newest() -> None:
     bench, plan = Bench(), on_policy_plan()
     bench.hello(plan, epoch=7)

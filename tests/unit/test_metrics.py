@@ -66,7 +66,7 @@ def test_every_attribute_is_declared() -> None:
         made = make()
         attributes = [value for value in vars(made).values() if isinstance(value, kinds)]
         links = sum(isinstance(value, Links) for value in vars(made).values())
-        assert len(attributes) + 2 * links == len(made.declared)
+        assert len(attributes) + 3 * links == len(made.declared)
 
 
 def test_values_are_served() -> None:

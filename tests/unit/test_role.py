@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,3 +214,15 @@ def test_a_learner_that_goes_on_says_from_where(tmp_path: Path) -> None:
     assert made.report.last_checkpoint is not None
     LearnerReporter(made).starts(TrainingProgress(), None)
     assert made.report.last_checkpoint is None
+
+
+def test_a_role_may_have_as_many_descriptors_as_it_can() -> None:
+    code = (
+        "import resource\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
+        "from rljob.cli.role import MOST_DESCRIPTORS, _raise_descriptor_limit\n"
+        "_raise_descriptor_limit()\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, MOST_DESCRIPTORS), hard)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

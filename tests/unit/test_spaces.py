@@ -221,3 +221,21 @@ def test_other_spaces_are_named(space: Any) -> None:
         assert caught.value.path == "environment"
         assert f"the {role} space {space} is not supported" in caught.value.message
         assert "Box (not empty), Discrete and MultiDiscrete" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"type": "Box", "shape": [10**6, 10**6], "dtype": "uint8"},
+        {"type": "Box", "shape": [10**9, 2], "dtype": "float32", "low": [0, 1]},
+        {"type": "Box", "shape": [0], "dtype": "float32"},
+        {"type": "Box", "shape": [-1, -4], "dtype": "float32"},
+        {"type": "Discrete", "n": 10**12},
+        {"type": "Discrete", "n": 0},
+        {"type": "MultiDiscrete", "nvec": [10**9, 10**9]},
+    ],
+)
+def test_spaces_of_strangers_are_measured_before_anything_is_made(space: dict[str, Any]) -> None:
+    good = {"type": "Discrete", "n": 2}
+    with pytest.raises(ValueError, match=r"at most|instead of"):
+        Spaces.from_json({"observation": space, "action": good})

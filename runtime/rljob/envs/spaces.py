@@ -303,6 +303,8 @@ def _describe(space: gymnasium.Space[Any], role: str) -> Space:
     )
 
 
+MOST_NUMBERS, MOST_CHOICES = 2**28, 2**24
+"""Of a space that comes as JSON: numbers of a Box, choices of a Discrete or MultiDiscrete."""
 _HINTS = {
     ("Dict", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",
     ("Tuple", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",
@@ -351,7 +353,18 @@ def _to_json(space: Space) -> dict[str, Any]:
 
 
 def _from_json(values: Mapping[str, Any]) -> Space:
+    """A space from JSON that may come from anybody: its size is checked before anything is made of it."""
     rest = {name: value for name, value in values.items() if name != "type"}
+    if "shape" in rest:
+        size = math.prod(int(n) for n in rest["shape"])
+        if not 0 < size <= MOST_NUMBERS or any(n < 1 for n in rest["shape"]):
+            raise ValueError(f"shape {str(rest['shape'])[:80]}; at most {MOST_NUMBERS} numbers")
+        for name in ("low", "high"):
+            if isinstance(rest.get(name), list) and len(rest[name]) != size:
+                raise ValueError(f"{name} has {len(rest[name])} numbers instead of {size}")
+    choices = sum(rest["nvec"]) if "nvec" in rest else rest.get("n", 1)
+    if not 0 < choices <= MOST_CHOICES:
+        raise ValueError(f"{choices} choices; at most {MOST_CHOICES}")
     return _KINDS[values["type"]](**rest)
 
 

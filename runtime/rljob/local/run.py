@@ -195,7 +195,10 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
         result["evaluation"] = supervisor.evaluate(evaluation.episodes)
     result["restarts"] = supervisor.restarts
     if not refused:
-        json_files.write(folder / RESULT, result)
+        try:
+            json_files.write(folder / RESULT, result)
+        except OSError as error:
+            supervisor.view.event(f"{RESULT} cannot be written: {error.strerror}")
     return dict(result)
 
 

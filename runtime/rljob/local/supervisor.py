@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ class Supervisor:
         log = None
         if stall.name is not None:
             log = self.roles[stall.name].log
-            with log.open("a", encoding="utf-8") as file:
+            with suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in (stall.message, *stall.stack))
         if policy == "Fail":
             return Ending(stall.reason, stall.message, log, "\n".join(stall.stack))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from rljob.local.roles import Role
@@ -30,9 +31,11 @@ class Targets:
         shown = [(role.name, port) for role, port in serving]
         if shown == self._shown:
             return
-        self._shown = shown
         entries = [self._entry(role, port) for role, port in serving]
-        write_whole(self._path, json.dumps(entries, indent=2) + "\n")
+        # On a full disk it is tried again at the next look.
+        with suppress(OSError):
+            write_whole(self._path, json.dumps(entries, indent=2) + "\n")
+            self._shown = shown
 
     def remove(self) -> None:
         """Remove the file at the end of the run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from rljob.run_folder import json_files
 
 
 class Events:
-    """Appends to the file, which is created with the first line."""
+    """Appends to the file, which is created with the first line. A line that cannot be written is dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,4 +23,6 @@ class Events:
             reason: e.g. `was killed (SIGKILL)`.
         """
         line = {"time": round(time.time(), 3), "role": role, "event": event, "reason": reason}
-        json_files.append(self._path, line)
+        # A full disk must not end a run.
+        with suppress(OSError):
+            json_files.append(self._path, line)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rljob.run_folder.write_whole import write_whole
+
+_LOG = logging.getLogger("rljob")
 
 
 def write(path: Path, value: Mapping[str, Any]) -> None:
@@ -28,6 +33,51 @@ def read(path: Path) -> dict[str, Any] | None:
 def line(value: Mapping[str, Any]) -> str:
     """One object as one line."""
     return json.dumps(_finite(value)) + "\n"
+
+
+class Appender:
+    """Appends lines to a file, also over times in which the disk is full.
+
+    A line that cannot be written is dropped and told once. What a failed write has left of a line is ended by a
+    line break, so that later lines can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A process that was killed may have left half a line.
+        self._torn = _ends_within_a_line(path)
+        self._failing = False
+
+    def write(self, value: Mapping[str, Any]) -> None:
+        """Append one object."""
+        data = line(value).encode()
+        written = 0
+        try:
+            if self._torn:
+                os.write(self._file, b"\n")
+                self._torn = False
+            written = os.write(self._file, data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._torn = self._torn or written > 0
+            if not self._failing:
+                _LOG.warning("%s cannot be written: %s; lines are lost", self._path, error.strerror)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def append(path: Path, value: Mapping[str, Any]) -> None:

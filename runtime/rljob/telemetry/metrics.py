@@ -196,6 +196,9 @@ class LearnerMetrics(Metrics):
             "Segments trained on with a policy lag above the bound.",
         )
         self.checkpoints = self._counter("checkpoints_total", "checkpoints", "Checkpoints saved.")
+        self.checkpoint_failures = self._counter(
+            "checkpoint_failures_total", "checkpoints", "Checkpoints that could not be saved."
+        )
         self.checkpoint_last_success = self._gauge(
             "checkpoint_last_success_timestamp_seconds",
             "seconds",

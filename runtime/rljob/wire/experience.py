@@ -125,9 +125,13 @@ class ExperienceFormat:
         layout = Layout.from_json(value.get("layout"))
         length = _check_layout(layout)
         try:
-            Spaces.from_json(spaces)
+            known = Spaces.from_json(spaces)
         except (ValueError, InputError) as error:
             raise Rejected("json", f"spaces: {error}") from error
+        for field in layout.fields:
+            space = {"observation": known.observation, "action": known.action}.get(field.name)
+            if space is not None and field.shape[2:] != space.shape:
+                raise Rejected("layout", f"{field.name} has shape {field.shape}, its space {space}")
         return cls(layout, _data(dict(data), length), spaces)
 
 

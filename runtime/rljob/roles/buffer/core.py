@@ -92,6 +92,7 @@ class Buffer:
             Rejected: when it breaks the protocol.
         """
         header, client = message.header, message.client
+        _check_versions(header)
         if header.kind is MessageKind.HELLO:
             yield from self._welcome(message, now)
             return
@@ -180,6 +181,7 @@ class Buffer:
             Rejected: when it breaks the protocol.
         """
         header, client, link = message.header, message.client, self._link
+        _check_versions(header)
         store = self._store
         if header.kind is MessageKind.HELLO:
             yield from self._attach(client, header, decode_json(message.payload), now)
@@ -209,8 +211,6 @@ class Buffer:
             yield Outgoing("samples", client, self._header(MessageKind.REFUSED), refusal)
             return
         known = Known.from_json(request)
-        if abs(header.version) >= 2**62:
-            raise Rejected("unexpected", f"version {header.version}")
         if self._plan is None:
             return
         batch = self._plan.segments_per_batch(known.segments_per_batch)
@@ -376,6 +376,12 @@ class Buffer:
 
     def _header(self, kind: MessageKind, actor: int = 0) -> Header:
         return Header(kind, actor=actor, ack=self._incarnation)
+
+
+def _check_versions(header: Header) -> None:
+    """Sums and differences of lineages and policy versions have to stay in 64 bits."""
+    if not (-1 <= header.version < 2**62 and 0 <= header.lineage < 2**62):
+        raise Rejected("unexpected", f"lineage {header.lineage}, version {header.version}")
 
 
 @lru_cache(maxsize=16)

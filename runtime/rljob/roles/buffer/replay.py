@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rljob.envs.values import LARGEST
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.sumtree import SumTree
 from rljob.spec.experience import Field
@@ -183,7 +184,8 @@ class ReplayStore:
 
         Args:
             keys: uint64 `[n]` as sampled.
-            priorities: positive and finite float `[n]`; others are left out.
+            priorities: positive float `[n]` up to `LARGEST`; others are left out, as a sum of them has to be exact
+                enough to sample from.
         """
         if self._tree is None:
             return
@@ -191,7 +193,7 @@ class ReplayStore:
         inside = rows < self._slots * self._rows
         rows = np.where(inside, rows, 0)
         current = self._arena.slots["order"][rows // self._rows] == keys >> np.uint64(32)
-        fit = inside & current & np.isfinite(priorities) & (priorities > 0)
+        fit = inside & current & (priorities > 0) & (priorities <= LARGEST)
         if fit.any():
             self._top[0] = max(self._top[0], priorities[fit].max())
             rows, leaves = rows[fit], priorities[fit].astype(np.float64) ** self._exponent

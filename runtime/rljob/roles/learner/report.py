@@ -29,7 +29,7 @@ class RecordWriter:
         self._metrics = metrics
         self._lag_bound: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
+        self._file = json_files.Appender(folder / METRICS)
         self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
         self._values: dict[str, float] = {}
         self._numbers: dict[str, float] = {}
@@ -105,7 +105,7 @@ class RecordWriter:
             checkpoint=saved,
             metrics={name: round(value, 6) for name, value in self._values.items()},
         )
-        self._file.write(json_files.line(record.to_json()))
+        self._file.write(record.to_json())
         self._expose(progress, version)
         self._before, self._last = (progress.steps, progress.updates), now
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)

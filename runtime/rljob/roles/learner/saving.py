@@ -66,8 +66,12 @@ class Saver:
         return self._writing is not None and not self._writing.done()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Start writing; waits for the one before. Raises what that one raised."""
-        self.finish()
+        """Start writing; waits for the one before. One that failed is told and counted: the next may succeed."""
+        try:
+            self.finish()
+        except RunError as error:
+            self._metrics.checkpoint_failures.inc()
+            _LOG.warning("training goes on without the last checkpoint: %s", error)
         self._writing = self._executor.submit(self._write, snapshot)
 
     def finish(self) -> None:
