@@ -16,6 +16,7 @@ from rljob.version import __version__
 
 COMMANDS = {
     "run": "train an RLJob on this machine",
+    "check": "try a job's environment, network and algorithm for some seconds",
     "plan": "predict a job's rate, its bottleneck and its cost",
     "eval": "play greedy episodes of a trained policy",
     "report": "write a report of one or more runs as an HTML page",
@@ -47,10 +48,10 @@ EXTRAS = {
     **dict.fromkeys(("av", "PIL"), "video"),
 }
 """Packages that only some commands need, and the extra of rljob that installs them."""
-LEARNING = ("run", "plan")
+LEARNING = ("run", "check", "plan")
 """Commands that need torch in addition to the missing package."""
 
-WITH_TRACE = ("role", "eval")
+WITH_TRACE = ("role", "check", "eval")
 """Commands that show where user code raised."""
 
 

@@ -74,7 +74,7 @@ def handle(arguments: argparse.Namespace) -> int:
     print(f"Measuring {job.metadata.name} for a few seconds", file=sys.stderr)
     try:
         with tempfile.TemporaryDirectory(prefix="rljob-plan-") as code:
-            _make_importable(job, Path(code), folder)
+            make_importable(job, Path(code), folder)
             costs = measure(job, threads, shared=not where.pods and usable_cores() > 1)
     except KeyboardInterrupt:
         return 130
@@ -87,7 +87,7 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _make_importable(job: RLJob, code: Path, folder: Path) -> None:
+def make_importable(job: RLJob, code: Path, folder: Path) -> None:
     """Import modules from where the roles find them: the job's code, here, and beside the job's file."""
     for module, text in (job.spec.code or {}).items():
         (code / module).write_text(text, encoding="utf-8")

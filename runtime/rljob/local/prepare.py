@@ -84,7 +84,7 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
         RunError: the folder cannot be written.
     """
     if not request.resume:
-        job = _checked(read(request.job, request.overrides))
+        job = checked(read(request.job, request.overrides))
         folder = RunFolder.new(job.metadata.name, request.directory)
     else:
         named = None if request.job is None else read(request.job, request.overrides)
@@ -93,7 +93,7 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
     try:
         if request.resume:
             given = request.job if request.job is not None else folder.path / JOB
-            job = _checked(read(given, request.overrides))
+            job = checked(read(given, request.overrides))
             _check_unfinished(job, folder.path)
             _check_same_policy(job, folder.path)
         else:
@@ -140,7 +140,7 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
     return Wiring(*addresses, scratch, path, minted, trace, request.resume, threads, home / JOB)
 
 
-def _checked(job: RLJob) -> RLJob:
+def checked(job: RLJob) -> RLJob:
     """Check the job without starting a process. The roles check import paths."""
     if importlib.util.find_spec("torch") is None:
         raise InputError(

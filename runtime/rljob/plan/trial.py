@@ -1,0 +1,194 @@
+"""Runs a job's environment, network and algorithm for some seconds, without training, and tells what it saw."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rljob import spec as specs
+from rljob.algorithms.base import Arrays
+from rljob.envs.spaces import BoxSpace, Space, encoded_shape
+from rljob.errors import InputError, RunError
+from rljob.plan.job_parts import JobParts, job_parts
+from rljob.plan.transport import MeasuredTransport
+from rljob.roles.rollout.collect import Collector
+from rljob.spec import RLJob
+
+SECONDS = 3.0
+"""Time for which the environments are played; at least one segment is."""
+PATIENCE = 30.0
+"""Seconds without experience at the learner after which the trial has failed."""
+LARGE = 100.0
+"""Size of observations above which a network learns badly."""
+
+
+@dataclass
+class Trial:
+    """What was seen.
+
+    Attributes:
+        vectorised: whether the environment's own vector form is used.
+        observation, action: the spaces.
+        network_input: shape of one observation as the network gets it, float32.
+        parameters: numbers that the learner trains.
+        returns, lengths: of the episodes that ended.
+        metrics: of the one update that was made.
+        warnings: what may be meant, but often is not.
+    """
+
+    environments: int
+    vectorised: bool
+    observation: str
+    action: str
+    network_input: tuple[int, ...]
+    parameters: int
+    steps: int = 0
+    seconds: float = 0.0
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "environments": self.environments,
+            "vectorised": self.vectorised,
+            "observation": self.observation,
+            "action": self.action,
+            "networkInput": list(self.network_input),
+            "parameters": self.parameters,
+            "steps": self.steps,
+            "stepsPerSecond": round(self.steps / max(self.seconds, 1e-9), 1),
+            "episodes": len(self.returns),
+            "meanReturn": float(np.mean(self.returns)) if self.returns else None,
+            "meanLength": float(np.mean(self.lengths)) if self.lengths else None,
+            "metrics": self.metrics,
+            "warnings": self.warnings,
+        }
+
+
+def try_out(job: RLJob) -> Trial:
+    """Make everything that rollout and learner use, play for `SECONDS`, and make one update.
+
+    Raises:
+        InputError: environment, algorithm or network cannot be used.
+        RunError: user code raised, or returned values that are not in their space.
+    """
+    try:
+        with job_parts(job, threads=1) as parts:
+            return _try_out(parts)
+    except InputError as error:
+        raise specs.locate(job, error) from None
+
+
+def _try_out(parts: JobParts) -> Trial:
+    environments = parts.environments
+    spaces = environments.spaces
+    trial = Trial(
+        environments.count,
+        environments.vectorised,
+        str(spaces.observation),
+        str(spaces.action),
+        encoded_shape(spaces.observation),
+        sum(each.numel() for each in parts.module.parameters()),
+    )
+    first = environments.reset(0).copy()
+    if not np.array_equal(first, environments.reset(0), equal_nan=True):
+        trial.warnings.append(
+            "reset(seed=0) gave different observations twice: a run with a seed cannot be repeated. Draw random "
+            "numbers from self.np_random, and call super().reset(seed=seed)"
+        )
+    segment = _play(parts, trial)
+    trial.metrics = _update(parts, segment)
+    odd = [name for name, value in trial.metrics.items() if not math.isfinite(value)]
+    if odd:
+        trial.warnings.append(f"{', '.join(odd)} of the update: not finite")
+    return trial
+
+
+def _play(parts: JobParts, trial: Trial) -> Arrays:
+    """Collect segments; returns the last one."""
+    _, segment = parts.plan.layout.allocate()
+    collector = Collector([parts.environments], parts.engine, parts.algorithm, parts.plan.length)
+    collector.reset((0,))
+    scalars = parts.learner.scalars(0.0, 0)
+    seen = _Seen(parts.environments.spaces.observation)
+    began = time.monotonic()
+    while trial.steps == 0 or time.monotonic() - began < SECONDS:
+        episodes = collector.collect(segment, scalars, lambda: None)
+        trial.returns += episodes[:, 0].tolist()
+        trial.lengths += episodes[:, 1].astype(int).tolist()
+        trial.steps += int(np.count_nonzero(segment["valid"]))
+        seen.add(segment)
+    trial.seconds = time.monotonic() - began
+    if not trial.returns:
+        trial.warnings.append(
+            f"no episode ended within {trial.steps // trial.environments:,} steps of each environment: give it a "
+            "time limit (max_episode_steps) if it has no natural end"
+        )
+    trial.warnings += seen.warnings()
+    return segment
+
+
+class _Seen:
+    """Ranges of the values."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._rewards = (math.inf, -math.inf)
+        self._observations = (math.inf, -math.inf)
+        self._outside = self._count = 0
+
+    def add(self, segment: Arrays) -> None:
+        reward, observation = segment["reward"][segment["valid"]], segment["observation"]
+        self._rewards = _wider(self._rewards, reward)
+        self._observations = _wider(self._observations, observation)
+        if isinstance(self._space, BoxSpace):
+            low, high = self._space.bounds()
+            outside = (observation < low) | (observation > high)
+            self._outside += int(outside.any(axis=tuple(range(2, outside.ndim))).sum())
+            self._count += observation.shape[0] * observation.shape[1]
+
+    def warnings(self) -> list[str]:
+        found = []
+        if self._outside:
+            found.append(
+                f"{self._outside / self._count:.1%} of the observations are outside the bounds of {self._space}"
+            )
+        low, high = self._observations
+        if low == high:
+            found.append(f"every number of every observation was {low:g}")
+        image = isinstance(self._space, BoxSpace) and self._space.image
+        if isinstance(self._space, BoxSpace) and not image and max(-low, high) > LARGE:
+            found.append(
+                f"observations reach from {low:g} to {high:g}: networks learn better from numbers near 1"
+            )
+        if self._rewards[0] == self._rewards[1] == 0:
+            found.append("every reward was 0")
+        return found
+
+
+def _wider(known: tuple[float, float], values: np.ndarray) -> tuple[float, float]:
+    if not values.size:
+        return known
+    return min(known[0], float(values.min())), max(known[1], float(values.max()))
+
+
+def _update(parts: JobParts, segment: Arrays) -> dict[str, float]:
+    """One update, with experience that went through a buffer."""
+    with ExitStack() as stack:
+        transport = MeasuredTransport(parts, segment, stack)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if transport.credited():
+                transport.send()
+            batch = transport.take()
+            if batch is not None:
+                update = [parts.learner.update(arrays, 0.0) for arrays in batch.updates][-1]
+                return {name: float(value) for name, value in update.metrics.items()}
+    raise RunError("the trial failed: no experience reached the learner")

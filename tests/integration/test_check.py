@@ -1,0 +1,111 @@
+"""`rljob check`: what it says of environments that work, that may not be meant so, and that do not work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENTS = """
+import gymnasium, numpy
+
+class Walk(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,), numpy.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, largest=1.0, length=10, wrong=""):
+        self.largest, self.length, self.wrong = largest, length, wrong
+        print("the simulator greets")
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.now = 0
+        noise = numpy.random.rand() if self.wrong == "seed" else 0
+        return numpy.full(3, noise, numpy.float32), {}
+
+    def step(self, action):
+        self.now += 1
+        observation = numpy.full(3, self.largest * self.now / 10, numpy.float32)
+        if self.wrong == "old":
+            return observation, 1.0, False, {}
+        if self.wrong == "raises":
+            self.look_up()
+        return observation, 1.0, self.now == self.length, False, {}
+
+    def look_up(self):
+        raise KeyError("no such level")
+"""
+
+
+def check(folder: Path, *options: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    (folder / "walks.py").write_text(ENVIRONMENTS)
+    environment = json.dumps({"entryPoint": "walks:Walk", "kwargs": kwargs})
+    command = [
+        sys.executable,
+        "-m",
+        "rljob",
+        "check",
+        "--env",
+        "x",
+        "--set",
+        f"environment={environment}",
+    ]
+    command += ["--set", "rollout.envsPerReplica=2", *options]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_what_works_is_described(tmp_path: Path, algorithm: str) -> None:
+    done = check(tmp_path, "--algorithm", algorithm, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "the simulator greets" in done.stderr
+    assert (found["environments"], found["networkInput"]) == (2, [3])
+    assert found["action"] == "Discrete(2)"
+    assert (found["meanReturn"], found["meanLength"]) == (10.0, 10.0)
+    assert found["steps"] > 100
+    assert found["metrics"]
+    assert found["warnings"] == []
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == ["walks.py"], (
+        "no run was made"
+    )
+
+
+def test_what_may_not_be_meant_is_warned_of(tmp_path: Path) -> None:
+    done = check(tmp_path, largest=5000.0, length=-1, wrong="seed")
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "reset(seed=0) gave different observations twice",
+        "no episode ended within",
+        "of the observations are outside the bounds",
+        "networks learn better from numbers near 1",
+        "The job can train; look at the warnings.",
+    ):
+        assert words in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "words"),
+    [
+        ("old", 2, "step returned 4 values, expected 5"),
+        ("raises", 1, "KeyError: 'no such level' ("),
+    ],
+)
+def test_what_does_not_work_is_told(tmp_path: Path, wrong: str, code: int, words: str) -> None:
+    done = check(tmp_path, wrong=wrong)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr.splitlines()[-1]
+    assert ("in look_up" in done.stderr) == (wrong == "raises")
+    assert "rljob/envs" not in done.stderr
