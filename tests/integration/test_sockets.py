@@ -544,7 +544,9 @@ def http(address: str) -> threading.Thread:
     def answer() -> None:
         with listener, listener.accept()[0] as connection:
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-            connection.recv(4096)
+            # The client may have given up already.
+            with contextlib.suppress(ConnectionError):
+                connection.recv(4096)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
