@@ -15,7 +15,7 @@ from rljob.cli.plan import make_importable
 from rljob.user_code.output import own_output
 
 if TYPE_CHECKING:
-    from rljob.plan.trial import Trial
+    from rljob.plan.trial import JobTrial
     from rljob.spec import RLJob
 
 
@@ -63,7 +63,7 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def lines(job: RLJob, trial: Trial) -> Iterator[str]:
+def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
     """What was found, for people."""
     from rljob.show.view.figures import score, some
 

@@ -28,7 +28,7 @@ LARGE = 100.0
 
 
 @dataclass
-class Trial:
+class JobTrial:
     """What was seen.
 
     Attributes:
@@ -72,7 +72,7 @@ class Trial:
         }
 
 
-def try_out(job: RLJob) -> Trial:
+def try_out(job: RLJob) -> JobTrial:
     """Make everything that rollout and learner use, play for `SECONDS`, and make one update.
 
     Raises:
@@ -86,10 +86,10 @@ def try_out(job: RLJob) -> Trial:
         raise specs.locate(job, error) from None
 
 
-def _try_out(parts: JobParts) -> Trial:
+def _try_out(parts: JobParts) -> JobTrial:
     environments = parts.environments
     spaces = environments.spaces
-    trial = Trial(
+    trial = JobTrial(
         environments.count,
         environments.vectorised,
         str(spaces.observation),
@@ -111,7 +111,7 @@ def _try_out(parts: JobParts) -> Trial:
     return trial
 
 
-def _play(parts: JobParts, trial: Trial) -> Arrays:
+def _play(parts: JobParts, trial: JobTrial) -> Arrays:
     """Collect segments; returns the last one."""
     _, segment = parts.plan.layout.allocate()
     collector = Collector([parts.environments], parts.engine, parts.algorithm, parts.plan.length)
