@@ -117,7 +117,7 @@ def _play(parts: JobParts, trial: JobTrial) -> Arrays:
     collector = Collector([parts.environments], parts.engine, parts.algorithm, parts.plan.length)
     collector.reset((0,))
     scalars = parts.learner.scalars(0.0, 0)
-    seen = _Seen(parts.environments.spaces.observation)
+    seen = _ValueRanges(parts.environments.spaces.observation)
     began = time.monotonic()
     while trial.steps == 0 or time.monotonic() - began < SECONDS:
         episodes = collector.collect(segment, scalars, lambda: None)
@@ -135,7 +135,7 @@ def _play(parts: JobParts, trial: JobTrial) -> Arrays:
     return segment
 
 
-class _Seen:
+class _ValueRanges:
     """Ranges of the values."""
 
     def __init__(self, space: Space) -> None:
