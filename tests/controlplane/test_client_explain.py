@@ -57,7 +57,7 @@ def test_who_may_not_look_at_pods_learns_what_the_status_says(
         assert done.returncode == 0, done.stderr
     looker = Client(rljob.server, rljob.namespace, capsys, rljob.server.user("looker"))
     code, out, _ = looker("explain", "test")
-    assert code == 0
-    assert out.startswith("test trains at 61,200 steps/s")
+    assert code == 1
+    assert out.startswith("test trains at 61,200 steps/s, but not with all of the rollout")
     assert "Not probed: " in out
     assert "pods" in out

@@ -23,6 +23,7 @@ FULL = job(
     buffer={"samplesPerInsert": 1, "storage": {"path": "a"}},
     checkpoint={"storage": {"path": "a"}},
     code={"a.py": ""},
+    managedBy="example.com/me",
 )
 FIXED: list[tuple[str, Any]] = [
     ("environment.id", "Acrobot-v1"),

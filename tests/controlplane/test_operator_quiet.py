@@ -39,6 +39,8 @@ def test_quiet_jobs_cost_no_writes(apiserver: ApiServer, namespace: str, tmp_pat
             until(lambda: over.status().get("phase") == "Complete", "one job is over")
             until(lambda: stands.status().get("phase") == "Suspended", "one job is suspended")
             until(lambda: waits.status().get("phase"), "one job waits")
+            # There is no controller here that makes pods. Nobody says why, which is told after half a minute.
+            until(lambda: "PodsMissing" in str(waits.status()), "all that is missing was told")
 
             def looks() -> float:
                 return operator.metric("reconcile_seconds_count")
