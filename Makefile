@@ -75,6 +75,17 @@ WAITING := -n 3
 test: $(READY) ## Run the unit and integration tests
 	$(BIN)/python -m pytest tests/unit tests/integration $(PARALLEL) $(ARGS)
 
+# Every Python process then looks to rljob as one on macOS.
+AS_MACOS := PYTHONPATH="$(CURDIR)/tests/portable$${PYTHONPATH:+:$$PYTHONPATH}"
+
+.PHONY: test-portable
+test-portable: $(READY) ## Run the integration tests without what Linux alone has, as on macOS
+	$(AS_MACOS) $(BIN)/python -m pytest tests/integration tests/portable $(PARALLEL) $(ARGS)
+
+.PHONY: test-portable-part
+test-portable-part: $(READY) ## The part of it that shows most (a minute)
+	$(AS_MACOS) $(BIN)/python -m pytest tests/integration/test_run.py tests/portable $(PARALLEL) $(ARGS)
+
 .PHONY: test-learning
 test-learning: $(READY) ## Train every algorithm on a short task to a known return (minutes)
 	$(BIN)/python -m pytest tests/learning --timeout=1200 $(PARALLEL) -m "not full" $(ARGS)

@@ -321,7 +321,7 @@ def _running(name: str, command: Sequence[str], folder: Path) -> Iterator[subpro
             cwd=folder,
             # A session of its own: Ctrl-C is for the tests.
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: TID251
         )
     try:
         yield process

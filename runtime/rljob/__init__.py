@@ -52,6 +52,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    from rljob.errors import RunError
+    from rljob.system import unsupported
+
+    if (reason := unsupported()) is not None:
+        raise RunError(reason)
     value = globals()[name] = getattr(import_module(_MODULES[name]), name)
     return value
 

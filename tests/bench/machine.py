@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from rljob.system import usable_cores
+
 TICKS = os.sysconf("SC_CLK_TCK")
 NOISY = 0.15
 """Cores used by others from which on a figure is marked as noisy."""
@@ -101,7 +103,7 @@ def describe() -> dict[str, str]:
     """What a table of figures needs beside it."""
     return {
         "cpu": _cpu_name(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(usable_cores()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pydantic.alias_generators import to_snake
 
 from rljob.plan.costs import Costs, Work
 from rljob.plan.predict import Deployment, predict
+from rljob.system import usable_cores
 from tests.bench.findings import findings
 from tests.bench.group import Figure, Group, Values, ratio
 from tests.bench.machine import Load
@@ -76,7 +76,7 @@ def compare(spec: dict[str, Any], counts: tuple[int, ...], busy: bool) -> Values
         run.
     """
     values: Values = {}
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with TemporaryDirectory(prefix="rljob-bench-") as name:
         file = Path(name) / "job.yaml"
         file.write_text(yaml.safe_dump({"metadata": {"name": "bench"}, "spec": spec}))

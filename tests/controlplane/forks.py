@@ -19,7 +19,7 @@ _SET_DEATH_SIGNAL = 1
 
 def die_with_parent() -> None:
     """Have this process killed when its parent is gone, however that ended. Linux only."""
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # noqa: TID251
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 

@@ -105,7 +105,7 @@ class Place:
             with contextlib.suppress(OSError):
                 # A process that has ended and waits for its parent has no environment any more.
                 if entry.name.isdigit() and self.mark.encode() in (entry / "environ").read_bytes():
-                    found[(entry / "comm").read_text().strip()] = int(entry.name)
+                    found[_process_name(entry)] = int(entry.name)
         return found
 
     def assert_clean(self) -> None:
@@ -119,6 +119,14 @@ class Place:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.temporary)
+
+
+def _process_name(entry: Path) -> str:
+    """Name of a role; that of the program for other processes."""
+    words = (entry / "cmdline").read_text().split("\0")
+    if "-c" in words and "rljob.local.programs" in words[words.index("-c") + 1]:
+        return words[words.index("-c") + 2]
+    return (entry / "comm").read_text().strip()
 
 
 @pytest.fixture

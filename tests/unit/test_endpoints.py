@@ -10,12 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rljob.errors import InputError
-from rljob.wire.endpoints import (
-    MAX_IPC_PATH_BYTES,
-    buffer_endpoints,
-    is_private,
-    weights_endpoint,
-)
+from rljob.system import MAX_SOCKET_PATH_BYTES
+from rljob.wire.endpoints import buffer_endpoints, is_private, weights_endpoint
 from tests.vectors import PATH
 
 
@@ -76,7 +72,7 @@ def test_the_buffer_needs_two_ports() -> None:
 
 
 def test_a_path_that_no_socket_can_have() -> None:
-    most = MAX_IPC_PATH_BYTES - len(".experience") - 1
+    most = MAX_SOCKET_PATH_BYTES - len(".experience") - 1
     assert buffer_endpoints("ipc:///" + "x" * most).experience
     with pytest.raises(InputError, match="shorter folder"):
         buffer_endpoints("ipc:///" + "x" * (most + 1))

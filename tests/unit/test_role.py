@@ -18,11 +18,11 @@ from rljob.cli.role import configure
 from rljob.errors import AskedToEnd
 from rljob.process.context import RoleContext, actor_number
 from rljob.process.stopping import Stopping
-from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.status import LearnerReporter
 from rljob.run_folder.record import Record
 from rljob.spec import parse
+from rljob.system import usable_cores
 from tests.unit.specs import job
 
 WORDS = ["rollout", "--job", "j", "--buffer", "b", "--learner", "l"]
@@ -221,8 +221,8 @@ def test_a_role_may_have_as_many_descriptors_as_it_can() -> None:
         "import resource\n"
         "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
-        "from rljob.cli.role import MOST_DESCRIPTORS, _raise_descriptor_limit\n"
-        "_raise_descriptor_limit()\n"
-        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, MOST_DESCRIPTORS), hard)\n"
+        "from rljob.system import raise_descriptor_limit\n"
+        "raise_descriptor_limit(100)\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (100, hard)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

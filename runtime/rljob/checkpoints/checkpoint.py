@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from rljob import system
 from rljob.checkpoints.manifest import (
     FORMAT,
     LEARNER,
@@ -281,9 +282,8 @@ def _write_file(path: Path, parts: FileParts) -> dict[str, Any]:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
-        if hasattr(os, "posix_fadvise"):
-            # Synced pages may be dropped, so that verifying reads the disk and not the memory.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        # Verifying reads the disk and not the memory.
+        system.drop_cached(descriptor)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rljob.cli import completion
 from rljob.errors import InputError, RLJobError, UserCodeError
+from rljob.system import unsupported
 from rljob.version import __version__
 
 COMMANDS = {
@@ -57,6 +58,9 @@ WITH_TRACE = ("role", "check", "eval")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 success, 1 failure, 2 invalid input, 128 + signal."""
+    if (reason := unsupported()) is not None:
+        print(reason, file=sys.stderr)
+        return InputError.exit_code
     arguments = list(sys.argv[1:] if argv is None else argv)
     if completion.REQUEST_VARIABLE in os.environ:
         completion.answer(make_parser(completion.words_to_complete()))

@@ -63,7 +63,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.plan import table
     from rljob.plan.measure import measure
     from rljob.plan.predict import Deployment, predict
-    from rljob.roles.learner.cores import usable_cores
+    from rljob.system import usable_cores
 
     job = read(*chosen(arguments))
     check_settings(job)

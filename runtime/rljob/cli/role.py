@@ -6,11 +6,11 @@ import argparse
 import importlib
 import os
 import re
-import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rljob import system
 from rljob.errors import INTERRUPTED, AskedToEnd, UserCodeError
 from rljob.process.stopping import Stopping
 from rljob.spec.roles import ROLES
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """One thread: environments are stepped one by one and the matrices are small."""
 MOST_DESCRIPTORS = 65_536
+"""Each connection takes one, whoever opens it."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -64,7 +65,7 @@ def handle(arguments: argparse.Namespace) -> int:
     """Run the role. Returns 0, or `INTERRUPTED` for a learner stopped before its stop condition."""
     stop = Stopping()
     stop.listen()
-    _raise_descriptor_limit()
+    system.raise_descriptor_limit(MOST_DESCRIPTORS)
     # numpy reads these at import. The OpenMP threads are also used by torch in the learner.
     for name in ONE_THREAD if arguments.role != "learner" else ONE_THREAD[1:2]:
         os.environ.setdefault(name, "1")
@@ -92,14 +93,6 @@ def handle(arguments: argparse.Namespace) -> int:
         return 0
     _write(arguments.end_file, end, context)
     return 0 if end.outcome == "Complete" else INTERRUPTED
-
-
-def _raise_descriptor_limit() -> None:
-    """Allow as many open descriptors as the process may set itself: each connection takes one, whoever opens it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:

@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
-    # Start the fork server first: it imports its modules while the job is read and checked.
+    # Start the launcher first: it imports its modules while the job is read and checked.
     from rljob.local.spawner import Spawner
 
     spawner = Spawner()

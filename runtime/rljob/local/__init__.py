@@ -1,7 +1,10 @@
 """Training on one machine: starts, supervises and ends the roles of a job as processes.
 
-forkserver   process that preloads the shared modules and forks the roles
-spawner      client of the fork server, in the supervisor
+launcher     process beside the supervisor that starts the roles and reports their ends
+launching    what the launcher and its two ways to start a role share
+forking      starts a role by fork, on Linux
+programs     starts a role as a new Python process, on macOS
+spawner      client of the launcher, in the supervisor
 restarts     restart policy of a role; pure
 prepare      checks and preparations before the start
 roles        command line and state of each role

@@ -15,7 +15,6 @@ from rljob.algorithms.settings import check_settings
 from rljob.checkpoints.manifest import checkpoints
 from rljob.errors import InputError, RunError
 from rljob.roles.evaluator import check as check_evaluation
-from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import WINDOW_EPISODES, reached
 from rljob.roles.sinks import check as check_sinks
 from rljob.run_folder import json_files
@@ -26,6 +25,7 @@ from rljob.spec import RLJob
 from rljob.spec.code import check_syntax
 from rljob.spec.invalid import show
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+from rljob.system import usable_cores
 from rljob.wire.keygen import generate
 
 Transport = Literal["ipc", "tcp"]

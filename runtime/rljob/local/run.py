@@ -172,7 +172,7 @@ def _supervise(supervisor: Supervisor, folder: RunFolder) -> dict[str, Any]:
         _conclude(supervisor, Ending())
         raise
     except RLJobError as error:
-        return _conclude(supervisor, Ending("ForkServerLost", str(error)))
+        return _conclude(supervisor, Ending("LauncherLost", str(error)))
     if ending.error is not None and in_vain:
         folder.discard()
         raise ending.error

@@ -1,4 +1,4 @@
-"""Client of the fork server, in the supervisor."""
+"""Client of the launcher, in the supervisor."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rljob.errors import RunError
-from rljob.wire.endpoints import MAX_IPC_PATH_BYTES
+from rljob.system import MAX_SOCKET_PATH_BYTES
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(2)); "
-    "from rljob.local.forkserver import main; main()"
+    "from rljob.local.launcher import main; main()"
 )
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LONGEST_SOCKET = "/rljob-12345678/buffer.experience"
 _LAST_GRACE = 12.0
-"""Upper bound on the time that the fork server needs to end all processes."""
+"""Upper bound on the time that the launcher needs to end all processes."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Exit:
 
 
 class Spawner:
-    """Starts the fork server without waiting until it is ready.
+    """Starts the launcher without waiting until it is ready.
 
     Attributes:
-        scratch: temporary folder for sockets, accessible only to this user. The fork server removes it
+        scratch: temporary folder for sockets, accessible only to this user. The launcher removes it
             at the end, even if this process was killed.
         running: roles that were started and have not ended, each with its pid, or None until it is known.
     """
 
     def __init__(self) -> None:
         self.scratch = _make_scratch()
-        self._log = self.scratch / "forkserver.log"
+        self._log = self.scratch / "launcher.log"
         self._control, theirs = socket.socketpair()
         # The libraries read these at import. The learner sets torch's threads itself.
         environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
@@ -92,7 +92,7 @@ class Spawner:
         """Roles that ended since the last call; waits up to `seconds` for the first.
 
         Raises:
-            RunError: the fork server has ended.
+            RunError: the launcher has ended.
         """
         if not self._poll.poll(seconds * 1000):
             return []
@@ -102,7 +102,7 @@ class Spawner:
             data = b""
         if not data:
             self._kill()
-            raise RunError(f"the fork server ended unexpectedly: {self._last_error()}")
+            raise RunError(f"the launcher ended unexpectedly: {self._last_error()}")
         *lines, self._rest = (self._rest + data).split(b"\n")
         exits = []
         for line in lines:
@@ -115,7 +115,7 @@ class Spawner:
         return exits
 
     def close(self, kill: bool = False) -> None:
-        """End all roles and the fork server; with `kill` immediately, else with a grace period. A second
+        """End all roles and the launcher; with `kill` immediately, else with a grace period. A second
         call does nothing."""
         if self._control.fileno() < 0:
             return
@@ -139,7 +139,7 @@ class Spawner:
                 os.kill(pid, signal.SIGKILL)
 
     def _send(self, message: dict[str, object]) -> None:
-        # The end of the fork server is detected when its events are read.
+        # The end of the launcher is detected when its events are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 
@@ -153,7 +153,7 @@ class Spawner:
 
 def _make_scratch() -> Path:
     place = tempfile.gettempdir()
-    if len(os.fsencode(place + _LONGEST_SOCKET)) > MAX_IPC_PATH_BYTES:
+    if len(os.fsencode(place + _LONGEST_SOCKET)) > MAX_SOCKET_PATH_BYTES:
         place = "/tmp"
     try:
         return Path(tempfile.mkdtemp(prefix="rljob-", dir=place))

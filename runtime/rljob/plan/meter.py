@@ -7,17 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from rljob.plan.costs import Work
-
-_SCHEDULE = "/proc/thread-self/schedstat"
-
-
-def _delayed() -> float:
-    """Seconds in which this thread could have run but had no core; 0 where the system does not tell."""
-    try:
-        with open(_SCHEDULE, "rb") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
+from rljob.system import waited_for_core
 
 
 @dataclass
@@ -35,7 +25,7 @@ class Meter:
     _begun: tuple[float, float, float, float] = field(default=(0.0, 0.0, 0.0, 0.0), repr=False)
 
     def __enter__(self) -> Self:
-        delayed = _delayed()
+        delayed = waited_for_core()
         # The thread's clock is read last here and first at the end: reading the others is not counted.
         self._begun = delayed, time.perf_counter(), time.process_time(), time.thread_time()
         return self
@@ -45,7 +35,7 @@ class Meter:
         self.own += time.thread_time() - own
         self.process += time.process_time() - process
         passed = time.perf_counter() - wall
-        self.seconds += max(0.0, passed - (_delayed() - delayed))
+        self.seconds += max(0.0, passed - (waited_for_core() - delayed))
 
     @property
     def helpers(self) -> float:

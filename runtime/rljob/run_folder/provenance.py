@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rljob import system
 from rljob.run_folder import json_files
 from rljob.run_folder.names import PROVENANCE
 
@@ -39,7 +39,7 @@ def of(seed: int, device: str, cores: int) -> dict[str, Any]:
         "git": git_commit(Path.cwd()),
         "machine": {
             "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
-            "processor": _processor(),
+            "processor": system.processor(),
             "cores": cores,
             "memory": _memory(),
             "device": device,
@@ -71,19 +71,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _processor() -> str | None:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or None
-
-
 def _memory() -> str | None:
-    try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
-    return f"{size / 2**30:.1f} GiB"
+    size = system.memory()
+    return None if size is None else f"{size / 2**30:.1f} GiB"

@@ -14,9 +14,7 @@ import re
 from dataclasses import dataclass
 
 from rljob.errors import InputError
-
-MAX_IPC_PATH_BYTES = 107
-"""Longest path of a Unix socket on Linux (unix(7)), less the terminating zero."""
+from rljob.system import MAX_SOCKET_PATH_BYTES
 
 # Stricter than libzmq, whose `tcp://source:port;host:port` would pass for a loopback address.
 _TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9._-]+|\*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
@@ -74,9 +72,9 @@ def _split(address: str, ports: int) -> tuple[str, str]:
 
 
 def _ipc(path: str) -> str:
-    if len(path.encode()) > MAX_IPC_PATH_BYTES:
+    if len(path.encode()) > MAX_SOCKET_PATH_BYTES:
         raise InputError(
-            f"the path of the socket {path} is longer than {MAX_IPC_PATH_BYTES} bytes; "
+            f"the path of the socket {path} is longer than {MAX_SOCKET_PATH_BYTES} bytes; "
             "use a shorter folder"
         )
     return f"ipc://{path}"

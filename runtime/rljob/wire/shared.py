@@ -13,6 +13,8 @@ import secrets
 import weakref
 from typing import Any
 
+from rljob import system
+
 _TOKEN_BYTES = 16
 _START = mmap.PAGESIZE
 """Where the first place begins; before it stands a token, by which a reader knows that it maps the right
@@ -27,11 +29,9 @@ class Outbox:
     """
 
     def __init__(self, size: int, places: int) -> None:
-        if not hasattr(os, "memfd_create"):
-            raise OSError("this system has no anonymous shared memory")
         self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         self._token = secrets.token_bytes(_TOKEN_BYTES)
-        self._file = os.memfd_create("rljob")
+        self._file, self._path = system.shared_memory("rljob")
         self._close = weakref.finalize(self, os.close, self._file)
         os.truncate(self._file, _START + places * self._size)
         self._memory = memoryview(mmap.mmap(self._file, 0))
@@ -40,7 +40,7 @@ class Outbox:
 
     def address(self) -> dict[str, str]:
         """What `Inbox` needs to find it."""
-        return {"path": f"/proc/{os.getpid()}/fd/{self._file}", "token": self._token.hex()}
+        return {"path": self._path, "token": self._token.hex()}
 
     def take(self, size: int) -> tuple[int, memoryview] | None:
         """A free place, at least `size` bytes of it, and its offset; None when there is none."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from rljob import system
 from rljob.errors import RunError
 from rljob.wire.delivery import Receiver
 
@@ -251,7 +252,7 @@ def _reserve(path: Path | None, size: int) -> mmap.mmap:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w+b") as file:
             try:
-                os.posix_fallocate(file.fileno(), 0, size)
+                system.reserve(file.fileno(), size)
                 return mmap.mmap(file.fileno(), size)
             except (OSError, OverflowError):
                 path.unlink(missing_ok=True)

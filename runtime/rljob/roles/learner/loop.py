@@ -13,7 +13,6 @@ from rljob import spec
 from rljob.errors import AskedToEnd, RunError
 from rljob.process import downloads
 from rljob.process.context import RoleContext
-from rljob.roles.learner.cores import usable_cores
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.report import RecordWriter
 from rljob.roles.learner.saving import Saver
@@ -27,6 +26,7 @@ from rljob.run_folder import provenance
 from rljob.run_folder.names import CHECKPOINTS, JOB, RESULT
 from rljob.run_folder.write_whole import write_whole
 from rljob.spec.status import EndReport
+from rljob.system import usable_cores
 from rljob.telemetry.health import Health
 from rljob.telemetry.http_server import Answer
 from rljob.telemetry.metrics import LearnerMetrics
