@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -34,6 +35,17 @@ class Hangs(gymnasium.Wrapper):
 
 def make(file):
     return Hangs(gymnasium.make("CartPole-v1"), file)
+
+
+class Absent(gymnasium.Wrapper):
+    """Waits for a simulator that is not there."""
+
+    def reset(self, **options):
+        time.sleep(1000)
+
+
+def absent():
+    return Absent(gymnasium.make("CartPole-v1"))
 '''
 
 
@@ -149,3 +161,19 @@ def test_explain_names_the_code_that_hangs_and_what_bounds_a_run(place: Place) -
     assert "hangs.py:16 step" in said
     stopped = place.run("explain", "run")
     assert "small was stopped before its end." in stopped.stdout
+
+
+def test_a_run_whose_environments_never_answer_fails(place: Place) -> None:
+    job = place.write(
+        environment={"entryPoint": "hangs:absent"},
+        stop={"duration": "1s"},
+        stall={"startTimeout": "2s"},
+    )
+    done = place.run("run", job, "--plain", "--dir", "run")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    ended = result(place.folder / "run")
+    assert (ended["outcome"], ended["reason"]) == ("Failed", "EnvironmentHung")
+    assert ended["message"].startswith("No environment has answered 2 s after the start")
+    assert re.search(r"hangs\.py:\d+ reset", ended["message"])
+    place.assert_clean()

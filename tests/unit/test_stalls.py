@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from rljob.diagnosis.probes import RoleProbe
-from rljob.diagnosis.stall import START_SECONDS, ProgressWatch, diagnose, stalled_at
+from rljob.diagnosis.stall import (
+    START_SECONDS,
+    ProgressWatch,
+    StallLimits,
+    diagnose,
+    given_up,
+    stalled_at,
+)
 from rljob.spec.roles import RoleName
+from rljob.spec.stall import StallSpec
 from rljob.telemetry.role_state import STARTING, RoleState
 
 TIMEOUT = 60.0
@@ -88,3 +98,33 @@ def test_a_process_may_take_its_time_to_start() -> None:
     assert stalled_at(10.0, [], 3.0) == 13.0
     assert stalled_at(10.0, [10.0], 3.0) == 10.0 + START_SECONDS
     assert stalled_at(10.0, [10.0], 300.0) == 310.0
+
+
+def limits(begun: bool = False, **spec: str) -> StallLimits:
+    return StallLimits.of(StallSpec.model_validate(spec), begun)
+
+
+def test_only_a_job_that_never_made_a_step_is_given_up() -> None:
+    assert limits() == StallLimits(180.0, 600.0)
+    assert limits(startTimeout="30s") == StallLimits(30.0, 30.0)
+    assert limits(begun=True, startTimeout="30s") == StallLimits(180.0, math.inf)
+    assert limits(policy="Restart").give_up == math.inf
+
+
+def test_it_is_looked_at_again_after_each_timeout() -> None:
+    found = limits()
+    assert (found.last_look(50.0, 649.0), found.next_look(50.0, 649.0)) == (-math.inf, 650.0)
+    assert (found.last_look(50.0, 650.0), found.next_look(50.0, 650.0)) == (650.0, 830.0)
+    assert found.last_look(50.0, 840.0) == 830.0
+    assert limits(begun=True).next_look(50.0, 1e9) == math.inf
+
+
+def test_a_job_is_given_up_only_if_no_environment_answers() -> None:
+    hung = [WAITING, BUFFER, silent("rollout"), silent("rollout", "rollout-1")]
+    stall = given_up(diagnose(hung, TIMEOUT), hung, limits())
+    assert stall.ends
+    assert stall.message.startswith("No environment has answered 600 s after the start")
+
+    for last in (ROLLOUT, BLOCKED):
+        asked = [WAITING, BUFFER, silent("rollout", "rollout-9"), last]
+        assert not given_up(diagnose(asked, TIMEOUT), asked, limits()).ends

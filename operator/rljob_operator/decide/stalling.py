@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rljob.diagnosis.stall import Stall, diagnose, stalled_at
+from rljob.diagnosis.stall import Stall, StallLimits, diagnose, given_up, stalled_at
 from rljob.kube import names
 from rljob.spec import RLJobSpec
 from rljob.spec.roles import NEEDED, RoleName
@@ -38,8 +39,8 @@ class StallCheck:
     again: float | None = None
 
     def outcome(self, spec: RLJobSpec) -> Outcome | None:
-        """How the job ended, if the policy is Fail."""
-        if self.stall is None or spec.stall.policy != "Fail":
+        """How the job ended, if the policy is Fail or no environment has ever answered."""
+        if self.stall is None or not (self.stall.ends or spec.stall.policy == "Fail"):
             return None
         return Outcome(False, self.stall.reason, self.stall.message)
 
@@ -82,17 +83,37 @@ def look(
     if spec is None or not all(world.running(role) for role in NEEDED):
         # `pending` reports missing pods.
         return StallCheck(advanced)
-    timeout = spec.stall.timeout.seconds
+    progress = reported.progress
+    limits = StallLimits.of(spec.stall, bool(progress and (progress.steps or progress.updates)))
     since = max(times.parse(time) for time in (advanced, *_starts(world)))
     starting = [times.parse(time).timestamp() for time in _starts(world, begun=False)]
-    due = datetime.fromtimestamp(stalled_at(since.timestamp(), starting, timeout), UTC)
+    due = datetime.fromtimestamp(stalled_at(since.timestamp(), starting, limits.timeout), UTC)
     if now < due:
         return StallCheck(advanced, again=(due - now).total_seconds())
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
         return StallCheck(advanced, ask=tuple(_questions(world)))
-    stall = diagnose(inspection.asked, timeout)
-    return StallCheck(advanced, stall, times.rfc3339(inspection.at))
+    stall, asked = diagnose(inspection.asked, limits.timeout), times.rfc3339(inspection.at)
+    begun, at_now = _begun(world, advanced), now.timestamp()
+    late = limits.last_look(begun, at_now)
+    if inspection.at.timestamp() < late:
+        return StallCheck(advanced, stall, asked, ask=tuple(_questions(world)))
+    if late > -math.inf:
+        stall = given_up(stall, inspection.asked, limits)
+    again = limits.next_look(begun, at_now) - at_now
+    return StallCheck(advanced, stall, asked, again=None if math.isinf(again) else again)
+
+
+def _begun(world: JobResources, advanced: str) -> float:
+    """When the job's environments could begin to answer: a container that starts again changes nothing."""
+    begun = [times.parse(advanced)]
+    for _, pod in _pods(world):
+        time = at(pod.main, "state", "running", "startedAt")
+        if at(pod.main, "restartCount"):
+            time = at(pod.manifest, "status", "startTime")
+        if time:
+            begun.append(times.parse(str(time)))
+    return max(begun).timestamp()
 
 
 def _advanced(previous: RLJobStatus, reported: Reported, now: datetime) -> str:

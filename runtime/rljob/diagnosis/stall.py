@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from rljob.diagnosis.probes import RoleProbe
 from rljob.spec.roles import RoleName
+from rljob.spec.stall import StallSpec
 from rljob.telemetry.role_state import STARTING
 
 StallReason = Literal[
@@ -27,6 +29,7 @@ class Stall:
         role, name: the process that causes it, if it is one process.
         stack: where it is, innermost last.
         stuck: names of all processes that hang; replacing them may help.
+        ends: whether it ends the job, whatever the policy: nothing was ever trained on, and nothing will be.
     """
 
     reason: StallReason
@@ -35,6 +38,39 @@ class Stall:
     name: str | None = None
     stack: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
+    ends: bool = False
+
+
+@dataclass(frozen=True)
+class StallLimits:
+    """When a job counts as stalled, and when it is given up.
+
+    Attributes:
+        timeout: seconds without progress after which it counts as stalled.
+        give_up: seconds from its start after which it ends if all its environments hang; infinite once it has made
+            a step, or when stuck roles are restarted.
+    """
+
+    timeout: float
+    give_up: float = math.inf
+
+    @classmethod
+    def of(cls, spec: StallSpec, begun: bool) -> StallLimits:
+        """Of a job that has made a step or an update, or has `begun` neither."""
+        if begun:
+            return cls(spec.timeout.seconds)
+        start = spec.start_timeout.seconds
+        give_up = math.inf if spec.policy == "Restart" else start
+        return cls(min(spec.timeout.seconds, start), give_up)
+
+    def last_look(self, started: float, now: float) -> float:
+        """The latest time until now at which a stalled job may be given up; minus infinity before the first."""
+        late = now - started - self.give_up
+        return now - late % self.timeout if late >= 0 else -math.inf
+
+    def next_look(self, started: float, now: float) -> float:
+        """The next such time; infinite if there is none."""
+        return max(started + self.give_up, self.last_look(started, now) + self.timeout)
 
 
 @dataclass(frozen=True)
@@ -85,6 +121,16 @@ def diagnose(asked: Sequence[RoleProbe], timeout: float) -> Stall:
     if len(hung) == len(rollouts):
         return _blame("EnvironmentHung", *hung)
     return _waiting([*learner, *buffer, *rollouts]) or _unbalanced(learner, rollouts, hung)
+
+
+def given_up(stall: Stall, asked: Sequence[RoleProbe], limits: StallLimits) -> Stall:
+    """The same, and it ends the job if no environment answers."""
+    rollouts = {one.name for one in asked if one.role == "rollout"}
+    if stall.reason != "EnvironmentHung" or not rollouts <= set(stall.stuck):
+        return stall
+    since = f"{limits.give_up:g} s after the start"
+    message = f"No environment has answered {since} (stall.startTimeout): {stall.message}"
+    return replace(stall, message=message, ends=True)
 
 
 def _waiting(asked: Sequence[RoleProbe]) -> Stall | None:

@@ -8,7 +8,14 @@ from functools import partial
 
 from rljob.diagnosis import probes
 from rljob.diagnosis.probes import RoleProbe
-from rljob.diagnosis.stall import ProgressWatch, Stall, diagnose, stalled_at
+from rljob.diagnosis.stall import (
+    ProgressWatch,
+    Stall,
+    StallLimits,
+    diagnose,
+    given_up,
+    stalled_at,
+)
 from rljob.local.roles import Role
 from rljob.run_folder.record import Record
 from rljob.spec.stall import StallSpec
@@ -24,9 +31,10 @@ class StallWatch:
     """Detects stalls; reports each stall once."""
 
     def __init__(self, spec: StallSpec, now: float) -> None:
-        self._timeout = spec.timeout.seconds
+        self._spec, self._started = spec, now
         self._watch = ProgressWatch(now)
         self._reported = False
+        self._looked = now
 
     def look(self, record: Record | None, roles: Iterable[Role], now: float) -> Stall | None:
         """Update the state; returns a new stall, else None.
@@ -37,16 +45,22 @@ class StallWatch:
         """
         before, known = self._watch, record or Record()
         self._watch = before.look(known.steps, known.updates, now)
+        limits = StallLimits.of(self._spec, known.steps > 0 or known.updates > 0)
         everyone = list(roles)
         since = max([self._watch.since, *(role.started for role in everyone)])
         starting = [role.started for role in everyone if role.state == "starting"]
-        if now < stalled_at(since, starting, self._timeout) or _is_replaced(everyone):
+        if now < stalled_at(since, starting, limits.timeout) or _is_replaced(everyone):
             self._reported = False
             return None
-        if self._reported:
+        late = self._looked < limits.last_look(self._started, now)
+        if self._reported and not late:
             return None
-        self._reported = True
-        return diagnose(ask(everyone), self._timeout)
+        reported, self._reported, self._looked = self._reported, True, now
+        asked = ask(everyone)
+        stall = diagnose(asked, limits.timeout)
+        if late:
+            stall = given_up(stall, asked, limits)
+        return stall if stall.ends or not reported else None
 
 
 def _is_replaced(roles: Iterable[Role]) -> bool:

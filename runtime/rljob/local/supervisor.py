@@ -180,7 +180,7 @@ class Supervisor:
             log = self.roles[stall.name].log
             with suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in (stall.message, *stall.stack))
-        if policy == "Fail":
+        if policy == "Fail" or stall.ends:
             return Ending(stall.reason, stall.message, log, "\n".join(stall.stack))
         if policy == "Restart":
             for name in stall.stuck:

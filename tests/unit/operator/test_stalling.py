@@ -148,3 +148,75 @@ def test_a_suspended_job_does_not_stall() -> None:
 
     assert cluster.condition("Progressing")["reason"] == "Suspended"
     assert cluster.operator.inspection is None
+
+
+def silent_from_the_start(policy: str = "Ignore") -> tuple[Cluster, list[str]]:
+    """A job whose learner runs and whose rollouts hang in their first reset."""
+    cluster = Cluster(
+        stall={"timeout": "1m", "startTimeout": "5m", "policy": policy}, rollout={"replicas": 2}
+    )
+    cluster.settle()
+    rollouts = cluster.named("rollout")
+    for name in rollouts:
+        cluster.states[name] = RoleState(
+            role="rollout", name=name, silent_seconds=TIMEOUT, stack=STACK
+        )
+    return cluster, rollouts
+
+
+def wait(cluster: Cluster, seconds: float) -> None:
+    for _ in range(round(seconds / 20)):
+        cluster.tick(20)
+        cluster.look()
+        cluster.look()
+
+
+def test_a_job_whose_environments_never_answered_fails() -> None:
+    cluster, _ = silent_from_the_start()
+    wait(cluster, 240)
+    assert cluster.condition("Progressing")["reason"] == "EnvironmentHung"
+    assert cluster.condition("Failed")["status"] == "False"
+
+    wait(cluster, 80)
+    cluster.settle()
+
+    failed = cluster.condition("Failed")
+    assert (failed["status"], failed["reason"]) == ("True", "EnvironmentHung")
+    assert failed["message"].startswith("No environment has answered 300 s after the start")
+    assert "my/env.py:7" in failed["message"]
+    assert cluster.told().count("EnvironmentHung") == 1
+    assert cluster.named("rollout") == []
+
+
+def test_it_does_not_fail_while_one_environment_answers() -> None:
+    cluster, rollouts = silent_from_the_start()
+    del cluster.states[rollouts[0]]
+    wait(cluster, 400)
+    assert cluster.condition("Failed")["status"] == "False"
+
+    cluster.states[rollouts[0]] = cluster.states[rollouts[1]]
+    wait(cluster, 80)
+    cluster.settle()
+
+    assert cluster.condition("Failed")["status"] == "True"
+
+
+def test_rollouts_that_came_late_have_the_whole_time() -> None:
+    cluster, rollouts = silent_from_the_start()
+    wait(cluster, 200)
+    for name in rollouts:
+        cluster.delete_pod(name)
+    cluster.settle()
+    for name in cluster.named("rollout"):
+        cluster.states[name] = cluster.states[rollouts[0]]
+
+    wait(cluster, 280)
+
+    assert cluster.condition("Failed")["status"] == "False"
+
+
+def test_a_job_that_trained_does_not_fail_of_a_start() -> None:
+    cluster = training()
+    hang(cluster, "rollout")
+    wait(cluster, 1200)
+    assert cluster.condition("Failed")["status"] == "False"
