@@ -310,6 +310,73 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
         place.assert_clean()
 
 
+USERS = """
+import gymnasium
+import rljob
+from rljob.algorithms.ppo import PPO, PPOLearner
+
+
+class FailingLearner(PPOLearner):
+    def update(self, *arguments):
+        raise ValueError("no gradient")
+
+
+class Failing(PPO):
+    def learner(self, *arguments):
+        made = super().learner(*arguments)
+        made.__class__ = FailingLearner
+        return made
+
+
+class Clueless(PPO):
+    def act(self, *arguments, **named):
+        raise KeyboardInterrupt
+
+
+class Nested(gymnasium.Wrapper):
+    def __init__(self):
+        super().__init__(gymnasium.make("CartPole-v1"))
+
+    def step(self, action):
+        rljob.run({"spec": {"environment": {"id": "CartPole-v1"}}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "message"),
+    [
+        (
+            "Failing",
+            "learner",
+            r"user code raised ValueError: no gradient \(.*users\.py:9, in update\)",
+        ),
+        ("Clueless", "rollout", r"user code raised KeyboardInterrupt \(.*users\.py:21, in act\)"),
+    ],
+)
+def test_what_an_algorithm_raises_is_told_with_its_place(
+    place: Place, name: str, role: str, message: str
+) -> None:
+    (place.folder / "users.py").write_text(USERS)
+    file = place.write(algorithm={"entryPoint": f"users:{name}"}, backoffLimit=0)
+    done = place.run("run", file, "--dir", "run")
+    assert done.returncode == 1
+    assert re.search(rf"Failed .*{role}.*{message}", done.stdout + done.stderr)
+    # The frames of the user's code alone.
+    logs = (place.folder / "run" / "logs").glob(f"{role}-*.log")
+    text = "".join(log.read_text() for log in logs)
+    assert 'users.py", line' in text
+    assert "roles/" not in text
+    place.assert_clean()
+
+
+def test_an_environment_that_starts_a_run_is_refused(place: Place) -> None:
+    (place.folder / "users.py").write_text(USERS)
+    done = place.run("run", place.write(environment={"entryPoint": "users:Nested"}))
+    assert done.returncode == 2
+    assert re.search(r"users\.py:29 starts a run in rollout-\d: an environment", done.stderr)
+    place.assert_clean()
+
+
 def test_sigterm_before_anything_was_trained(place: Place) -> None:
     process = place.start("run", place.write(**ENDLESS))
     until(lambda: "learner-0" in place.processes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import rljob
 from rljob.errors import AskedToEnd, InputError, UserCodeError
 from rljob.user_code.entry_point import load_entry_point
-from rljob.user_code.failure import explain, rethrow
+from rljob.user_code.failure import explain, from_user_code, rethrow
 from rljob.user_code.generators import seed_global_generators
+from rljob.user_code.host import hosting
 
 
 def raised(error: BaseException) -> BaseException:
@@ -52,6 +55,35 @@ def test_requests_to_end_and_errors_of_rljob_stay_what_they_are() -> None:
 def test_ctrl_c_stays_ctrl_c_where_nothing_handles_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         rethrow("x", KeyboardInterrupt())
+
+
+def test_ctrl_c_is_told_from_what_user_code_raises() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with hosting("rljob eval"):
+        with pytest.raises(UserCodeError, match="x: KeyboardInterrupt"):
+            rethrow("x", raised(KeyboardInterrupt()))
+        with pytest.raises(AskedToEnd):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_user_code_starts_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = pytest.raises(InputError, match=r"test_user_code\.py:\d+ starts a run in rollout-1")
+    with hosting("rollout-1"), said:
+        rljob.run({"spec": {"environment": {"id": "CartPole-v1"}}})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_came_through_user_code_is_told_with_its_place() -> None:
+    found = from_user_code(raised(ValueError("no idea")))
+    assert found is not None
+    assert str(found).startswith(f"user code raised ValueError: no idea ({__file__}:")
+    assert "raise error" in found.trace
+    assert from_user_code(raised(InputError("no"))) is None
+    assert from_user_code(raised(AskedToEnd())) is None
+    # No frame is a user's.
+    assert from_user_code(ValueError("ours")) is None
 
 
 def test_a_missing_module_names_what_to_install() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rljob.cli.eval import ONE_THREAD
 from rljob.cli.plan import make_importable
+from rljob.user_code.host import hosting
 from rljob.user_code.output import own_output
 
 if TYPE_CHECKING:
@@ -47,19 +48,17 @@ def handle(arguments: argparse.Namespace) -> int:
 
     job = checked(read(*chosen(arguments)))
     folder = arguments.file.parent if arguments.file is not None else Path()
-    try:
-        with (
-            own_output() as output,
-            tempfile.TemporaryDirectory(prefix="rljob-check-") as code,
-        ):
-            make_importable(job, Path(code), folder)
-            trial = try_out(job)
-            if arguments.json:
-                output.write(json.dumps(trial.to_json()) + "\n")
-            else:
-                output.writelines(f"{line}\n" for line in lines(job, trial))
-    except KeyboardInterrupt:
-        return 130
+    with (
+        hosting("rljob check"),
+        own_output() as output,
+        tempfile.TemporaryDirectory(prefix="rljob-check-") as code,
+    ):
+        make_importable(job, Path(code), folder)
+        trial = try_out(job)
+        if arguments.json:
+            output.write(json.dumps(trial.to_json()) + "\n")
+        else:
+            output.writelines(f"{line}\n" for line in lines(job, trial))
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rljob.run_folder import json_files
+from rljob.user_code.host import hosting
 from rljob.user_code.output import own_output
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
         check_video_path(arguments.video)
         check_video("--video")
-    with own_output() as output:
+    with hosting("rljob eval"), own_output() as output:
         return _play(arguments, output)
 
 
@@ -61,15 +62,12 @@ def _play(arguments: argparse.Namespace, output: TextIO) -> int:
     from rljob.roles.evaluator.play import evaluate, find
 
     job, policy = find(arguments.run)
-    try:
-        recorded = None
-        if arguments.video is not None:
-            from rljob.roles.evaluator.recording import record_policy
+    recorded = None
+    if arguments.video is not None:
+        from rljob.roles.evaluator.recording import record_policy
 
-            recorded = record_policy(job, policy, arguments.video, arguments.seed)
-        played = evaluate(job, policy, arguments.episodes, arguments.seed)
-    except KeyboardInterrupt:
-        return 130
+        recorded = record_policy(job, policy, arguments.video, arguments.seed)
+    played = evaluate(job, policy, arguments.episodes, arguments.seed)
     numbers = _numbers(played, policy, recorded)
     if arguments.result_file is not None:
         json_files.write(arguments.result_file, numbers)

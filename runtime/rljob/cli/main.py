@@ -6,13 +6,15 @@ import argparse
 import functools
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rljob.cli import completion
-from rljob.errors import InputError, RLJobError, UserCodeError
+from rljob.errors import AskedToEnd, InputError, RLJobError, UserCodeError
 from rljob.system import unsupported
+from rljob.user_code.failure import from_user_code
 from rljob.version import __version__
 
 COMMANDS = {
@@ -84,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.trace, end="", file=sys.stderr)
         print(error, file=sys.stderr)
         return error.exit_code
+    except AskedToEnd:
+        return 128 + signal.SIGINT
     except ModuleNotFoundError as error:
         if parsed.debug or error.name not in EXTRAS:
             raise
@@ -91,6 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         needed = f"{error.name}, part of: pip install 'rljob[{extra}]'"
         print(f"rljob {parsed.command} needs {needed}", file=sys.stderr)
         return InputError.exit_code
+    except BaseException as error:
+        found = from_user_code(error)
+        if parsed.debug or found is None:
+            raise
+        print(f"{found.trace}{found}", file=sys.stderr)
+        return found.exit_code
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -64,6 +64,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.plan.measure import measure
     from rljob.plan.predict import Deployment, predict
     from rljob.system import usable_cores
+    from rljob.user_code.host import hosting
 
     job = read(*chosen(arguments))
     check_settings(job)
@@ -72,12 +73,9 @@ def handle(arguments: argparse.Namespace) -> int:
     threads = max(1, int(where.cores if where.pods else where.cores - replicas))
     folder = arguments.file.parent if arguments.file is not None else Path()
     print(f"Measuring {job.metadata.name} for a few seconds", file=sys.stderr)
-    try:
-        with tempfile.TemporaryDirectory(prefix="rljob-plan-") as code:
-            make_importable(job, Path(code), folder)
-            costs = measure(job, threads, shared=not where.pods and usable_cores() > 1)
-    except KeyboardInterrupt:
-        return 130
+    with hosting("rljob plan"), tempfile.TemporaryDirectory(prefix="rljob-plan-") as code:
+        make_importable(job, Path(code), folder)
+        costs = measure(job, threads, shared=not where.pods and usable_cores() > 1)
     counts = arguments.rollouts or sorted({*ROLLOUTS, replicas})
     predictions = [predict(costs, count, where) for count in counts]
     if arguments.json:

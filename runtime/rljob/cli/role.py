@@ -14,7 +14,8 @@ from rljob import system
 from rljob.errors import INTERRUPTED, AskedToEnd, UserCodeError
 from rljob.process.stopping import Stopping
 from rljob.spec.roles import ROLES
-from rljob.user_code.failure import explain, trace
+from rljob.user_code.failure import explain, from_user_code
+from rljob.user_code.host import become_host
 
 if TYPE_CHECKING:
     from rljob.process.context import RoleContext
@@ -65,6 +66,7 @@ def handle(arguments: argparse.Namespace) -> int:
     """Run the role. Returns 0, or `INTERRUPTED` for a learner stopped before its stop condition."""
     stop = Stopping()
     stop.listen()
+    become_host(arguments.name or f"{arguments.role}-{arguments.index}")
     system.raise_descriptor_limit(MOST_DESCRIPTORS)
     # numpy reads these at import. The OpenMP threads are also used by torch in the learner.
     for name in ONE_THREAD if arguments.role != "learner" else ONE_THREAD[1:2]:
@@ -77,22 +79,29 @@ def handle(arguments: argparse.Namespace) -> int:
         end: EndReport | None = module.main(context)
     except AskedToEnd:
         end = _interrupted() if arguments.role == "learner" else None
-    except Exception as error:
-        from rljob.process import termination_message
-
-        _write(arguments.end_file, termination_message.failed(error), context)
-        raise
     except BaseException as error:
-        # A request to end is AskedToEnd: this is `sys.exit` or the like in a network or an algorithm.
+        # A request to end is AskedToEnd: a BaseException is `sys.exit` or the like in a network or an algorithm.
         from rljob.process import termination_message
 
-        ended = UserCodeError(f"{arguments.role} was ended: {explain(error)}", trace(error))
-        _write(arguments.end_file, termination_message.failed(ended), context)
-        raise ended from error
+        failure = _failure(arguments.role, error)
+        _write(arguments.end_file, termination_message.failed(failure), context)
+        if failure is error:
+            raise
+        raise failure from error
     if end is None:
         return 0
     _write(arguments.end_file, end, context)
     return 0 if end.outcome == "Complete" else INTERRUPTED
+
+
+def _failure(role: str, error: BaseException) -> Exception:
+    """What to tell: an exception that came through user code is told with its place there."""
+    found = from_user_code(error)
+    if found is not None:
+        return found
+    if isinstance(error, Exception):
+        return error
+    return UserCodeError(f"{role} was ended: {explain(error)}")
 
 
 def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:

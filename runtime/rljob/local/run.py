@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rljob.errors import RLJobError, RunError
+from rljob.errors import InputError, RLJobError, RunError
 from rljob.local.prepare import Request, Transport, prepare, wire
 from rljob.local.result import Progress, Result, RunFailed
 from rljob.local.spawner import Spawner
@@ -23,6 +23,7 @@ from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import Record
 from rljob.spec import RLJob
 from rljob.user_code.entry_point import importing
+from rljob.user_code.host import host
 
 
 class Quiet:
@@ -65,12 +66,19 @@ def run(
 
     Raises:
         InputError: the job is invalid; no files are left.
+        RunError: the run cannot be started, for example by a module that a role imports.
         RunFailed: the run failed; its `result` contains the progress up to the failure.
     """
     if (module := importing()) is not None:
         raise RunError(
             f"{module} starts a run when it is imported. Put `rljob.run(...)` below "
             '`if __name__ == "__main__":`, or what the job names into a module of its own'
+        )
+    if (name := host()) is not None:
+        caller = sys._getframe(1)
+        raise InputError(
+            f"{caller.f_code.co_filename}:{caller.f_lineno} starts a run in {name}: an environment, network or "
+            "algorithm must not call rljob.run"
         )
     if seed is not None:
         overrides = [*overrides, f"seed={seed}"]

@@ -44,6 +44,17 @@ def rethrow(what: str, error: BaseException) -> NoReturn:
     raise UserCodeError(f"{what}: {explain(error)}", trace(error)) from error
 
 
+def from_user_code(error: BaseException) -> UserCodeError | None:
+    """What user code raised outside of `rethrow`: in an algorithm, or in a network that computes.
+
+    Returns:
+        None for errors of rljob, and for what no file of the user has part in.
+    """
+    if isinstance(error, AskedToEnd | RLJobError) or not _own_frames(error):
+        return None
+    return UserCodeError(f"user code raised {explain(error)}", trace(error))
+
+
 def explain(error: BaseException) -> str:
     """The exception in one line: its text, its place in user code, and what to install for a missing module."""
     text = f"{_name(error)}{_place(error)}"
@@ -80,15 +91,23 @@ def _name(error: BaseException) -> str:
 def _place(error: BaseException) -> str:
     """Where it was raised: the innermost frame of neither rljob nor an installed package, else the innermost
     that is not rljob's."""
-    frames = [
+    for frame in _own_frames(error) or _frames(error):
+        return f" ({frame.filename}:{frame.lineno}, in {frame.name})"
+    return ""
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames that are not rljob's, innermost first."""
+    return [
         frame
         for frame in reversed(traceback.extract_tb(error.__traceback__))
         if not frame.filename.startswith((_OURS, "<"))
     ]
-    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
-    for frame in own or frames:
-        return f" ({frame.filename}:{frame.lineno}, in {frame.name})"
-    return ""
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Those of neither rljob nor an installed package."""
+    return [frame for frame in _frames(error) if not frame.filename.startswith(_INSTALLED)]
 
 
 def _is_ctrl_c(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 
@@ -12,6 +13,7 @@ from rljob.envs.vector import Environments
 from rljob.errors import RunError
 from rljob.nets import Engine, build_engine
 from rljob.process.context import RoleContext, actor_number
+from rljob.roles.rollout.bounds import BoundsCheck
 from rljob.roles.rollout.collect import Collector
 from rljob.roles.rollout.ship import WORTH_WAITING, Shipper
 from rljob.telemetry.health import Health
@@ -23,6 +25,7 @@ from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from rljob.wire.weights import NOTHING, Stamp
 
+_LOG = logging.getLogger("rljob")
 SERVICE_EVERY = 0.25
 """Seconds after which the sockets are served in the middle of a segment."""
 WAIT = 0.1
@@ -82,8 +85,11 @@ def main(context: RoleContext) -> None:
         )
         subscription = Subscription(weights)
         collector = Collector(groups, engine, algorithm, plan.length)
+        bounds = BoundsCheck(spaces.observation)
         context.announce(server)
-        Rollout(context, collector, engine, shipper, subscription, wire, metrics, health).run()
+        Rollout(
+            context, collector, bounds, engine, shipper, subscription, wire, metrics, health
+        ).run()
 
 
 class Rollout:
@@ -93,6 +99,7 @@ class Rollout:
         self,
         context: RoleContext,
         collector: Collector,
+        bounds: BoundsCheck,
         engine: Engine,
         shipper: Shipper,
         subscription: Subscription,
@@ -102,6 +109,7 @@ class Rollout:
     ) -> None:
         self._context = context
         self._collector = collector
+        self._bounds = bounds
         self._engine = engine
         self._shipper = shipper
         self._subscription = subscription
@@ -145,6 +153,8 @@ class Rollout:
         collector, seconds = self._collector, self._metrics.seconds
         before = collector.acting_seconds, collector.environment_seconds
         episodes = collector.collect(frame.arrays, self._scalars, self._between_steps)
+        if (warning := self._bounds.warning(frame.arrays["observation"])) is not None:
+            _LOG.warning(warning)
         shipped_at = time.monotonic()
         self._shipper.ship(frame, episodes, self._stamp, shipped_at)
         seconds["acting"].inc(collector.acting_seconds - before[0])
