@@ -118,6 +118,17 @@ def name_process(name: str) -> None:
         comm.write(name)
 
 
+def processes_with(variable: str, value: str) -> list[int]:
+    """Pids of the processes of this user that were started with a variable in their environment; none where the
+    system does not tell. A process that was only forked has the environment of the program that it runs."""
+    found, entry = [], f"{variable}={value}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if entry in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
 def raise_descriptor_limit(most: int) -> None:
     """Allow as many open descriptors as the process may set itself, up to `most`."""
     import resource

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from rljob import system
+
 DEADLINE = 120.0
 # As the command: the working folder is not among the paths by itself (-P).
 RLJOB = [sys.executable, "-P", "-m", "rljob"]
@@ -73,6 +75,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.umask = 0o022
         self.temporary = Path(tempfile.mkdtemp(prefix="rt-"))
         self.mark = f"RLJOB_TEST={uuid.uuid4()}"
         name, _, value = self.mark.partition("=")
@@ -91,6 +94,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            umask=self.umask,
         )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -196,10 +200,14 @@ def test_without_a_file_over_tcp(place: Place) -> None:
         "--transport",
         "tcp",
     ]
+    place.umask = 0o027
     ended = place.run("run", *options)
     assert ended.returncode == 0, ended.stderr
     assert result(place.folder / "a/b")["outcome"] == "Complete"
     assert isinstance(result(place.folder / "a/b")["seed"], int)
+    # As the umask says: the group may read, others may not.
+    modes = {path: path.stat().st_mode for path in (place.folder / "a").rglob("*")}
+    assert {path for path, mode in modes.items() if mode & 0o027 or not mode & 0o040} == set()
     assert not list(place.folder.rglob("*.secret"))
     place.assert_clean()
     again = place.run("run", *options)
@@ -311,6 +319,9 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
 
 
 USERS = """
+import os
+import subprocess
+
 import gymnasium
 import rljob
 from rljob.algorithms.ppo import PPO, PPOLearner
@@ -333,6 +344,21 @@ class Clueless(PPO):
         raise KeyboardInterrupt
 
 
+class InTheWay(gymnasium.Wrapper):
+    def __init__(self):
+        super().__init__(gymnasium.make("CartPole-v1"))
+
+    def step(self, action):
+        os.makedirs("run/result.json", exist_ok=True)
+        return super().step(action)
+
+
+class Simulated(gymnasium.Wrapper):
+    def __init__(self):
+        super().__init__(gymnasium.make("CartPole-v1"))
+        subprocess.Popen(["sleep", "1000"], start_new_session=True)
+
+
 class Nested(gymnasium.Wrapper):
     def __init__(self):
         super().__init__(gymnasium.make("CartPole-v1"))
@@ -348,9 +374,9 @@ class Nested(gymnasium.Wrapper):
         (
             "Failing",
             "learner",
-            r"user code raised ValueError: no gradient \(.*users\.py:9, in update\)",
+            r"user code raised ValueError: no gradient \(.*users\.py:12, in update\)",
         ),
-        ("Clueless", "rollout", r"user code raised KeyboardInterrupt \(.*users\.py:21, in act\)"),
+        ("Clueless", "rollout", r"user code raised KeyboardInterrupt \(.*users\.py:24, in act\)"),
     ],
 )
 def test_what_an_algorithm_raises_is_told_with_its_place(
@@ -369,11 +395,35 @@ def test_what_an_algorithm_raises_is_told_with_its_place(
     place.assert_clean()
 
 
+@pytest.mark.skipif(
+    not system.processes_with("PATH", os.environ["PATH"]),
+    reason="this system does not tell what processes were started with",
+)
+def test_a_simulator_in_a_session_of_its_own_ends_with_its_role(place: Place) -> None:
+    (place.folder / "users.py").write_text(USERS)
+    done = place.run(
+        "run", place.write(environment={"entryPoint": "users:Simulated"}), "--dir", "run"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    place.assert_clean()
+
+
+def test_a_result_that_cannot_be_written_is_told(place: Place) -> None:
+    (place.folder / "users.py").write_text(USERS)
+    done = place.run(
+        "run", place.write(environment={"entryPoint": "users:InTheWay"}), "--dir", "run"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "result.json cannot be written" in done.stdout
+    assert "(StepsReached)" in done.stdout
+    place.assert_clean()
+
+
 def test_an_environment_that_starts_a_run_is_refused(place: Place) -> None:
     (place.folder / "users.py").write_text(USERS)
     done = place.run("run", place.write(environment={"entryPoint": "users:Nested"}))
     assert done.returncode == 2
-    assert re.search(r"users\.py:29 starts a run in rollout-\d: an environment", done.stderr)
+    assert re.search(r"users\.py:\d+ starts a run in rollout-\d: an environment", done.stderr)
     place.assert_clean()
 
 

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -80,7 +81,8 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run(tmp_path / "pole-1")
+    # Its name is not to be put into a URI.
+    return Run(tmp_path / "pole ?a=1 #2%20")
 
 
 Curve = list[tuple[int, float]]
@@ -102,11 +104,19 @@ def read_tensorboard(folder: Path) -> tuple[dict[str, Curve], str]:
 def read_mlflow(folder: Path) -> tuple[dict[str, Curve], str]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+    # A link, as not every path fits into a URI.
+    with tempfile.TemporaryDirectory() as place:
+        link = Path(place, "run")
+        link.symlink_to(folder)
+        client = MlflowClient(tracking_uri=f"sqlite:///{link}/mlflow.db")
+        return _read_mlflow(client, folder.name)
+
+
+def _read_mlflow(client: Any, name: str) -> tuple[dict[str, Curve], str]:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
     (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.run_name == folder.name
+    assert found.info.run_name == name
     curves = {
         name: [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, name)]
         for name in found.data.metrics

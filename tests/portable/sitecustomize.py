@@ -6,6 +6,7 @@ What macOS has not is gone from the standard library, files that only Linux has 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -57,7 +58,9 @@ def _take_away() -> None:
                 delattr(module, name)
     real, sys.platform = sys.platform, "darwin"
     try:
-        importlib.import_module("rljob.system")
+        # A process without rljob, such as pip, needs nothing.
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module("rljob.system")
     finally:
         sys.platform = real
 

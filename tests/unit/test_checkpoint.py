@@ -192,6 +192,26 @@ def test_a_resume_with_damaged_checkpoints_alone_is_refused(tmp_path: Path) -> N
     assert found.version == 3
 
 
+def test_a_kept_one_is_read_once_and_again_when_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = checkpoint.verify
+    monkeypatch.setattr(
+        checkpoint, "verify", lambda found: (read.append(found.version), real(found))
+    )
+    for version in (1, 2, 3, 4):
+        checkpoint.save(tmp_path, snapshot(version), keep=2)
+    assert [read.count(version) for version in (1, 2, 3, 4)] == [1, 2, 2, 1]
+
+    policy = tmp_path / "000000000004" / "policy.safetensors"
+    policy.write_bytes(policy.read_bytes()[::-1])
+    checkpoint.save(tmp_path, snapshot(5), keep=2)
+
+    # The damaged one does not count: the one before it stays.
+    assert [found.version for found in checkpoint.checkpoints(tmp_path)] == [5, 4, 3]
+
+
 def test_saving_the_same_again_keeps_one(tmp_path: Path) -> None:
     first = checkpoint.save(tmp_path, snapshot(1), keep=3)
     assert checkpoint.save(tmp_path, snapshot(1), keep=3) == first

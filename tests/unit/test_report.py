@@ -57,3 +57,25 @@ def test_the_last_episode_is_told_with_its_length(bench: Bench) -> None:
     assert bench.value("episode_return") == 7
     assert bench.value("episode_length_steps") == 33
     assert bench.value("policy_version") == 3
+
+
+def test_lines_become_rarer_and_stay_bounded(bench: Bench) -> None:
+    bench.reporter.start(TrainingProgress(), None)
+    started = now = bench.reporter._started
+    lines = 0
+    while now - started < 86_400:
+        now += 0.25
+        if bench.reporter.due(now):
+            bench.reporter._last = now
+            lines += 1
+    assert 10_000 < lines < 20_000
+
+
+def test_a_stall_is_noticed_between_two_lines(tmp_path: Path) -> None:
+    reporter = RecordWriter(tmp_path, LearnerMetrics(), longest=1.0)
+    reporter.start(TrainingProgress(), None)
+    assert reporter.due(reporter._started + 7200.0)
+    reporter._last = reporter._started + 7200.0
+    assert not reporter.due(reporter._last + 0.5)
+    assert reporter.due(reporter._last + 1.0)
+    reporter.close()

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ import safetensors.numpy
 
 from rljob import system
 from rljob.checkpoints.manifest import (
+    FILES,
     FORMAT,
     LEARNER,
     MANIFEST,
@@ -255,12 +257,30 @@ def _delete_older(folder: Path, keep: int, saved: Checkpoint) -> None:
             checkpoint.path.rename(removed)
             shutil.rmtree(removed)
             continue
+        whole += checkpoint.path == saved.path or _is_whole(checkpoint.path, _identity(checkpoint))
+
+
+@lru_cache(maxsize=256)
+def _is_whole(path: Path, _identity: tuple[object, ...]) -> bool:
+    """Read each kept checkpoint once and not at each save; again when one of its files is another."""
+    try:
+        verify(read_manifest(path))
+    except DamagedCheckpoint:
+        return False
+    return True
+
+
+def _identity(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """Differs once a file of the checkpoint was written or replaced."""
+    found: list[object] = []
+    for name in (MANIFEST, *FILES):
         try:
-            if checkpoint.path != saved.path:
-                verify(checkpoint)
-        except DamagedCheckpoint:
-            continue
-        whole += 1
+            status = (checkpoint.path / name).stat()
+        except OSError as error:
+            found.append(error.errno)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def _sweep(folder: Path) -> None:

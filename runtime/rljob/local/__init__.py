@@ -4,6 +4,7 @@ launcher     process beside the supervisor that starts the roles and reports the
 launching    what the launcher and its two ways to start a role share
 forking      starts a role by fork, on Linux
 programs     starts a role as a new Python process, on macOS
+scratch      temporary folder of a run
 spawner      client of the launcher, in the supervisor
 restarts     restart policy of a role; pure
 prepare      checks and preparations before the start

@@ -14,23 +14,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from rljob import system
 from rljob.local.forking import ForkStarter
-from rljob.local.launching import LaunchRequest, Starter
+from rljob.local.launching import MARK, LaunchRequest, Starter
 from rljob.local.programs import ProgramStarter
 
 GRACE_SECONDS = 5.0
 """Seconds from SIGTERM to SIGKILL after the supervisor's end; a learner saves a checkpoint in this time."""
+_LOOKS = 20
+"""Looks for programs that a role has left, at most: one that cannot be killed must hold up no other role."""
 
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -57,12 +60,12 @@ def main() -> NoReturn:
 
 @dataclass
 class Launcher:
-    """State of the launcher; `children` has the names of roles by pid."""
+    """State of the launcher; `children` has the roles by pid."""
 
     control: socket.socket
     awake: int
     starter: Starter
-    children: dict[int, str] = field(default_factory=dict)
+    children: dict[int, LaunchRequest] = field(default_factory=dict)
     cleanup_paths: list[str] = field(default_factory=list)
 
     def run(self) -> NoReturn:
@@ -83,31 +86,38 @@ class Launcher:
     def _handle(self, message: dict[str, Any]) -> None:
         operation = message.pop("op")
         if operation == "spawn":
-            request = LaunchRequest(**message)
+            request = LaunchRequest(secrets.token_hex(8), **message)
             pid = self.starter.start(request)
-            self.children[pid] = request.name
+            self.children[pid] = request
             self._send({"event": "spawned", "name": request.name, "pid": pid})
         elif operation == "signal":
-            for pid, name in self.children.items():
-                if name == message["name"]:
+            for pid, request in self.children.items():
+                if request.name == message["name"]:
                     os.kill(pid, message["signal"])
         elif operation == "remove":
             self.cleanup_paths.append(message["path"])
 
     def _reap(self) -> None:
         for pid, status in self._ended():
-            name = self.children.pop(pid)
+            name = self.children.pop(pid).name
             self._send({"event": "exited", "name": name, "pid": pid, "status": status})
 
     def _ended(self) -> Iterator[tuple[int, int]]:
-        """Pid and status of each role that ended; a negative status is a signal. Also ends its children."""
-        for child in list(self.children):
+        """Pid and status of each role that ended; a negative status is a signal. Also ends what it started."""
+        for child, request in list(self.children.items()):
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid == 0:
                 continue
             # No process gets the number of a group that still has members.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            _kill(os.killpg, pid)
+            # A simulator in a session of its own, which may be starting others.
+            for _ in range(_LOOKS):
+                left = system.processes_with(MARK, request.mark)
+                for each in left:
+                    _kill(os.kill, each)
+                if not left:
+                    break
+                time.sleep(0.01)
             yield pid, os.waitstatus_to_exitcode(status)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -129,6 +139,11 @@ class Launcher:
         for path in self.cleanup_paths:
             shutil.rmtree(path, ignore_errors=True)
         os._exit(0)
+
+
+def _kill(how: Callable[[int, int], None], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        how(number, signal.SIGKILL)
 
 
 class _Lines:

@@ -13,18 +13,23 @@ from typing import NoReturn, Protocol
 
 from rljob import system
 
+MARK = "RLJOB_PROCESS"
+"""Environment variable of a role and all programs that it starts, in whatever session: they end with it."""
+
 
 @dataclass(frozen=True)
 class LaunchRequest:
     """A process to start.
 
     Attributes:
+        mark: value of `MARK`, which no other process has.
         name: name of the role, e.g. `rollout-0`.
         argv: arguments of `rljob`, the same as in a pod.
         log: file that gets its output.
         path: what goes before `sys.path`.
     """
 
+    mark: str
     name: str
     argv: list[str]
     log: str
@@ -49,6 +54,7 @@ def run_role(request: LaunchRequest) -> int:
     os.dup2(log, 2)
     os.close(log)
     system.name_process(request.name)
+    os.environ[MARK] = request.mark
     sys.path[:0] = request.path
     command = importlib.import_module("rljob.cli.main")
     return int(command.main(request.argv))

@@ -193,7 +193,7 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
     # A job that never trained here leaves the earlier run's result as it is.
     refused = supervisor.untouched
     earlier = None if refused else json_files.read(folder / RESULT)
-    result = earlier or _from_record(supervisor)
+    result = earlier or _from_record(supervisor, ending.complete)
     if ending.reason and result["outcome"] != "Complete":
         result |= {"outcome": "Failed", "reason": ending.reason, "message": ending.message}
         if ending.log is not None:
@@ -210,12 +210,16 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
     return dict(result)
 
 
-def _from_record(supervisor: Supervisor) -> dict[str, Any]:
-    """Result of a run whose learner wrote none, from its newest record."""
+def _from_record(supervisor: Supervisor, complete: str) -> dict[str, Any]:
+    """Result of a run whose learner wrote none, from its newest record.
+
+    Args:
+        complete: why it completed, if it did: its disk may have been full.
+    """
     record = supervisor.record or Record()
     return {
-        "outcome": "Stopped",
-        "reason": "Interrupted",
+        "outcome": "Complete" if complete else "Stopped",
+        "reason": complete or "Interrupted",
         "meanReturn": record.mean_return,
         "bestReturn": record.best_return,
         "steps": record.steps,

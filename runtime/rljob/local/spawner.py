@@ -11,21 +11,19 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rljob.errors import RunError
-from rljob.system import MAX_SOCKET_PATH_BYTES
+from rljob.local import scratch
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(2)); "
     "from rljob.local.launcher import main; main()"
 )
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_LONGEST_SOCKET = "/rljob-12345678/buffer.experience"
 _LAST_GRACE = 12.0
 """Upper bound on the time that the launcher needs to end all processes."""
 
@@ -49,7 +47,7 @@ class Spawner:
     """
 
     def __init__(self) -> None:
-        self.scratch = _make_scratch()
+        self.scratch, lock = scratch.make()
         self._log = self.scratch / "launcher.log"
         self._control, theirs = socket.socketpair()
         # The libraries read these at import. The learner sets torch's threads itself.
@@ -64,9 +62,11 @@ class Spawner:
                 stdout=output,
                 stderr=output,
                 env=environment,
-                pass_fds=[theirs.fileno()],
+                # The launcher and its roles keep the folder, also when this process was killed.
+                pass_fds=[theirs.fileno(), lock],
                 start_new_session=True,
             )
+        os.close(lock)
         self._poll = select.poll()
         self._poll.register(self._control, select.POLLIN)
         self._rest = b""
@@ -149,13 +149,3 @@ class Spawner:
         except OSError:
             text = ""
         return text.splitlines()[-1] if text else "it left no message"
-
-
-def _make_scratch() -> Path:
-    place = tempfile.gettempdir()
-    if len(os.fsencode(place + _LONGEST_SOCKET)) > MAX_SOCKET_PATH_BYTES:
-        place = "/tmp"
-    try:
-        return Path(tempfile.mkdtemp(prefix="rljob-", dir=place))
-    except OSError as error:
-        raise RunError(f"cannot make a temporary folder in {place}: {error.strerror}") from error

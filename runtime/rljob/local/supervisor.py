@@ -74,6 +74,7 @@ class Ending:
         reason: empty if the learner completed or was stopped; `result.json` then has the reason.
         log, last_lines: log of the role that failed, and its last lines.
         error: an input error found by a role.
+        complete: reason for which the learner completed, in case that it could not write its result.
     """
 
     reason: str = ""
@@ -81,6 +82,7 @@ class Ending:
     log: Path | None = None
     last_lines: str = ""
     error: InputError | None = None
+    complete: str = ""
 
 
 @dataclass
@@ -193,7 +195,8 @@ class Supervisor:
         end = termination_message.take(end_file(role, self.wiring))
         error = end.error if end is not None else None
         if exited.status == 0 and role.kind == "learner":
-            return Ending()
+            done = end is not None and end.outcome == "Complete"
+            return Ending(complete=end.reason if end is not None and done else "")
         if exited.status == InputError.exit_code:
             if not isinstance(error, InputError):
                 error = InputError(

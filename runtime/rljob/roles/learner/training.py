@@ -336,7 +336,10 @@ class Training:
             "seed": self._context.seed,
             "versions": versions(),
         }
-        json_files.write(self._context.folder / RESULT, result)
+        try:
+            json_files.write(self._context.folder / RESULT, result)
+        except OSError as error:
+            _LOG.warning("%s cannot be written: %s", RESULT, error.strerror)
         _LOG.info("ended: %s", json.dumps({k: result[k] for k in ("outcome", "reason", "steps")}))
         if reached is not None:
             return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)

@@ -28,14 +28,16 @@ _STATUS = {"Complete": "FINISHED", "Stopped": "KILLED"}
 
 
 class Mlflow:
-    """Writes to a server, or to a file in the run's folder."""
+    """Writes to a server, or to a file in the run's folder, which then becomes the working folder of this process."""
 
     def __init__(self, opening: Opening, sink: MlflowSink) -> None:
         given = sink.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        local = opening.folder.resolve() / STORE
-        if not given and not local.exists():
-            _make_store(local)
-        self._client = MlflowClient(tracking_uri=given or f"sqlite:///{local}")
+        if not given:
+            # A URI has no way to name every folder: `?` begins its options. So the file is named from where it is.
+            os.chdir(opening.folder)
+            if not Path(STORE).exists():
+                _make_store(Path(STORE))
+        self._client = MlflowClient(tracking_uri=given or f"sqlite:///{STORE}")
         self.run = opening.run or self._new(opening, sink.experiment)
         if opening.run:
             self._client.update_run(self.run, RunStatus.to_string(RunStatus.RUNNING))

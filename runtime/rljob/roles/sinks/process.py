@@ -136,7 +136,7 @@ def _start() -> None:
         ready, _, _ = select.select([0], [], [], seconds)
         return bool(ready)
 
-    main(name, Path(folder), told, ended)  # type: ignore[arg-type]
+    main(name, Path(folder).absolute(), told, ended)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
