@@ -14,7 +14,6 @@ from pathlib import Path
 from rljob.cli import completion
 from rljob.errors import AskedToEnd, InputError, RLJobError, UserCodeError
 from rljob.system import unsupported
-from rljob.user_code.failure import from_user_code
 from rljob.version import __version__
 
 COMMANDS = {
@@ -96,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rljob {parsed.command} needs {needed}", file=sys.stderr)
         return InputError.exit_code
     except BaseException as error:
+        from rljob.user_code.failure import from_user_code
+
         found = from_user_code(error)
         if parsed.debug or found is None:
             raise

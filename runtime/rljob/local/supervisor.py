@@ -176,7 +176,8 @@ class Supervisor:
 
     def _stalled(self, stall: Stall) -> Ending | None:
         policy = self.job.spec.stall.policy
-        self.view.event(f"no progress for {self.job.spec.stall.timeout}: {stall.message}")
+        if not stall.ends:
+            self.view.event(f"no progress for {self.job.spec.stall.timeout}: {stall.message}")
         log = None
         if stall.name is not None:
             log = self.roles[stall.name].log
