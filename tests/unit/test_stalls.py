@@ -107,6 +107,7 @@ def limits(begun: bool = False, **spec: str) -> StallLimits:
 def test_only_a_job_that_never_made_a_step_is_given_up() -> None:
     assert limits() == StallLimits(180.0, 600.0)
     assert limits(startTimeout="30s") == StallLimits(30.0, 30.0)
+    assert limits(timeout="30m") == StallLimits(1800.0, 1800.0)
     assert limits(begun=True, startTimeout="30s") == StallLimits(180.0, math.inf)
     assert limits(policy="Restart").give_up == math.inf
 

@@ -16,6 +16,8 @@ StallReason = Literal[
     "LearnerStalled", "RolloutStarved", "BufferFull", "Disconnected", "EnvironmentHung"
 ]
 STALL_REASONS: tuple[StallReason, ...] = get_args(StallReason)
+FIRST_STEP_SECONDS = 600.0
+"""Default of `stall.startTimeout`, unless `stall.timeout` is longer."""
 START_SECONDS = 60.0
 """Seconds that a process may take to start, even with a shorter timeout."""
 
@@ -59,7 +61,9 @@ class StallLimits:
         """Of a job that has made a step or an update, or has `begun` neither."""
         if begun:
             return cls(spec.timeout.seconds)
-        start = spec.start_timeout.seconds
+        start = max(FIRST_STEP_SECONDS, spec.timeout.seconds)
+        if spec.start_timeout is not None:
+            start = spec.start_timeout.seconds
         give_up = math.inf if spec.policy == "Restart" else start
         return cls(min(spec.timeout.seconds, start), give_up)
 

@@ -21,10 +21,11 @@ class StallSpec(Section):
         "The cause is then reported, with the stack of the hanging process. Set it longer than the "
         "slowest reset, episode segment or update.",
     )
-    start_timeout: Duration = Field(
-        default=Duration("10m"),
-        description="Time for the first environment step. When no environment has answered by then, the job fails, "
-        "unless `policy` is `Restart`. Set it longer than the slowest start of an environment with its first reset.",
+    start_timeout: Duration | None = Field(
+        default=None,
+        description="Time for the first environment step; 10m by default, or `timeout` if that is longer. When no "
+        "environment has answered by then, the job fails, unless `policy` is `Restart`. Set it longer than the "
+        "slowest start of an environment with its first reset.",
     )
     policy: StallPolicy = Field(
         default="Ignore",
