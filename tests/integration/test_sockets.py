@@ -21,7 +21,7 @@ from rljob.wire.arrays import pack, unpack
 from rljob.wire.keygen import generate
 from rljob.wire.keys import ALLOWED, KeyRing, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, MessageKind
-from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
+from rljob.wire.sockets import CURVE_BYTES, ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
 from tests.integration.forwarder import Forwarder
 from tests.ports import free_port
 
@@ -117,7 +117,6 @@ COMMON: dict[int, int | bytes] = {
     zmq.LINGER: 500,
     zmq.SNDHWM: 0,
     zmq.RCVHWM: 0,
-    zmq.MAXMSGSIZE: MAX_PAYLOAD_BYTES,
     zmq.HEARTBEAT_IVL: 1000,
     zmq.HEARTBEAT_TIMEOUT: 3000,
     zmq.HEARTBEAT_TTL: 3000,
@@ -143,6 +142,8 @@ def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Ke
         server = sides.server(address, keys[owner] if secured else None, name)
         assert server.endpoint.socket.type == zmq.ROUTER
         expected: dict[int, int | bytes] = {**COMMON, zmq.BACKLOG: 1024, zmq.AFFINITY: 1}
+        most = {zmq.MAXMSGSIZE: MAX_PAYLOAD_BYTES + (CURVE_BYTES if secured else 0)}
+        expected |= most
         if secured:
             expected |= {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: name.encode()}
             expected |= {zmq.MECHANISM: zmq.CURVE, zmq.ZAP_ENFORCE_DOMAIN: 1}
@@ -152,7 +153,12 @@ def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Ke
         for role in roles:
             client = sides.client(address, keys[role] if secured else None, "me", owner)
             assert client.endpoint.socket.type == zmq.DEALER
-            wanted: dict[int, int | bytes] = {**COMMON, zmq.IMMEDIATE: 1, zmq.IDENTITY: b"me"}
+            wanted: dict[int, int | bytes] = {
+                **COMMON,
+                **most,
+                zmq.IMMEDIATE: 1,
+                zmq.IDENTITY: b"me",
+            }
             wanted |= {zmq.MECHANISM: zmq.CURVE if secured else zmq.NULL}
             assert options(client.endpoint, wanted) == wanted
             assert client.endpoint.socket.getsockopt(zmq.RECONNECT_IVL) in range(20, 121)
@@ -196,6 +202,26 @@ def test_payloads_arrive_as_they_were(
     assert server.endpoint.send(b"peer", Header(MessageKind.CHUNK), payload)
     until(lambda: client.messages, client.take)
     assert client.messages[0].payload == payload
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_the_largest_payload_arrives_and_a_larger_one_is_refused_where_it_is_sent(
+    sides: Sides, secured: bool, keys: dict[str, KeyRing]
+) -> None:
+    """libzmq's limit counts what CURVE puts around a payload; what exceeds it is dropped without a word."""
+    address = tcp()
+    server = sides.server(address, keys["buffer"] if secured else None)
+    client = sides.client(address, keys["rollout"] if secured else None)
+    payload = np.zeros(MAX_PAYLOAD_BYTES + 1, np.uint8)
+    payload[[0, -2]] = 7
+    with pytest.raises(RunError, match=f"SEGMENT: {MAX_PAYLOAD_BYTES + 1} bytes exceed"):
+        client.endpoint.send(b"", Header(MessageKind.SEGMENT), payload.data)
+    sent(client, Header(MessageKind.SEGMENT, seq=1), payload[:-1].data)
+    until(lambda: server.messages, server.take, client.take)
+    received = np.frombuffer(server.messages[0].payload, np.uint8)
+    assert len(received) == MAX_PAYLOAD_BYTES
+    assert received[0] == received[-1] == 7
+    assert client.endpoint.traffic.reconnects == 0
 
 
 def test_arrays_are_read_where_they_arrived(sides: Sides, address: str) -> None:

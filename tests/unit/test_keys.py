@@ -97,8 +97,11 @@ def test_what_is_no_key(copy: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "order",
-    ["", "{}", "[1, 1]", '{"oldest": 0, "current": 1}', '{"oldest": 2, "current": 1}']
-    + ['{"oldest": true, "current": 1}', '{"oldest": 1, "current": 1.0}', "[" * 100_000],
+    [
+        *("", "{}", "[1, 1]", "[" * 100_000),
+        *('{"oldest": 0, "current": 1}', '{"oldest": 2, "current": 1}'),
+        *('{"oldest": true, "current": 1}', '{"oldest": 1, "current": 1.0}'),
+    ],
 )
 def test_what_does_not_say_which_generations_are_valid(copy: Path, order: str) -> None:
     (copy / ORDER).write_text(order)

@@ -91,7 +91,7 @@ def look(
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
         return StallCheck(advanced, ask=tuple(_questions(world)))
-    stall = diagnose(inspection.asked, timeout)
+    stall = diagnose([one for one in inspection.asked if one.role in NEEDED], timeout)
     return StallCheck(advanced, stall, times.rfc3339(inspection.at))
 
 

@@ -81,7 +81,9 @@ def _await(folder: Path, order: KeyOrder, newest: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         probes = ask_states(folder)
-        late = [one.name for one in probes if lags(order, newest, one.state and one.state.keys)]
+        late = [
+            one.name for one in probes if one.state is None or lags(order, newest, one.state.keys)
+        ]
         if probes and not late:
             return
         if not is_worked_on(folder):

@@ -10,7 +10,7 @@ from rljob.errors import InputError
 from rljob.run_folder.write_whole import write_whole
 from rljob.spec.roles import ROLES
 from rljob.wire.keys import ORDER, generations
-from rljob.wire.rotation import KeyOrder
+from rljob.wire.rotation import FIRST, KeyOrder
 from rljob.wire.sockets import new_keypair
 
 
@@ -21,7 +21,7 @@ def generate(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _add(folder, 1)
-        write_order(folder, KeyOrder())
+        write_order(folder, FIRST)
     except OSError as error:
         raise InputError(f"cannot write keys to {folder}: {error.strerror}") from error
 

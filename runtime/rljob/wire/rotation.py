@@ -53,6 +53,10 @@ class KeyOrder:
         return json.dumps(asdict(self))
 
 
+FIRST = KeyOrder()
+"""Of a job that has never changed its keys."""
+
+
 @dataclass(frozen=True)
 class KeyReport:
     """What one role has done.

@@ -35,6 +35,8 @@ _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 LINGER_MS = 500
 REBIND_SECONDS = 5.0
 """Longest time until an address is free again after the socket that was bound to it has let it go."""
+CURVE_BYTES = 33
+"""Around an encrypted frame, which libzmq's limit includes: command name, nonce, authenticator, flags."""
 IO_THREADS = 2
 """zmq's I/O threads. A slow name lookup blocks its thread, and every connection there, for seconds; the
 other thread continues."""
@@ -204,7 +206,8 @@ class Wire:
         # Credit bounds what is in flight. A high-water mark that ever triggered would drop at a ROUTER.
         made.setsockopt(zmq.SNDHWM, 0)
         made.setsockopt(zmq.RCVHWM, 0)
-        made.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES)
+        around = CURVE_BYTES if self.ring is not None else 0
+        made.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES + around)
         # TCP cannot tell a frozen process from a quiet one; these notice it within 4 s.
         made.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
@@ -285,9 +288,12 @@ class Endpoint:
         """Send one message; False when the client is not connected.
 
         A large payload must stay as it is until it has left: until an acknowledgement, or for ever.
+        Raises RunError for one that no receiver would take.
         """
         header.job = self._job
         size = header.size = len(payload)
+        if size > MAX_PAYLOAD_BYTES:
+            raise RunError(f"{header.kind.name}: {size} bytes exceed {MAX_PAYLOAD_BYTES}")
         try:
             if self._is_router:
                 self.socket.send(client, _MORE)

@@ -51,7 +51,7 @@ class Memory:
     gone: list[Manifest] = field(default_factory=list)
     polled: Polled | None = None
     inspection: Inspection | None = None
-    keys_made: bool = False
+    keys_made: frozenset[int] = frozenset()
     status_written: datetime | None = None
 
 
@@ -197,8 +197,8 @@ class Cluster:
         if decision.delete_job:
             yield self._delete_job
             return
-        if decision.mint_keys:
-            yield self._mint
+        for generation in decision.mint_keys:
+            yield lambda generation=generation: self._mint(generation)  # type: ignore[misc]
         for reference in decision.delete:
             yield lambda reference=reference: self.delete(reference)  # type: ignore[misc]
         for manifest in decision.apply:
@@ -209,8 +209,8 @@ class Cluster:
     def _delete_job(self) -> None:
         self.job_deleted = True
 
-    def _mint(self) -> None:
-        self.operator.keys_made = True
+    def _mint(self, generation: int) -> None:
+        self.operator.keys_made |= {generation}
 
     def _write_status(self, decision: Decision) -> None:
         dumped = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
