@@ -13,7 +13,7 @@ from rljob.wire.keys import ORDER, KeyRing, read
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the folder."""
-_Seen = tuple[int, int, tuple[str, ...]] | None
+_FolderState = tuple[int, int, tuple[str, ...]] | None
 
 
 class KeyWatch:
@@ -53,7 +53,7 @@ class KeyWatch:
         return ring
 
 
-def _look(folder: Path) -> _Seen:
+def _look(folder: Path) -> _FolderState:
     """Differs once the order or the generations have changed."""
     try:
         order = (folder / ORDER).stat()
