@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -144,6 +145,36 @@ def test_while_keys_change_old_and_new_ones_are_valid(copy: Path) -> None:
     remove_older(copy, 2)
     assert generations(copy) == [2]
     assert read(copy, "buffer") == last
+
+
+def test_keys_that_a_kubelet_brings_are_noticed(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes all files into a new folder and turns a link to it, behind links that stay."""
+    monkeypatch.setattr("rljob.wire.key_watch.LOOK_EVERY", 0.0)
+    volume = tmp_path / "volume"
+
+    def bring(number: int) -> None:
+        shutil.copytree(copy, volume / f"..{number}")
+        (volume / "..new").symlink_to(f"..{number}")
+        (volume / "..new").rename(volume / "..data")
+        for path in copy.iterdir():
+            link = volume / path.name
+            if not link.is_symlink():
+                link.symlink_to(f"..data/{path.name}")
+
+    bring(1)
+    watch = KeyWatch(volume, "rollout")
+    add_generation(copy)
+    bring(2)
+    ring = watch.changed()
+    assert ring is not None
+    assert ring.report == KeyReport(known=2, current=1, oldest=1)
+    write_order(copy, KeyOrder(2, 2))
+    bring(3)
+    ring = watch.changed()
+    assert ring is not None
+    assert ring.report == KeyReport(known=2, current=2, oldest=2)
 
 
 def test_a_role_notices_new_keys_and_keeps_the_old_ones_while_they_cannot_be_read(
