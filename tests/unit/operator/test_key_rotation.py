@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 
 import pytest
 
-from rljob.kube import names
 from rljob.telemetry.role_state import RoleState
-from rljob.wire.keys import ORDER
 from rljob.wire.rotation import KeyOrder, KeyReport
 from rljob_operator.decide.key_rotation import ASK_SECONDS
-from tests.unit.operator.cluster import NAME, Cluster, is_role, quiet
-
-TOLD = ("ConfigMap", names.keys_in_use(NAME))
+from tests.unit.operator.cluster import Cluster, is_role, quiet
 
 
 @dataclass
@@ -27,16 +22,10 @@ class Rotating:
         self.take()
         self.cluster.look()
 
-    def ask(self, value: str) -> None:
-        self.cluster.job["metadata"]["annotations"] = {names.KEYS_ANNOTATION: value}
-
-    def told(self) -> KeyOrder:
-        return KeyOrder.from_json(self.cluster.objects[TOLD]["data"][ORDER])
-
     def take(self, *late: str) -> None:
         """Pods see the Secrets that exist and what they are told, except for those of some roles."""
-        known = max(self.cluster.operator.keys_made)
-        order = self.told()
+        known = max(self.cluster.secrets)
+        order = self.cluster.told_keys()
         for name, pod in self.cluster.pods.items():
             if not any(is_role(pod, role) for role in late):
                 report = KeyReport(known, order.current, order.oldest)
@@ -47,7 +36,7 @@ class Rotating:
         self.cluster.tick(ASK_SECONDS)
         self.cluster.look()
         self.cluster.look()
-        return self.told()
+        return self.cluster.told_keys()
 
     def condition(self) -> tuple[str, str]:
         found = self.cluster.condition("KeysCurrent")
@@ -61,7 +50,7 @@ def test_each_step_waits_for_the_last_pod() -> None:
     assert job.condition() == ("True", "Current")
     assert cluster.status["keysGeneration"] == 1
 
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     decision = cluster.look()
     assert decision.mint_keys == (2,)
     assert job.step() == KeyOrder(1, 1)
@@ -101,7 +90,7 @@ def test_each_step_waits_for_the_last_pod() -> None:
 
 def test_a_pod_that_does_not_answer_is_waited_for() -> None:
     job = Rotating()
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     job.cluster.look()
     job.take()
     (silent,) = job.cluster.named("learner")
@@ -114,21 +103,21 @@ def test_a_pod_that_does_not_answer_is_waited_for() -> None:
 @pytest.mark.parametrize("looks", range(12))
 def test_another_operator_goes_on_from_any_step(looks: int) -> None:
     job = Rotating()
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     for number in range(40):
         if number == looks:
             job.cluster.restart_operator()
         job.cluster.tick(1)
         job.cluster.look()
         job.take()
-    assert job.told() == KeyOrder(2, 2)
+    assert job.cluster.told_keys() == KeyOrder(2, 2)
     assert job.condition() == ("True", "Current")
     assert job.cluster.told().count("KeysRotated") == 1
 
 
 def test_pods_are_asked_now_and_then_only() -> None:
     job = Rotating()
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     job.cluster.look()
     asked = 0
     for _ in range(int(10 * ASK_SECONDS)):
@@ -140,7 +129,7 @@ def test_pods_are_asked_now_and_then_only() -> None:
 def test_a_secret_that_cannot_be_made_changes_nothing() -> None:
     """The Secret is refused: no pod is told to use what does not exist."""
     job = Rotating()
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     for _ in range(10):
         job.cluster.tick(ASK_SECONDS)
         decision = job.cluster.decide()
@@ -152,40 +141,40 @@ def test_a_suspended_job_changes_its_keys_when_it_goes_on() -> None:
     job = Rotating()
     job.cluster.edit(suspend=True)
     job.cluster.settle()
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     decision = job.cluster.settle()
     assert not decision.mint_keys
-    assert job.told() == KeyOrder(1, 1)
+    assert job.cluster.told_keys() == KeyOrder(1, 1)
     job.cluster.edit(suspend=None)
     for _ in range(20):
         job.cluster.tick(ASK_SECONDS)
         job.cluster.settle()
         job.take()
-    assert job.told() == KeyOrder(2, 2)
+    assert job.cluster.told_keys() == KeyOrder(2, 2)
 
 
 def test_a_job_begins_with_the_keys_that_it_asks_for() -> None:
     cluster = Cluster()
-    cluster.job["metadata"]["annotations"] = {names.KEYS_ANNOTATION: "3"}
+    cluster.rotate_keys("3")
     decision = cluster.look()
     assert decision.mint_keys == (1, 3)
-    assert json.loads(cluster.objects[TOLD]["data"][ORDER]) == {"oldest": 3, "current": 3}
+    assert cluster.told_keys() == KeyOrder(3, 3)
     assert cluster.condition("KeysCurrent")["status"] == "True"
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "two", "2.0", "9", "²", "9" * 5000])
 def test_a_generation_that_cannot_be_is_said_and_changes_nothing(value: str) -> None:
     job = Rotating()
-    job.ask(value)
+    job.cluster.rotate_keys(value)
     for _ in range(3):
         job.step()
-    assert job.told() == KeyOrder(1, 1)
+    assert job.cluster.told_keys() == KeyOrder(1, 1)
     assert job.condition() == ("False", "InvalidGeneration")
     message = job.cluster.condition("KeysCurrent")["message"]
     assert "generation 1 of the keys is in use, and allowed are 1 to 8" in message
     assert len(message) < 300
     assert job.cluster.told().count("InvalidGeneration") == 1
-    job.ask("2")
+    job.cluster.rotate_keys("2")
     for _ in range(8):
         job.step()
         job.take()
@@ -195,15 +184,15 @@ def test_a_generation_that_cannot_be_is_said_and_changes_nothing(value: str) -> 
 def test_keys_do_not_go_back() -> None:
     job = Rotating()
     for value in ("2", "3"):
-        job.ask(value)
+        job.cluster.rotate_keys(value)
         for _ in range(8):
             job.step()
             job.take()
-    assert job.told() == KeyOrder(3, 3)
-    job.ask("2")
+    assert job.cluster.told_keys() == KeyOrder(3, 3)
+    job.cluster.rotate_keys("2")
     job.step()
     assert job.condition() == ("False", "InvalidGeneration")
-    assert job.told() == KeyOrder(3, 3)
+    assert job.cluster.told_keys() == KeyOrder(3, 3)
     job.cluster.job["metadata"]["annotations"] = {}
     job.step()
     assert job.condition() == ("True", "Current")
