@@ -54,15 +54,15 @@ class Executor:
             await self._delete_job(job)
             return
         failures: list[ApiError] = []
-        secrets_ = {number: keys.secret(job, number) for number in decision.mint_keys}
-        for number, secret in secrets_.items():
+        minted = {number: keys.secret(job, number) for number in decision.mint_keys}
+        for number, secret in minted.items():
             await _collect(failures, self._mint(number, secret, memory))
         for reference in decision.delete:
             await _collect(failures, self._delete(job, reference, memory))
         for manifest in decision.apply:
             await _collect(failures, self._apply(job, manifest, memory))
         replacements = [reference.replacement for reference in decision.delete]
-        wanted = (*secrets_.values(), *replacements, *decision.apply)
+        wanted = (*minted.values(), *replacements, *decision.apply)
         memory.keep_refusals({child(manifest) for manifest in wanted if manifest is not None})
         if decision.write_status:
             await _collect(failures, self._write_status(job, decision, memory))
