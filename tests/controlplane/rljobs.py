@@ -164,11 +164,12 @@ class _Role(http.server.BaseHTTPRequestHandler):
     """The pages of a role that is well."""
 
     steps = 0
+    keys: dict[str, int] | None = None
 
     def do_GET(self) -> None:
         pages = {
             "/status": {"progress": {"steps": self.steps}},
-            "/state": {"role": "learner", "name": "x", "doing": "data"},
+            "/state": {"role": "learner", "name": "x", "doing": "data", "keys": self.keys},
         }
         body = json.dumps(pages[self.path]).encode()
         self.send_response(200)
@@ -182,7 +183,7 @@ class _Role(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering() -> Iterator[type[_Role]]:
-    """A role that is well, at `ADDRESS`; its `steps` may be set."""
+    """A role that is well, at `ADDRESS`; its `steps` and `keys` may be set."""
     role = type("Role", (_Role,), {})
     with http.server.ThreadingHTTPServer((ADDRESS, names.METRICS_PORT), role) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))

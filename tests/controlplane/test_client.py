@@ -12,6 +12,7 @@ import pytest
 from rljob import spec
 from rljob.cli.main import main
 from rljob.client.jobs import manifest
+from rljob.kube import names
 from tests.apiserver import ApiServer
 from tests.controlplane import jobs, node
 from tests.controlplane.client import COMPLETE, FILE, PATIENCE, Client, ended, until
@@ -217,6 +218,33 @@ def test_scaling_changes_the_rollouts_within_their_bounds(rljob: Client) -> None
     found = rljob.get()
     assert found is not None
     assert found["spec"]["rollout"]["replicas"] == 4
+
+
+def test_rotating_keys_asks_for_the_next_generation_once(rljob: Client) -> None:
+    rljob.create(job())
+
+    def asked() -> str:
+        code, out, err = rljob("rotate-keys", "test")
+        assert code == 0, err
+        assert "kubectl wait --for=condition=KeysCurrent --timeout=15m rljob.rljob.dev/test" in out
+        found = rljob.get()
+        assert found is not None
+        text: str = found["metadata"]["annotations"][names.KEYS_ANNOTATION]
+        assert out.startswith(f"rljob.rljob.dev/test gets keys {text}.")
+        return text
+
+    def told(generation: int, holds: bool) -> None:
+        said = {"type": "KeysCurrent", "status": str(holds), "reason": "R", "message": ""}
+        said |= {"lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}
+        rljob.status({"keysGeneration": generation, "conditions": [said]})
+
+    assert asked() == "2"
+    told(1, holds=False)
+    assert asked() == "2", "the change is in progress"
+    told(2, holds=False)
+    assert asked() == "2", "the change is in progress"
+    told(2, holds=True)
+    assert asked() == "3"
 
 
 def test_a_job_that_has_ended_is_not_changed(rljob: Client) -> None:

@@ -22,6 +22,7 @@ from tests.controlplane.rljobs import (
     Job,
     answering,
     hang,
+    hashes,
     running_at,
 )
 
@@ -286,6 +287,54 @@ def test_a_rollout_that_hangs_is_told_of_and_replaced(job: Job) -> None:
     assert told["message"].startswith("x-rollout-a does not answer")
     assert job.status()["lastFailure"]["pod"] == "x-rollout-a"
     for name in ("x-learner-abcde", "x-buffer-0"):
+        job.server.call("DELETE", POD.path(job.namespace, name))
+
+
+def _order(job: Job) -> tuple[int, int]:
+    config = job.get(BY_NAME["ConfigMap"], names.keys_in_use("x"))
+    assert config is not None
+    order = json.loads(config["data"]["keys.json"])
+    return order["oldest"], order["current"]
+
+
+def _keys_current(job: Job) -> tuple[str, str]:
+    conditions = job.status().get("conditions", ())
+    found = next(one for one in conditions if one["type"] == "KeysCurrent")
+    return found["status"], found["reason"]
+
+
+def test_keys_change_while_pods_run(job: Job) -> None:
+    job.create()
+    until(job.complete, "all children")
+    pods = {"x-learner-abcde": LEARNER, "x-buffer-0": BUFFER, "x-rollout-a": ROLLOUT}
+    with answering() as roles:
+        roles.keys = {"known": 1, "current": 1, "oldest": 1}
+        for name, workload in pods.items():
+            role = workload[1].removeprefix("x-")
+            job.pod(workload, running_at(ADDRESS, role), name)
+        before = hashes(list(job.children().values()))
+        job.patch(JOB, "x", {"metadata": {"annotations": {names.KEYS_ANNOTATION: "2"}}})
+        until(lambda: job.get(BY_NAME["Secret"], "x-keys-2"), "the second Secret")
+        until(lambda: _keys_current(job) == ("False", "Distributing"), "the condition")
+        assert _order(job) == (1, 1)
+        roles.keys = {"known": 2, "current": 1, "oldest": 1}
+        until(lambda: _order(job) == (1, 2), "pods are told to use the new keys")
+        roles.keys = {"known": 2, "current": 2, "oldest": 1}
+        until(lambda: _order(job) == (2, 2), "pods are told to refuse the old keys")
+        roles.keys = {"known": 2, "current": 2, "oldest": 2}
+        until(lambda: _keys_current(job) == ("True", "Current"), "the end")
+        assert job.status()["keysGeneration"] == 2
+    until(lambda: _told(job, "KeysRotated"), "an Event of the end")
+    assert len(_told(job, "KeysRotating")) == 1
+    after = hashes(list(job.children().values()))
+    assert {key for key in before if before[key] != after[key]} == {
+        ("ConfigMap", "x-keys-in-use")
+    }, "pods stay as they are"
+    first, second = (job.get(BY_NAME["Secret"], name) for name in ("x-keys", "x-keys-2"))
+    assert first is not None
+    assert second is not None
+    assert not set(first["data"].values()) & set(second["data"].values())
+    for name in pods:
         job.server.call("DELETE", POD.path(job.namespace, name))
 
 

@@ -19,9 +19,9 @@ from rljob.errors import InputError, RunError
 from rljob.spec.roles import ROLES
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.keygen import generate
-from rljob.wire.keys import ALLOWED, Keys, read
+from rljob.wire.keys import ALLOWED, KeyRing, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, MessageKind
-from rljob.wire.sockets import ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
+from rljob.wire.sockets import CURVE_BYTES, ZERO_COPY_BYTES, Client, Endpoint, Message, Wire
 from tests.integration.forwarder import Forwarder
 from tests.ports import free_port
 
@@ -30,7 +30,7 @@ DEADLINE = 120.0
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Keys]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, KeyRing]:
     folder = tmp_path_factory.mktemp("minted") / "keys"
     generate(folder)
     return {role: read(folder, role) for role in ROLES}
@@ -75,18 +75,18 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def wire(self, keys: Keys | None = None) -> tuple[Wire, list[tuple[Client, str]]]:
+    def wire(self, keys: KeyRing | None = None) -> tuple[Wire, list[tuple[Client, str]]]:
         rejected: list[tuple[Client, str]] = []
         wire = Wire(JOB, keys, lambda client, reason: rejected.append((client, reason)))
         self._stack.callback(wire.close)
         return wire, rejected
 
-    def server(self, address: str, keys: Keys | None = None, name: str = "experience") -> Side:
+    def server(self, address: str, keys: KeyRing | None = None, name: str = "experience") -> Side:
         wire, rejected = self.wire(keys)
         return Side(wire, rejected, wire.serve(address, name))
 
     def client(
-        self, address: str, keys: Keys | None = None, identity: str = "peer", to: str = "buffer"
+        self, address: str, keys: KeyRing | None = None, identity: str = "peer", to: str = "buffer"
     ) -> Side:
         wire, rejected = self.wire(keys)
         return Side(wire, rejected, wire.connect(address, identity, to))
@@ -117,7 +117,6 @@ COMMON: dict[int, int | bytes] = {
     zmq.LINGER: 500,
     zmq.SNDHWM: 0,
     zmq.RCVHWM: 0,
-    zmq.MAXMSGSIZE: MAX_PAYLOAD_BYTES,
     zmq.HEARTBEAT_IVL: 1000,
     zmq.HEARTBEAT_TIMEOUT: 3000,
     zmq.HEARTBEAT_TTL: 3000,
@@ -136,13 +135,15 @@ def options(endpoint: Endpoint, expected: dict[int, int | bytes]) -> dict[int, i
 
 
 @pytest.mark.parametrize("secured", [False, True])
-def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Keys]) -> None:
+def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, KeyRing]) -> None:
     for name, roles in ALLOWED.items():
         owner = "learner" if name == "weights" else "buffer"
         address = tcp()
         server = sides.server(address, keys[owner] if secured else None, name)
         assert server.endpoint.socket.type == zmq.ROUTER
         expected: dict[int, int | bytes] = {**COMMON, zmq.BACKLOG: 1024, zmq.AFFINITY: 1}
+        most = {zmq.MAXMSGSIZE: MAX_PAYLOAD_BYTES + (CURVE_BYTES if secured else 0)}
+        expected |= most
         if secured:
             expected |= {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: name.encode()}
             expected |= {zmq.MECHANISM: zmq.CURVE, zmq.ZAP_ENFORCE_DOMAIN: 1}
@@ -152,7 +153,12 @@ def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Ke
         for role in roles:
             client = sides.client(address, keys[role] if secured else None, "me", owner)
             assert client.endpoint.socket.type == zmq.DEALER
-            wanted: dict[int, int | bytes] = {**COMMON, zmq.IMMEDIATE: 1, zmq.IDENTITY: b"me"}
+            wanted: dict[int, int | bytes] = {
+                **COMMON,
+                **most,
+                zmq.IMMEDIATE: 1,
+                zmq.IDENTITY: b"me",
+            }
             wanted |= {zmq.MECHANISM: zmq.CURVE if secured else zmq.NULL}
             assert options(client.endpoint, wanted) == wanted
             assert client.endpoint.socket.getsockopt(zmq.RECONNECT_IVL) in range(20, 121)
@@ -180,7 +186,7 @@ def test_nothing_piles_up_for_a_server_that_is_away(sides: Sides) -> None:
 @pytest.mark.parametrize("secured", [False, True])
 @pytest.mark.parametrize("size", [0, 1, ZERO_COPY_BYTES - 1, ZERO_COPY_BYTES, 5_000_000])
 def test_payloads_arrive_as_they_were(
-    sides: Sides, address: str, size: int, secured: bool, keys: dict[str, Keys]
+    sides: Sides, address: str, size: int, secured: bool, keys: dict[str, KeyRing]
 ) -> None:
     server = sides.server(address, keys["buffer"] if secured else None)
     client = sides.client(address, keys["rollout"] if secured else None)
@@ -196,6 +202,26 @@ def test_payloads_arrive_as_they_were(
     assert server.endpoint.send(b"peer", Header(MessageKind.CHUNK), payload)
     until(lambda: client.messages, client.take)
     assert client.messages[0].payload == payload
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_the_largest_payload_arrives_and_a_larger_one_is_refused_where_it_is_sent(
+    sides: Sides, secured: bool, keys: dict[str, KeyRing]
+) -> None:
+    """libzmq's limit counts what CURVE puts around a payload; what exceeds it is dropped without a word."""
+    address = tcp()
+    server = sides.server(address, keys["buffer"] if secured else None)
+    client = sides.client(address, keys["rollout"] if secured else None)
+    payload = np.zeros(MAX_PAYLOAD_BYTES + 1, np.uint8)
+    payload[[0, -2]] = 7
+    with pytest.raises(RunError, match=f"SEGMENT: {MAX_PAYLOAD_BYTES + 1} bytes exceed"):
+        client.endpoint.send(b"", Header(MessageKind.SEGMENT), payload.data)
+    sent(client, Header(MessageKind.SEGMENT, seq=1), payload[:-1].data)
+    until(lambda: server.messages, server.take, client.take)
+    received = np.frombuffer(server.messages[0].payload, np.uint8)
+    assert len(received) == MAX_PAYLOAD_BYTES
+    assert received[0] == received[-1] == 7
+    assert client.endpoint.traffic.reconnects == 0
 
 
 def test_arrays_are_read_where_they_arrived(sides: Sides, address: str) -> None:
@@ -331,7 +357,7 @@ def test_a_restarted_server_is_found_again(sides: Sides, address: str) -> None:
 
 
 def test_a_server_that_vanished_is_found_behind_the_same_address(
-    sides: Sides, keys: dict[str, Keys]
+    sides: Sides, keys: dict[str, KeyRing]
 ) -> None:
     """Its machine is lost, so no connection is ever closed; its successor has another address."""
     addresses = [tcp().replace("127.0.0.1", host) for host in ("127.0.0.2", "127.0.0.3")]
@@ -420,10 +446,10 @@ def test_without_keys_nobody_else_may_reach_us(sides: Sides, address: str) -> No
 # -- keys ----------------------------------------------------------------------------------------
 
 
-def stranger(keys: Keys) -> Keys:
+def stranger(keys: KeyRing) -> KeyRing:
     """Somebody who knows our public keys and has a pair of his own."""
     public, secret = zmq.curve_keypair()
-    return Keys(public, secret, keys.others)
+    return KeyRing(keys.order, {keys.order.current: Keys(public, secret, keys.own.others)})
 
 
 def refused(server: Side, client: Side, friend: Side) -> None:
@@ -463,7 +489,7 @@ OWNER = {"experience": "buffer", "samples": "buffer", "weights": "learner"}
     [(name, role) for name in ALLOWED for role in ROLES if role not in ALLOWED[name]],
 )
 def test_a_role_that_has_no_business_at_a_socket(
-    sides: Sides, keys: dict[str, Keys], name: str, role: str
+    sides: Sides, keys: dict[str, KeyRing], name: str, role: str
 ) -> None:
     address, owner = tcp(), OWNER[name]
     server = sides.server(address, keys[owner], name)
@@ -472,7 +498,9 @@ def test_a_role_that_has_no_business_at_a_socket(
 
 
 @pytest.mark.parametrize("who", ["unknown key", "no key", "wrong server key"])
-def test_who_does_not_get_in(sides: Sides, address: str, keys: dict[str, Keys], who: str) -> None:
+def test_who_does_not_get_in(
+    sides: Sides, address: str, keys: dict[str, KeyRing], who: str
+) -> None:
     server = sides.server(address, keys["buffer"])
     friend = sides.client(address, keys["rollout"], "friend")
     if who == "unknown key":
@@ -485,7 +513,7 @@ def test_who_does_not_get_in(sides: Sides, address: str, keys: dict[str, Keys], 
 
 
 def test_nobody_gets_in_when_nobody_checks(
-    sides: Sides, keys: dict[str, Keys], monkeypatch: pytest.MonkeyPatch
+    sides: Sides, keys: dict[str, KeyRing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ZAP fails closed. (By default libzmq lets every key in when no handler runs.)"""
     address = tcp()
@@ -506,7 +534,7 @@ def test_nobody_gets_in_when_nobody_checks(
     assert not client.endpoint.send(b"", Header(MessageKind.STATUS))
 
 
-def test_what_travels_is_not_readable(sides: Sides, keys: dict[str, Keys]) -> None:
+def test_what_travels_is_not_readable(sides: Sides, keys: dict[str, KeyRing]) -> None:
     """A listener in the middle sees neither header nor payload."""
     address, seen = tcp(), bytearray()
     server = sides.server(address, keys["buffer"])
@@ -555,7 +583,7 @@ def http(address: str) -> threading.Thread:
 
 @pytest.mark.parametrize("stranger", ["http", "no keys", "other keys"])
 def test_a_connection_that_was_given_up_comes_back(
-    stranger: str, sides: Sides, keys: dict[str, Keys], tmp_path: Path
+    stranger: str, sides: Sides, keys: dict[str, KeyRing], tmp_path: Path
 ) -> None:
     address = tcp()
 

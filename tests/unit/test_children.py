@@ -16,17 +16,27 @@ from rljob import spec
 from rljob.errors import InputError
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
-from rljob.kube.manifests import Children, Owner, build, keys_secret, told_replicas
+from rljob.kube.manifests import (
+    Children,
+    Owner,
+    build,
+    keys_secret,
+    mounted_generations,
+    told_keys,
+    told_replicas,
+)
 from rljob.kube.settings import OperatorSettings
 from rljob.process.context import job_number
 from rljob.spec import RLJob, yamltext
-from rljob.spec.roles import LINK_PORTS, ROLES
+from rljob.spec.roles import LINK_PORTS, ROLES, RoleName
 from rljob.wire import keys
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.rotation import KeyOrder
 from tests.unit import specs
 
 GOLDEN = Path(__file__).parent / "golden"
 JOBS = ("ppo", "dqn", "custom")
+OWNER = Owner("test", "rl", "1")
 IMAGES = OperatorSettings(worker_image="worker:1", learner_image="learner:1")
 SETTINGS = {
     "ppo": IMAGES,
@@ -264,10 +274,55 @@ def test_addresses_are_those_of_the_services(name: str) -> None:
 def test_each_role_has_its_own_secret_only() -> None:
     made = children(specs.job(evaluation={}))
     for role in ROLES:
-        volumes = pod(made.workloads[role])["spec"]["volumes"]
-        (secret,) = (volume["secret"] for volume in volumes if "secret" in volume)
-        files = {item["path"] for item in secret["items"]}
-        assert files == {f"{role}.secret", *(f"{other}.public" for other in ROLES)}
+        order, *secrets = key_sources(made, role)
+        assert order == {"configMap": {"name": "test-keys-in-use"}}
+        for number, secret in enumerate((source["secret"] for source in secrets), start=1):
+            assert secret["name"] == names.keys_secret("test", number)
+            files = {item["path"] for item in secret["items"]}
+            mine = {f"{role}.secret", *(f"{other}.public" for other in ROLES)}
+            assert files == {f"{number}/{file}" for file in mine}
+            assert {item["path"] for item in secret["items"]} == {
+                f"{number}/{item['key']}" for item in secret["items"]
+            }
+            # Pods start without generations that do not exist yet, and never without the first.
+            assert secret.get("optional", False) is (number > 1)
+
+
+def key_sources(made: Children, role: RoleName) -> list[dict[str, Any]]:
+    volumes = pod(made.workloads[role])["spec"]["volumes"]
+    (keys,) = (volume["projected"] for volume in volumes if volume["name"] == "rljob-keys")
+    assert keys["defaultMode"] == 0o440
+    sources: list[dict[str, Any]] = keys["sources"]
+    return sources
+
+
+def test_pods_stay_while_keys_change_until_they_have_had_all_that_they_name() -> None:
+    job = spec.parse(specs.job(evaluation={}))
+    before = build(job, OWNER, IMAGES)
+    for oldest, current in [(1, 2), (2, 2), (5, 6), (7, 8)]:
+        now = build(job, OWNER, IMAGES, keys=KeyOrder(oldest, current))
+        assert now.workloads == before.workloads
+        assert now.shared != before.shared
+    moved = build(job, OWNER, IMAGES, keys=KeyOrder(8, 8))
+    assert moved.workloads.keys() == before.workloads.keys()
+    assert all(moved.workloads[role] != before.workloads[role] for role in before.workloads)
+    names_ = [source["secret"]["name"] for source in key_sources(moved, "rollout")[1:]]
+    assert names_ == [f"test-keys-{number}" for number in range(8, 16)]
+
+
+@pytest.mark.parametrize("oldest", range(1, 30))
+def test_pods_can_always_get_one_more_generation(oldest: int) -> None:
+    mounted = mounted_generations(KeyOrder(oldest, oldest))
+    assert oldest in mounted
+    assert oldest + 1 in mounted
+
+
+def test_pods_are_told_which_keys_are_accepted() -> None:
+    job = spec.parse(specs.job())
+    made = build(job, OWNER, IMAGES, keys=KeyOrder(1, 2))
+    assert told_keys("test", every(made)) == KeyOrder(1, 2)
+    assert told_keys("test", ()) is None
+    assert told_keys("other", every(made)) is None
 
 
 def test_keys_are_owned_and_never_change() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ class Learner:
         self.endpoint = FakeEndpoint()
         self.metrics = LearnerMetrics()
         self.source = ExperienceSource(
-            cast(Any, None), cast(Any, self.endpoint), 77, 1, 1, self.metrics, same_machine=True
+            cast(Any, Mock()), cast(Any, self.endpoint), 77, 1, 1, self.metrics, same_machine=True
         )
         self.now = 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ class Link:
         self.endpoint = FakeEndpoint()
         self.metrics = LearnerMetrics()
         self.source = ExperienceSource(
-            cast(Any, None), cast(Any, self.endpoint), LINEAGE, ahead, 3, self.metrics
+            cast(Any, Mock()), cast(Any, self.endpoint), LINEAGE, ahead, 3, self.metrics
         )
         self.source.watermark = watermark or Watermark()
         self.now = 0.0

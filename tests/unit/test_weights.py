@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from rljob.errors import InputError
 from rljob.wire.messages import Header, MessageKind
 from rljob.wire.subscription import _chunk, _want, chunk_header, read_want
 from rljob.wire.weights import (
     CHUNK_BYTES,
     DIGEST_BYTES,
+    MAX_WEIGHTS_BYTES,
     NOTHING,
     WINDOW,
     Chunk,
@@ -23,6 +25,7 @@ from rljob.wire.weights import (
     Want,
     WeightClient,
     WeightServer,
+    check_size,
 )
 from tests.vectors import PATH
 
@@ -297,3 +300,10 @@ def test_versions_never_go_backwards_and_the_last_one_arrives(seed: int) -> None
             to_server.append(due)
     assert client.have == (lineage, version)
     assert client.rejected == 0
+
+
+def test_a_policy_that_no_client_takes_is_refused_where_it_is_made() -> None:
+    check_size(MAX_WEIGHTS_BYTES)
+    with pytest.raises(InputError, match="use a smaller network") as caught:
+        check_size(MAX_WEIGHTS_BYTES + 1)
+    assert caught.value.path == "network"

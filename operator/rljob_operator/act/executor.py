@@ -54,15 +54,15 @@ class Executor:
             await self._delete_job(job)
             return
         failures: list[ApiError] = []
-        secret = keys.secret(job) if decision.mint_keys else None
-        if secret is not None:
-            await _collect(failures, self._mint(secret, memory))
+        minted = {number: keys.secret(job, number) for number in decision.mint_keys}
+        for number, secret in minted.items():
+            await _collect(failures, self._mint(number, secret, memory))
         for reference in decision.delete:
             await _collect(failures, self._delete(job, reference, memory))
         for manifest in decision.apply:
             await _collect(failures, self._apply(job, manifest, memory))
         replacements = [reference.replacement for reference in decision.delete]
-        wanted = (secret, *replacements, *decision.apply)
+        wanted = (*minted.values(), *replacements, *decision.apply)
         memory.keep_refusals({child(manifest) for manifest in wanted if manifest is not None})
         if decision.write_status:
             await _collect(failures, self._write_status(job, decision, memory))
@@ -75,12 +75,12 @@ class Executor:
         await self._api.delete(JOB, namespace, name, uid, "Background")
         self._say("deleted the job: ttlSecondsAfterFinished has passed", job)
 
-    async def _mint(self, secret: Manifest, memory: ReconcileCache) -> None:
+    async def _mint(self, generation: int, secret: Manifest, memory: ReconcileCache) -> None:
         namespace = secret["metadata"]["namespace"]
         made = await self._attempt(secret, memory, lambda: self._api.create(secret, namespace))
         if made is not None:
             memory.accept(secret)
-            memory.keys_made = self._clock()
+            memory.keys_made[generation] = self._clock()
 
     async def _delete(self, job: Manifest, reference: Reference, memory: ReconcileCache) -> None:
         namespace = job["metadata"]["namespace"]

@@ -1,4 +1,4 @@
-"""The Secret with a job's CURVE keys: created here, read only by the pods."""
+"""The Secrets with a job's CURVE keys: created here, read only by the pods."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rljob.spec.roles import ROLES
 from rljob.wire.sockets import new_keypair
 
 
-def secret(job: Manifest) -> Manifest:
+def secret(job: Manifest, generation: int) -> Manifest:
     """A Secret with a new key pair for each role, owned by the RLJob."""
     metadata = job["metadata"]
     owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
     pairs = {role: new_keypair() for role in ROLES}
     public = {f"{role}.public": pair[0] for role, pair in pairs.items()}
     private = {f"{role}.secret": pair[1] for role, pair in pairs.items()}
-    return keys_secret(spec.parse(job), owner, public | private)
+    return keys_secret(spec.parse(job), owner, public | private, generation)
 
 
-def missed(job: str, warning: Manifest) -> bool:
-    """Whether a pod could not start because the Secret does not exist."""
-    absent = f'secret "{names.keys_secret(job)}" not found'
+def missed(job: str, generation: int, warning: Manifest) -> bool:
+    """Whether a pod could not start because the Secret of a generation does not exist."""
+    absent = f'secret "{names.keys_secret(job, generation)}" not found'
     return warning.get("reason") == "FailedMount" and absent in str(warning.get("message"))

@@ -40,14 +40,14 @@ class ReconcileCache:
 
     Attributes:
         settled: see `Observed.settled`.
-        keys_made: when the Secret was created or found, monotonic seconds.
+        keys_made: generation of keys to when its Secret was created or found, monotonic seconds.
         status_written: when the status was last written.
         inspection: see `Observed.inspection`.
     """
 
     uid: str
     settled: dict[ChildKey, tuple[str, int]] = field(default_factory=dict)
-    keys_made: float | None = None
+    keys_made: dict[int, float] = field(default_factory=dict)
     status_written: datetime | None = None
     inspection: Inspection | None = None
     _refusals: dict[ChildKey, Refusal] = field(default_factory=dict)

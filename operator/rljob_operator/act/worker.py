@@ -110,10 +110,10 @@ class Workers:
 
     def _observe(self, key: Key, job: Manifest, memory: ReconcileCache) -> Observed:
         now = self._clock()
-        if memory.keys_made is not None:
-            lately = self._cache.warnings(key, now, since=memory.keys_made)
-            if any(keys.missed(key[1], warning) for warning in lately):
-                memory.keys_made = None
+        for generation, made in list(memory.keys_made.items()):
+            lately = self._cache.warnings(key, now, since=made)
+            if any(keys.missed(key[1], generation, warning) for warning in lately):
+                del memory.keys_made[generation]
         return Observed(
             job=job,
             children=self._cache.children(key),
@@ -124,7 +124,7 @@ class Workers:
             settled=dict(memory.settled),
             polled=self._poller.newest(key),
             inspection=memory.inspection,
-            keys_made=memory.keys_made is not None,
+            keys_made=frozenset(memory.keys_made),
             status_written=memory.status_written,
         )
 

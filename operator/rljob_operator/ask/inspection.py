@@ -1,4 +1,4 @@
-"""Requests the state of all pods of a stalled job: `GET /state`, once each, concurrently."""
+"""Requests the state of all pods of a job: `GET /state`, once each, concurrently."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from rljob_operator.decide.decision import Question
 from rljob_operator.decide.observed import Inspection
 
 TIMEOUT_SECONDS = 3.0
-MOST_PODS = 64
-"""Limit for large jobs; enough to find the cause."""
+AT_ONCE = 64
 
 
 async def inspect(questions: Sequence[Question], now: datetime) -> Inspection:
     """The answers of the pods. Never fails: a missing answer is part of the result."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-    connector = aiohttp.TCPConnector(force_close=True)
+    connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        asked = await asyncio.gather(*(_ask(session, one) for one in questions[:MOST_PODS]))
+        asked = await asyncio.gather(*(_ask(session, one) for one in questions))
     return Inspection(tuple(asked), now)
 
 

@@ -76,7 +76,7 @@ class Decision:
                 manifest is included each time: the I/O side delays the attempts.
             delete: objects to delete.
             delete_job: delete the RLJob itself because its TTL has passed; no other action then.
-            mint_keys: create the Secret with the keys before applying anything.
+            mint_keys: generations of keys whose Secrets to create before applying anything.
             status: the whole desired status.
             write_status: whether to write the status now.
             notices: Events to post after the status is written; without that write they are repeated.
@@ -89,7 +89,7 @@ class Decision:
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Reference, ...] = ()
     delete_job: bool = False
-    mint_keys: bool = False
+    mint_keys: tuple[int, ...] = ()
     write_status: bool = False
     notices: tuple[Notice, ...] = ()
     ask: tuple[Question, ...] = ()

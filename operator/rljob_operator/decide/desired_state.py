@@ -10,6 +10,7 @@ from rljob.kube.kinds import Manifest
 from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob, RLJobSpec, parse
 from rljob.spec.status import RLJobStatus
+from rljob.wire.rotation import KeyOrder
 from rljob_operator.decide.job_resources import JobResources, at, uid
 from rljob_operator.decide.lifecycle import CleanPodPolicy, Stage
 from rljob_operator.decide.status.phase import STANDING
@@ -69,19 +70,24 @@ def read(previous: RLJobStatus, world: JobResources) -> DesiredState:
 
 
 def with_children(
-    asked: DesiredState, world: JobResources, settings: OperatorSettings, failures: int
+    asked: DesiredState,
+    world: JobResources,
+    settings: OperatorSettings,
+    failures: int,
+    keys: KeyOrder,
 ) -> DesiredState:
     """The desired state with the children.
 
     Args:
         failures: failures of the learner in Jobs before the existing one.
+        keys: which generations of keys the pods accept and use.
     """
     if asked.job is None:
         return asked
     owner = manifests.Owner(world.name, str(world.job["metadata"]["namespace"]), uid(world.job))
     told = manifests.told_replicas(world.children.values())
     try:
-        built = manifests.build(asked.job, owner, settings, failures, told)
+        built = manifests.build(asked.job, owner, settings, failures, told, keys)
     except InputError as error:
         return replace(asked, fault=Waiting("InvalidTemplate", str(error)))
     return replace(asked, children=_wanted(built, asked.stage))

@@ -61,7 +61,7 @@ class Observed:
             API server's response to our last successful apply.
         polled: the learner's newest report; its pod may be gone.
         inspection: the newest states of the pods.
-        keys_made: whether this process created or found the Secret with the keys.
+        keys_made: generations of keys whose Secrets this process created or found.
         status_written: when this process last wrote the status; None if never.
     """
 
@@ -74,5 +74,5 @@ class Observed:
     settled: Mapping[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     polled: Polled | None = None
     inspection: Inspection | None = None
-    keys_made: bool = False
+    keys_made: frozenset[int] = frozenset()
     status_written: datetime | None = None

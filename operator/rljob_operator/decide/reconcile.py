@@ -16,10 +16,11 @@ from rljob.kube.settings import OperatorSettings
 from rljob.spec.roles import RoleName
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import desired_state as asking
-from rljob_operator.decide import drift, lifecycle, pending, stalling, uncreated
+from rljob_operator.decide import drift, key_rotation, lifecycle, pending, stalling, uncreated
 from rljob_operator.decide.decision import Decision, Notice, Poll, Reference
 from rljob_operator.decide.desired_state import DesiredState
 from rljob_operator.decide.job_resources import JobResources, at, key
+from rljob_operator.decide.key_rotation import KeyRotation
 from rljob_operator.decide.lifecycle import Clock, Outcome
 from rljob_operator.decide.observed import Observed
 from rljob_operator.decide.stalling import StallCheck
@@ -48,7 +49,7 @@ def reconcile(observed: Observed, settings: OperatorSettings, now: datetime) -> 
 class _Changes:
     """Changes of the children."""
 
-    mint_keys: bool
+    mint_keys: tuple[int, ...]
     apply: tuple[Manifest, ...]
     delete: tuple[Reference, ...]
 
@@ -73,8 +74,11 @@ class _Look:
         asked = asking.read(self.previous, self.world)
         wanted = roles.wanted(self.previous, asked.spec, asked.stage)
         counts = restarts.count(self.previous, self.world, wanted)
-        asked = asking.with_children(asked, self.world, self.settings, counts.earlier_failures)
-        changes = self._changes(asked)
+        active = asked.stage == "Active" and asked.job is not None
+        keys = key_rotation.look(self.previous, self.world, self.observed, active, self.now)
+        failures = counts.earlier_failures
+        asked = asking.with_children(asked, self.world, self.settings, failures, keys.order)
+        changes = self._changes(asked, keys)
         waiting, again = self._waiting(wanted)
         grace = self.settings.pending_grace_seconds
         unsettled = roles.unsettled_for(self.world, grace, self.now)
@@ -90,6 +94,7 @@ class _Look:
             clock=self._clock(asked),
             standing=self._standing(asked, reported),
             waiting=waiting,
+            keys=keys,
             fault=asked.fault or self._refused(changes),
             unsettled=unsettled is not None,
         )
@@ -144,18 +149,21 @@ class _Look:
             mint_keys=changes.mint_keys,
             write_status=write or bool(told),
             notices=told,
-            ask=standing.ask,
+            ask=tuple(dict.fromkeys((*standing.ask, *facts.keys.ask))),
             poll=self._poll(facts),
-            requeue_after=_soonest(*again, later, standing.again, self._next_deadline(facts)),
+            requeue_after=_soonest(
+                *again, later, standing.again, facts.keys.again, self._next_deadline(facts)
+            ),
         )
 
-    def _changes(self, asked: DesiredState) -> _Changes:
+    def _changes(self, asked: DesiredState, keys: KeyRotation) -> _Changes:
         """Changes required by the spec. With an invalid spec, only a suspended job is cleaned up."""
         if asked.children is None:
             stop = asked.stage == "Suspended"
-            return _Changes(False, (), lifecycle.suspended(self.world) if stop else ())
+            return _Changes((), (), lifecycle.suspended(self.world) if stop else ())
+        missing = tuple(n for n in keys.needed if n not in self.observed.keys_made)
         return _Changes(
-            mint_keys=asked.stage == "Active" and not self.observed.keys_made,
+            mint_keys=missing if asked.stage == "Active" else (),
             apply=drift.to_apply(self.world, asked.children, self.observed.settled),
             delete=drift.to_delete(self.world, asked.children),
         )
@@ -209,10 +217,11 @@ class _Look:
                 kind, name = key(manifest)
                 found = uncreated.refusal(refused[kind, name])
                 return Waiting(found.reason, f"{kind} {name}: {found.message}")
-        secret = ("Secret", names.keys_secret(self.world.name))
-        return (
-            uncreated.refusal(refused[secret]) if changes.mint_keys and secret in refused else None
-        )
+        for generation in changes.mint_keys:
+            secret = ("Secret", names.keys_secret(self.world.name, generation))
+            if secret in refused:
+                return uncreated.refusal(refused[secret])
+        return None
 
     def _outcome(self, facts: Facts) -> Outcome | None:
         outcome = lifecycle.learner_outcome(self.world) or lifecycle.input_outcome(

@@ -93,13 +93,14 @@ def look(
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
         return StallCheck(advanced, ask=tuple(_questions(world)))
-    stall, asked = diagnose(inspection.asked, limits.timeout), times.rfc3339(inspection.at)
+    reports = [one for one in inspection.asked if one.role in NEEDED]
+    stall, asked = diagnose(reports, limits.timeout), times.rfc3339(inspection.at)
     begun, at_now = _begun(world, advanced), now.timestamp()
     late = limits.last_look(begun, at_now)
     if inspection.at.timestamp() < late:
         return StallCheck(advanced, stall, asked, ask=tuple(_questions(world)))
     if late > -math.inf:
-        stall = given_up(stall, inspection.asked, limits)
+        stall = given_up(stall, reports, limits)
     again = limits.next_look(begun, at_now) - at_now
     return StallCheck(advanced, stall, asked, again=None if math.isinf(again) else again)
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from rljob import spec
 from rljob.errors import InputError, RunError
+from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 from rljob.spec.status import Condition, RLJobStatus
@@ -69,6 +70,15 @@ class ClusterJob:
         """Desired number of rollouts."""
         replicas = self.raw["spec"].get("rollout", {}).get("replicas")
         return None if replicas is None else int(replicas)
+
+    @property
+    def next_keys(self) -> int:
+        """The generation of keys that a rotation leads to; one in progress leads to the one that it has."""
+        current, known = self.status.keys_generation or 1, self.condition("KeysCurrent")
+        if known is None or known.status == "True" or known.reason == "InvalidGeneration":
+            return current + 1
+        asked = (self.raw["metadata"].get("annotations") or {}).get(names.KEYS_ANNOTATION, "")
+        return max(current, int(asked)) if asked.isdecimal() else current
 
     @property
     def phase(self) -> str:

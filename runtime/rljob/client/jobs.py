@@ -89,6 +89,20 @@ class Jobs:
             self.api.patch(RLJOBS, self.namespace, name, body, "scale")
         return replicas if job.replicas is None else job.replicas
 
+    def rotate_keys(self, name: str) -> int:
+        """Have the operator give the job new keys; returns their generation. A change in progress counts as this one.
+
+        Raises:
+            RunError: the job has ended.
+        """
+        job = self.get(name)
+        if job.end is not None:
+            raise RunError(f"{name} has ended ({job.end.type}); it needs no keys")
+        generation = job.next_keys
+        body = {"metadata": {"annotations": {names.KEYS_ANNOTATION: str(generation)}}}
+        self.api.patch(RLJOBS, self.namespace, name, body)
+        return generation
+
     def delete(self, name: str, foreground: bool = False) -> ClusterJob:
         """Delete the job. Kubernetes deletes its pods afterwards; with `foreground`, before the job."""
         job = self.get(name)

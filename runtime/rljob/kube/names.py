@@ -22,6 +22,8 @@ HASH_ANNOTATION = f"{GROUP}/hash"
 SPEC_HASH_ANNOTATION = f"{GROUP}/spec-hash"
 """On a pod: digest of what its role was told. On the learner's Job: digest of all that cannot be
 changed in a Job, so a new one is needed when it differs."""
+KEYS_ANNOTATION = f"{GROUP}/keys"
+"""On an RLJob, set by users: the generation of keys that it is to have; a higher one than now rotates them."""
 REPLICAS_ANNOTATION = f"{GROUP}/told-replicas"
 """On the ConfigMap with `job.yaml`: the number of rollouts in it, which stays what it was at first."""
 
@@ -59,9 +61,14 @@ def code_config(job: str) -> str:
     return f"{job}-code"
 
 
-def keys_secret(job: str) -> str:
-    """Of the Secret with the CURVE keys."""
-    return f"{job}-keys"
+def keys_secret(job: str, generation: int = 1) -> str:
+    """Of the Secret with one generation of the CURVE keys."""
+    return f"{job}-keys" if generation == 1 else f"{job}-keys-{generation}"
+
+
+def keys_in_use(job: str) -> str:
+    """Of the ConfigMap that says which generations of keys are accepted."""
+    return f"{job}-keys-in-use"
 
 
 def page(address: str, name: str) -> str:

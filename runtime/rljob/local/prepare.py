@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from rljob.roles.learner.progress import WINDOW_EPISODES, reached
 from rljob.roles.sinks import check as check_sinks
 from rljob.run_folder import json_files
 from rljob.run_folder.folder import RunFolder
-from rljob.run_folder.names import CHECKPOINTS, CODE, JOB, RESULT
+from rljob.run_folder.names import CHECKPOINTS, CODE, JOB, KEYS, RESULT
 from rljob.run_folder.write_whole import write_whole
 from rljob.spec import RLJob
 from rljob.spec.code import check_syntax
@@ -132,8 +133,9 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
     else:
         first, other = _free_ports()
         addresses = f"tcp://127.0.0.1:{first}", f"tcp://127.0.0.1:{other}"
-        # The keys are secrets; they are deleted at the end of the run.
-        minted = scratch / "keys"
+        # The keys are secrets; they are deleted at the end of the run. A machine that stopped may have left some.
+        minted = folder / KEYS
+        shutil.rmtree(minted, ignore_errors=True)
         generate(minted)
     trace = request.trace.resolve() if request.trace is not None else None
     threads = max(1, usable_cores() - job.spec.rollout.replicas)

@@ -18,7 +18,7 @@ from rljob.local.supervisor import Ending, Stop, Supervisor
 from rljob.local.view import View
 from rljob.run_folder import json_files, modules
 from rljob.run_folder.folder import RunFolder
-from rljob.run_folder.names import BUFFER, RESULT
+from rljob.run_folder.names import BUFFER, KEYS, RESULT
 from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import Record
 from rljob.spec import RLJob
@@ -154,6 +154,7 @@ def _launch(
     buffer = folder.path / BUFFER
     if not kept:
         spawner.remove_at_end(buffer)
+    spawner.remove_at_end(folder.path / KEYS)
     wiring = wire(request, job, spawner.scratch, folder.path)
     supervisor = Supervisor(job, folder.path, spawner, wiring, view, stop, report)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
 from rljob.spec.roles import role_counts
 from rljob.spec.status import CheckpointStatus, ProgressStatus
-from rljob.telemetry.asking import states_and_metrics
+from rljob.telemetry.asking import Fetch, Pages, states, states_and_metrics
 
 SILENT_SECONDS = 10.0
 """Seconds without progress before a diagnosis; the learner records progress every few seconds."""
@@ -42,7 +42,7 @@ def situation(folder: Path, now: float) -> Situation:
     job = spec.load(folder / JOB)
     records = read_records(folder / METRICS)
     record = records[-1] if records else Record()
-    alive = _is_worked_on(folder)
+    alive = is_worked_on(folder)
     processes = _ask(folder) if alive else []
     silent = now - _advanced(records) if records and alive else None
     timeout = job.spec.stall.timeout.seconds
@@ -68,7 +68,7 @@ def situation(folder: Path, now: float) -> Situation:
     )
 
 
-def _is_worked_on(folder: Path) -> bool:
+def is_worked_on(folder: Path) -> bool:
     """Whether a run holds the folder's lock."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -109,11 +109,20 @@ def _advanced(records: Sequence[Record]) -> float:
 
 def _ask(folder: Path) -> list[RoleProbe]:
     """Probes of the processes listed in `targets.json`."""
+    return _probes(folder, states_and_metrics)
+
+
+def ask_states(folder: Path) -> list[RoleProbe]:
+    """The states of the processes listed in `targets.json`, at once."""
+    return _probes(folder, states)
+
+
+def _probes(folder: Path, ask: Callable[[Sequence[Fetch]], list[Pages]]) -> list[RoleProbe]:
     try:
         entries = json.loads((folder / TARGETS).read_text())
     except (OSError, ValueError):
         return []
-    answers = states_and_metrics([partial(fetch, entry["targets"][0]) for entry in entries])
+    answers = ask([partial(fetch, entry["targets"][0]) for entry in entries])
     return [
         probes.read(entry["labels"]["role"], entry["labels"]["pod"], pages)
         for entry, pages in zip(entries, answers, strict=True)

@@ -24,7 +24,8 @@ from rljob.telemetry.health import Health, serve
 from rljob.telemetry.http_server import Answer, HttpServer, Page
 from rljob.telemetry.metrics_base import Metrics
 from rljob.telemetry.role_state import RoleState, main_stack
-from rljob.wire import keys
+from rljob.wire.key_watch import KeyWatch
+from rljob.wire.rotation import KeyReport, slowest
 from rljob.wire.sockets import Client, Wire
 
 STALLED_AFTER = 300.0
@@ -70,6 +71,7 @@ class RoleContext:
     stop: Stopping
     started: int = field(default_factory=time.time_ns)
     report: LearnerReport | None = None
+    _wires: list[Wire] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -97,8 +99,13 @@ class RoleContext:
 
     def wire(self, rejected: Callable[[Client, str], None]) -> Wire:
         """The sockets of this process."""
-        own = keys.read(self.keys, self.role) if self.keys is not None else None
-        return Wire(job_number(self.job), own, rejected)
+        number = job_number(self.job)
+        if self.keys is None:
+            return Wire(number, None, rejected)
+        watch = KeyWatch(self.keys, self.role)
+        made = Wire(number, watch.ring, rejected, watch.changed)
+        self._wires.append(made)
+        return made
 
     def tracer(self) -> Trace:
         return Trace(self.trace, self.name)
@@ -121,8 +128,12 @@ class RoleContext:
             waits_for=health.waits_for,
             doing=health.doing,
             stack=main_stack(),
+            keys=self._key_report(),
         )
         return Answer.of(200, "application/json", state.model_dump_json(by_alias=True).encode())
+
+    def _key_report(self) -> KeyReport | None:
+        return slowest([wire.ring.report for wire in self._wires if wire.ring is not None])
 
     def announce(self, server: HttpServer) -> None:
         """Write and log the port of the metrics when the role is ready to work."""

@@ -14,6 +14,8 @@ LATEST = "latest"
 """Link in `checkpoints` to the newest checkpoint."""
 LOGS = "logs"
 BUFFER = "buffer"
+KEYS = "keys"
+"""CURVE keys, while the run works and talks over TCP."""
 CODE = "code"
 MODULES = "modules.json"
 RECORDS = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)

@@ -16,7 +16,14 @@ from rljob.spec.roles import RoleName
 Phase = Literal["Pending", "Starting", "Training", "Suspending", "Suspended", "Complete", "Failed"]
 ConditionStatus = Literal["True", "False", "Unknown"]
 ConditionType = Literal[
-    "Ready", "Progressing", "Suspended", "Checkpointed", "Degraded", "Complete", "Failed"
+    "Ready",
+    "Progressing",
+    "Suspended",
+    "Checkpointed",
+    "KeysCurrent",
+    "Degraded",
+    "Complete",
+    "Failed",
 ]
 
 
@@ -244,6 +251,9 @@ class RLJobStatus(StatusSection):
         default_factory=list,
         description="Pods, one entry for each role.",
         json_schema_extra=_keyed("name"),
+    )
+    keys_generation: int | None = Field(
+        default=None, description="Generation of CURVE keys that the pods use or begin to use."
     )
     rollout: RolloutStatus | None = Field(default=None, description="The rollout pods.")
     learner: LearnerStatus | None = Field(default=None, description="The learner's pod.")

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from rljob.spec.roles import RoleName
 from rljob.spec.status import StatusSection
+from rljob.wire.rotation import KeyReport
 
 _OUTERMOST = "rljob/cli/role.py"
 DEEPEST = 30
@@ -31,6 +32,9 @@ class RoleState(StatusSection):
     stack: list[str] = Field(
         default_factory=list,
         description="Stack of its main thread, `file:line function`, innermost last.",
+    )
+    keys: KeyReport | None = Field(
+        default=None, description="Generations of keys that it knows and uses; none without keys."
     )
 
 

@@ -5,6 +5,7 @@ Rollouts say it in HELLO; the buffer hands it to the learner.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from rljob.envs.spaces import Spaces
 from rljob.errors import InputError
 from rljob.spec.experience import Field, OnPolicy, Replay
 from rljob.wire.arrays import DTYPES, Layout
-from rljob.wire.messages import Rejected
+from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
 
 EPISODE_BYTES = 16
 """One episode record behind a segment's arrays: float64 return, float64 length."""
@@ -106,6 +107,7 @@ class ExperienceFormat:
         )
         try:
             layout = Layout(arrays)
+            _check_size(layout, length * envs)
         except Rejected as error:
             raise InputError(
                 f"{envs} environments and {length} steps make a segment that is too large to send: "
@@ -166,6 +168,13 @@ _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
 _INTEGERS = tuple(name for name in DTYPES if "int" in name)
 
 
+def _check_size(layout: Layout, steps: int) -> None:
+    """Raises Rejected where a segment and the records of its episodes do not fit into a message."""
+    most = layout.size + steps * EPISODE_BYTES
+    if most > MAX_PAYLOAD_BYTES:
+        raise Rejected("table", f"{most} bytes exceed {MAX_PAYLOAD_BYTES}")
+
+
 def _check_layout(layout: Layout) -> int:
     """The segments' length; raises Rejected where the layout is none of segments."""
     fields = {field.name: field for field in layout.fields}
@@ -180,6 +189,7 @@ def _check_layout(layout: Layout) -> int:
         raise Rejected("layout", f"next_row has shape {next_row.shape}, dtype {next_row.dtype}")
     if RESERVED & fields.keys():
         raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
+    _check_size(layout, math.prod(steps))
     for field in layout.fields:
         rows = steps[0] + 1 if field.name == "observation" else steps[0]
         if field.shape[:2] != (rows, steps[1]):

@@ -1,7 +1,11 @@
-"""CURVE keys of a job: one pair for each role, minted together, kept in one folder.
+"""CURVE keys of a job: numbered generations of one pair for each role, kept in one folder.
 
-`ROLE.public` may be read by anybody, `ROLE.secret` (mode 0400) by its role only; a pod gets its own
-secret and the public keys of those it talks to. Keys are Z85 text (https://rfc.zeromq.org/spec/32/).
+    keys.json        which generations are accepted, and which one is used: `rotation.KeyOrder`
+    1/ROLE.public    may be read by anybody
+    1/ROLE.secret    (mode 0400) by its role only
+    2/...            the next generation, while keys are rotated
+
+A role needs its own secrets and all public keys. Keys are Z85 text (https://rfc.zeromq.org/spec/32/).
 Who may speak to which socket is in `ALLOWED`; the rest is refused by the socket's ZAP handler.
 """
 
@@ -12,9 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rljob.errors import InputError
+from rljob.errors import InputError, RunError
 from rljob.spec.roles import LINK_PORTS, ROLES, LinkName, RoleName, clients
+from rljob.wire.rotation import KeyOrder, KeyReport
 
+ORDER = "keys.json"
 Z85_KEY_CHARACTERS = 40
 _Z85 = b"0123456789" + bytes(range(97, 123)) + bytes(range(65, 91)) + b".-:+=^!/*?&<>()[]{}@%$#"
 ALLOWED = {link: clients(link) for link in LINK_PORTS}
@@ -23,19 +29,80 @@ ALLOWED = {link: clients(link) for link in LINK_PORTS}
 
 @dataclass(frozen=True)
 class Keys:
-    """One role's own pair, and every role's public key, as Z85."""
+    """One generation: one role's own pair, and every role's public key, as Z85."""
 
     public: bytes
     secret: bytes
     others: Mapping[RoleName, bytes]
 
+
+@dataclass(frozen=True)
+class KeyRing:
+    """The generations that one role accepts.
+
+    Attributes:
+        sets: by generation; the current one is among them.
+    """
+
+    order: KeyOrder
+    sets: Mapping[int, Keys]
+
+    @property
+    def own(self) -> Keys:
+        """Whose pair the role uses."""
+        return self.sets[self.order.current]
+
+    @property
+    def report(self) -> KeyReport:
+        return KeyReport(max(self.sets), self.order.current, self.order.oldest)
+
     def allowed(self, socket: LinkName) -> frozenset[bytes]:
         """Public keys that may connect to one of our sockets."""
-        return frozenset(self.others[role] for role in ALLOWED[socket])
+        return frozenset(
+            keys.others[role] for keys in self.sets.values() for role in ALLOWED[socket]
+        )
+
+    def servers(self, role: RoleName) -> tuple[bytes, ...]:
+        """Public keys that a server of this role may have, the likeliest first: roles do not change at once."""
+        rest = [keys for keys in self.sets.values() if keys is not self.own]
+        return tuple(keys.others[role] for keys in (self.own, *rest))
 
 
-def read(folder: Path, role: str) -> Keys:
-    """Read what one role needs; raises InputError naming the file that is missing or wrong."""
+def read(folder: Path, role: RoleName) -> KeyRing:
+    """Read what one role needs.
+
+    Raises:
+        InputError: naming the file that is missing or wrong.
+        RunError: the current generation is not there yet.
+    """
+    order = read_order(folder)
+    found = [number for number in generations(folder) if number >= order.oldest]
+    if order.current not in found:
+        raise RunError(f"generation {order.current} of the keys is not in {folder}")
+    return KeyRing(order, {number: _read_set(folder / str(number), role) for number in found})
+
+
+def read_order(folder: Path) -> KeyOrder:
+    """Raises InputError when the folder does not say which generations are accepted."""
+    try:
+        return KeyOrder.from_json((folder / ORDER).read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise InputError(
+            f"cannot read {folder / ORDER}: {error.strerror}; `rljob keys` makes it with the keys"
+        ) from error
+    except InputError as error:
+        raise InputError(f"{folder / ORDER}: {error}") from None
+
+
+def generations(folder: Path) -> list[int]:
+    """Numbers of the generations that are there, in ascending order."""
+    try:
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    except OSError as error:
+        raise InputError(f"cannot read the keys in {folder}: {error.strerror}") from error
+
+
+def _read_set(folder: Path, role: RoleName) -> Keys:
     return Keys(
         _read(folder / f"{role}.public"),
         _read(folder / f"{role}.secret"),

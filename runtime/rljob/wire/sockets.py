@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import random
 import socket
 import time
@@ -20,7 +21,7 @@ import zmq.auth.thread
 from rljob.errors import InputError, RunError
 from rljob.spec.roles import LinkName, RoleName
 from rljob.wire.endpoints import is_private
-from rljob.wire.keys import Keys
+from rljob.wire.keys import KeyRing
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
 from rljob.wire.silence import Silence
 from rljob.wire.traffic import Traffic
@@ -32,6 +33,10 @@ _LAST = int(zmq.DONTWAIT)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 """Flags as plain numbers: putting enumerations together costs as much as sending a header."""
 LINGER_MS = 500
+REBIND_SECONDS = 5.0
+"""Longest time until an address is free again after the socket that was bound to it has let it go."""
+CURVE_BYTES = 33
+"""Around an encrypted frame, which libzmq's limit includes: command name, nonce, authenticator, flags."""
 IO_THREADS = 2
 """zmq's I/O threads. A slow name lookup blocks its thread, and every connection there, for seconds; the
 other thread continues."""
@@ -60,18 +65,29 @@ class Wire:
 
     Args:
         job: the job's number, in every header.
-        keys: this role's CURVE keys; None leaves the sockets open, which only ipc and loopback may be.
+        ring: this role's CURVE keys; None leaves the sockets open, which only ipc and loopback may be.
         rejected: called with sender and reason of every message that is dropped as malformed.
+        renewed: returns the keys once they have changed, else None.
+
+    Attributes:
+        ring: the keys that the sockets use.
     """
 
     def __init__(
-        self, job: int, keys: Keys | None, rejected: Callable[[Client, str], None]
+        self,
+        job: int,
+        ring: KeyRing | None,
+        rejected: Callable[[Client, str], None],
+        renewed: Callable[[], KeyRing | None] = lambda: None,
     ) -> None:
         self.job = job
-        self._keys = keys
+        self.ring = ring
+        self._renewed = renewed
         self._rejected = rejected
+        self._allowed: dict[LinkName, frozenset[bytes]] = {}
         self._context = zmq.Context(IO_THREADS)
         self._clients: list[Endpoint] = []
+        self._servers: list[Endpoint] = []
         self._poller = zmq.Poller()
         self._sockets: list[Endpoint] = []
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
@@ -89,10 +105,10 @@ class Wire:
         # A restarted client with the same name takes over from its dead connection.
         server.setsockopt(zmq.ROUTER_HANDOVER, 1)
         server.setsockopt(zmq.BACKLOG, 1024)
-        if self._keys is not None:
-            self._authenticate(name, self._keys)
+        if self.ring is not None:
+            self._authenticate(name, self.ring)
             server.setsockopt(zmq.CURVE_SERVER, 1)
-            server.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
+            server.setsockopt(zmq.CURVE_SECRETKEY, self.ring.own.secret)
             server.setsockopt(zmq.ZAP_DOMAIN, name.encode())
             # Without this, a missing ZAP handler lets everybody in.
             server.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
@@ -102,7 +118,9 @@ class Wire:
         except zmq.ZMQError as error:
             server.close()
             raise RunError(f"cannot listen on {address}: {error.strerror}") from error
-        return self._register(server)
+        endpoint = Endpoint(server, self.job, self._rejected)
+        self._servers.append(endpoint)
+        return self._register(endpoint)
 
     def connect(self, address: str, identity: str, server_role: RoleName) -> Endpoint:
         """Connect a socket to the one that `server_role` binds; it may come up later, and its name be
@@ -111,10 +129,9 @@ class Wire:
         client = self._socket(zmq.DEALER, address)
         client.setsockopt(zmq.IDENTITY, identity.encode())
         client.setsockopt(zmq.AFFINITY, 1 << len(self._clients) % IO_THREADS)
-        if self._keys is not None:
-            client.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.public)
-            client.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
-            client.setsockopt(zmq.CURVE_SERVERKEY, self._keys.others[server_role])
+        endpoint = Endpoint(client, self.job, self._rejected, address)
+        if self.ring is not None:
+            endpoint.introduce(self.ring, server_role)
         # Nothing piles up for a peer that is away: what matters is repeated until it is answered.
         client.setsockopt(zmq.IMMEDIATE, 1)
         try:
@@ -122,7 +139,8 @@ class Wire:
         except zmq.ZMQError as error:
             client.close()
             raise InputError(f"cannot connect to {address}: {error.strerror}") from error
-        return self._register(client, address)
+        self._clients.append(endpoint)
+        return self._register(endpoint)
 
     def wait(self, seconds: float) -> None:
         """Return when any socket may be read, when `wake` was called, or after `seconds`. A client that has
@@ -131,8 +149,27 @@ class Wire:
         now = time.monotonic()
         for endpoint in self._clients:
             endpoint.look(now)
+        self.renew()
         if any(which == self._awake.fileno() for which, _ in ready):
             self._awake.recv(4096)
+
+    def renew(self) -> None:
+        """Use the keys of now, if they have changed. `wait` does it too. What was under way is lost, as when a link
+        breaks."""
+        ring, before = self._renewed(), self.ring
+        if ring is None or before is None:
+            return
+        self.ring = ring
+        for link in self._allowed:
+            self._allowed[link] = _admitted(ring, link)
+        if ring.own == before.own and not before.sets.keys() - ring.sets.keys():
+            return
+        # A connection lasts longer than its keys: each one begins anew.
+        for endpoint in self._servers:
+            endpoint.bind_again(ring)
+        for endpoint in self._clients:
+            endpoint.introduce(ring)
+            endpoint.connect_again()
 
     def wake(self) -> None:
         """Make `wait` return; the one method that another thread may call."""
@@ -150,17 +187,14 @@ class Wire:
         self._alarm.close()
 
     def _check(self, address: str) -> None:
-        if self._keys is None and not is_private(address):
+        if self.ring is None and not is_private(address):
             raise InputError(
                 f"{address} can be reached from other machines; it needs --keys (see rljob keys)"
             )
 
-    def _register(self, made: zmq.Socket[bytes], server: str = "") -> Endpoint:
-        endpoint = Endpoint(made, self.job, self._rejected, server)
+    def _register(self, endpoint: Endpoint) -> Endpoint:
         self._sockets.append(endpoint)
-        if server:
-            self._clients.append(endpoint)
-        self._poller.register(made, zmq.POLLIN)
+        self._poller.register(endpoint.socket, zmq.POLLIN)
         return endpoint
 
     def _socket(self, kind: int, address: str) -> zmq.Socket[bytes]:
@@ -172,7 +206,8 @@ class Wire:
         # Credit bounds what is in flight. A high-water mark that ever triggered would drop at a ROUTER.
         made.setsockopt(zmq.SNDHWM, 0)
         made.setsockopt(zmq.RCVHWM, 0)
-        made.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES)
+        around = CURVE_BYTES if self.ring is not None else 0
+        made.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES + around)
         # TCP cannot tell a frozen process from a quiet one; these notice it within 4 s.
         made.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
@@ -188,17 +223,23 @@ class Wire:
         made.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
         return made
 
-    def _authenticate(self, domain: LinkName, keys: Keys) -> None:
+    def _authenticate(self, domain: LinkName, ring: KeyRing) -> None:
         if self._authenticator is None:
             self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
             self._authenticator.start()
-        allowed = frozenset(zmq.utils.z85.decode(key) for key in keys.allowed(domain))
+        self._allowed[domain] = _admitted(ring, domain)
+        everybody = self._allowed
 
         class Provider:
             def callback(self, its_domain: str, key: bytes) -> bool:
-                return zmq.utils.z85.decode(key) in allowed if len(key) == 40 else key in allowed
+                raw = zmq.utils.z85.decode(key) if len(key) == 40 else key
+                return raw in everybody[domain]
 
         self._authenticator.configure_curve_callback(domain, Provider())
+
+
+def _admitted(ring: KeyRing, link: LinkName) -> frozenset[bytes]:
+    return frozenset(zmq.utils.z85.decode(key) for key in ring.allowed(link))
 
 
 def _refuse_to_steal(address: str) -> None:
@@ -239,15 +280,20 @@ class Endpoint:
         self._job = job
         self._rejected = rejected
         self._is_router = socket.type == zmq.ROUTER
+        self._server_role: RoleName | None = None
+        self._server_keys: Iterator[bytes] = iter(())
         self.traffic = Traffic()
 
     def send(self, client: Client, header: Header, payload: bytes | memoryview = b"") -> bool:
         """Send one message; False when the client is not connected.
 
         A large payload must stay as it is until it has left: until an acknowledgement, or for ever.
+        Raises RunError for one that no receiver would take.
         """
         header.job = self._job
         size = header.size = len(payload)
+        if size > MAX_PAYLOAD_BYTES:
+            raise RunError(f"{header.kind.name}: {size} bytes exceed {MAX_PAYLOAD_BYTES}")
         try:
             if self._is_router:
                 self.socket.send(client, _MORE)
@@ -285,13 +331,49 @@ class Endpoint:
 
     def look(self, now: float) -> None:
         """Connect again if nothing was heard for long; what was queued for the old connection is lost."""
-        if not self._silence.due(now):
-            return
+        if self._silence.due(now):
+            # While keys are rotated, the server may have those of another generation.
+            self._expect_server()
+            self.connect_again()
+            self.traffic.reconnects += 1
+
+    def introduce(self, ring: KeyRing, server_role: RoleName | None = None) -> None:
+        """Connect with these keys from the next connection on."""
+        self._server_role = server_role or self._server_role
+        assert self._server_role is not None
+        self.socket.setsockopt(zmq.CURVE_PUBLICKEY, ring.own.public)
+        self.socket.setsockopt(zmq.CURVE_SECRETKEY, ring.own.secret)
+        self._server_keys = itertools.cycle(ring.servers(self._server_role))
+        self._expect_server()
+
+    def _expect_server(self) -> None:
+        key = next(self._server_keys, None)
+        if key is not None:
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, key)
+
+    def connect_again(self) -> None:
+        """Leave the connection and make a new one."""
         # The connection may be gone already, which is why this is done.
         with contextlib.suppress(zmq.ZMQError):
             self.socket.disconnect(self._server)
         self.socket.connect(self._server)
-        self.traffic.reconnects += 1
+
+    def bind_again(self, ring: KeyRing) -> None:
+        """End all connections and listen with these keys; raises RunError when the address cannot be had."""
+        address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.socket.unbind(address)
+        self.socket.setsockopt(zmq.CURVE_SECRETKEY, ring.own.secret)
+        deadline = time.monotonic() + REBIND_SECONDS
+        # libzmq lets go of the address in a thread of its own.
+        while True:
+            try:
+                _refuse_to_steal(address)
+                self.socket.bind(address)
+                return
+            except zmq.ZMQError as error:
+                if time.monotonic() > deadline:
+                    raise RunError(f"cannot listen on {address}: {error.strerror}") from error
+            time.sleep(0.01)
 
     def _frames(self) -> list[zmq.Frame]:
         """All frames of one message; zmq.Again when none is there whole."""

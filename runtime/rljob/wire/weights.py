@@ -17,16 +17,28 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from rljob.errors import InputError
+
 CHUNK_BYTES = 1024 * 1024
 DIGEST_BYTES = 32
 WINDOW = 8
 KEEP_ALIVE = 2.0
 """Seconds between two empty chunks to a client that waits for a newer version."""
 MAX_WEIGHTS_BYTES = 8 * 1024**3
+"""Largest policy version; clients ignore larger ones."""
 
 Stamp = tuple[int, int]
 """(lineage, version)"""
 NOTHING: Stamp = (0, -1)
+
+
+def check_size(size: int) -> None:
+    """Raises InputError for a policy version that no client would take."""
+    if size > MAX_WEIGHTS_BYTES:
+        raise InputError(
+            f"the policy has {size} bytes, and {MAX_WEIGHTS_BYTES} are allowed; use a smaller network",
+            path="network",
+        )
 
 
 @dataclass(frozen=True)

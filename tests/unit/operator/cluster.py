@@ -27,6 +27,8 @@ from rljob.spec.status import (
     ProgressStatus,
 )
 from rljob.telemetry.role_state import RoleState
+from rljob.wire.keys import ORDER
+from rljob.wire.rotation import KeyOrder, KeyReport
 from rljob_operator.decide.decision import Question
 from rljob_operator.decide.observed import Inspection, Observed, Polled
 from rljob_operator.decide.reconcile import Decision, Notice, Reference, reconcile
@@ -51,7 +53,7 @@ class Memory:
     gone: list[Manifest] = field(default_factory=list)
     polled: Polled | None = None
     inspection: Inspection | None = None
-    keys_made: bool = False
+    keys_made: frozenset[int] = frozenset()
     status_written: datetime | None = None
 
 
@@ -95,6 +97,7 @@ class Cluster:
         self.states: dict[str, RoleState | None] = {}
         self.saved: int | None = None
         self.status_writes = 0
+        self.secrets: set[int] = set()
         self._number = 0
 
     # Time and names
@@ -184,10 +187,23 @@ class Cluster:
         """Ask the pods that are to be asked; those of which nothing else is known are well."""
         if decision.ask:
             asked = (
-                RoleProbe(one.role, one.pod, self.states.get(one.pod, _well(one)))
+                RoleProbe(one.role, one.pod, self.states.get(one.pod, self._well(one)))
                 for one in decision.ask
             )
             self.operator.inspection = Inspection(tuple(asked), self.now)
+
+    def told_keys(self) -> KeyOrder:
+        """What pods are told of the keys."""
+        return KeyOrder.from_json(self.objects["ConfigMap", names.keys_in_use(NAME)]["data"][ORDER])
+
+    def _well(self, one: Question) -> RoleState:
+        order = self.told_keys()
+        report = KeyReport(max(self.secrets), order.current, order.oldest)
+        return RoleState(role=one.role, name=one.pod, keys=report)
+
+    def rotate_keys(self, value: str) -> None:
+        """Ask for a generation of keys."""
+        self.job["metadata"]["annotations"] = {names.KEYS_ANNOTATION: value}
 
     def restart_operator(self) -> None:
         """Another process: it knows nothing but what the API server has."""
@@ -197,8 +213,8 @@ class Cluster:
         if decision.delete_job:
             yield self._delete_job
             return
-        if decision.mint_keys:
-            yield self._mint
+        for generation in decision.mint_keys:
+            yield lambda generation=generation: self._mint(generation)  # type: ignore[misc]
         for reference in decision.delete:
             yield lambda reference=reference: self.delete(reference)  # type: ignore[misc]
         for manifest in decision.apply:
@@ -209,8 +225,9 @@ class Cluster:
     def _delete_job(self) -> None:
         self.job_deleted = True
 
-    def _mint(self) -> None:
-        self.operator.keys_made = True
+    def _mint(self, generation: int) -> None:
+        self.operator.keys_made |= {generation}
+        self.secrets.add(generation)
 
     def _write_status(self, decision: Decision) -> None:
         dumped = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -521,10 +538,6 @@ class Cluster:
             for name, pod in self.pods.items()
             if is_role(pod, role) and not _deleting(pod) and not _ended(pod)
         ]
-
-
-def _well(one: Question) -> RoleState:
-    return RoleState(role=one.role, name=one.pod)
 
 
 def is_role(pod: Manifest, role: str) -> bool:

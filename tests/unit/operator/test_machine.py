@@ -15,6 +15,7 @@ from hypothesis.stateful import (
 
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide.decision import Decision
+from rljob_operator.decide.key_rotation import ASK_SECONDS, CURRENT, INVALID
 from rljob_operator.decide.observed import Polled
 from tests.unit.operator.cluster import NAME, Cluster, is_role, quiet
 
@@ -83,6 +84,11 @@ class Machine(RuleBasedStateMachine):
             environment={"id": "CartPole-v1"},
             buffer={"template": {"spec": {"containers": "none"}}} if broken == "template" else None,
         )
+
+    @rule(more=strategies.integers(-1, 3))
+    def rotate_the_keys(self, more: int) -> None:
+        known = self.cluster.status.get("keysGeneration") or 1
+        self.cluster.rotate_keys(str(known + more))
 
     # What others do to the children
 
@@ -211,6 +217,15 @@ class Machine(RuleBasedStateMachine):
             for role in ("buffer", "learner"):
                 assert len(cluster.named(role)) == 1
             assert bool(cluster.named("evaluator")) == ("evaluation" in cluster.job["spec"])
+            self._keys_as_asked()
+
+    def _keys_as_asked(self) -> None:
+        """All pods take what they are told, so that a rotation ends."""
+        for _ in range(6):
+            self.cluster.tick(ASK_SECONDS)
+            self.cluster.look()
+            self.cluster.look()
+        assert self.cluster.condition("KeysCurrent")["reason"] in (CURRENT, INVALID)
 
     def _broken(self, status: RLJobStatus) -> bool:
         return any(

@@ -32,6 +32,7 @@ def test_from_nothing_to_training() -> None:
         "Progressing": "True Pending",
         "Suspended": "False NotSuspended",
         "Checkpointed": "False NoCheckpoint",
+        "KeysCurrent": "True Current",
         "Degraded": "False AsExpected",
         "Complete": "False NotFinished",
         "Failed": "False NotFinished",

@@ -10,6 +10,7 @@ from rljob.diagnosis.stall import Stall
 from rljob.spec.roles import NEEDED, RoleName
 from rljob.spec.status import Condition, ConditionStatus, ConditionType, Phase, RLJobStatus
 from rljob_operator.decide import times
+from rljob_operator.decide.key_rotation import CURRENT, KeyRotation
 from rljob_operator.decide.lifecycle import Outcome
 from rljob_operator.decide.status.endings import OUT_OF_MEMORY
 from rljob_operator.decide.status.report import Reported
@@ -41,6 +42,7 @@ class ConditionInputs:
     waiting: Mapping[RoleName, Waiting]
     short: Sequence[RoleName]
     reported: Reported
+    keys: KeyRotation
     stall: Stall | None = None
 
     @property
@@ -74,6 +76,7 @@ def conditions(
         "Progressing": _progressing(situation),
         "Suspended": _suspended(situation),
         "Checkpointed": _checkpointed(situation),
+        "KeysCurrent": _keys(situation),
         "Degraded": _degraded(previous, situation),
         "Complete": _ended(situation, complete=True),
         "Failed": _ended(situation, complete=False),
@@ -146,6 +149,11 @@ def _checkpointed(situation: ConditionInputs) -> _Said:
     if situation.reported.checkpoint is None:
         return _Said(False, "NoCheckpoint")
     return _Said(True, "CheckpointWritten")
+
+
+def _keys(situation: ConditionInputs) -> _Said:
+    keys = situation.keys
+    return _Said(keys.reason == CURRENT, keys.reason, keys.message)
 
 
 def _degraded(previous: RLJobStatus, situation: ConditionInputs) -> _Said:

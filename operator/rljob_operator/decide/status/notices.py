@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from rljob.diagnosis.stall import Stall
 from rljob.spec.roles import RoleName
 from rljob.spec.status import ConditionType, RLJobStatus
-from rljob_operator.decide import stalling
+from rljob_operator.decide import key_rotation, stalling
 from rljob_operator.decide.decision import Notice
 from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.status import failures
@@ -29,6 +29,7 @@ def notices(
         *_edited(before, after),
         *_lost(before, after, world),
         *_progressed(before, facts.reported),
+        *_rotated(before, after),
         *_in_the_way(before, after, facts.standing.stall),
         *_suspended(before, after),
         *_ended(before, after),
@@ -72,6 +73,19 @@ def _progressed(before: RLJobStatus, reported: Reported) -> Iterator[Notice]:
             "RolledBack",
             f"The learner resumes from step {reported.steps}, {reported.lost} steps back.",
         )
+
+
+def _rotated(before: RLJobStatus, after: RLJobStatus) -> Iterator[Notice]:
+    """The begin and the end of a change of keys, and one that is refused."""
+    old, new = find(before, "KeysCurrent"), find(after, "KeysCurrent")
+    if old is None or new is None or old.reason == new.reason:
+        return
+    if new.reason == key_rotation.INVALID:
+        yield Notice("Warning", new.reason, new.message)
+    elif new.status == "True" and old.reason != key_rotation.INVALID:
+        yield Notice("Normal", "KeysRotated", new.message)
+    elif old.status == "True" or old.reason == key_rotation.INVALID:
+        yield Notice("Normal", "KeysRotating", new.message)
 
 
 def _in_the_way(before: RLJobStatus, after: RLJobStatus, stall: Stall | None) -> Iterator[Notice]:

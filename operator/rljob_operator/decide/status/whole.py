@@ -11,6 +11,7 @@ from rljob.spec.roles import RoleName
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources
+from rljob_operator.decide.key_rotation import KeyRotation
 from rljob_operator.decide.lifecycle import Clock, Outcome, Stage
 from rljob_operator.decide.stalling import StallCheck
 from rljob_operator.decide.status import failures, roles
@@ -43,6 +44,7 @@ class Facts:
     clock: Clock
     standing: StallCheck
     waiting: Mapping[RoleName, Waiting]
+    keys: KeyRotation
     fault: Waiting | None = None
     outcome: Outcome | None = None
     unsettled: bool = False
@@ -63,6 +65,7 @@ def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: dateti
         else roles.short_of(facts.spec, world),
         reported=reported,
         stall=facts.standing.stall,
+        keys=facts.keys,
     )
     pods = roles.statuses(world, facts.wanted, counts, facts.waiting)
     before = {role.name: role.restarts for role in previous.role_statuses}
@@ -71,6 +74,7 @@ def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: dateti
         observed_generation=world.generation,
         conditions=conditions(previous, situation, world.generation, now),
         role_statuses=pods,
+        keys_generation=facts.keys.order.current,
         rollout=roles.rollout(world, facts.wanted),
         learner=roles.learner(previous, world, facts.stage, outcome, counts),
         progress=reported.progress,

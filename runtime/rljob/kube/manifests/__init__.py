@@ -11,20 +11,30 @@ from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import network
 from rljob.kube.manifests.buffer import buffer
 from rljob.kube.manifests.deployment import deployment
-from rljob.kube.manifests.files import configs, keys_secret, told_replicas
+from rljob.kube.manifests.files import configs, keys_secret, told_keys, told_replicas
 from rljob.kube.manifests.learner import learner
 from rljob.kube.manifests.objects import Owner, Scope
+from rljob.kube.manifests.pods import mounted_generations
 from rljob.kube.manifests.storage import claims
 from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
 from rljob.spec.roles import CLIENTS, ROLES, SERVERS, RoleName, role_counts
+from rljob.wire.rotation import FIRST, KeyOrder
 
-__all__ = ["Children", "Owner", "build", "keys_secret", "told_replicas"]
+__all__ = [
+    "Children",
+    "Owner",
+    "build",
+    "keys_secret",
+    "mounted_generations",
+    "told_keys",
+    "told_replicas",
+]
 
 
 @dataclass(frozen=True)
 class Children:
-    """All that is made for one RLJob, but for the Secret with its keys.
+    """All that is made for one RLJob, but for the Secrets with its keys.
 
     Attributes:
         shared: ConfigMaps, volume claims, Services, NetworkPolicies, PodDisruptionBudgets; what the
@@ -43,6 +53,7 @@ def build(
     settings: OperatorSettings,
     failures: int = 0,
     replicas: int | None = None,
+    keys: KeyOrder = FIRST,
 ) -> Children:
     """The children of an RLJob.
 
@@ -51,13 +62,14 @@ def build(
         failures: of the learner, counted before its present Job.
         replicas: rollouts that pods were told of before, see `told_replicas`; None when the job
             begins, and it is the number that it has now.
+        keys: which generations of keys the pods accept and use.
 
     Raises:
         InputError: when a role's template cannot be merged; `path` names the field.
     """
     if replicas is None or job.spec.strict:
         replicas = job.spec.rollout.replicas
-    scope = Scope(job, owner, settings, replicas)
+    scope = Scope(job, owner, settings, replicas, keys)
     shared = [
         *configs(scope),
         *claims(scope),

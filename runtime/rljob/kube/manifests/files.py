@@ -1,4 +1,4 @@
-"""The ConfigMaps with the configuration of the pods, and the Secret with their keys."""
+"""The ConfigMaps with the configuration of the pods, and the Secrets with their keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rljob.errors import InputError
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Owner, Scope, digest, sealed
@@ -15,15 +16,20 @@ from rljob.run_folder.names import JOB
 from rljob.spec import RLJob, RLJobSpec, yamltext
 from rljob.spec.roles import ROLES, RoleName
 from rljob.spec.schema import operator_only
+from rljob.wire.keys import ORDER
+from rljob.wire.rotation import KeyOrder
 
 _WITHHELD = operator_only(RLJobSpec)
 
 
 def configs(scope: Scope) -> list[Manifest]:
-    """The ConfigMaps: `job.yaml`, and the user's modules if there are any."""
+    """The ConfigMaps: `job.yaml`, which keys are accepted, and the user's modules if there are any."""
     job = scope.metadata(names.job_config(scope.name))
     job["annotations"] = {names.REPLICAS_ANNOTATION: str(scope.replicas)}
-    made = [_config(job, {JOB: yamltext.dump(told(scope))})]
+    made = [
+        _config(job, {JOB: yamltext.dump(told(scope))}),
+        _config(scope.metadata(names.keys_in_use(scope.name)), {ORDER: scope.keys.to_json()}),
+    ]
     if scope.job.spec.code:
         made.append(_config(scope.metadata(names.code_config(scope.name)), scope.job.spec.code))
     return made
@@ -37,6 +43,17 @@ def told_replicas(children: Iterable[Manifest]) -> int | None:
             text = annotations.get(names.REPLICAS_ANNOTATION, "")
             if text.isdecimal() and int(text) > 0:
                 return int(text)
+    return None
+
+
+def told_keys(job: str, children: Iterable[Manifest]) -> KeyOrder | None:
+    """What the existing ConfigMap says of the keys; None if there is none yet."""
+    for child in children:
+        if (child["kind"], child["metadata"]["name"]) == ("ConfigMap", names.keys_in_use(job)):
+            try:
+                return KeyOrder.from_json(child["data"][ORDER])
+            except (InputError, LookupError):
+                return None
     return None
 
 
@@ -72,8 +89,10 @@ def config_hash(scope: Scope, role: RoleName) -> str:
     return digest([whole["metadata"], spec, scope.job.spec.code, scope.job.spec.requirements])
 
 
-def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> Manifest:
-    """The Secret with the job's CURVE keys: file name, as in `rollout.secret`, to content.
+def keys_secret(
+    job: RLJob, owner: Owner | None, keys: Mapping[str, bytes], generation: int = 1
+) -> Manifest:
+    """The Secret with a generation of the job's CURVE keys: file name, as in `rollout.secret`, to content.
 
     It is created once and never read or changed, so it has no hash.
     """
@@ -82,7 +101,7 @@ def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> M
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": scope.metadata(names.keys_secret(scope.name)),
+        "metadata": scope.metadata(names.keys_secret(scope.name, generation)),
         "type": "Opaque",
         "immutable": True,
         "data": data,

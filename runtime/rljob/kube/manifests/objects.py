@@ -12,6 +12,7 @@ from rljob.kube.kinds import Manifest
 from rljob.kube.settings import OperatorSettings
 from rljob.spec import RLJob
 from rljob.spec.roles import RoleName
+from rljob.wire.rotation import FIRST, KeyOrder
 
 _DIGITS = 16
 
@@ -32,12 +33,14 @@ class Scope:
     Attributes:
         owner: None when the children are only shown; then they have no owner references.
         replicas: number of rollouts in the pods' job.yaml.
+        keys: which generations of keys the pods accept and use.
     """
 
     job: RLJob
     owner: Owner | None
     settings: OperatorSettings
     replicas: int
+    keys: KeyOrder = FIRST
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rljob.kube import names
@@ -12,9 +13,12 @@ from rljob.kube.manifests.objects import Scope
 from rljob.kube.manifests.storage import Mount, scratch
 from rljob.run_folder.names import JOB
 from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName
+from rljob.wire.rotation import KeyOrder
 
 _START_SECONDS = 600
 _READ_ONLY_BY_GROUP = 0o440
+MOUNTED_GENERATIONS = 8
+"""A kubelet watches each Secret that a pod names."""
 _TMP, _PACKAGES = scratch("rljob-tmp", "/tmp"), scratch("rljob-packages", names.PACKAGES_FOLDER)
 
 
@@ -165,16 +169,10 @@ def _environment(scope: Scope, pod: RolePod) -> list[Tree]:
 
 
 def _mounts(scope: Scope, pod: RolePod) -> list[Mount]:
-    files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret"]
-    keys = {
-        "secretName": names.keys_secret(scope.name),
-        "defaultMode": _READ_ONLY_BY_GROUP,
-        "items": [{"key": file, "path": file} for file in files],
-    }
     job = {"name": names.job_config(scope.name)}
     mounts = [
         Mount(f"{RESERVED}job", names.JOB_FOLDER, {"configMap": job}, read_only=True),
-        Mount(f"{RESERVED}keys", names.KEYS_FOLDER, {"secret": keys}, read_only=True),
+        Mount(f"{RESERVED}keys", names.KEYS_FOLDER, _keys(scope, pod), read_only=True),
     ]
     if scope.job.spec.code and pod.imports:
         code = {"configMap": {"name": names.code_config(scope.name)}}
@@ -182,6 +180,35 @@ def _mounts(scope: Scope, pod: RolePod) -> list[Mount]:
     if scope.job.spec.requirements and pod.imports:
         mounts.append(_PACKAGES)
     return mounts
+
+
+def _keys(scope: Scope, pod: RolePod) -> Tree:
+    """The folder of `rljob.wire.keys`. Generations to come are named before they exist: they appear in pods that run,
+    so that a job changes its keys without a restart."""
+    files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret"]
+    first, *later = mounted_generations(scope.keys)
+    sources: list[Tree] = [
+        {"configMap": {"name": names.keys_in_use(scope.name)}},
+        _generation(scope, first, files),
+    ]
+    for number in later:
+        source = _generation(scope, number, files)
+        source["secret"]["optional"] = True
+        sources.append(source)
+    return {"projected": {"defaultMode": _READ_ONLY_BY_GROUP, "sources": sources}}
+
+
+def mounted_generations(keys: KeyOrder) -> range:
+    """Generations of keys that pods can get while they run. The range moves when its last one is the only one that is
+    accepted: then pods are replaced."""
+    moved = (keys.oldest - 1) // (MOUNTED_GENERATIONS - 1)
+    first = 1 + moved * (MOUNTED_GENERATIONS - 1)
+    return range(first, first + MOUNTED_GENERATIONS)
+
+
+def _generation(scope: Scope, number: int, files: Sequence[str]) -> Tree:
+    items = [{"key": file, "path": f"{number}/{file}"} for file in files]
+    return {"secret": {"name": names.keys_secret(scope.name, number), "items": items}}
 
 
 def _volume_mount(mount: Mount) -> Tree:

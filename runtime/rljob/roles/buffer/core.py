@@ -35,6 +35,8 @@ from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
 from rljob.wire.sockets import Message
 
+TOLD_EPISODES = 65_536
+"""Most episodes in one message to the learner; it may have been away while many ended."""
 RESEND_AFTER = 1.0
 """Seconds after which a delivery is repeated for a learner that asks again."""
 SNAPSHOTS = "snapshots"
@@ -347,8 +349,10 @@ class Buffer:
         header.epoch = store.arena.id
         # Episodes are said again until the learner has them; `seq` is the number of the first.
         header.seq = store.first_episode
-        payload, arrays = _stats_layout(len(store.episodes), *numbers).allocate()
-        arrays["episode"][...] = store.episodes
+        # The rest is told once these are confirmed.
+        episodes = store.episodes[:TOLD_EPISODES]
+        payload, arrays = _stats_layout(len(episodes), *numbers).allocate()
+        arrays["episode"][...] = episodes
         for name, value in numbers.items():
             arrays[name][0] = value
         return Outgoing("samples", link.client, header, payload.data)

@@ -20,6 +20,8 @@ from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
 _ORIGIN = ("actor", "epoch", "seq")
+_SAMPLED_BYTES = 24
+"""Of a sampled transition: its key, its probability, and how many are stored."""
 _NO_EPISODES = np.zeros((0, 2))
 
 
@@ -251,7 +253,7 @@ def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: Stor
 
 def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -> int:
     # A transition travels with both its observations: at most twice its share of a segment.
-    transition = 2 * plan.layout.size // plan.steps
+    transition = 2 * plan.layout.size // plan.steps + _SAMPLED_BYTES
     delivery = data.updates_per_publish * data.batch_size * transition
     if delivery > MAX_PAYLOAD_BYTES:
         most = MAX_PAYLOAD_BYTES // (transition * data.updates_per_publish)

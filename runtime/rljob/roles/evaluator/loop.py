@@ -123,6 +123,7 @@ class Evaluator:
             # Request nothing meanwhile: versions that are not played need not be sent.
             while (left := due - time.monotonic()) > 0 and not self._stopping():
                 time.sleep(min(WAIT, left))
+                self._wire.renew()
 
     def _newest(self) -> bytes | None:
         """Wait for a trained policy that was not played yet; None when asked to stop."""

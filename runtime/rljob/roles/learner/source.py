@@ -119,6 +119,7 @@ class ExperienceSource:
         Raises:
             RunError: when another learner has taken over, or the experience is of another kind now.
         """
+        self._wire.renew()
         self._receive()
         if now - self._asked_at >= ASK_EVERY:
             self._asked_at = now

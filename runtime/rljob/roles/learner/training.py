@@ -33,6 +33,7 @@ from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import SavedCheckpoint
 from rljob.spec.status import EndReport
 from rljob.telemetry.health import Health
+from rljob.wire.weights import check_size
 
 STRICT_BOUNDARY = 500
 """In strict mode: steps of each environment to the first boundary, a checkpoint from which a resumed
@@ -229,6 +230,7 @@ class Training:
     def _publish(self) -> None:
         self._publication.sent(self._version, time.monotonic())
         payload = self._weights(copy=False).encode()
+        check_size(len(payload))
         self._publisher.publish((self._lineage, self._version), payload)
 
     def _snapshot(self) -> Snapshot:

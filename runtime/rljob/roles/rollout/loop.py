@@ -188,6 +188,7 @@ class Rollout:
 
     def _look_after(self, now: float) -> None:
         """Serve sockets and weights. Called between segments only: a segment has one policy version."""
+        self._wire.renew()
         waited, since = self._waited
         if now - since > 1.0:
             self._shipper.waiting = min(1.0, waited / (now - since))
