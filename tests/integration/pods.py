@@ -26,6 +26,8 @@ PATIENCE = 120.0
 """Seconds until what a test waits for counts as hung."""
 PPO: dict[str, Any] = {"name": "PPO", "config": {"rolloutLength": 16, "epochs": 2}}
 ENDLESS: dict[str, Any] = {"duration": "1h"}
+TOKEN = "of-the-tests"
+"""Of the state pages of every role."""
 
 
 def until(reached: Callable[[], Any], what: Callable[[], str] | str = "") -> None:
@@ -49,9 +51,9 @@ class Pod:
     def ask(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET; (0, b"") while nobody listens."""
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}{path}", timeout=10
-            ) as answer:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -161,6 +163,8 @@ class Job:
         ]
         command += ["--keys", str(self.folder / "keys"), "--trace", str(self.folder / "trace")]
         command += ["--metrics-port", str(port), "--end-file", str(made / "end")]
+        (made / "token").write_text(TOKEN)
+        command += ["--token", str(made / "token")]
         command += ["--resume"] if role == "learner" else []
         log = made / "log"
         with log.open("wb") as output:
