@@ -161,11 +161,19 @@ def hang(job: Job) -> None:
 
 
 class _Role(http.server.BaseHTTPRequestHandler):
-    """The pages of a role that is well."""
+    """The pages of a role that is well, for who has the token.
+
+    Attributes:
+        token: None lets everybody in.
+    """
 
     steps = 0
+    token: str | None = None
 
     def do_GET(self) -> None:
+        if self.token is not None and self.headers["Authorization"] != f"Bearer {self.token}":
+            self.send_error(401)
+            return
         pages = {
             "/status": {"progress": {"steps": self.steps}},
             "/state": {"role": "learner", "name": "x", "doing": "data"},
@@ -182,9 +190,9 @@ class _Role(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering() -> Iterator[type[_Role]]:
-    """A role that is well, at `ADDRESS`; its `steps` may be set."""
+    """A role that is well, at `ADDRESS`; its `steps` and `token` may be set."""
     role = type("Role", (_Role,), {})
-    with http.server.ThreadingHTTPServer((ADDRESS, names.METRICS_PORT), role) as server:
+    with http.server.ThreadingHTTPServer((ADDRESS, names.STATE_PORT), role) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield role

@@ -267,7 +267,8 @@ def test_each_role_has_its_own_secret_only() -> None:
         volumes = pod(made.workloads[role])["spec"]["volumes"]
         (secret,) = (volume["secret"] for volume in volumes if "secret" in volume)
         files = {item["path"] for item in secret["items"]}
-        assert files == {f"{role}.secret", *(f"{other}.public" for other in ROLES)}
+        public = {f"{other}.public" for other in ROLES}
+        assert files == {f"{role}.secret", "state.token", *public}
 
 
 def test_keys_are_owned_and_never_change() -> None:

@@ -91,6 +91,8 @@ def look(
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
         return StallCheck(advanced, ask=tuple(_questions(world)))
+    if inspection.refused:
+        return StallCheck(advanced)
     stall = diagnose(inspection.asked, timeout)
     return StallCheck(advanced, stall, times.rfc3339(inspection.at))
 

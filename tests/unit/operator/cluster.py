@@ -70,6 +70,8 @@ class Cluster:
 
     def __init__(self, **changes: Any) -> None:
         self.now = START
+        self.strangers = False
+        """Whether a pod refuses the operator's token."""
         self.job: Manifest = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -187,7 +189,7 @@ class Cluster:
                 RoleProbe(one.role, one.pod, self.states.get(one.pod, _well(one)))
                 for one in decision.ask
             )
-            self.operator.inspection = Inspection(tuple(asked), self.now)
+            self.operator.inspection = Inspection(tuple(asked), self.now, self.strangers)
 
     def restart_operator(self) -> None:
         """Another process: it knows nothing but what the API server has."""

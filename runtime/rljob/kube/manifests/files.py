@@ -73,7 +73,7 @@ def config_hash(scope: Scope, role: RoleName) -> str:
 
 
 def keys_secret(job: RLJob, owner: Owner | None, keys: Mapping[str, bytes]) -> Manifest:
-    """The Secret with the job's CURVE keys: file name, as in `rollout.secret`, to content.
+    """The Secret with the job's CURVE keys and its token: file name, as in `rollout.secret`, to content.
 
     It is created once and never read or changed, so it has no hash.
     """

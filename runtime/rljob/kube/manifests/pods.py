@@ -103,7 +103,8 @@ def needs_torch(scope: Scope, role: RoleName) -> bool:
 def _container(scope: Scope, pod: RolePod, mounts: tuple[Mount, ...]) -> Tree:
     role, torch = ROLES[pod.role], needs_torch(scope, pod.role)
     memory = max(role.pod.memory_mib, scope.settings.torch_memory_mib if torch else 0)
-    ports = [*((link, LINK_PORTS[link]) for link in role.serves), ("metrics", names.METRICS_PORT)]
+    pages = (("metrics", names.METRICS_PORT), ("state", names.STATE_PORT))
+    ports = [*((link, LINK_PORTS[link]) for link in role.serves), *pages]
     container: Tree = {
         "name": pod.role,
         "image": image(scope, torch),
@@ -140,6 +141,9 @@ def _arguments(scope: Scope, pod: RolePod) -> list[str]:
         "--dir": pod.folder,
         "--metrics-host": "0.0.0.0",
         "--metrics-port": str(names.METRICS_PORT),
+        "--state-port": str(names.STATE_PORT),
+        "--token": f"{names.KEYS_FOLDER}/{names.STATE_TOKEN}",
+        "--loopback-port": str(names.LOOPBACK_PORT),
         "--end-file": names.TERMINATION_FILE,
     }
     pairs = [text for pair in arguments.items() for text in pair]
@@ -165,7 +169,7 @@ def _environment(scope: Scope, pod: RolePod) -> list[Tree]:
 
 
 def _mounts(scope: Scope, pod: RolePod) -> list[Mount]:
-    files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret"]
+    files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret", names.STATE_TOKEN]
     keys = {
         "secretName": names.keys_secret(scope.name),
         "defaultMode": _READ_ONLY_BY_GROUP,
