@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes.client import Configuration
 
 from rljob.client import forward
+from rljob.client.access import Choice
+from rljob.client.api import ClusterApi, connect
+from rljob.client.errors import Forbidden, NotFound, Unavailable
 from rljob.client.forward import ForwardFailed, HandshakeRefused
 from rljob.telemetry.http_server import serve_pages
 from rljob.telemetry.pages import Answer, Site
 from tests import portforward
 
 PATIENCE = 60.0
+QUERY = "/portforward?ports=9092"
 
 
 @contextmanager
-def kubelet(port: int | None, status: int = 101) -> Iterator[str]:
+def kubelet(port: int | None, status: int = 101, authorization: str | None = None) -> Iterator[str]:
     """The URL of a forward to a port on 127.0.0.1, or one that answers the request with another status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            assert self.path.endswith("/portforward?ports=9092")
+            assert self.headers["Authorization"] == authorization
             if status == 101:
                 portforward.accept(self, port, 9092)
             else:
@@ -41,7 +49,7 @@ def kubelet(port: int | None, status: int = 101) -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/portforward?ports=9092"
+            yield f"http://127.0.0.1:{server.server_port}{QUERY}"
         finally:
             server.shutdown()
             thread.join()
@@ -54,10 +62,10 @@ def fetch(url: str, path: str, patience: float = PATIENCE) -> tuple[int, bytes]:
 
 
 @contextmanager
-def pod(answer: Answer) -> Iterator[str]:
+def pod(answer: Answer, authorization: str | None = None) -> Iterator[str]:
     server = serve_pages(Site({"/page": lambda: answer}), "127.0.0.1", 0)
     try:
-        with kubelet(server.port) as url:
+        with kubelet(server.port, authorization=authorization) as url:
             yield url
     finally:
         server.close()
@@ -120,3 +128,45 @@ def test_a_refused_forward_has_the_answer() -> None:
 def test_an_api_server_that_is_not_there() -> None:
     with pytest.raises(ForwardFailed, match="refused"):
         fetch("http://127.0.0.1:1/portforward?ports=9092", "/page")
+
+
+def connected(url: str, folder: Path) -> ClusterApi:
+    """An API of which there is nothing but the forward."""
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": url.removesuffix(QUERY)}}],
+        "users": [{"name": "u", "user": {"token": "secret"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return connect(Choice(path))[0]
+
+
+def test_a_page_of_a_pod(tmp_path: Path) -> None:
+    with pod(Answer.text(200, "ok"), "Bearer secret") as url:
+        api = connected(url, tmp_path)
+        with api.page("rl", "x-learner", 9092, "/page", PATIENCE) as chunks:
+            assert b"".join(chunks) == b"ok\n"
+        with (
+            pytest.raises(NotFound, match="pod x-learner does not serve /other"),
+            api.page("rl", "x-learner", 9092, "/other", PATIENCE),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (101, Unavailable, "pod x-learner does not answer: connect: connection refused"),
+        (403, Forbidden, "refused to create pods/portforward x-learner in namespace rl"),
+        (404, NotFound, "there is no pods/portforward x-learner"),
+        (503, Unavailable, "did not create pods/portforward x-learner"),
+    ],
+)
+def test_why_a_page_cannot_be_had(
+    tmp_path: Path, status: int, error: type[Exception], message: str
+) -> None:
+    with kubelet(None, status, "Bearer secret") as url, pytest.raises(error, match=message):  # noqa: SIM117
+        with connected(url, tmp_path).page("rl", "x-learner", 9092, "/page", PATIENCE):
+            pass
