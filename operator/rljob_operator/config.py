@@ -31,6 +31,7 @@ class Config:
         lease: whether to act only while holding the Lease, so that only one of several processes acts.
         lease_name, lease_namespace: the Lease.
         identity: name of this process in the Lease.
+        state_key_file, state_key_secret: see `StateKey`; None for a key of this process.
         host, port: address of `/metrics`, `/healthz` and `/readyz`; port 0 uses any free port.
         workers: jobs that are reconciled at once.
         polls: learners that are polled at once.
@@ -49,6 +50,8 @@ class Config:
     lease_name: str = "rljob-operator"
     lease_namespace: str = "default"
     identity: str = ""
+    state_key_file: str | None = None
+    state_key_secret: str = "rljob-operator-state"
     host: str = ""
     port: int = 8080
     workers: int = 4
@@ -79,6 +82,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     settings = {o.name: values.pop(o.name) for o in _OPTIONS if o.setting and o.name in values}
     values.setdefault("lease_namespace", _own_namespace())
     values.setdefault("identity", f"{os.uname().nodename}-{os.urandom(4).hex()}")
+    settings["namespace"] = values["lease_namespace"]
     return Config(**values, settings=OperatorSettings(**settings))
 
 
@@ -196,6 +200,15 @@ _OPTIONS = (
     _Option("lease_namespace", "namespace of the Lease; the pod's when absent", _name, _A_NAME),
     _Option(
         "identity", "name of this process in the Lease; generated when absent", _text, "any text"
+    ),
+    _Option(
+        "state_key_file",
+        "file of the key for the tokens of jobs; a new one in each process when absent",
+        _text,
+        "a path",
+    ),
+    _Option(
+        "state_key_secret", "name of the Secret with that file, made when absent", _name, _A_NAME
     ),
     _Option("host", "address to serve metrics and health on", _text, "an address; all when absent"),
     _Option("port", "port of metrics and health", _count(0, 65_535), "0 (any) to 65535"),

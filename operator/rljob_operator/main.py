@@ -29,6 +29,7 @@ from rljob_operator.api import login
 from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError
 from rljob_operator.ask.polling import Poller
+from rljob_operator.ask.state_key import StateKey
 from rljob_operator.config import Config
 from rljob_operator.telemetry import logs
 from rljob_operator.telemetry.health import HealthServer
@@ -86,12 +87,16 @@ class Operator:
         self._watches = watching.Watches(cache, self._feed.add, clock)
         self._audit = Audit(config, api, cache, self._feed.add, metrics, clock)
         self._recorder = EventRecorder(api, metrics, now)
-        self._poller = Poller(config.settings.poll_seconds, self._feed.add, metrics, clock, now)
+        self._state_key = StateKey(config)
+        self._poller = Poller(
+            config.settings.poll_seconds, self._feed.add, self._state_key.token, metrics, clock, now
+        )
         self._workers = Workers(
             self._feed,
             cache,
-            Executor(api, cache, self._recorder.tell, clock, now),
+            Executor(api, cache, self._recorder.tell, self._state_key, clock, now),
             self._poller,
+            self._state_key,
             metrics,
             config.settings,
             clock,
@@ -161,6 +166,7 @@ class Operator:
     async def _act(self) -> None:
         await self._audit.filled.wait()
         await self._election.leading.wait()
+        await self._state_key.load(self._api)
         await self._workers.run(self._config.workers)
 
     async def _resync(self) -> None:

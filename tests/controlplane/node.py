@@ -1,7 +1,7 @@
 """What a node does for a client: it has the pods' logs, and reaches their ports. Loopback only.
 
-Logs go the whole way, from a kubelet made of a few lines by the real API server. The API server connects to no
-pod on loopback, so what it would pass on to a pod is passed on by a server before it; all else reaches it.
+Logs and port-forwards go the whole way, from a kubelet made of a few lines by the real API server. A server before
+the API server can be away or busy.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from rljob.kube import names
+from tests import portforward
 from tests.apiserver import ApiServer
 
 Query = Mapping[str, str]
@@ -30,9 +33,9 @@ class Node:
 
     Attributes:
         logs: of each pod, by name: what its container says when it is asked with this query.
-        ports: of each pod, by name, or by the start of one: the port on 127.0.0.1 that is its 9090.
+        ports: of each pod, by name, or by the start of one: the port on 127.0.0.1 that is its loopback port.
         kubeconfig: of the server before the API server.
-        asked: paths that were asked of pods, and queries of logs, in their order.
+        asked: paths and queries that were asked of the kubelet, in their order.
         on_ask: called for each of them, before it is answered.
         away: whether the server before the API server answers 503 to everything.
         busy: how many requests it will answer with 429, and to come back in a moment.
@@ -79,6 +82,13 @@ class Node:
         body = {"status": {"phase": "Running", "containerStatuses": [status]}}
         answer = self._server.call("PATCH", self._path(name, "status"), body, MERGE)
         assert answer.status == 200, answer.body
+
+    def bind(self, name: str) -> None:
+        """Do what a scheduler does for a pod."""
+        target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+        body = {"metadata": {"name": name}, "target": target}
+        answer = self._server.call("POST", self._path(name, "binding"), body)
+        assert answer.status == 201, answer.body
 
     def delete(self, name: str) -> None:
         body = {"gracePeriodSeconds": 0}
@@ -169,15 +179,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
 
+def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> None:
+    with contextlib.suppress(OSError):
+        while part := receive(1 << 16):
+            send(part)
+
+
 def _kubelet(node: Node) -> type[_Handler]:
     class Kubelet(_Handler):
         def do_GET(self) -> None:
-            """`/containerLogs/NAMESPACE/POD/CONTAINER`."""
+            """`/containerLogs/NAMESPACE/POD/CONTAINER` and `/portForward/NAMESPACE/POD`."""
             url = urlsplit(self.path)
-            pod = url.path.split("/")[3]
+            _, what, _, pod, *_ = url.path.split("/")
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             node.ask(url.path, query)
-            self.answer(200, node.logs[pod](query))
+            if what == "portForward":
+                assert query["port"] == str(names.LOOPBACK_PORT)
+                portforward.accept(self, node.port(pod), names.LOOPBACK_PORT)
+            else:
+                self.answer(200, node.logs[pod](query))
 
     return Kubelet
 
@@ -185,10 +205,11 @@ def _kubelet(node: Node) -> type[_Handler]:
 def _front(node: Node, server: ApiServer) -> type[_Handler]:
     tls = ssl.create_default_context(cafile=server.folder / "ca.crt")
     tls.load_cert_chain(server.folder / "admin.crt", server.folder / "admin.key")
+    url = urlsplit(server.url)
+    host, port = url.hostname or "", url.port or 0
 
     class Front(_Handler):
         def _pass_on(self) -> None:
-            start, proxy, rest = self.path.partition("/proxy/")
             if node.busy:
                 node.busy -= 1
                 self.send_response(429)
@@ -197,22 +218,24 @@ def _front(node: Node, server: ApiServer) -> type[_Handler]:
                 self.end_headers()
             elif node.away:
                 self._unavailable("away")
-            elif proxy:
-                self._to_pod(start.rpartition("/")[2].partition(":")[0], f"/{rest}")
+            elif self.headers["Upgrade"]:
+                self._upgrade()
             else:
-                url = urlsplit(server.url)
-                assert url.hostname is not None
-                self._to(
-                    http.client.HTTPSConnection(url.hostname, url.port, context=tls), self.path
-                )
+                self._to(http.client.HTTPSConnection(host, port, context=tls), self.path)
 
-        def _to_pod(self, pod: str, path: str) -> None:
-            node.ask(f"{pod}{path}", {})
-            port = node.port(pod)
-            if port is None:
-                self._unavailable("connection refused")
-            else:
-                self._to(http.client.HTTPConnection("127.0.0.1", port), path)
+        def _upgrade(self) -> None:
+            """Pass on the request as it is, and then every byte of both sides."""
+            with tls.wrap_socket(
+                socket.create_connection((host, port)), server_hostname=host
+            ) as upstream:
+                upstream.sendall(f"{self.requestline}\r\n{self.headers}".encode())
+                back = threading.Thread(target=_pump, args=(upstream.recv, self.connection.sendall))
+                back.start()
+                _pump(self.rfile.read1, upstream.sendall)
+                with contextlib.suppress(OSError):
+                    upstream.shutdown(socket.SHUT_RDWR)
+                back.join()
+            self.close_connection = True
 
         def _unavailable(self, message: str) -> None:
             status = {"kind": "Status", "code": 503, "message": message}

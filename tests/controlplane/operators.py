@@ -67,7 +67,11 @@ class Operator:
     def __init__(self, kubeconfig: Path, log: Path, options: Sequence[str], start: Start) -> None:
         self.log = log
         self._skip = log.stat().st_size if log.exists() else 0
+        key = kubeconfig.parent / "state.key"
+        if not key.exists():
+            key.write_bytes(b"of the tests")
         common = ("--host=127.0.0.1", "--port=0", f"--lease-namespace={NAMESPACE}")
+        common += (f"--state-key-file={key}",)
         self.process = start([f"--kubeconfig={kubeconfig}", *common, *options], log)
 
     @property

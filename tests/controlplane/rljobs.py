@@ -161,12 +161,20 @@ def hang(job: Job) -> None:
 
 
 class _Role(http.server.BaseHTTPRequestHandler):
-    """The pages of a role that is well."""
+    """The pages of a role that is well, for who has the token.
+
+    Attributes:
+        token: None lets everybody in.
+    """
 
     steps = 0
     keys: dict[str, int] | None = None
+    token: str | None = None
 
     def do_GET(self) -> None:
+        if self.token is not None and self.headers["Authorization"] != f"Bearer {self.token}":
+            self.send_error(401)
+            return
         pages = {
             "/status": {"progress": {"steps": self.steps}},
             "/state": {"role": "learner", "name": "x", "doing": "data", "keys": self.keys},
@@ -183,9 +191,9 @@ class _Role(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering() -> Iterator[type[_Role]]:
-    """A role that is well, at `ADDRESS`; its `steps` and `keys` may be set."""
+    """A role that is well, at `ADDRESS`; its `steps`, `keys` and `token` may be set."""
     role = type("Role", (_Role,), {})
-    with http.server.ThreadingHTTPServer((ADDRESS, names.METRICS_PORT), role) as server:
+    with http.server.ThreadingHTTPServer((ADDRESS, names.STATE_PORT), role) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield role

@@ -300,7 +300,7 @@ def test_who_may_edit_a_namespace_may_do_all_of_this(apiserver: ApiServer, names
         "rljobs.rljob.dev/scale": ("patch",),
         "pods": ("get", "list", "create", "delete"),
         "pods/log": ("get",),
-        "pods/proxy": ("get",),
+        "pods/portforward": ("create", "get"),
         "events": ("list",),
         "jobs.batch": ("get",),
     }

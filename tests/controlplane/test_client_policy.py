@@ -18,6 +18,7 @@ from rljob.checkpoints import checkpoint
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.process import downloads
 from rljob.telemetry.http_server import serve_pages
+from rljob.telemetry.pages import Site
 from tests.apiserver import ApiServer
 from tests.controlplane import node
 from tests.controlplane.client import PATIENCE, Client, ended, until
@@ -53,7 +54,7 @@ def save(folder: Path, version: int) -> dict[str, Any]:
 def serving(run: Path) -> Iterator[int]:
     """What a learner, or `rljob serve-checkpoint`, serves; the port."""
     page = lambda: downloads.checkpoint(run / "checkpoints", run / "job.yaml")  # noqa: E731
-    server = serve_pages({"/checkpoint": page}, "127.0.0.1", 0)
+    server = serve_pages(Site({"/checkpoint": page}), "127.0.0.1", 0)
     try:
         yield server.port
     finally:
@@ -171,6 +172,7 @@ def started(machine: Node, state: str = "running") -> Iterator[None]:
         while not stop.wait(0.05):
             for name in set(readers(machine)) - done:
                 done.add(name)
+                machine.bind(name)
                 machine.set(name, "get-policy", state=state)
 
     thread = threading.Thread(target=look)
@@ -218,9 +220,10 @@ def test_a_learner_that_ends_meanwhile_is_replaced_by_a_reader(
     suspended.pod("test-learner-a", "learner")
 
     def end(asked: tuple[str, node.Query]) -> None:
-        if asked[0].startswith("test-learner-a/") and deleted:
+        ours = asked[0].endswith("/test-learner-a")
+        if ours and deleted:
             suspended.delete("test-learner-a")
-        elif asked[0].startswith("test-learner-a/"):
+        elif ours:
             suspended.set("test-learner-a", "learner", state="terminated")
 
     suspended.on_ask = end

@@ -12,6 +12,7 @@ import pytest
 from rljob import spec
 from rljob.process import downloads
 from rljob.telemetry.http_server import serve_pages
+from rljob.telemetry.pages import Site
 from tests.controlplane.client import Client
 from tests.controlplane.node import Node
 from tests.controlplane.test_client_policy import save, started
@@ -21,7 +22,7 @@ from tests.unit.specs import job
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[int]:
     """What a role with this folder serves; the port."""
-    server = serve_pages({"/records": lambda: downloads.records(folder)}, "127.0.0.1", 0)
+    server = serve_pages(Site({"/records": lambda: downloads.records(folder)}), "127.0.0.1", 0)
     try:
         yield server.port
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,7 +261,10 @@ def test_keys_that_somebody_deleted_are_made_anew_when_a_pod_misses_them(job: Jo
 def test_a_running_learner_is_asked_how_it_goes(job: Job) -> None:
     job.create()
     until(job.complete, "all children")
+    secret = job.get(BY_NAME["Secret"], names.keys_secret(job.name))
+    assert secret is not None
     with answering() as learner:
+        learner.token = base64.b64decode(secret["data"][names.STATE_TOKEN]).decode()
         learner.steps = 64
         job.learner_pod(running_at(ADDRESS))
         for steps in (64, 128):

@@ -26,6 +26,8 @@ PATIENCE = 120.0
 """Seconds until what a test waits for counts as hung."""
 PPO: dict[str, Any] = {"name": "PPO", "config": {"rolloutLength": 16, "epochs": 2}}
 ENDLESS: dict[str, Any] = {"duration": "1h"}
+TOKEN = "of-the-tests"
+"""Of the state pages of every role."""
 
 
 def until(reached: Callable[[], Any], what: Callable[[], str] | str = "") -> None:
@@ -37,21 +39,27 @@ def until(reached: Callable[[], Any], what: Callable[[], str] | str = "") -> Non
 
 @dataclass
 class Pod:
-    """One life of a role."""
+    """One life of a role.
+
+    Attributes:
+        port: of metrics and state.
+        loopback: of all pages, for a port-forward.
+    """
 
     name: str
     folder: Path
     process: subprocess.Popen[bytes]
     port: int
+    loopback: int
     log: Path
     end_file: Path
 
-    def ask(self, path: str) -> tuple[int, bytes]:
+    def ask(self, path: str, port: int | None = None, token: str = TOKEN) -> tuple[int, bytes]:
         """Status and body of a GET; (0, b"") while nobody listens."""
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}{path}", timeout=10
-            ) as answer:
+            url = f"http://127.0.0.1:{port or self.port}{path}"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -148,7 +156,7 @@ class Job:
         (made / "job.yaml").write_text(yaml.safe_dump(content))
         own = folder or self.folder / name
         own.mkdir(exist_ok=True)
-        port = free_port()
+        port, loopback = free_port(), free_port()
         command = [*prefix, sys.executable, "-P", "-m", "rljob", "role", role]
         command += ["--name", name, "--job", str(made / "job.yaml"), "--dir", str(own)]
         command += [
@@ -161,6 +169,8 @@ class Job:
         ]
         command += ["--keys", str(self.folder / "keys"), "--trace", str(self.folder / "trace")]
         command += ["--metrics-port", str(port), "--end-file", str(made / "end")]
+        (made / "token").write_text(TOKEN)
+        command += ["--token", str(made / "token"), "--loopback-port", str(loopback)]
         command += ["--resume"] if role == "learner" else []
         log = made / "log"
         with log.open("wb") as output:
@@ -172,7 +182,7 @@ class Job:
                 cwd=made,
                 env=variables,
             )
-        pod = Pod(name, own, process, port, log, made / "end")
+        pod = Pod(name, own, process, port, loopback, log, made / "end")
         self.pods.append(pod)
         return pod
 

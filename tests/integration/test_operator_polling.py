@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
+from rljob_operator.ask.inspection import inspect
 from rljob_operator.ask.polling import LARGEST_BYTES, Poller
-from rljob_operator.decide.decision import Poll
+from rljob_operator.decide.decision import Poll, Question
 from rljob_operator.decide.observed import Key
 from rljob_operator.telemetry.metrics import OperatorMetrics
 
 KEY = ("ns", "x")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -28,7 +30,12 @@ class Asked:
         self.changes: list[Key] = []
         self.metrics = OperatorMetrics()
         self.poller = Poller(
-            0.02, self.changes.append, self.metrics, time.monotonic, lambda: datetime.now(UTC)
+            0.02,
+            self.changes.append,
+            "token of {}".format,
+            self.metrics,
+            time.monotonic,
+            lambda: datetime.now(UTC),
         )
 
     def count(self, result: str) -> float:
@@ -59,7 +66,7 @@ async def learner(answer: Answer) -> AsyncIterator[str]:
 async def asking(url: str) -> AsyncIterator[Asked]:
     asked = Asked()
     task = asyncio.create_task(asked.poller.run(2))
-    asked.poller.follow(KEY, Poll("pod", url))
+    asked.poller.follow(KEY, Poll("pod", url, "0-1-2"))
     try:
         yield asked
     finally:
@@ -122,6 +129,11 @@ async def _broken(_: web.Request) -> web.StreamResponse:
     return web.Response(status=500)
 
 
+async def _guarded(request: web.Request) -> web.StreamResponse:
+    assert request.headers["Authorization"] == "Bearer token of 0-1-2"
+    return web.Response(status=401)
+
+
 async def _never(_: web.Request) -> web.StreamResponse:
     await asyncio.sleep(60)
     return web.Response()
@@ -136,6 +148,7 @@ async def _never(_: web.Request) -> web.StreamResponse:
         (_elsewhere, "unreachable"),
         (_broken, "unreachable"),
         (_never, "unreachable"),
+        (_guarded, "refused"),
     ],
 )
 def test_what_is_no_report_is_counted_and_changes_nothing(answer: Answer, result: str) -> None:
@@ -144,6 +157,26 @@ def test_what_is_no_report_is_counted_and_changes_nothing(answer: Answer, result
             await asked.until(lambda: asked.count(result) >= 1)
             assert asked.poller.newest(KEY) is None
             assert asked.changes == []
+
+    asyncio.run(run())
+
+
+def test_states_of_pods_that_refuse_the_token_are_unknown_not_missing() -> None:
+    async def state(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] != "Bearer right":
+            return web.Response(status=401)
+        return web.json_response({"role": "rollout", "name": "x-rollout-a"})
+
+    async def run() -> None:
+        async with learner(state) as url:
+            nobody = Question("buffer", "x-buffer-0", "http://127.0.0.1:1/state")
+            questions = [Question("rollout", "x-rollout-a", url), nobody]
+            found = await inspect(questions, "right", NOW)
+            assert [one.state is not None for one in found.asked] == [True, False]
+            assert not found.refused
+            found = await inspect(questions, "wrong", NOW)
+            assert [one.name for one in found.asked] == ["x-buffer-0"]
+            assert found.refused
 
     asyncio.run(run())
 

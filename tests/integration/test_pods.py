@@ -16,7 +16,7 @@ from rljob.errors import INTERRUPTED
 from rljob.roles.evaluator.play import evaluate_run
 from rljob.spec.status import EndReport, LearnerReport
 from tests.integration.forwarder import Forwarder
-from tests.integration.pods import Container, end_inside, running
+from tests.integration.pods import TOKEN, Container, end_inside, running
 from tests.oracle import judge
 from tests.ports import free_port
 
@@ -68,6 +68,37 @@ def test_any_order_then_a_good_end_and_quiet(tmp_path: Path) -> None:
         assert not any(pod.end_file.exists() for pod in rest)
 
 
+def test_each_page_is_for_whom_it_concerns(tmp_path: Path) -> None:
+    """As in a pod: three ports, and a token for one of them."""
+    with running(tmp_path) as job:
+        state = free_port()
+        learner = job.start("learner", "", "--state-port", str(state))
+        job.until(lambda: learner.ask("/status", state)[0] == 200, "the learner's report")
+
+        def answers(port: int, token: str = "") -> dict[str, int]:
+            pages = ("metrics", "healthz", "state", "status", "records", "checkpoint")
+            return {page: learner.ask(f"/{page}", port, token)[0] for page in pages}
+
+        opened = {"metrics": 200, "healthz": 200}
+        closed = dict.fromkeys(("state", "status", "records", "checkpoint"), 404)
+        assert answers(learner.port, TOKEN) == {**opened, **closed}
+        none = dict.fromkeys(("metrics", "healthz", "records", "checkpoint"), 404)
+        assert answers(state, TOKEN) == {**none, "state": 200, "status": 200}
+        assert answers(state) == {**none, "state": 401, "status": 401}
+        # There is no checkpoint yet.
+        every = {**opened, "state": 200, "status": 200, "records": 200, "checkpoint": 404}
+        assert answers(learner.loopback) == every
+
+
+def test_without_a_token_nobody_is_told_the_state(tmp_path: Path) -> None:
+    with running(tmp_path) as job:
+        empty = tmp_path / "empty"
+        empty.write_text("\n")
+        refused = job.start("buffer", "", "--token", str(empty))
+        assert refused.wait() == 2
+        assert refused.ended()["message"] == f"{empty} is empty; a token is expected"
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -85,7 +116,7 @@ def test_an_interrupted_learner_says_so_and_goes_on(tmp_path: Path) -> None:
         job.trains(learner)
         report = LearnerReport.model_validate(learner.status())
         assert report.progress.steps_per_second > 0
-        code, body = learner.ask("/checkpoint")
+        code, body = learner.ask("/checkpoint", learner.loopback)
         assert code == 200
         (tmp_path / "policy").mkdir()
         assert unpack(iter([body]), tmp_path / "policy").version >= 0

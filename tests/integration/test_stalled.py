@@ -145,6 +145,12 @@ def test_explain_names_the_code_that_hangs_and_what_bounds_a_run(place: Place) -
     assert "Where time goes" in trained.stdout
     assert "rollout-0   experience" in trained.stdout
 
+    token = place.folder / "run" / "token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    token.rename(token.with_name("elsewhere"))
+    assert "Not probed: cannot read the token in" in place.run("explain", "run").stdout
+    token.with_name("elsewhere").rename(token)
+
     hang(place)
     said = ""
 
@@ -161,6 +167,7 @@ def test_explain_names_the_code_that_hangs_and_what_bounds_a_run(place: Place) -
     assert "hangs.py:16 step" in said
     stopped = place.run("explain", "run")
     assert "small was stopped before its end." in stopped.stdout
+    assert not token.exists()
 
 
 def test_a_run_whose_environments_never_answer_fails(place: Place) -> None:

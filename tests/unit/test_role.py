@@ -17,6 +17,7 @@ from rljob.checkpoints.manifest import Checkpoint
 from rljob.cli.role import configure
 from rljob.errors import AskedToEnd
 from rljob.process.context import RoleContext, actor_number
+from rljob.process.servers import Addresses
 from rljob.process.stopping import Stopping
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.status import LearnerReporter
@@ -41,8 +42,7 @@ def context(name: str | None = None, started: int = 1, folder: Path = Path()) ->
         folder=folder,
         resume=False,
         threads=None,
-        metrics_host="h",
-        metrics_port=0,
+        serves=Addresses(),
         trace=None,
         port_file=None,
         stop=Stopping(),

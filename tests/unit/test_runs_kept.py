@@ -14,6 +14,7 @@ from rljob.algorithms.settings import check_settings
 from rljob.errors import InputError
 from rljob.local.stalled import fetch
 from rljob.process.context import RoleContext
+from rljob.process.servers import Addresses
 from rljob.process.stopping import Stopping
 from rljob.roles.buffer import snapshot
 from rljob.roles.learner.training import device_of
@@ -69,8 +70,7 @@ def test_a_resumed_run_draws_new_numbers() -> None:
             folder=Path(),
             resume=resume,
             threads=None,
-            metrics_host="",
-            metrics_port=0,
+            serves=Addresses(),
             trace=None,
             port_file=None,
             stop=Stopping(),
@@ -98,7 +98,7 @@ def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("no_proxy", raising=False)
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        assert fetch(f"127.0.0.1:{server.server_port}", "state") == b"state"
+        assert fetch(f"127.0.0.1:{server.server_port}", "secret", "state") == b"state"
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

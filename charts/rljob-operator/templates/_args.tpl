@@ -2,6 +2,8 @@
 {{- define "rljob.args" -}}
 - --lease={{ .Values.lease.enabled }}
 - --lease-name={{ include "rljob.name" . }}
+- --state-key-file=/etc/rljob-operator/state.key
+- --state-key-secret={{ include "rljob.name" . }}-state
 {{- with .Values.watchNamespaces }}
 - --namespaces={{ join "," . }}
 {{- end }}

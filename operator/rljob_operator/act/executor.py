@@ -14,6 +14,7 @@ from rljob_operator.act import keys
 from rljob_operator.act.reconcile_cache import ReconcileCache, child
 from rljob_operator.api.client import OperatorApi
 from rljob_operator.api.errors import ApiError
+from rljob_operator.ask.state_key import StateKey
 from rljob_operator.decide.decision import Decision, Notice, Reference
 from rljob_operator.watch.cache import Cache
 
@@ -28,6 +29,7 @@ class Executor:
 
     Args:
         tell: posts an Event about an RLJob; never fails.
+        state_key: for the Secrets of jobs.
         clock: monotonic seconds.
         now: the time of day.
     """
@@ -37,10 +39,11 @@ class Executor:
         api: OperatorApi,
         cache: Cache,
         tell: Tell,
+        state_key: StateKey,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
-        self._api, self._cache, self._tell = api, cache, tell
+        self._api, self._cache, self._tell, self._state_key = api, cache, tell, state_key
         self._clock, self._now = clock, now
 
     async def carry_out(self, job: Manifest, decision: Decision, memory: ReconcileCache) -> None:
@@ -54,7 +57,8 @@ class Executor:
             await self._delete_job(job)
             return
         failures: list[ApiError] = []
-        minted = {number: keys.secret(job, number) for number in decision.mint_keys}
+        token = self._state_key.token(job["metadata"]["uid"])
+        minted = {number: keys.secret(job, number, token) for number in decision.mint_keys}
         for number, secret in minted.items():
             await _collect(failures, self._mint(number, secret, memory))
         for reference in decision.delete:

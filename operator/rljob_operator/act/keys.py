@@ -1,4 +1,4 @@
-"""The Secrets with a job's CURVE keys: created here, read only by the pods."""
+"""The Secrets with a job's CURVE keys and its token: created here, read only by the pods."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from rljob.spec.roles import ROLES
 from rljob.wire.sockets import new_keypair
 
 
-def secret(job: Manifest, generation: int) -> Manifest:
-    """A Secret with a new key pair for each role, owned by the RLJob."""
+def secret(job: Manifest, generation: int, token: str) -> Manifest:
+    """A Secret with a new key pair for each role and the token of their state, owned by the RLJob."""
     metadata = job["metadata"]
     owner = Owner(metadata["name"], metadata["namespace"], metadata["uid"])
     pairs = {role: new_keypair() for role in ROLES}
     public = {f"{role}.public": pair[0] for role, pair in pairs.items()}
     private = {f"{role}.secret": pair[1] for role, pair in pairs.items()}
-    return keys_secret(spec.parse(job), owner, public | private, generation)
+    files = {**public, **private, names.STATE_TOKEN: token.encode()}
+    return keys_secret(spec.parse(job), owner, files, generation)
 
 
 def missed(job: str, generation: int, warning: Manifest) -> bool:

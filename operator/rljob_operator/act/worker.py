@@ -15,6 +15,7 @@ from rljob_operator.act.reconcile_cache import ReconcileCache, ReconcileCaches
 from rljob_operator.api.errors import ApiError, NotLeading
 from rljob_operator.ask.inspection import inspect
 from rljob_operator.ask.polling import Poller
+from rljob_operator.ask.state_key import StateKey
 from rljob_operator.decide.observed import Key, Observed
 from rljob_operator.decide.reconcile import reconcile
 from rljob_operator.telemetry.metrics import OperatorMetrics
@@ -38,13 +39,14 @@ class Workers:
         cache: Cache,
         actor: Executor,
         poller: Poller,
+        state_key: StateKey,
         metrics: OperatorMetrics,
         settings: OperatorSettings,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
         self._feed, self._cache, self._actor, self._poller = feed, cache, actor, poller
-        self._metrics, self._settings = metrics, settings
+        self._state_key, self._metrics, self._settings = state_key, metrics, settings
         self._clock, self._now = clock, now
         self._memories = ReconcileCaches()
         self._since: dict[Key, float] = {}
@@ -98,7 +100,8 @@ class Workers:
         self._poller.follow(key, decision.poll)
         await self._actor.carry_out(job, decision, memory)
         if decision.ask:
-            memory.inspection = await inspect(decision.ask, self._now())
+            token = self._state_key.token(job["metadata"]["uid"])
+            memory.inspection = await inspect(decision.ask, token, self._now())
             return 0.0
         if memory.refused() != observed.refused:
             # Reconcile again to update the status. `may_try` delays the refused manifests.

@@ -29,6 +29,7 @@ class Poller:
     Args:
         every_seconds: interval between two polls of one learner.
         changed: called with the job when its report changed.
+        token: of the job with a uid.
         clock: monotonic seconds.
         now: the time of day, with a time zone.
     """
@@ -37,12 +38,13 @@ class Poller:
         self,
         every_seconds: float,
         changed: Callable[[Key], None],
+        token: Callable[[str], str],
         metrics: OperatorMetrics,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
         self._every = every_seconds
-        self._changed, self._metrics, self._now = changed, metrics, now
+        self._changed, self._token, self._metrics, self._now = changed, token, metrics, now
         self._feed = AsyncWorkQueue(WorkQueue(random.random), clock)
         self._followed: dict[Key, Poll] = {}
         self._newest: dict[Key, Polled] = {}
@@ -86,7 +88,10 @@ class Poller:
 
     async def _ask_once(self, session: aiohttp.ClientSession, key: Key, poll: Poll) -> None:
         try:
-            report = LearnerReport.model_validate_json(await fetch(session, poll.url))
+            body = await fetch(session, poll.url, self._token(poll.uid))
+            report = LearnerReport.model_validate_json(body)
+        except TokenRefused as error:
+            self._miss(key, poll, "refused", error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._miss(key, poll, "unreachable", error)
         except (ValueError, ValidationError) as error:
@@ -107,9 +112,16 @@ class Poller:
         _log.debug("a learner did not answer", extra=extra)
 
 
-async def fetch(session: aiohttp.ClientSession, url: str) -> bytes:
-    """The body of a pod's page; raises ValueError if it is too long."""
-    async with session.get(url, allow_redirects=False) as response:
+class TokenRefused(Exception):
+    """The pod has another token: its job was made by an operator with another state key."""
+
+
+async def fetch(session: aiohttp.ClientSession, url: str, token: str) -> bytes:
+    """The body of a pod's page; raises ValueError if it is too long, and TokenRefused."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with session.get(url, allow_redirects=False, headers=headers) as response:
+        if response.status == 401:
+            raise TokenRefused(f"{url} does not take the token of this operator")
         if response.status != 200:
             raise aiohttp.ClientError(f"status {response.status}")
         body = b""

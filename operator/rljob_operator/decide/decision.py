@@ -47,10 +47,12 @@ class Poll:
     Attributes:
         pod: its name.
         url: of its `/status`.
+        uid: of the job, for its token.
     """
 
     pod: str
     url: str
+    uid: str
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,12 @@ class Inspection:
 
     Attributes:
         at: time of the request.
+        refused: whether a pod refused the token. Then nothing is known of the job, and nothing is done to it.
     """
 
     asked: tuple[RoleProbe, ...]
     at: datetime
+    refused: bool = False
 
 
 @dataclass(frozen=True)

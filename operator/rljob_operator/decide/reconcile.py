@@ -246,7 +246,8 @@ class _Look:
         pod = self.world.learner
         if facts.stage != "Active" or pod is None or pod.address is None:
             return None
-        return Poll(pod.name, names.page(pod.address, "status"))
+        uid = self.observed.job["metadata"]["uid"]
+        return Poll(pod.name, names.page(pod.address, "status"), uid)
 
     def _worth_a_write(self, status: RLJobStatus) -> tuple[bool, float | None]:
         """Whether to write the status now; else in how many seconds, if at all."""

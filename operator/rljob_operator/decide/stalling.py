@@ -93,6 +93,8 @@ def look(
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
         return StallCheck(advanced, ask=tuple(_questions(world)))
+    if inspection.refused:
+        return StallCheck(advanced)
     reports = [one for one in inspection.asked if one.role in NEEDED]
     stall, asked = diagnose(reports, limits.timeout), times.rfc3339(inspection.at)
     begun, at_now = _begun(world, advanced), now.timestamp()

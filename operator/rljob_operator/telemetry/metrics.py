@@ -46,7 +46,7 @@ class OperatorMetrics(Metrics):
             "calls",
             "Polls of learners.",
             "result",
-            ("answered", "unreachable", "invalid"),
+            ("answered", "unreachable", "invalid", "refused"),
         )
         self.events = self._counters(
             "events_total", "events", "Events on RLJobs.", "result", ("posted", "failed", "dropped")

@@ -52,6 +52,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-host", default="127.0.0.1")
     parser.add_argument("--metrics-port", type=int, default=0, help="0 selects a free port")
     parser.add_argument(
+        "--state-port", type=int, help="port of /state and /status; default: that of the metrics"
+    )
+    parser.add_argument(
+        "--token",
+        type=Path,
+        help="file of the token for /state and /status; without it, requests for them are refused",
+    )
+    parser.add_argument(
+        "--loopback-port",
+        type=int,
+        help="port on 127.0.0.1 for all pages, policy and records included, without a token",
+    )
+    parser.add_argument(
         "--trace",
         type=Path,
         default=os.environ.get("RLJOB_TRACE") or None,
@@ -107,6 +120,7 @@ def _failure(role: str, error: BaseException) -> Exception:
 def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
     from rljob import spec
     from rljob.process.context import RoleContext, log_to_stderr
+    from rljob.process.servers import Addresses
 
     context = RoleContext(
         job=spec.load(arguments.job),
@@ -120,8 +134,13 @@ def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
         folder=arguments.dir,
         resume=arguments.resume,
         threads=arguments.threads,
-        metrics_host=arguments.metrics_host,
-        metrics_port=arguments.metrics_port,
+        serves=Addresses(
+            host=arguments.metrics_host,
+            port=arguments.metrics_port,
+            state_port=arguments.state_port,
+            token=arguments.token,
+            loopback_port=arguments.loopback_port,
+        ),
         port_file=arguments.port_file,
         trace=arguments.trace,
         stop=stop,

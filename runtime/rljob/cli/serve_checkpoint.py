@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--job", type=Path, help="the RLJob's YAML file; default job.yaml in --dir")
     parser.add_argument(
-        "--host", default="0.0.0.0", help="address to listen on; default: all addresses"
+        "--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1"
     )
     parser.add_argument(
         "--port", type=int, default=9090, help="0 selects a free port; default 9090"
@@ -37,7 +37,8 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.process import downloads
     from rljob.process.stopping import Stopping
     from rljob.run_folder.names import CHECKPOINTS, JOB
-    from rljob.telemetry.http_server import Answer, Page, serve_pages
+    from rljob.telemetry.http_server import serve_pages
+    from rljob.telemetry.pages import Answer, Page, Site
 
     stop = Stopping()
     stop.listen()
@@ -61,7 +62,7 @@ def handle(arguments: argparse.Namespace) -> int:
         "/records": lambda: counted(downloads.records(arguments.dir)),
         "/healthz": lambda: Answer.text(200, "ok"),
     }
-    server = serve_pages(pages, arguments.host, arguments.port)
+    server = serve_pages(Site(pages), arguments.host, arguments.port)
     print(f"checkpoint at http://{arguments.host}:{server.port}/checkpoint", flush=True)
     try:
         while not stop.asked and time.monotonic() - last < arguments.idle:

@@ -1,4 +1,4 @@
-"""JSON requests to a Kubernetes API server. Only this module imports the Kubernetes client."""
+"""Requests to a Kubernetes API server. Only this module and `forward` import the Kubernetes client."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rljob.client import access
+from rljob.client import access, forward
 from rljob.client.access import Access, Choice
-from rljob.client.errors import Call, ServerAddress, refused, unreachable
+from rljob.client.errors import (
+    Call,
+    ClusterError,
+    NotFound,
+    ServerAddress,
+    Unavailable,
+    refused,
+    unreachable,
+)
+from rljob.client.forward import ForwardFailed, HandshakeRefused
 from rljob.errors import InputError
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
@@ -121,6 +130,37 @@ class ClusterApi:
         finally:
             response.close()
 
+    @contextmanager
+    def page(
+        self, namespace: str, pod: str, port: int, path: str, patience: float = ANSWER_SECONDS
+    ) -> Iterator[Iterator[bytes]]:
+        """Stream a page that a pod serves on its loopback, through a port-forward.
+
+        Args:
+            patience: seconds for each part of the answer.
+
+        Raises:
+            NotFound: there is no such pod, or it has no such page.
+            Unavailable: the pod does not answer.
+        """
+        call = Call("create", PODS.named("portforward"), namespace, pod)
+        url, headers = self._client.param_serialize(
+            "GET",
+            PODS.path(namespace, pod, "portforward"),
+            query_params=[("ports", port)],
+            auth_settings=["BearerToken"],
+        )[1:3]
+        try:
+            made = forward.open_websocket(self._client.configuration, url, headers, patience)
+            with forward.get(made, path) as (status, chunks):
+                if status != 200:
+                    raise _unserved(pod, path, status, b"".join(chunks))
+                yield chunks
+        except HandshakeRefused as error:
+            raise refused(call, self.server, error.code, error.body) from error
+        except ForwardFailed as error:
+            raise Unavailable(f"pod {pod} does not answer: {error}") from error
+
     def _chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         import urllib3
 
@@ -184,6 +224,12 @@ class ClusterApi:
                 break
             time.sleep(min(float(pause), LONGEST_PAUSE))
         raise refused(call, self.server, response.status, text)
+
+
+def _unserved(pod: str, path: str, status: int, body: bytes) -> ClusterError:
+    text = body.decode("utf-8", "replace").strip()[:500]
+    kind = NotFound if status == 404 else Unavailable
+    return kind(f"pod {pod} does not serve {path}: {text} ({status})")
 
 
 def connect(choice: Choice) -> tuple[ClusterApi, Access]:

@@ -67,7 +67,7 @@ def image_of(
 
 
 def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
-    """Manifest of the pod, which serves the newest complete checkpoint at `/checkpoint`.
+    """Manifest of the pod, which serves the newest complete checkpoint on its loopback, for a port-forward.
 
     Raises:
         InputError: the learner's template cannot be merged.
@@ -87,7 +87,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
         for mount in main["volumeMounts"]
         if mount["mountPath"] in paths or _overlap(mount["mountPath"], folder)
     ]
-    arguments = ["--dir", folder, "--host", "0.0.0.0", "--port", str(names.METRICS_PORT)]
+    arguments = ["--dir", folder, "--host", "127.0.0.1", "--port", str(names.LOOPBACK_PORT)]
     if job_file is not None:
         arguments += ["--job", job_file]
     mounted = {mount["name"] for mount in mounts}
@@ -96,7 +96,6 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
         "image": image.name,
         "command": ["rljob"],
         "args": ["serve-checkpoint", *arguments],
-        "ports": [{"name": "metrics", "containerPort": names.METRICS_PORT, "protocol": "TCP"}],
         "resources": _resources(main.get("resources") or {}),
         "securityContext": main["securityContext"],
         "volumeMounts": mounts,

@@ -78,12 +78,13 @@ def download(source: Served, pod: str, receive: Receive[T]) -> T:
         RunError: the pod has no such page yet.
         Unavailable: the pod does not answer.
     """
-    jobs, at = source.jobs, f"{pod}:{names.METRICS_PORT}"
+    jobs = source.jobs
     try:
-        with jobs.api.stream(PODS, jobs.namespace, at, f"proxy/{source.page}") as chunks:
+        page = jobs.api.page(jobs.namespace, pod, names.LOOPBACK_PORT, f"/{source.page}")
+        with page as chunks:
             return receive(chunks)
     except NotFound:
-        # The 404 is from the pod, or from the API server if the pod was deleted.
+        # It is the pod that has no page, or there is no pod any more.
         jobs.api.get(PODS, jobs.namespace, pod)
         raise RunError(f"{source.job.name} has {_NOTHING[source.page]} yet") from None
     except DamagedCheckpoint as error:

@@ -7,7 +7,6 @@ from datetime import datetime
 from functools import partial
 from typing import get_args
 
-from rljob.client.api import PODS
 from rljob.client.errors import ClusterError, Forbidden
 from rljob.client.job import ClusterJob, JobPod, parse_time
 from rljob.client.jobs import Jobs
@@ -151,10 +150,8 @@ def _fetch(jobs: Jobs, pod: JobPod, page: str) -> bytes | None:
 
 
 def _page(jobs: Jobs, pod: JobPod, page: str) -> bytes:
-    at = f"{pod.name}:{names.METRICS_PORT}"
-    with jobs.api.stream(
-        PODS, jobs.namespace, at, f"proxy/{page}", patience=PAGE_SECONDS
-    ) as chunks:
+    port = names.LOOPBACK_PORT
+    with jobs.api.page(jobs.namespace, pod.name, port, f"/{page}", PAGE_SECONDS) as chunks:
         body = b""
         for chunk in chunks:
             body += chunk

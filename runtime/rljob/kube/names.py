@@ -15,6 +15,8 @@ JOB_NAME_LABEL = f"{GROUP}/job-name"
 """On every child and every pod: the name of their RLJob."""
 ROLE_LABEL = f"{GROUP}/role"
 """On what belongs to one role, and on its pods."""
+OPERATOR_LABELS = {"app.kubernetes.io/name": "rljob-operator"}
+"""On the operator's pods."""
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 
 HASH_ANNOTATION = f"{GROUP}/hash"
@@ -28,10 +30,16 @@ REPLICAS_ANNOTATION = f"{GROUP}/told-replicas"
 """On the ConfigMap with `job.yaml`: the number of rollouts in it, which stays what it was at first."""
 
 METRICS_PORT = 9090
-"""`/metrics`, `/healthz`, `/readyz`, and the learner's `/status`."""
+"""`/metrics`, `/healthz`, `/readyz`: open to everyone."""
+STATE_PORT = 9091
+"""`/state`, and the learner's `/status`: for the operator, which has the token."""
+LOOPBACK_PORT = 9092
+"""All pages, policy and records included, on the loopback of a pod: for port-forwards."""
 
 JOB_FOLDER = "/etc/rljob/job"
 KEYS_FOLDER = "/etc/rljob/keys"
+STATE_TOKEN = "state.token"
+"""In the Secret with the keys: what the operator shows before a pod tells its state."""
 CODE_FOLDER = "/etc/rljob/code"
 DATA_FOLDER = "/var/lib/rljob"
 """What a role writes; the root of `checkpoint.storage` and `buffer.storage`."""
@@ -74,7 +82,7 @@ def keys_in_use(job: str) -> str:
 def page(address: str, name: str) -> str:
     """URL of a pod's page: `status` of a learner, `state` of any role."""
     host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{METRICS_PORT}/{name}"
+    return f"http://{host}:{STATE_PORT}/{name}"
 
 
 def checkpoint_claim(job: str) -> str:

@@ -22,6 +22,7 @@ class OperatorSettings:
         storage_class: of claims that name none; the cluster's default one when None.
         restrict_egress: let a job's pods reach nothing but each other and DNS. Off by default, as
             environments may need the network; who turns it on has to allow what they need.
+        namespace: of the operator's pods, which alone may ask a job's pods for their state.
         poll_seconds: interval between two polls of a learner's `/status`.
         status_seconds: minimum interval between two status writes when only numbers changed.
         pending_grace_seconds: grace period before the status reports why a pod is pending.
@@ -35,6 +36,7 @@ class OperatorSettings:
     checkpoint_size: str = "1Gi"
     storage_class: str | None = None
     restrict_egress: bool = False
+    namespace: str = "rljob-system"
     poll_seconds: float = 5.0
     status_seconds: float = 5.0
     pending_grace_seconds: float = 5.0

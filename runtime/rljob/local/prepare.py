@@ -18,7 +18,7 @@ from rljob.errors import InputError, RunError
 from rljob.roles.evaluator import check as check_evaluation
 from rljob.roles.learner.progress import WINDOW_EPISODES, reached
 from rljob.roles.sinks import check as check_sinks
-from rljob.run_folder import json_files
+from rljob.run_folder import json_files, token
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import CHECKPOINTS, CODE, JOB, KEYS, RESULT
 from rljob.run_folder.write_whole import write_whole
@@ -61,6 +61,7 @@ class Wiring:
         path: first folders of the roles' module search path.
         learner_threads: number of torch threads of the learner: one for each core without a rollout.
         job: the job's file for the roles.
+        token: what the roles ask for before they tell their state.
     """
 
     buffer: str
@@ -72,6 +73,7 @@ class Wiring:
     resume: bool
     learner_threads: int
     job: Path
+    token: str
 
 
 def prepare(request: Request) -> tuple[RLJob, RunFolder]:
@@ -139,7 +141,17 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
         generate(minted)
     trace = request.trace.resolve() if request.trace is not None else None
     threads = max(1, usable_cores() - job.spec.rollout.replicas)
-    return Wiring(*addresses, scratch, path, minted, trace, request.resume, threads, home / JOB)
+    return Wiring(
+        *addresses,
+        scratch,
+        path,
+        keys=minted,
+        trace=trace,
+        resume=request.resume,
+        learner_threads=threads,
+        job=home / JOB,
+        token=token.new(),
+    )
 
 
 def checked(job: RLJob) -> RLJob:

@@ -15,9 +15,9 @@ from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.errors import InputError
 from rljob.local.stalled import fetch
-from rljob.run_folder import json_files
+from rljob.run_folder import json_files, token
 from rljob.run_folder.json_files import read_lines
-from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS
+from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS, TOKEN
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
 from rljob.spec.roles import role_counts
@@ -43,7 +43,7 @@ def situation(folder: Path, now: float) -> Situation:
     records = read_records(folder / METRICS)
     record = records[-1] if records else Record()
     alive = is_worked_on(folder)
-    processes = _ask(folder) if alive else []
+    processes, unreached = _ask(folder) if alive else ([], "")
     silent = now - _advanced(records) if records and alive else None
     timeout = job.spec.stall.timeout.seconds
     phase, reason, message = _phase(folder, alive, bool(records))
@@ -65,6 +65,7 @@ def situation(folder: Path, now: float) -> Situation:
         fill=record.buffer_fill if records else None,
         checkpoint=_checkpoint(saved) if saved else None,
         checkpoint_age=now - saved.time if saved else None,
+        unreached=unreached,
     )
 
 
@@ -107,26 +108,32 @@ def _advanced(records: Sequence[Record]) -> float:
     return found
 
 
-def _ask(folder: Path) -> list[RoleProbe]:
-    """Probes of the processes listed in `targets.json`."""
+def _ask(folder: Path) -> tuple[list[RoleProbe], str]:
+    """Probes of the processes listed in `targets.json`, and the error if they cannot be asked."""
     return _probes(folder, states_and_metrics)
 
 
 def ask_states(folder: Path) -> list[RoleProbe]:
     """The states of the processes listed in `targets.json`, at once."""
-    return _probes(folder, states)
+    return _probes(folder, states)[0]
 
 
-def _probes(folder: Path, ask: Callable[[Sequence[Fetch]], list[Pages]]) -> list[RoleProbe]:
+def _probes(
+    folder: Path, ask: Callable[[Sequence[Fetch]], list[Pages]]
+) -> tuple[list[RoleProbe], str]:
     try:
         entries = json.loads((folder / TARGETS).read_text())
+        given = token.read(folder / TOKEN)
+    except InputError as error:
+        return [], str(error)
     except (OSError, ValueError):
-        return []
-    answers = ask([partial(fetch, entry["targets"][0]) for entry in entries])
-    return [
+        return [], ""
+    answers = ask([partial(fetch, entry["targets"][0], given) for entry in entries])
+    found = [
         probes.read(entry["labels"]["role"], entry["labels"]["pod"], pages)
         for entry, pages in zip(entries, answers, strict=True)
     ]
+    return found, ""
 
 
 def _roles(

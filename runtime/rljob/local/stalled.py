@@ -30,8 +30,9 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class StallWatch:
     """Detects stalls; reports each stall once."""
 
-    def __init__(self, spec: StallSpec, now: float) -> None:
-        self._spec, self._started = spec, now
+    def __init__(self, spec: StallSpec, token: str, now: float) -> None:
+        """`token`: that of the roles' state pages."""
+        self._spec, self._token, self._started = spec, token, now
         self._watch = ProgressWatch(now)
         self._reported = False
         self._looked = now
@@ -56,7 +57,7 @@ class StallWatch:
         if self._reported and not late:
             return None
         reported, self._reported, self._looked = self._reported, True, now
-        asked = ask(everyone)
+        asked = ask(everyone, self._token)
         stall = diagnose(asked, limits.timeout)
         if late:
             stall = given_up(stall, asked, limits)
@@ -68,22 +69,24 @@ def _is_replaced(roles: Iterable[Role]) -> bool:
     return any(role.due is not None for role in roles)
 
 
-def ask(roles: Sequence[Role]) -> list[RoleProbe]:
+def ask(roles: Sequence[Role], token: str) -> list[RoleProbe]:
     """Query the state pages of all roles in parallel."""
-    answers = states([partial(_fetch, role) for role in roles])
+    answers = states([partial(_fetch, role, token) for role in roles])
     return [
         probes.read(role.kind, role.name, pages) for role, pages in zip(roles, answers, strict=True)
     ]
 
 
-def _fetch(role: Role, page: str) -> bytes | None:
-    return fetch(f"127.0.0.1:{role.port}", page) if role.port is not None else None
+def _fetch(role: Role, token: str, page: str) -> bytes | None:
+    return fetch(f"127.0.0.1:{role.port}", token, page) if role.port is not None else None
 
 
-def fetch(address: str, page: str) -> bytes | None:
+def fetch(address: str, token: str, page: str) -> bytes | None:
     """Fetch a page of the role at this address; None on an error or timeout."""
+    headers = {"Authorization": f"Bearer {token}"} if page == "state" else {}
+    request = urllib.request.Request(f"http://{address}/{page}", headers=headers)
     try:
-        with _DIRECT.open(f"http://{address}/{page}", timeout=ANSWER_SECONDS) as answer:
+        with _DIRECT.open(request, timeout=ANSWER_SECONDS) as answer:
             body: bytes = answer.read()
     except OSError:
         return None

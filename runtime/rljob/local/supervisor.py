@@ -29,10 +29,10 @@ from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.process import termination_message
-from rljob.run_folder import json_files
+from rljob.run_folder import json_files, token
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Tail
-from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, TARGETS
+from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, TARGETS, TOKEN
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob, locate
 from rljob.spec.roles import CLIENTS, SERVERS
@@ -114,7 +114,7 @@ class Supervisor:
         self._events = Events(self.folder / EVENTS)
         self._mark = RunPosition()
         self._announced = False
-        self._stalls = StallWatch(self.job.spec.stall, self.clock())
+        self._stalls = StallWatch(self.job.spec.stall, self.wiring.token, self.clock())
         self._earlier = _identity(self.folder / RESULT)
         if self.wiring.resume:
             self.record = next(reversed(read_records(self.folder / METRICS)), None)
@@ -139,6 +139,7 @@ class Supervisor:
         deadline = self.job.spec.active_deadline_seconds
         began = self.clock()
         (self.folder / LOGS).mkdir(exist_ok=True)
+        token.write(self.folder / TOKEN, self.wiring.token)
         for role in self.roles.values():
             self._start(role)
         while True:
@@ -293,6 +294,7 @@ class Supervisor:
             self.spawner.signal(name, signal.SIGKILL)
         self._await(list(self.roles), GRACE)
         self._targets.remove()
+        (self.folder / TOKEN).unlink(missing_ok=True)
         for line in self._tail.new():
             self.record = Record.from_json(line)
 

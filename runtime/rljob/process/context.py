@@ -14,15 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rljob.process.servers import Addresses, RolePages, Servers
 from rljob.process.stopping import Stopping
 from rljob.process.trace import Trace
 from rljob.run_folder.write_whole import write_whole
 from rljob.spec import RLJob
 from rljob.spec.roles import RoleName
 from rljob.spec.status import LearnerReport
-from rljob.telemetry.health import Health, serve
-from rljob.telemetry.http_server import Answer, HttpServer, Page
+from rljob.telemetry.health import Health, open_pages
 from rljob.telemetry.metrics_base import Metrics
+from rljob.telemetry.pages import Answer, Page
 from rljob.telemetry.role_state import RoleState, main_stack
 from rljob.wire.key_watch import KeyWatch
 from rljob.wire.rotation import KeyReport, slowest
@@ -48,6 +49,7 @@ class RoleContext:
         folder: folder for the role's files.
         resume: whether to resume from the checkpoints in `folder`.
         threads: number of torch threads of a learner; None uses the available cores.
+        serves: where its pages are.
         port_file: file for the port of the metrics, if any.
         trace: folder for `Trace`, if any.
         report: the learner's last report.
@@ -64,8 +66,7 @@ class RoleContext:
     folder: Path
     resume: bool
     threads: int | None
-    metrics_host: str
-    metrics_port: int
+    serves: Addresses
     trace: Path | None
     port_file: Path | None
     stop: Stopping
@@ -111,14 +112,20 @@ class RoleContext:
         return Trace(self.trace, self.name)
 
     def observe(
-        self, metrics: Metrics, pages: Mapping[str, Page] | None = None
-    ) -> tuple[Health, HttpServer]:
-        """Serve metrics, health and further pages. Call this first, because later steps of the start may
-        take long."""
+        self,
+        metrics: Metrics,
+        guarded: Mapping[str, Page] | None = None,
+        private: Mapping[str, Page] | None = None,
+    ) -> tuple[Health, Servers]:
+        """Serve metrics, health, state and further pages, see `RolePages`. Call this first, because later
+        steps of the start may take long."""
         health = Health(STALLED_AFTER)
-        every = {"/state": lambda: self._state(health), **(pages or {})}
-        server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, every)
-        return health, server
+        pages = RolePages(
+            open=open_pages(metrics.registry, health),
+            guarded={"/state": lambda: self._state(health), **(guarded or {})},
+            private=private or {},
+        )
+        return health, Servers(self.serves, pages)
 
     def _state(self, health: Health) -> Answer:
         state = RoleState(
@@ -135,12 +142,12 @@ class RoleContext:
     def _key_report(self) -> KeyReport | None:
         return slowest([wire.ring.report for wire in self._wires if wire.ring is not None])
 
-    def announce(self, server: HttpServer) -> None:
+    def announce(self, server: Servers) -> None:
         """Write and log the port of the metrics when the role is ready to work."""
         if self.port_file is not None:
             write_whole(self.port_file, str(server.port))
         logging.getLogger("rljob").info(
-            "%s: metrics at http://%s:%d/metrics", self.name, self.metrics_host, server.port
+            "%s: metrics at http://%s:%d/metrics", self.name, self.serves.host, server.port
         )
 
 

@@ -9,7 +9,7 @@ from typing import IO
 from rljob.checkpoints.archive import Archive
 from rljob.errors import InputError, RunError
 from rljob.run_folder.names import RECORDS
-from rljob.telemetry.http_server import Answer
+from rljob.telemetry.pages import Answer
 
 CONTENT_TYPE = "application/x-tar"
 

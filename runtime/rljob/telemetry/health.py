@@ -1,4 +1,4 @@
-"""`/metrics`, `/healthz` and `/readyz` of one role, over plain HTTP, and what else it has to show.
+"""`/metrics`, `/healthz` and `/readyz` of one role.
 
 `/healthz` is true while the role starts, and then only while its own loop calls `Health.beat`: a process
 that answers but no longer works is not healthy, one that waits for others is. `/readyz` says for whom.
@@ -7,11 +7,11 @@ that answers but no longer works is not healthy, one that waits for others is. `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rljob.telemetry.http_server import Answer, HttpServer, Page, serve_pages
 from rljob.telemetry.metrics import CONTENT_TYPE, render
+from rljob.telemetry.pages import Answer, Page
 from rljob.telemetry.role_state import STARTING
 
 if TYPE_CHECKING:
@@ -49,20 +49,13 @@ class Health:
         return self.silent_seconds(now) <= self.timeout_seconds
 
 
-def serve(
-    registry: CollectorRegistry,
-    health: Health,
-    host: str,
-    port: int,
-    pages: Mapping[str, Page] | None = None,
-) -> HttpServer:
-    """Serve these, and further `pages` by path; see `serve_pages`."""
-    own: dict[str, Page] = {
+def open_pages(registry: CollectorRegistry, health: Health) -> dict[str, Page]:
+    """These pages by path. They hold no secret: anyone may read them."""
+    return {
         "/metrics": lambda: Answer.of(200, CONTENT_TYPE, render(registry)),
         "/healthz": lambda: _answer_health(health),
         "/readyz": lambda: _answer_ready(health),
     }
-    return serve_pages({**own, **(pages or {})}, host, port)
 
 
 def _answer_health(health: Health) -> Answer:

@@ -1,56 +1,40 @@
-"""A small HTTP server for the pages of a process; it runs in threads and never waits for a client."""
+"""Serves the pages of a process with waitress, whatever its clients do: the limits are below."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import math
+import logging
 import socket
-import socketserver
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
 
 from rljob.errors import RunError
+from rljob.telemetry.pages import Site, is_loopback
+
+if TYPE_CHECKING:
+    from waitress.task import Task
 
 CONNECTION_LIMIT = 32
-"""Largest number of connections; a further one closes the oldest, so that probes always succeed."""
+"""Largest number of connections; a further one ends the oldest, so that probes always succeed."""
 CONNECTION_SECONDS = 5.0
 """Seconds that a client may take for its request, and for each part of the answer."""
-_POLL_SECONDS = 0.2
+HEADER_BYTES = 8192
+"""Largest request; none has a body."""
+ANSWER_BYTES = 1 << 20
+"""Bytes of an answer that are kept for a client that does not read; further parts wait."""
+_TURN_SECONDS, _PAUSE_SECONDS = 1.0, 0.1
+_BACKLOG = 128
 
-
-@dataclass(frozen=True)
-class Answer:
-    """To a GET.
-
-    Attributes:
-        size: bytes of all parts.
-        parts: sent one after the other; a client may take `CONNECTION_SECONDS` for each.
-        close: called at the end, however it came.
-    """
-
-    status: int
-    content_type: str
-    size: int
-    parts: Iterable[bytes]
-    close: Callable[[], None] = lambda: None
-
-    @classmethod
-    def of(cls, status: int, content_type: str, body: bytes) -> Answer:
-        return cls(status, content_type, len(body), (body,))
-
-    @classmethod
-    def text(cls, status: int, line: str) -> Answer:
-        return cls.of(status, "text/plain", line.encode() + b"\n")
-
-
-Page = Callable[[], Answer]
-"""Makes the answer to each request for one path; called in a thread of the server."""
+# It warns whenever a request waits for a thread.
+logging.getLogger("waitress.queue").setLevel(logging.CRITICAL)
 
 
 class HttpServer:
@@ -60,30 +44,40 @@ class HttpServer:
         port: the port it listens on, also when port 0 was asked for.
     """
 
-    def __init__(self, http: _HTTPServer) -> None:
-        self._http = http
-        self.port: int = http.server_address[1]
-        self._thread = threading.Thread(
-            target=http.serve_forever, args=(_POLL_SECONDS,), name="rljob-pages", daemon=True
-        )
+    def __init__(self, server: _Server, port: int) -> None:
+        self.port = port
+        self._server = server
+        self._thread = threading.Thread(target=server.run, name="rljob-http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening, drop what is connected, and end every thread. May be called again."""
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        if self._thread.is_alive():
+            self._server.stop()
+            self._thread.join()
 
 
-def serve_pages(pages: Mapping[str, Page], host: str, port: int) -> HttpServer:
-    """Serve pages, by path, in background threads until `HttpServer.close`; port 0 takes any free one.
+def serve_pages(site: Site, host: str, port: int, threads: int = 1) -> HttpServer:
+    """Serve a site in background threads until `HttpServer.close`.
+
+    On a loopback address the header `Host` is checked, see `Site.own_names`.
+
+    Args:
+        port: 0 takes any free one.
+        threads: requests that are answered at once.
 
     Raises:
         RunError: naming host and port, when it cannot listen there.
     """
+    site = replace(site, own_names=is_loopback(host))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
     try:
-        return HttpServer(_HTTPServer(host, port, pages))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             reason = (
                 "the port is in use by another process; choose another one, or 0 for any free one"
@@ -91,104 +85,108 @@ def serve_pages(pages: Mapping[str, Page], host: str, port: int) -> HttpServer:
         else:
             reason = error.strerror or str(error)
         raise RunError(f"cannot serve HTTP on {host}:{port}: {reason}") from error
+    return HttpServer(_Server(site, listener, threads), listener.getsockname()[1])
 
 
-class _HTTPServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
+class _Channel(HTTPChannel):
+    """A connection.
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
-        self.pages = pages
-        self._open: dict[socket.socket, tuple[float, threading.Thread]] = {}
-        self._lock = threading.Lock()
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
+    Attributes:
+        since: start of its client's present time limit, monotonic seconds.
+    """
 
-    def server_bind(self) -> None:
-        # HTTPServer's method looks up the host's name, which may take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+    server: _Server
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        thread = threading.Thread(
-            target=self.process_request_thread,
-            args=(request, client_address),
-            name="rljob-pages-client",
-            daemon=True,
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.since = time.monotonic()
+        super().__init__(*arguments, **options)
+
+    def late(self, now: float) -> bool:
+        """Whether the client has kept us waiting. While a page is being made, the client waits."""
+        waits_for_client = not self.requests or self.total_outbufs_len > 0
+        return waits_for_client and now - self.since > CONNECTION_SECONDS
+
+    def write_soon(self, data: bytes) -> int:
+        self.since = time.monotonic()
+        return super().write_soon(data)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent = super().send(data, do_close)
+        if sent:
+            self.since = time.monotonic()
+        return sent
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        # Its request is not answered any more, so that no more requests wait than clients.
+        tasks = self.server.task_dispatcher
+        with tasks.lock, contextlib.suppress(ValueError):
+            tasks.queue.remove(cast("Task", self))
+
+
+class _Server(TcpWSGIServer):
+    """waitress, but for what it leaves open: at its limit of connections it accepts no probe, a client that drips
+    bytes is never late, and time is the wall clock's. `_end_late` and `_end_oldest` decide instead."""
+
+    channel_class = _Channel
+
+    def __init__(self, site: Site, listener: socket.socket, threads: int) -> None:
+        self._every: dict[int, Any] = {}
+        self._stopping = False
+        adjustments = Adjustments(
+            listen="127.0.0.1:0",  # Not used: it listens already.
+            threads=threads,
+            backlog=_BACKLOG,
+            connection_limit=1 << 31,
+            channel_timeout=1 << 31,
+            max_request_header_size=HEADER_BYTES,
+            max_request_body_size=1,
+            outbuf_high_watermark=ANSWER_BYTES,
+            outbuf_overflow=1 << 62,  # No files: the high watermark bounds it.
+            log_socket_errors=False,
+            ident=None,
         )
-        with self._lock:
-            if len(self._open) >= CONNECTION_LIMIT:
-                _hang_up(next(iter(self._open)))
-            self._open[request] = (time.monotonic(), thread)
-        thread.start()
+        info = (listener.family, listener.type, listener.proto, listener.getsockname())
+        super().__init__(
+            site, self._every, _sock=listener, adj=adjustments, sockinfo=info, bind_socket=False
+        )
 
-    def wait_for_client(self, request: socket.socket, since: float) -> None:
-        """Start of the client's time limit; infinity while it waits for the server."""
-        with self._lock:
-            if request in self._open:
-                self._open[request] = (since, self._open[request][1])
+    def run(self) -> None:
+        """Serve until `stop`, then end all connections and threads."""
+        while not self._stopping:
+            self._end_late()
+            self._end_oldest()
+            wasyncore.loop(_TURN_SECONDS, use_poll=True, map=self._every, count=1)
+        for channel in self._channels():
+            channel.handle_close()
+        self.task_dispatcher.shutdown()
+        self.close()
 
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
+    def stop(self) -> None:
+        self._stopping = True
+        self.pull_trigger()
 
-    def service_actions(self) -> None:
-        """Called between polls: a client that drips bytes never reaches a socket's own timeout."""
-        late = time.monotonic() - CONNECTION_SECONDS
-        with self._lock:
-            for request, (since, _) in self._open.items():
-                if since < late:
-                    _hang_up(request)
-
-    def server_close(self) -> None:
-        super().server_close()
-        with self._lock:
-            threads = [thread for _, thread in self._open.values()]
-            for request in self._open:
-                _hang_up(request)
-        for thread in threads:
-            thread.join()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore client disconnects; print any other error."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
-
-
-def _hang_up(request: socket.socket) -> None:
-    """End a connection from another thread; the thread that reads it closes it."""
-    with contextlib.suppress(OSError):  # It may have ended by itself.
-        request.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _HTTPServer
-    timeout = CONNECTION_SECONDS
-    server_version = "rljob"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        page = self.server.pages.get(path)
-        if page is not None:
-            self.server.wait_for_client(self.connection, math.inf)
-            self._send(page())
-            return
-        self._send(Answer.text(404, f"not found; pages: {', '.join(self.server.pages)}"))
-
-    def _send(self, answer: Answer) -> None:
+    def accept(self) -> Any:
         try:
-            self.server.wait_for_client(self.connection, time.monotonic())
-            self.send_response(answer.status)
-            self.send_header("Content-Type", answer.content_type)
-            self.send_header("Content-Length", str(answer.size))
-            self.end_headers()
-            for part in answer.parts:
-                self.wfile.write(part)
-                self.server.wait_for_client(self.connection, time.monotonic())
-        finally:
-            answer.close()
+            return super().accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # Whoever waits stays there: without a pause this would turn without end.
+                time.sleep(_PAUSE_SECONDS)
+            raise
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's signature
-        """Requests are not logged: probes come every few seconds."""
+    def _channels(self) -> list[_Channel]:
+        """Connections, oldest first."""
+        return [each for each in self._every.values() if isinstance(each, _Channel)]
+
+    def _end_late(self) -> None:
+        now = time.monotonic()
+        for channel in self._channels():
+            if channel.late(now):
+                channel.handle_close()
+
+    def _end_oldest(self) -> None:
+        """Called after each turn, in which one connection is accepted."""
+        channels = self._channels()
+        for channel in channels[: max(0, len(channels) - CONNECTION_LIMIT)]:
+            channel.handle_close()

@@ -72,6 +72,8 @@ class Cluster:
 
     def __init__(self, **changes: Any) -> None:
         self.now = START
+        self.strangers = False
+        """Whether a pod refuses the operator's token."""
         self.job: Manifest = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -190,7 +192,7 @@ class Cluster:
                 RoleProbe(one.role, one.pod, self.states.get(one.pod, self._well(one)))
                 for one in decision.ask
             )
-            self.operator.inspection = Inspection(tuple(asked), self.now)
+            self.operator.inspection = Inspection(tuple(asked), self.now, self.strangers)
 
     def told_keys(self) -> KeyOrder:
         """What pods are told of the keys."""

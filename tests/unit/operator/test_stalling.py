@@ -128,6 +128,20 @@ def test_a_stall_fails_the_job_where_that_is_asked_for() -> None:
     assert cluster.named("rollout") == []
 
 
+def test_pods_that_refuse_the_operators_token_are_left_alone() -> None:
+    """It knows nothing of them, neither progress nor state: that is no reason to restart them."""
+    cluster = training(policy="Restart")
+    cluster.strangers = True
+    before = cluster.named("rollout")
+    cluster.tick(3 * TIMEOUT)
+    cluster.look()
+    cluster.look()
+
+    assert cluster.operator.inspection is not None
+    assert cluster.named("rollout") == before
+    assert cluster.condition("Progressing")["status"] == "True"
+
+
 def test_what_is_not_there_does_not_stall() -> None:
     cluster = training()
     cluster.refuse = lambda manifest: "no" if manifest["kind"] == "Deployment" else None

@@ -233,11 +233,11 @@ def test_only_a_learner_that_runs_is_asked() -> None:
     (name,) = cluster.named("learner")
     poll = cluster.decide().poll
     assert poll is not None
-    assert (poll.pod, poll.url) == (name, "http://10.0.0.7:9090/status")
+    assert (poll.pod, poll.url) == (name, "http://10.0.0.7:9091/status")
     cluster.pods[name]["status"]["podIP"] = "fd00::7"
     poll = cluster.decide().poll
     assert poll is not None
-    assert poll.url == "http://[fd00::7]:9090/status"
+    assert poll.url == "http://[fd00::7]:9091/status"
     cluster.end_pod(name, 0)
     assert cluster.decide().poll is None
 

@@ -11,9 +11,14 @@ from rljob_operator.config import Config, parse
 
 def test_defaults_are_those_of_the_types() -> None:
     found = parse([], {})
-    assert found.settings == OperatorSettings()
     assert found.identity
-    assert found == Config(identity=found.identity)
+    # Outside a pod.
+    settings = OperatorSettings(namespace="default")
+    assert found == Config(identity=found.identity, settings=settings)
+
+
+def test_the_operators_pods_are_in_the_namespace_of_its_lease() -> None:
+    assert parse(["--lease-namespace=rl"], {}).settings.namespace == "rl"
 
 
 def test_two_processes_have_two_identities() -> None:

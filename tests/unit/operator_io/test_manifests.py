@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from rljob import __version__
+from rljob.kube import names
+from rljob.kube.settings import OperatorSettings
 from rljob_operator.config import Config, parse
 
 FOLDER = Path(__file__).parents[3] / "operator" / "manifests"
@@ -49,5 +51,22 @@ def test_the_service_finds_the_pods() -> None:
 
 
 def test_the_role_of_the_lease_is_that_of_the_lease_in_use() -> None:
-    rules = only("Role")["rules"]
-    assert [rule.get("resourceNames") for rule in rules] == [None, [Config().lease_name]]
+    leases = [rule for rule in only("Role")["rules"] if rule["resources"] == ["leases"]]
+    assert [rule.get("resourceNames") for rule in leases] == [None, [Config().lease_name]]
+
+
+def test_the_key_that_is_made_is_the_one_that_is_mounted() -> None:
+    spec = only("Deployment")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    config = parse(container["args"], {})
+    (mount,), (volume,) = container["volumeMounts"], spec["volumes"]
+    assert mount["name"] == volume["name"]
+    assert config.state_key_file == f"{mount['mountPath']}/state.key"
+    # Optional: otherwise the operator that makes it could not start.
+    assert volume["secret"] == {"secretName": config.state_key_secret, "optional": True}
+
+
+def test_the_policies_of_jobs_admit_the_operators_pods() -> None:
+    labels = only("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert names.OPERATOR_LABELS.items() <= labels.items()
+    assert OperatorSettings().namespace == only("Deployment")["metadata"]["namespace"]

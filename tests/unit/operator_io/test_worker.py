@@ -14,6 +14,8 @@ from rljob.kube.settings import OperatorSettings
 from rljob_operator.act.reconcile_cache import ReconcileCache
 from rljob_operator.act.worker import Workers
 from rljob_operator.api.errors import ApiError, NotLeading
+from rljob_operator.ask.state_key import StateKey
+from rljob_operator.config import Config
 from rljob_operator.decide.decision import Decision
 from rljob_operator.decide.observed import Key
 from rljob_operator.telemetry.metrics import OperatorMetrics
@@ -70,6 +72,7 @@ class Rig:
             self.feed,
             self.cache,
             *stand_ins,
+            StateKey(Config()),
             self.metrics,
             OperatorSettings(),
             lambda: self.time,

@@ -92,7 +92,7 @@ def config_hash(scope: Scope, role: RoleName) -> str:
 def keys_secret(
     job: RLJob, owner: Owner | None, keys: Mapping[str, bytes], generation: int = 1
 ) -> Manifest:
-    """The Secret with a generation of the job's CURVE keys: file name, as in `rollout.secret`, to content.
+    """The Secret with a generation of the job's CURVE keys and its token: file name, as in `rollout.secret`, to content.
 
     It is created once and never read or changed, so it has no hash.
     """

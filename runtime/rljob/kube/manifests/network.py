@@ -25,9 +25,9 @@ def address(job: str, role: RoleName) -> str:
 def policies(scope: Scope) -> list[Manifest]:
     """One NetworkPolicy for each role.
 
-    Anyone may reach the metrics, which tell no secrets: who scrapes them is not ours to know. Other
-    ports are open to the roles that connect to them. Outgoing traffic is free unless the operator is
-    told to restrict it.
+    Anyone may reach the metrics, which tell no secrets: who scrapes them is not ours to know. The state
+    is for the operator. Other ports are open to the roles that connect to them. Outgoing traffic is free
+    unless the operator is told to restrict it.
     """
     return [_policy(scope, role) for role in role_counts(scope.job.spec)]
 
@@ -90,6 +90,7 @@ def _policy(scope: Scope, role: RoleName) -> Manifest:
         "policyTypes": ["Ingress"],
         "ingress": [
             {"ports": [_port(names.METRICS_PORT)]},
+            {"from": [_operator(scope)], "ports": [_port(names.STATE_PORT)]},
             *(
                 {"from": [_peer(scope, client)], "ports": [_port(LINK_PORTS[link])]}
                 for link in ROLES[role].serves
@@ -118,6 +119,15 @@ def _policy(scope: Scope, role: RoleName) -> Manifest:
 
 def _peer(scope: Scope, role: RoleName) -> dict[str, Any]:
     return {"podSelector": {"matchLabels": names.selector(scope.name, role)}}
+
+
+def _operator(scope: Scope) -> dict[str, Any]:
+    """The operator's pods, in its own namespace only: labels can be had by any pod."""
+    namespace = {"kubernetes.io/metadata.name": scope.settings.namespace}
+    return {
+        "namespaceSelector": {"matchLabels": namespace},
+        "podSelector": {"matchLabels": names.OPERATOR_LABELS},
+    }
 
 
 def _port(number: int, protocol: str = "TCP") -> dict[str, Any]:

@@ -107,7 +107,8 @@ def needs_torch(scope: Scope, role: RoleName) -> bool:
 def _container(scope: Scope, pod: RolePod, mounts: tuple[Mount, ...]) -> Tree:
     role, torch = ROLES[pod.role], needs_torch(scope, pod.role)
     memory = max(role.pod.memory_mib, scope.settings.torch_memory_mib if torch else 0)
-    ports = [*((link, LINK_PORTS[link]) for link in role.serves), ("metrics", names.METRICS_PORT)]
+    pages = (("metrics", names.METRICS_PORT), ("state", names.STATE_PORT))
+    ports = [*((link, LINK_PORTS[link]) for link in role.serves), *pages]
     container: Tree = {
         "name": pod.role,
         "image": image(scope, torch),
@@ -144,6 +145,9 @@ def _arguments(scope: Scope, pod: RolePod) -> list[str]:
         "--dir": pod.folder,
         "--metrics-host": "0.0.0.0",
         "--metrics-port": str(names.METRICS_PORT),
+        "--state-port": str(names.STATE_PORT),
+        "--token": f"{names.KEYS_FOLDER}/{names.STATE_TOKEN}",
+        "--loopback-port": str(names.LOOPBACK_PORT),
         "--end-file": names.TERMINATION_FILE,
     }
     pairs = [text for pair in arguments.items() for text in pair]
@@ -187,10 +191,10 @@ def _keys(scope: Scope, pod: RolePod) -> Tree:
     so that a job changes its keys without a restart."""
     files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret"]
     first, *later = mounted_generations(scope.keys)
-    sources: list[Tree] = [
-        {"configMap": {"name": names.keys_in_use(scope.name)}},
-        _generation(scope, first, files),
-    ]
+    oldest = _generation(scope, first, files)
+    # The token is the same in all generations.
+    oldest["secret"]["items"].append({"key": names.STATE_TOKEN, "path": names.STATE_TOKEN})
+    sources: list[Tree] = [{"configMap": {"name": names.keys_in_use(scope.name)}}, oldest]
     for number in later:
         source = _generation(scope, number, files)
         source["secret"]["optional"] = True

@@ -57,9 +57,8 @@ def main(context: RoleContext) -> None:
     os.nice(NICENESS)
     metrics = EvaluatorMetrics()
     with ExitStack() as stack:
-        health, server = context.observe(
-            metrics, {"/records": lambda: downloads.records(context.folder)}
-        )
+        private = {"/records": lambda: downloads.records(context.folder)}
+        health, server = context.observe(metrics, private=private)
         stack.callback(server.close)
         with context.stop.at_once():
             environments = environments_for(context.job, evaluation.episodes)

@@ -28,8 +28,8 @@ from rljob.run_folder.write_whole import write_whole
 from rljob.spec.status import EndReport
 from rljob.system import usable_cores
 from rljob.telemetry.health import Health
-from rljob.telemetry.http_server import Answer
 from rljob.telemetry.metrics import LearnerMetrics
+from rljob.telemetry.pages import Answer
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.sockets import Client
 from rljob.wire.watermark import Watermark
@@ -51,14 +51,14 @@ def main(context: RoleContext) -> EndReport:
     if not context.job.spec.strict:
         metrics.checkpoint_interval.set(context.job.spec.checkpoint.interval.seconds)
     with ExitStack() as stack:
-        pages = {
-            "/status": lambda: _status_page(context),
+        private = {
             "/checkpoint": lambda: downloads.checkpoint(
                 context.folder / CHECKPOINTS, context.folder / JOB
             ),
             "/records": lambda: downloads.records(context.folder),
         }
-        health, server = context.observe(metrics, pages)
+        guarded = {"/status": lambda: _status_page(context)}
+        health, server = context.observe(metrics, guarded, private)
         stack.callback(server.close)
         context.announce(server)
 
