@@ -50,6 +50,7 @@ class RoleContext:
         port_file: file for the port of the metrics, if any.
         trace: folder for `Trace`, if any.
         report: the learner's last report.
+        set_aside: folder for batches that the learner died of; None for one in `folder`.
     """
 
     job: RLJob
@@ -70,6 +71,7 @@ class RoleContext:
     stop: Stopping
     started: int = field(default_factory=time.time_ns)
     report: LearnerReport | None = None
+    set_aside: Path | None = None
 
     @property
     def name(self) -> str:

@@ -14,6 +14,8 @@ LATEST = "latest"
 """Link in `checkpoints` to the newest checkpoint."""
 LOGS = "logs"
 BUFFER = "buffer"
+SET_ASIDE = "set-aside"
+"""Folder of the batches that the learner died of."""
 CODE = "code"
 MODULES = "modules.json"
 RECORDS = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)

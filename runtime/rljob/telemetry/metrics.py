@@ -128,6 +128,11 @@ class BufferMetrics(Metrics):
             "peers",
             "Peers refused after repeated malformed messages or as outdated.",
         )
+        self.batches_set_aside = self._counter(
+            "batches_set_aside_total",
+            "batches",
+            "Batches set aside because the learner died twice while it trained on them.",
+        )
         self.batches_retransmitted = self._counter(
             "batches_retransmitted_total", "batches", "Batches sent to the learner again."
         )

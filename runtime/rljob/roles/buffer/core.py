@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
 from rljob.roles.buffer import snapshot
 from rljob.roles.buffer.arena import Arena
@@ -27,6 +28,7 @@ from rljob.roles.buffer.rollouts import (
     RolloutReport,
     Rollouts,
 )
+from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, Store, StoreSettings
 from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, unpack
@@ -58,15 +60,22 @@ class Buffer:
         settings: from the RLJob.
         path: file of the arena; None keeps the experience in this process only.
         incarnation: differs between lives of the buffer, so that others notice a restart.
+        set_aside: keeps batches that the learner died of; by default they are only counted.
     """
 
     def __init__(
-        self, settings: StoreSettings, path: Path | None, incarnation: int, observer: Observer
+        self,
+        settings: StoreSettings,
+        path: Path | None,
+        incarnation: int,
+        observer: Observer,
+        set_aside: SetAside | None = None,
     ) -> None:
         self._settings = settings
         self._path = path
         self._incarnation = incarnation
         self._observer = observer
+        self._set_aside = set_aside or SetAside(None)
         self.rollouts = Rollouts()
         self._fence = Fence()
         self._link: LearnerLink | None = None
@@ -81,7 +90,11 @@ class Buffer:
             self._store = self._open(plan, arena)
 
     def _open(self, plan: ExperienceFormat, arena: Arena | int) -> Store:
-        return Store(plan, self._settings, self._path, arena, self._observer)
+        return Store(plan, self._settings, self._path, arena, self._observer, self._keep_aside)
+
+    def _keep_aside(self, arrays: Arrays, now: float) -> None:
+        self._set_aside.add(arrays, now)
+        self._observer.set_aside()
 
     # -- rollouts ------------------------------------------------------------------------------
 
@@ -293,6 +306,7 @@ class Buffer:
     ) -> Iterator[Outgoing]:
         for position in [q for q in link.lent if q < header.ack]:
             store.mode.confirmed(link.lent.pop(position))
+        link.done = max(link.done, header.ack)
         link.limit = max(link.limit, header.limit)
         link.version = max(link.version, header.version)
         store.heard(header.bits)
@@ -342,6 +356,8 @@ class Buffer:
             **store.numbers(),
             "rollouts": len(self.rollouts.live(now)),
             "rollouts_waiting": self.rollouts.waiting(now),
+            "set_aside": self._set_aside.batches,
+            "set_aside_last": self._set_aside.last,
         }
         header = self._header(MessageKind.STATS)
         header.epoch = store.arena.id

@@ -11,7 +11,7 @@ from rljob.envs.spaces import Arrays, Spaces
 from rljob.envs.values import problem
 from rljob.errors import InputError
 from rljob.roles.buffer.arena import Arena
-from rljob.roles.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
+from rljob.roles.buffer.delivering import Freshness, KeepAside, Mode, OnPolicyMode, ReplayMode
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
 from rljob.spec.experience import OnPolicy, Replay
@@ -53,6 +53,7 @@ class Observer:
     def fenced(self) -> None: ...
     def delivered(self, freshness: Freshness) -> None: ...
     def resent(self) -> None: ...
+    def set_aside(self) -> None: ...
 
 
 class Store:
@@ -63,6 +64,7 @@ class Store:
         path: file of the arena; None keeps the experience in this process only.
         arena: one that exists already, described by the same plan, or the number of segments that make
             a batch, for which a new one is made.
+        keep_aside: takes batches that the learner died of.
 
     Attributes:
         episodes: float64 `[E, 2]` of return and length that the learner has not confirmed.
@@ -79,6 +81,7 @@ class Store:
         path: Path | None,
         arena: Arena | int,
         observer: Observer,
+        keep_aside: KeepAside,
     ) -> None:
         self.plan = plan
         self._spaces = _spaces(plan)
@@ -86,6 +89,7 @@ class Store:
         self._settings = settings
         self._path = path
         self._observer = observer
+        self._keep_aside = keep_aside
         if isinstance(arena, int):
             arena = _new_arena(plan, arena, settings, path)
         self.arena = arena
@@ -106,14 +110,22 @@ class Store:
         if slots <= len(self.arena.slots):
             return None
         arena = self.arena.grown(self._path, slots)
-        larger = Store(self.plan, self._settings, self._path, arena, self._observer)
+        larger = Store(
+            self.plan, self._settings, self._path, arena, self._observer, self._keep_aside
+        )
         larger.episodes = self.episodes
         return larger
 
     def _make_mode(self, data: OnPolicy | Replay, settings: StoreSettings) -> Mode:
         if isinstance(data, OnPolicy):
-            lag = settings.max_policy_lag
-            return OnPolicyMode(self.arena, self.plan, lag, self._evict, settings.strict)
+            return OnPolicyMode(
+                self.arena,
+                self.plan,
+                settings.max_policy_lag,
+                self._evict,
+                settings.strict,
+                self._keep_aside,
+            )
         ratio = ReplayLimiter(
             settings.samples_per_insert or data.samples_per_insert,
             data.min_size,
@@ -121,7 +133,7 @@ class Store:
             self.plan.steps,
             settings.strict,
         )
-        return ReplayMode(self.arena, self.plan, data, ratio, settings.seed)
+        return ReplayMode(self.arena, self.plan, data, ratio, settings.seed, self._keep_aside)
 
     @property
     def first_episode(self) -> int:
