@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from rljob.process.context import RoleContext
+from rljob.process.memory import memory_limit
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.delivering import Freshness
@@ -129,6 +130,7 @@ def _settings(context: RoleContext) -> StoreSettings:
         spec.buffer.samples_per_insert,
         spec.strict,
         context.seed,
+        memory_limit(),
     )
 
 

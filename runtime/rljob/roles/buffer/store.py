@@ -10,6 +10,7 @@ import numpy as np
 from rljob.envs.spaces import Arrays, Spaces
 from rljob.envs.values import problem
 from rljob.errors import InputError
+from rljob.process.memory import MemoryLimit
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Freshness, KeepAside, Mode, OnPolicyMode, ReplayMode
 from rljob.roles.buffer.limiter import ReplayLimiter
@@ -19,6 +20,8 @@ from rljob.wire.delivery import DeliveryVerdict, Receiver
 from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
+PROCESS_BYTES = 128 * 2**20
+"""Memory of the buffer beside its experience: its process, and messages on their way."""
 _ORIGIN = ("actor", "epoch", "seq")
 _NO_EPISODES = np.zeros((0, 2))
 
@@ -33,6 +36,7 @@ class StoreSettings:
         samples_per_insert: overrides the algorithm's; see `ReplayLimiter`.
         strict: lockstep, for runs that can be repeated exactly.
         seed: of sampling.
+        memory: that the process may use; None where that is not known.
     """
 
     capacity: int
@@ -40,6 +44,7 @@ class StoreSettings:
     samples_per_insert: float | None
     strict: bool
     seed: int
+    memory: MemoryLimit | None = None
 
 
 class Observer:
@@ -109,6 +114,7 @@ class Store:
         slots = _queue_slots(self.plan, segments_per_batch, self._settings)
         if slots <= len(self.arena.slots):
             return None
+        check_memory(self.plan, slots, self._settings)
         arena = self.arena.grown(self._path, slots)
         larger = Store(
             self.plan, self._settings, self._path, arena, self._observer, self._keep_aside
@@ -237,14 +243,51 @@ def _spaces(plan: ExperienceFormat) -> Spaces | None:
 def _new_arena(
     plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings, path: Path | None
 ) -> Arena:
-    data = plan.data
-    if isinstance(data, OnPolicy):
-        slots = _queue_slots(plan, segments_per_batch, settings)
-        size = slots * plan.layout.size
-    else:
-        slots = _ring_slots(plan, data, settings)
-        size = data_bytes(plan.layout, slots, data.priority_exponent)
-    return Arena.create(path, plan.to_json(), slots, size)
+    slots = slots_for(plan, segments_per_batch, settings)
+    check_memory(plan, slots, settings)
+    return Arena.create(path, plan.to_json(), slots, _data_bytes(plan, slots))
+
+
+def _data_bytes(plan: ExperienceFormat, slots: int) -> int:
+    if isinstance(plan.data, OnPolicy):
+        return slots * plan.layout.size
+    return data_bytes(plan.layout, slots, plan.data.priority_exponent)
+
+
+def check_memory(plan: ExperienceFormat, slots: int, settings: StoreSettings) -> None:
+    """Compare what the experience needs with what the buffer may use, before anything is reserved.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    limit = settings.memory
+    size = _data_bytes(plan, slots)
+    if limit is None or size + PROCESS_BYTES <= limit.bytes:
+        return
+    steps = slots * plan.steps
+    each = -(-size // steps)
+    most = max(0, limit.bytes - PROCESS_BYTES) // each
+    raise InputError(
+        f"{steps} steps of {each} bytes need {_mib(size)}, and the buffer's process {_mib(PROCESS_BYTES)}; "
+        f"{limit.source} is {_mib(limit.bytes)}. Set at most {most}, or give the buffer more memory "
+        "(resources.limits.memory in buffer.template)",
+        path="buffer.capacity",
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def slots_for(plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings) -> int:
+    """Segments to make room for.
+
+    Raises:
+        InputError: when the job's experience does not fit into the capacity.
+    """
+    if isinstance(plan.data, OnPolicy):
+        return _queue_slots(plan, segments_per_batch, settings)
+    return _ring_slots(plan, plan.data, settings)
 
 
 def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings) -> int:
