@@ -176,6 +176,7 @@ class Supervisor:
     def _stalled(self, stall: Stall) -> Ending | None:
         policy = self.job.spec.stall.policy
         self.view.event(f"no progress for {self.job.spec.stall.timeout}: {stall.message}")
+        self._events.add(stall.name or "", "stalled", f"{stall.reason}: {stall.message}")
         log = None
         if stall.name is not None:
             log = self.roles[stall.name].log

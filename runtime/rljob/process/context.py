@@ -110,7 +110,7 @@ class RoleContext:
     ) -> tuple[Health, HttpServer]:
         """Serve metrics, health and further pages. Call this first, because later steps of the start may
         take long."""
-        health = Health(STALLED_AFTER)
+        health = Health(STALLED_AFTER, ready_seconds=self.job.spec.stall.timeout.seconds)
         every = {"/state": lambda: self._state(health), **(pages or {})}
         server = serve(metrics.registry, health, self.metrics_host, self.metrics_port, every)
         return health, server

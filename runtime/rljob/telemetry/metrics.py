@@ -300,7 +300,7 @@ def documentation() -> str:
         "|---|---|",
         "| `/metrics` | the metrics below, and the usual `process_*` and `python_*` ones |",
         "| `/healthz` | 200 while the role starts and while its loop makes progress, otherwise 503 |",
-        "| `/readyz` | 200 when a rollout or evaluator has weights, a learner was answered by the buffer, a buffer listens |",
+        "| `/readyz` | 200 when a rollout or evaluator has weights, a learner was answered by the buffer lately, a buffer listens; 503 while a loop is silent for longer than `stall.timeout` |",
         "| `/state` | JSON: what the role waits for, what it does, where its main thread is |",
         "| `/status` | learner only: its report, as JSON |",
         "| `/checkpoint` | learner only: its newest verified checkpoint, as a tar archive |",

@@ -26,6 +26,8 @@ from rljob.wire.watermark import Origin, Watermark
 
 ASK_EVERY = 0.25
 """Seconds after which a request is repeated while nothing comes."""
+UNREACHED_AFTER = 5.0
+"""Seconds without any answer after which the buffer counts as out of reach."""
 WAIT = 0.1
 
 
@@ -108,6 +110,7 @@ class ExperienceSource:
         self._next = 0
         self._early: dict[int, Message] = {}
         self._asked_at = float("-inf")
+        self._unanswered: float | None = None
         self.statistics: list[Statistics] = []
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.restore: dict[str, str] = {}
@@ -123,7 +126,13 @@ class ExperienceSource:
         if now - self._asked_at >= ASK_EVERY:
             self._asked_at = now
             self._ask()
+            if self._unanswered is None:
+                self._unanswered = now
         return self._opened
+
+    def unreached(self, now: float) -> bool:
+        """Whether requests have gone unanswered for long; each is answered, if by statistics alone."""
+        return self._unanswered is not None and now - self._unanswered >= UNREACHED_AFTER
 
     def take(self) -> Message | None:
         """The next delivery in order, if it has come."""
@@ -175,6 +184,7 @@ class ExperienceSource:
 
     def _receive(self) -> None:
         for message in self._endpoint.receive():
+            self._unanswered = None
             try:
                 self._take(message)
             except Rejected as error:

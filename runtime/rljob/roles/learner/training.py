@@ -116,6 +116,7 @@ class Training:
             self._publisher.check()
             now = time.monotonic()
             self._source.poll(now)
+            self._health.waits_for = "the buffer" if self._source.unreached(now) else ""
             batch = self._batches.next(self._version)
             self._take_statistics()
             # Set at once, so that a wait that never ends is visible.
