@@ -9,7 +9,7 @@ import pytest
 
 from rljob.errors import RunError
 from rljob.roles.learner.batches import Batches
-from rljob.roles.learner.source import ASK_EVERY, UNREACHED_AFTER, ExperienceSource
+from rljob.roles.learner.source import ASK_EVERY, REQUEST_EVERY, UNREACHED_AFTER, ExperienceSource
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
@@ -404,3 +404,22 @@ def test_a_buffer_that_answers_nothing_is_out_of_reach() -> None:
     link.statistics(0)
     link.poll()
     assert not link.source.unreached(link.now)
+
+
+def test_a_request_for_a_snapshot_is_repeated_until_it_is_answered() -> None:
+    link = Link(replay_plan())
+    link.welcome()
+
+    def asked() -> int:
+        link.source.request_snapshot("000120", 2, link.now)
+        return len(link.endpoint.take(MessageKind.SNAPSHOT))
+
+    assert [asked(), asked()] == [1, 0]
+    link.now += REQUEST_EVERY
+    assert asked() == 1
+    # A buffer that was restarted does not know us yet.
+    link.who()
+    link.now += REQUEST_EVERY
+    assert asked() == 0
+    link.welcome()
+    assert asked() == 1
