@@ -22,6 +22,7 @@ from rljob.wire.keygen import generate
 from rljob.wire.keys import ALLOWED, Keys, read
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, MessageKind
 from rljob.wire.sockets import (
+    MAX_REQUEST_BYTES,
     MOST_RECEIVED,
     MOST_UNREAD,
     ZERO_COPY_BYTES,
@@ -150,6 +151,8 @@ def test_options_of_every_socket(sides: Sides, secured: bool, keys: dict[str, Ke
         assert server.endpoint.socket.type == zmq.ROUTER
         expected: dict[int, int | bytes] = {**COMMON, zmq.BACKLOG: 1024, zmq.AFFINITY: 1}
         expected |= {zmq.RCVHWM: MOST_RECEIVED, zmq.SNDHWM: MOST_UNREAD[name]}
+        if name == "weights":
+            expected[zmq.MAXMSGSIZE] = MAX_REQUEST_BYTES
         if secured:
             expected |= {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: name.encode()}
             expected |= {zmq.MECHANISM: zmq.CURVE, zmq.ZAP_ENFORCE_DOMAIN: 1}

@@ -40,6 +40,8 @@ MOST_RECEIVED = 256
 many: it repeats four segments and a status each second."""
 MOST_UNREAD: dict[LinkName, int] = {"experience": 1024, "samples": 16_384, "weights": 32}
 """Messages to one client that it has not read, by link. Weights go in windows of 8 chunks of 1 MiB."""
+MAX_REQUEST_BYTES = 64 * 1024
+"""Largest frame that the server of weights takes."""
 _EVENT = struct.Struct("=HI")
 IO_THREADS = 2
 """zmq's I/O threads. A slow name lookup blocks its thread, and every connection there, for seconds; the
@@ -97,6 +99,9 @@ class Wire:
         # libzmq reads no more from a client of which so much waits, and a send to one that never reads fails.
         server.setsockopt(zmq.RCVHWM, MOST_RECEIVED)
         server.setsockopt(zmq.SNDHWM, MOST_UNREAD[name])
+        if name == "weights":
+            # Who fetches weights sends headers alone.
+            server.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
         # A full queue or an unknown client is an error to handle, never a message dropped in silence.
         server.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A restarted client with the same name takes over from its dead connection.
