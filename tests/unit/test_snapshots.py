@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rljob.errors import RunError
 from rljob.roles.buffer import snapshot
 from rljob.roles.buffer.core import Outgoing
 from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
@@ -40,16 +41,19 @@ def turned(bench: Bench) -> list[dict[str, Any]]:
 
 
 class Held:
-    """Copies that take until they are let go."""
+    """Copies that take until they are let go, of which the first so many are killed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, killed: int = 0) -> None:
         self.copies = 0
         self.go = threading.Event()
         save = snapshot.save
 
         def slow(*arguments: Any) -> str:
             self.copies += 1
+            is_killed = self.copies <= killed
             assert self.go.wait(DEADLINE)
+            if is_killed:
+                raise RunError("killed")
             return save(*arguments)
 
         monkeypatch.setattr(snapshot, "save", slow)
@@ -101,7 +105,7 @@ def test_rollouts_and_learner_are_answered_while_a_copy_is_made(
 def test_a_restarted_buffer_answers_a_request_that_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, bench = Held(monkeypatch), training(tmp_path / "arena")
+    held, bench = Held(monkeypatch, killed=1), training(tmp_path / "arena")
     assert ask(bench) == []
     bench.restart()
     assert of_kind(ask(bench), MessageKind.WHO)
