@@ -151,6 +151,9 @@ def _trouble() -> list[Panel]:
         for role in _ROLES
     ]
     weights = f"sum by (reason) ({_rate('rljob_rollout_weights_rejected_total')})"
+    refused = " or ".join(
+        _rate(f"rljob_{role}_link_refused_total") for role in ("buffer", "learner")
+    )
     return [
         lines(
             "Retransmitted",
@@ -176,11 +179,12 @@ def _trouble() -> list[Panel]:
             width=6,
         ),
         lines(
-            "Weights rejected, peers fenced",
-            "Policy versions that could not be used, and peers blocked after invalid messages.",
+            "Weights rejected, peers refused",
+            "Policy versions that could not be used, peers blocked after invalid messages, and refused connections.",
             "ops",
             Query(or_none(weights), "weights {{reason}}"),
             Query(f"sum({_rate('rljob_buffer_peers_fenced_total')})", "fenced"),
+            Query(f"sum by (reason) ({refused})", "connections refused: {{reason}}"),
             width=6,
         ),
     ]

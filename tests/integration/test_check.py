@@ -109,3 +109,10 @@ def test_what_does_not_work_is_told(tmp_path: Path, wrong: str, code: int, words
     assert words in done.stderr.splitlines()[-1]
     assert ("in look_up" in done.stderr) == (wrong == "raises")
     assert "rljob/envs" not in done.stderr
+
+
+def test_experience_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
+    done = check(tmp_path, "--algorithm", "DQN", "--set", "buffer.capacity=10000000000")
+    assert done.returncode == 2
+    assert "buffer.capacity: " in done.stderr
+    assert "Set at most" in done.stderr

@@ -116,6 +116,21 @@ def test_readyz_says_what_is_waited_for() -> None:
         assert ask(server, "/readyz") == (200, "text/plain", "ok\n")
 
 
+def test_readyz_is_false_while_the_loop_is_silent_for_long() -> None:
+    clock = Clock()
+    alive = Health(300.0, clock, ready_seconds=20.0)
+    alive.waits_for = ""
+    with serving(alive) as server:
+        alive.beat()
+        clock.now += 19
+        assert ask(server, "/readyz")[0] == 200
+        clock.now += 2.5
+        assert ask(server, "/readyz") == (503, "text/plain", "no progress for 21.5 s\n")
+        assert ask(server, "/healthz")[0] == 200
+        alive.beat()
+        assert ask(server, "/readyz")[0] == 200
+
+
 def test_an_answer_in_parts() -> None:
     closed = []
     parts = [b"a" * 1000] * 3

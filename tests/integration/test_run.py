@@ -252,6 +252,11 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
         [],
         r"job\.yaml:\d+: environment.*Text",
     ),
+    "more experience than memory": (
+        {"algorithm": {"name": "DQN"}, "buffer": {"capacity": 10**10}},
+        [],
+        r"job\.yaml:\d+: buffer\.capacity: \d+ steps of \d+ bytes need [\d,]+ MiB.* is [\d,]+ MiB",
+    ),
 }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,24 @@ class Absent(gymnasium.Wrapper):
 
 def absent():
     return Absent(gymnasium.make("CartPole-v1"))
+from rljob.algorithms.ppo import PPO
+
+
+class HangingPPO(PPO):
+    """Hangs in the update after a file appears in the working folder."""
+
+    def learner(self, network, seed):
+        made = super().learner(network, seed)
+        update = made.update
+
+        def slow(batch, progress):
+            if pathlib.Path("hang-update").exists():
+                pathlib.Path("hang-update").unlink()
+                time.sleep(1000)
+            return update(batch, progress)
+
+        made.update = slow
+        return made
 '''
 
 
@@ -57,7 +78,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.close()
 
 
-def start(place: Place, policy: str) -> subprocess.Popen[str]:
+def start(place: Place, policy: str, **more: Any) -> subprocess.Popen[str]:
     """A run that trains, with one rollout whose environment hangs when told to."""
     sections: dict[str, Any] = {
         **ENDLESS,
@@ -67,6 +88,7 @@ def start(place: Place, policy: str) -> subprocess.Popen[str]:
         },
         "rollout": {"replicas": 1, "envsPerReplica": 2},
         "stall": {"timeout": "3s", "policy": policy},
+        **more,
     }
     process = place.start("run", place.write(**sections), "--plain", "--dir", "run")
     until(lambda: trains(place.folder / "run"))
@@ -184,3 +206,58 @@ def test_a_run_whose_environments_never_answer_fails(place: Place) -> None:
     assert ended["message"].startswith("No environment has answered 2 s after the start")
     assert re.search(r"hangs\.py:\d+ reset", ended["message"])
     place.assert_clean()
+
+
+def readiness(place: Place, role: str) -> str:
+    """What a role answers at `/readyz`."""
+    for entry in json.loads((place.folder / "run" / "targets.json").read_text()):
+        if entry["labels"]["pod"] == role:
+            return fetch(f"http://{entry['targets'][0]}/readyz")
+    raise AssertionError(f"{role} has no address")
+
+
+def fetch(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode().strip())
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"{error.code} {error.read().decode().strip()}"
+
+
+def test_a_learner_that_hangs_in_an_update_is_not_ready_and_is_named(place: Place) -> None:
+    algorithm = {"entryPoint": "hangs:HangingPPO", "config": {"rolloutLength": 32}}
+    process = start(place, "Ignore", algorithm=algorithm)
+    assert readiness(place, "learner-0") == "ok"
+    (place.folder / "hang-update").touch()
+    until(lambda: said(place, "learner-0 has done nothing"))
+    unready = re.compile(r"503 no progress for \d+\.\d s")
+    until(lambda: unready.fullmatch(readiness(place, "learner-0")))
+    explained = ""
+
+    def named() -> bool:
+        nonlocal explained
+        explained = place.run("explain", "run").stdout
+        return "learner-0 has done nothing" in explained
+
+    until(named, lambda: explained)
+    assert "hangs.py" in explained
+    os.kill(place.processes()["learner-0"], signal.SIGKILL)
+    text = end(process)
+    assert "no progress for 3s: learner-0 has done nothing" in text
+    lines = (place.folder / "run" / "events.jsonl").read_text().splitlines()
+    stalls = [line for line in map(json.loads, lines) if line["event"] == "stalled"]
+    assert stalls[0]["role"] == "learner-0"
+    assert stalls[0]["reason"].startswith("LearnerStalled: learner-0 has done nothing")
+    place.run("report", "run")
+    assert "LearnerStalled" in (place.folder / "run" / "report.html").read_text()
+
+
+def test_a_learner_that_cannot_reach_the_buffer_is_not_ready_until_it_can(place: Place) -> None:
+    process = start(place, "Ignore")
+    buffer = place.processes()["buffer-0"]
+    os.kill(buffer, signal.SIGSTOP)
+    until(lambda: readiness(place, "learner-0") == "503 waits for the buffer")
+    os.kill(buffer, signal.SIGCONT)
+    until(lambda: readiness(place, "learner-0") == "ok")
+    end(process)

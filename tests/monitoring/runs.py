@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,21 +24,47 @@ from tests.monitoring.prometheus import until
 
 # Jobs that must not crowd each other out on two cores.
 SLOW = '''
+import os
+import pathlib
 import time
 
 import gymnasium
+from rljob.algorithms.dqn import DQN
+
+POISON = pathlib.Path("poison")
+MARK = 77.0
 
 
 class Slow(gymnasium.Wrapper):
-    """CartPole that takes its time."""
+    """CartPole that takes its time, and marks one reward when a file appears."""
 
     def step(self, action):
         time.sleep(0.003)
-        return super().step(action)
+        observation, reward, *rest = super().step(action)
+        if POISON.exists():
+            POISON.unlink()
+            reward = MARK
+        return observation, reward, *rest
 
 
 def make():
     return Slow(gymnasium.make("CartPole-v1"))
+
+
+class MortalDQN(DQN):
+    """Its learner ends its process at the mark."""
+
+    def learner(self, network, seed):
+        made = super().learner(network, seed)
+        update = made.update
+
+        def fatal(batch, progress):
+            if (batch["reward"] == MARK).any():
+                os._exit(7)
+            return update(batch, progress)
+
+        made.update = fatal
+        return made
 '''
 PATIENCE = 180.0
 
@@ -121,6 +148,18 @@ class Run:
         pid: int = until(lambda: self.processes().get(role), f"{role} of {self.name}")
         os.kill(pid, number)
         return pid
+
+    def poison(self) -> None:
+        """Have an environment give the reward that `MortalDQN` dies of."""
+        (self.folder / "poison").touch()
+
+    def visit(self, link: str, times: int) -> None:
+        """Connect to a socket of the run, say what no client says, and hang up."""
+        path = next(self._temporary.rglob(f"*.{link}"))
+        for _ in range(times):
+            with socket.socket(socket.AF_UNIX) as stranger:
+                stranger.connect(str(path))
+                stranger.sendall(b"\xff" + bytes(8))
 
     def close(self) -> None:
         """End it at once, frozen processes too."""

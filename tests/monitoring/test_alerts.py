@@ -21,6 +21,7 @@ FAST = {"id": "CartPole-v1"}
 # Updates that take a hundred times as long as what they are made from.
 THOROUGH = {"name": "PPO", "config": {"rolloutLength": 16, "epochs": 300}}
 REPLAY = {"name": "DQN", "config": {"batchSize": 32, "minSize": 100}}
+MORTAL = {"entryPoint": "slow:MortalDQN", "config": {"minSize": 100, "nStep": 1}}
 EXPECTED = {
     ("RLJobLearnerStalled", "stalled"),
     ("RLJobLearnerStalled", "stalled-replay"),
@@ -29,6 +30,8 @@ EXPECTED = {
     ("RLJobPolicyLagAboveBound", "lagging"),
     ("RLJobCheckpointTooOld", "unsaved"),
     ("RLJobCrashLoop", "crashing"),
+    ("RLJobBatchSetAside", "crashing"),
+    ("RLJobPeersRefused", "full"),
 }
 
 
@@ -42,7 +45,7 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
         job("starved"),
         job("full", environment=FAST, algorithm=THOROUGH),
         job("unsaved", checkpoint={"interval": "5s", "keep": 2}),
-        job("crashing"),
+        job("crashing", algorithm=MORTAL),
     )
     # Roles that disagree: the learner's bound on the lag is lower than what the buffer keeps to.
     told = {role: job("lagging") for role in ("buffer", "rollout")}
@@ -61,6 +64,10 @@ def test_each_fires_for_its_fault_and_for_nothing_else(tmp_path: Path) -> None:
         runs["stalled-replay"].signal("learner-0", signal.SIGSTOP)
         runs["starved"].signal("rollout-0", signal.SIGSTOP)
         hang_checkpoints(runs["unsaved"])
+        runs["full"].visit("experience", 20)
+        runs["crashing"].poison()
+        aside = 'rljob_buffer_batches_set_aside_total{rljob="crashing"}'
+        until(lambda: prometheus.value(aside) == 1, "a batch is set aside", FIRE_SECONDS)
         for _ in range(3):
             kill_and_wait(prometheus, runs["crashing"], "rollout-0")
         # Not all at once: what a learner took before it was stopped counts for two minutes.

@@ -11,6 +11,7 @@ import numpy as np
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.roles.buffer.core import Buffer, Outgoing
+from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, StoreSettings
 from rljob.spec.experience import Field, OnPolicy, Replay
 from rljob.wire.arrays import Layout
@@ -86,6 +87,7 @@ class Recorder(Observer):
         self.reasons: list[str] = []
         self.lags: list[int] = []
         self.sampled: list[int] = []
+        self.ages: list[float] = []
         self.duplicates = self.fences = self.resends = 0
 
     def stored(self, actor: int, epoch: int, seq: int, steps: int) -> None:
@@ -109,6 +111,7 @@ class Recorder(Observer):
     def delivered(self, freshness: Any) -> None:
         self.lags.extend(int(lag) for lag in freshness.lags)
         self.sampled.append(freshness.steps)
+        self.ages.extend(float(age) for age in freshness.ages)
 
     def resent(self) -> None:
         self.resends += 1
@@ -137,7 +140,8 @@ class Bench:
 
     def restart(self) -> None:
         self.life += 1
-        self.buffer = Buffer(self.settings, self.path, self.life, self.told)
+        aside = SetAside(None if self.path is None else self.path.with_name("set-aside"))
+        self.buffer = Buffer(self.settings, self.path, self.life, self.told, aside)
 
     def say(self, client: str, header: Header, payload: bytes | memoryview = b"") -> list[Outgoing]:
         """A message to the socket for experience."""

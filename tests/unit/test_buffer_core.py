@@ -444,6 +444,20 @@ def test_what_is_too_old_is_evicted_and_counted() -> None:
     assert bench.told.lags == [1, 1]
 
 
+@pytest.mark.parametrize("plan", [on_policy_plan(1), replay_plan()])
+def test_ages_are_never_negative(tmp_path: Path, plan: ExperienceFormat) -> None:
+    bench = Bench(tmp_path / "arena")
+    begin(bench, plan, limit=0)
+    for seq in range(4):
+        bench.segment(plan, seq)
+    # The clock was set back between two lives.
+    bench.now -= 50
+    bench.restart()
+    begin(bench, plan)
+    assert bench.told.ages
+    assert set(bench.told.ages) == {0.0}
+
+
 def test_rollouts_must_wait_for_weights_of_the_new_learner() -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)

@@ -22,6 +22,7 @@ from rljob.telemetry.metrics_base import (
     Links,
     Metrics,
 )
+from rljob.wire.refusals import REFUSALS
 from rljob.wire.traffic import Traffic
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def test_every_attribute_is_declared() -> None:
         made = make()
         attributes = [value for value in vars(made).values() if isinstance(value, kinds)]
         links = sum(isinstance(value, Links) for value in vars(made).values())
-        assert len(attributes) + 3 * links == len(made.declared)
+        assert len(attributes) + 4 * links == len(made.declared)
 
 
 def test_values_are_served() -> None:
@@ -161,3 +162,13 @@ def test_importing_needs_no_torch() -> None:
 def test_base_class_has_no_metrics_of_its_own() -> None:
     made = Metrics()
     assert made.declared == []
+
+
+def test_refused_connections_are_shown_by_link_and_reason() -> None:
+    made = BufferMetrics()
+    traffic = Traffic.of_server(REFUSALS)
+    made.links.add("samples", traffic)
+    traffic.refused["key"] += 2
+    for reason, count in (("key", 2), ("mechanism", 0)):
+        labels = {"link": "samples", "reason": reason}
+        assert made.registry.get_sample_value("rljob_buffer_link_refused_total", labels) == count

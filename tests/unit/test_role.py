@@ -183,6 +183,8 @@ def test_the_report_is_rounded_for_people(tmp_path: Path) -> None:
         "fill": 0.12,
         "dropped": 3,
         "duplicates": 5,
+        "setAside": 0,
+        "setAsideTime": None,
         "rolloutsWaiting": 0.03,
         "learnerWaiting": 0.1,
     }

@@ -151,7 +151,10 @@ def test_what_a_stalled_learner_reads_is_not_written_by_the_next_one() -> None:
     before = payload_of(first, inbox)
     (second,) = of_kind(bench.attach(lineage=2, shares=1), MessageKind.WELCOME)
     newer = Inbox(shared(second))
-    (batch,) = batches(bench, 0, 1, lineage=2)
+    # What it trained on comes again, from a copy.
+    (again,) = batches(bench, 0, 1, lineage=2)
+    assert again.payload == before
+    (batch,) = batches(bench, 1, 2, lineage=2)
     assert payload_of(batch, newer) != before
     assert payload_of(first, inbox) == before
     # It goes to the one that asks for nothing of the kind, too.

@@ -10,7 +10,7 @@ import pytest
 
 from rljob.errors import RunError
 from rljob.roles.learner.batches import Batches
-from rljob.roles.learner.source import ASK_EVERY, ExperienceSource
+from rljob.roles.learner.source import ASK_EVERY, REQUEST_EVERY, UNREACHED_AFTER, ExperienceSource
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
@@ -49,8 +49,8 @@ class Link:
     def rejected(self, reason: str) -> float:
         return value(self.metrics, "messages_rejected_total", reason=reason)
 
-    def poll(self) -> None:
-        self.now += ASK_EVERY
+    def poll(self, passed: float = ASK_EVERY) -> None:
+        self.now += passed
         self.source.poll(self.now)
 
     def hello(self) -> tuple[Header, dict[str, Any]]:
@@ -388,3 +388,39 @@ def test_replay_asks_for_one_delivery_ahead() -> None:
     assert link.source.take() is not None
     link.source.confirm(11, link.now)
     assert (link.pull().limit, link.source.take()) == (3, None)
+
+
+def test_a_buffer_that_answers_nothing_is_out_of_reach() -> None:
+    link = Link(on_policy_plan(1))
+    link.welcome()
+    link.poll()
+    # A long update, in which nothing was asked, is no silence of the buffer.
+    link.statistics(0)
+    link.poll(100.0)
+    assert not link.source.unreached(link.now)
+    began = link.now
+    while link.now < began + UNREACHED_AFTER:
+        link.poll()
+        assert link.source.unreached(link.now) == (link.now >= began + UNREACHED_AFTER)
+    link.statistics(0)
+    link.poll()
+    assert not link.source.unreached(link.now)
+
+
+def test_a_request_for_a_snapshot_is_repeated_until_it_is_answered() -> None:
+    link = Link(replay_plan())
+    link.welcome()
+
+    def asked() -> int:
+        link.source.request_snapshot("000120", 2, link.now)
+        return len(link.endpoint.take(MessageKind.SNAPSHOT))
+
+    assert [asked(), asked()] == [1, 0]
+    link.now += REQUEST_EVERY
+    assert asked() == 1
+    # A buffer that was restarted does not know us yet.
+    link.who()
+    link.now += REQUEST_EVERY
+    assert asked() == 0
+    link.welcome()
+    assert asked() == 1

@@ -16,7 +16,15 @@ from rljob.kube.settings import OperatorSettings
 from rljob.spec.roles import RoleName
 from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import desired_state as asking
-from rljob_operator.decide import drift, key_rotation, lifecycle, pending, stalling, uncreated
+from rljob_operator.decide import (
+    drift,
+    key_rotation,
+    lifecycle,
+    pending,
+    set_aside,
+    stalling,
+    uncreated,
+)
 from rljob_operator.decide.decision import Decision, Notice, Poll, Reference
 from rljob_operator.decide.desired_state import DesiredState
 from rljob_operator.decide.job_resources import JobResources, at, key
@@ -80,11 +88,15 @@ class _Look:
         asked = asking.with_children(asked, self.world, self.settings, failures, keys.order)
         changes = self._changes(asked, keys)
         waiting, again = self._waiting(wanted)
+        reported = report.merge(self.previous, self.world, self.observed.polled)
+        aside = set_aside.recent(self.world.name, asked.spec, reported.buffer, self.now)
+        if aside is not None:
+            waiting.setdefault("buffer", aside[0])
+            again.append(aside[1])
         grace = self.settings.pending_grace_seconds
         unsettled = roles.unsettled_for(self.world, grace, self.now)
         if unsettled is not None:
             again.append(unsettled)
-        reported = report.merge(self.previous, self.world, self.observed.polled)
         facts = Facts(
             stage=asked.stage,
             spec=asked.spec,

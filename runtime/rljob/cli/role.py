@@ -70,6 +70,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("RLJOB_TRACE") or None,
         help="folder for the trace of all segments (default: $RLJOB_TRACE)",
     )
+    parser.add_argument(
+        "--set-aside",
+        type=Path,
+        help="folder of the buffer for batches that the learner died of; default set-aside in --dir",
+    )
     parser.add_argument("--port-file", type=Path, help="file for the port of the metrics")
     parser.add_argument("--end-file", type=Path, help="file for the role's end report, as JSON")
     parser.set_defaults(handle=handle)
@@ -144,6 +149,7 @@ def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
         port_file=arguments.port_file,
         trace=arguments.trace,
         stop=stop,
+        set_aside=arguments.set_aside,
     )
     log_to_stderr(context.name)
     return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rljob.diagnosis import set_aside
 from rljob.diagnosis.bottleneck import Bottleneck
 from rljob.diagnosis.situation import Situation
 from rljob.spec.roles import ROLES, RoleName
@@ -48,6 +49,8 @@ _BY_REASON = {
     "RolloutStarved": "give it more rollouts, or a faster environment; raise stall.timeout where one "
     "segment may take that long",
     "BufferFull": "raise buffer.capacity, or find out why the learner takes no experience",
+    set_aside.REASON: "open the file with numpy.load and look for values that the algorithm or the network "
+    "cannot take; rljob check tries both",
     "Disconnected": "check that the pods reach each other: NetworkPolicies, DNS, keys of another job",
 }
 _MEMORY: dict[RoleName, str] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rljob.diagnosis import advice
+from rljob.diagnosis import advice, set_aside
 from rljob.diagnosis.bottleneck import WORDS, Bottleneck, bottleneck, stages
 from rljob.diagnosis.situation import OVER, TRAINING, Situation
 from rljob.show.view.figures import count, share_text, span_text
@@ -108,12 +108,12 @@ def _training(situation: Situation) -> Explanation:
     start = f"{situation.name} trains{rate}"
     for role in situation.roles:
         if role.reason:
-            why = f"the {role.role} ({role.ready} of {role.wanted} ready): {role.reason}: {role.message}"
+            some = f"not with all of the {role.role} ({role.ready} of {role.wanted} ready)"
+            about = f"see the {role.role}" if role.reason == set_aside.REASON else some
+            why = f"{about}: {role.reason}: {role.message}"
             what = advice.for_reason(role.reason, role.role)
             first = (what,) if what else ()
-            return Explanation(
-                f"{start}, but not with all of {_sentence(why)}", tries=(*first, *tries)
-            )
+            return Explanation(f"{start}, but {_sentence(why)}", tries=(*first, *tries))
     return Explanation(f"{start}{_bound(found, situation)}.", well=True, tries=tries)
 
 

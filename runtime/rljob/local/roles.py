@@ -9,7 +9,7 @@ from pathlib import Path
 from rljob.errors import INTERRUPTED
 from rljob.local.prepare import Wiring
 from rljob.local.restarts import MOST_DEATHS, WINDOW_SECONDS, Restarts
-from rljob.run_folder.names import BUFFER, LOGS, TOKEN
+from rljob.run_folder.names import BUFFER, LOGS, SET_ASIDE, TOKEN
 from rljob.spec import RLJobSpec
 from rljob.spec.roles import ROLES, START_ORDER, RoleName, role_counts
 
@@ -59,6 +59,9 @@ def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
     argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
     argv += ["--end-file", str(end_file(role, wiring))]
     argv += ["--port-file", str(port_file(role, wiring)), "--token", str(folder / TOKEN)]
+    if role.kind == "buffer":
+        # Its own folder goes with the run's end.
+        argv += ["--set-aside", str(folder / SET_ASIDE)]
     if role.kind == "learner":
         argv += ["--threads", str(wiring.learner_threads)]
     if wiring.keys is not None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from rljob import spec
-from rljob.diagnosis import probes
+from rljob.diagnosis import probes, set_aside
 from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.errors import InputError
 from rljob.local.stalled import fetch
 from rljob.run_folder import json_files, token
 from rljob.run_folder.json_files import read_lines
-from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, TARGETS, TOKEN
+from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, SET_ASIDE, TARGETS, TOKEN
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
 from rljob.spec.roles import role_counts
@@ -58,7 +58,7 @@ def situation(folder: Path, now: float) -> Situation:
         message=message,
         stall=stall_of(processes, silent, SILENT_SECONDS, timeout),
         silent_seconds=silent,
-        roles=tuple(_roles(job, processes, _restarts(folder))) if alive else (),
+        roles=tuple(_roles(job, processes, folder, record, now)) if alive else (),
         processes=processes,
         progress=_progress(record) if records else None,
         lag=(record.lag_p50 or 0, record.lag_p95 or 0, record.lag_bound) if records else None,
@@ -137,11 +137,17 @@ def _probes(
 
 
 def _roles(
-    job: RLJob, processes: Sequence[RoleProbe], restarts: Mapping[str, int]
+    job: RLJob, processes: Sequence[RoleProbe], folder: Path, record: Record, now: float
 ) -> Iterator[RoleCount]:
+    restarts = _restarts(folder)
     for role, count in role_counts(job.spec).items():
         ready = [one for one in processes if one.role == role and _ready(one)]
-        yield RoleCount(role, count, len(ready), restarts.get(role, 0))
+        reason = message = ""
+        recent = now - record.set_aside_last < set_aside.TOLD_SECONDS
+        if role == "buffer" and record.set_aside and recent:
+            reason = set_aside.REASON
+            message = set_aside.words(record.set_aside, str(folder / SET_ASIDE))
+        yield RoleCount(role, count, len(ready), restarts.get(role, 0), reason, message)
 
 
 def _ready(process: RoleProbe) -> bool:

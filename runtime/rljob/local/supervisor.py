@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rljob.diagnosis import set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
 from rljob.local.prepare import Wiring, write_job
@@ -32,7 +33,7 @@ from rljob.process import termination_message
 from rljob.run_folder import json_files, token
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Tail
-from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, TARGETS, TOKEN
+from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, SET_ASIDE, TARGETS, TOKEN
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob, locate
 from rljob.spec.roles import CLIENTS, SERVERS
@@ -179,6 +180,7 @@ class Supervisor:
         policy = self.job.spec.stall.policy
         if not stall.ends:
             self.view.event(f"no progress for {self.job.spec.stall.timeout}: {stall.message}")
+        self._events.add(stall.name or "", "stalled", f"{stall.reason}: {stall.message}")
         log = None
         if stall.name is not None:
             log = self.roles[stall.name].log
@@ -249,12 +251,17 @@ class Supervisor:
             self._mark = self._mark.furthest(here)
             if self.wiring.resume and not self.trained:
                 write_job(self.job, self.folder)
+            self._tell_set_aside(record)
             self.record, self.trained = record, True
             learner = self.roles[LEARNER]
             if learner.state == "starting":
                 self._running(learner)
             self.on_record(record, self.restarts, self.states)
         self.view.progress(self.record, self.restarts, self.states)
+
+    def _tell_set_aside(self, record: Record) -> None:
+        if record.set_aside > (self.record or Record()).set_aside:
+            self.view.event(set_aside.words(record.set_aside, str(self.folder / SET_ASIDE)))
 
     def finish_learner(self) -> None:
         """Stop the learner. It saves a checkpoint and writes its result; without a record, it is killed."""

@@ -16,6 +16,8 @@ from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.plan.job_parts import JobParts, job_parts
 from rljob.plan.transport import MeasuredTransport
+from rljob.process.memory import memory_limit
+from rljob.roles.buffer.store import StoreSettings, check_memory, slots_for
 from rljob.roles.rollout.collect import Collector
 from rljob.spec import RLJob
 
@@ -97,6 +99,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         encoded_shape(spaces.observation),
         sum(each.numel() for each in parts.module.parameters()),
     )
+    _check_buffer(parts)
     first = environments.reset(0).copy()
     if not np.array_equal(first, environments.reset(0), equal_nan=True):
         trial.warnings.append(
@@ -109,6 +112,21 @@ def _try_out(parts: JobParts) -> JobTrial:
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")
     return trial
+
+
+def _check_buffer(parts: JobParts) -> None:
+    """Raises InputError where the job's experience does not fit into this machine's memory."""
+    spec = parts.job.spec
+    settings = StoreSettings(
+        spec.buffer.capacity,
+        0 if spec.strict else spec.buffer.max_policy_lag,
+        spec.buffer.samples_per_insert,
+        spec.strict,
+        seed=0,
+        memory=memory_limit(),
+    )
+    batch = parts.plan.segments_per_batch(spec.rollout.replicas)
+    check_memory(parts.plan, slots_for(parts.plan, batch, settings), settings)
 
 
 def _play(parts: JobParts, trial: JobTrial) -> Arrays:

@@ -53,6 +53,7 @@ class RoleContext:
         port_file: file for the port of the metrics, if any.
         trace: folder for `Trace`, if any.
         report: the learner's last report.
+        set_aside: folder for batches that the learner died of; None for one in `folder`.
     """
 
     job: RLJob
@@ -72,6 +73,7 @@ class RoleContext:
     stop: Stopping
     started: int = field(default_factory=time.time_ns)
     report: LearnerReport | None = None
+    set_aside: Path | None = None
     _wires: list[Wire] = field(default_factory=list)
 
     @property
@@ -119,7 +121,7 @@ class RoleContext:
     ) -> tuple[Health, Servers]:
         """Serve metrics, health, state and further pages, see `RolePages`. Call this first, because later
         steps of the start may take long."""
-        health = Health(STALLED_AFTER)
+        health = Health(STALLED_AFTER, ready_seconds=self.job.spec.stall.timeout.seconds)
         pages = RolePages(
             open=open_pages(metrics.registry, health),
             guarded={"/state": lambda: self._state(health), **(guarded or {})},

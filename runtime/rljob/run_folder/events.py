@@ -1,4 +1,4 @@
-"""`events.jsonl`: deaths and restarts of a run's roles, one JSON object per line."""
+"""`events.jsonl`: deaths, restarts and stalls of a run's roles, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Events:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, role: str, event: Literal["died", "back"], reason: str = "") -> None:
+    def add(self, role: str, event: Literal["died", "back", "stalled"], reason: str = "") -> None:
         """Write an event with the current time.
 
         Args:

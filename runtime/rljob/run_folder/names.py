@@ -18,6 +18,8 @@ LOGS = "logs"
 BUFFER = "buffer"
 KEYS = "keys"
 """CURVE keys, while the run works and talks over TCP."""
+SET_ASIDE = "set-aside"
+"""Folder of the batches that the learner died of."""
 CODE = "code"
 MODULES = "modules.json"
 RECORDS = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)

@@ -48,6 +48,8 @@ class Record:
         rollouts_waiting, learner_waiting: share of the time.
         stages: share of the time of the learner's other stages.
         evicted: segments that were removed because they were too old to be trained on.
+        set_aside: batches that were set aside because the learner died twice of each.
+        set_aside_last: when the newest was, Unix time; 0 for none.
         metrics: metrics of the algorithm.
     """
 
@@ -71,6 +73,8 @@ class Record:
     stages: Mapping[str, float] = field(default_factory=dict)
     evicted: int = 0
     duplicates: int = 0
+    set_aside: int = 0
+    set_aside_last: float = 0.0
     checkpoint: SavedCheckpoint | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 

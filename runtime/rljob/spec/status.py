@@ -132,6 +132,13 @@ class BufferStatus(StatusSection):
     duplicates: int = Field(
         default=0, description="Segments received more than once and discarded."
     )
+    set_aside: int = Field(
+        default=0,
+        description="Batches that were set aside because the learner died twice of each.",
+    )
+    set_aside_time: str | None = Field(
+        default=None, description="When the newest batch was set aside, RFC 3339."
+    )
     rollouts_waiting: float = Field(
         default=0.0, description="Share of time that rollouts wait for permission to send, 0 to 1."
     )

@@ -1,11 +1,13 @@
 """`/metrics`, `/healthz` and `/readyz` of one role.
 
 `/healthz` is true while the role starts, and then only while its own loop calls `Health.beat`: a process
-that answers but no longer works is not healthy, one that waits for others is. `/readyz` says for whom.
+that answers but no longer works is not healthy, one that waits for others is. `/readyz` says for whom, and is false too when the loop is
+silent for longer than the job's `stall.timeout`.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -24,14 +26,21 @@ class Health:
     Args:
         timeout_seconds: longest time between two beats of a healthy loop.
         clock: monotonic seconds.
+        ready_seconds: longest time between two beats of a loop that is ready.
 
     Attributes:
         waits_for: what the role waits for, for `/readyz`; empty when nothing.
         doing: current activity of its loop, one word, for `/state`.
     """
 
-    def __init__(self, timeout_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        ready_seconds: float = math.inf,
+    ) -> None:
         self.timeout_seconds = timeout_seconds
+        self._ready_seconds = ready_seconds
         self.clock = clock
         self.waits_for = STARTING
         self.doing = ""
@@ -47,6 +56,13 @@ class Health:
 
     def healthy(self, now: float) -> bool:
         return self.silent_seconds(now) <= self.timeout_seconds
+
+    def unready(self, now: float) -> str:
+        """Why it does not work with the others; empty when it does."""
+        if self.waits_for:
+            return f"waits for {self.waits_for}"
+        silent = self.silent_seconds(now)
+        return f"no progress for {silent:.1f} s" if silent > self._ready_seconds else ""
 
 
 def open_pages(registry: CollectorRegistry, health: Health) -> dict[str, Page]:
@@ -66,5 +82,5 @@ def _answer_health(health: Health) -> Answer:
 
 
 def _answer_ready(health: Health) -> Answer:
-    waits_for = health.waits_for
-    return Answer.text(503, f"waits for {waits_for}") if waits_for else Answer.text(200, "ok")
+    why = health.unready(health.clock())
+    return Answer.text(503, why) if why else Answer.text(200, "ok")

@@ -128,6 +128,11 @@ class BufferMetrics(Metrics):
             "peers",
             "Peers refused after repeated malformed messages or as outdated.",
         )
+        self.batches_set_aside = self._counter(
+            "batches_set_aside_total",
+            "batches",
+            "Batches set aside because the learner died twice while it trained on them.",
+        )
         self.batches_retransmitted = self._counter(
             "batches_retransmitted_total", "batches", "Batches sent to the learner again."
         )
@@ -295,7 +300,7 @@ def documentation() -> str:
         "|---|---|---|",
         "| `/metrics` | the metrics below, and the usual `process_*` and `python_*` ones | everyone |",
         "| `/healthz` | 200 while the role starts and while its loop makes progress, otherwise 503 | everyone |",
-        "| `/readyz` | 200 when a rollout or evaluator has weights, a learner was answered by the buffer, a buffer listens | everyone |",
+        "| `/readyz` | 200 when a rollout or evaluator has weights, a learner was answered by the buffer lately, a buffer listens; 503 while a loop is silent for longer than `stall.timeout` | everyone |",
         "| `/state` | JSON: what the role waits for, what it does, where its main thread is | the job's token |",
         "| `/status` | learner only: its report, as JSON | the job's token |",
         "| `/checkpoint` | learner only: its newest verified checkpoint, as a tar archive | port-forwards |",

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from rljob.spec.sinks import SINKS
+from rljob.wire.refusals import REFUSALS
 from rljob.wire.traffic import Traffic
 
 OTHER = "other"
@@ -70,8 +71,11 @@ class Labelled(Generic[M]):
 class Links(Collector):
     """What goes over the sockets of a role, read when it is asked for."""
 
-    def __init__(self, messages: Declared, size: Declared, reconnects: Declared) -> None:
-        self._messages, self._size, self._reconnects = messages, size, reconnects
+    def __init__(
+        self, messages: Declared, size: Declared, reconnects: Declared, refused: Declared
+    ) -> None:
+        self._messages, self._size = messages, size
+        self._reconnects, self._refused = reconnects, refused
         self._traffic: dict[str, Traffic] = {}
 
     def add(self, link: str, traffic: Traffic) -> None:
@@ -87,13 +91,18 @@ class Links(Collector):
         reconnects = CounterMetricFamily(
             self._reconnects.name, self._reconnects.help, labels=("link",)
         )
+        refused = CounterMetricFamily(
+            self._refused.name, self._refused.help, labels=("link", "reason")
+        )
         for link, traffic in list(self._traffic.items()):
             messages.add_metric((link, "sent"), traffic.sent_messages)
             messages.add_metric((link, "received"), traffic.received_messages)
             size.add_metric((link, "sent"), traffic.sent_bytes)
             size.add_metric((link, "received"), traffic.received_bytes)
             reconnects.add_metric((link,), traffic.reconnects)
-        yield from (messages, size, reconnects)
+            for reason, count in traffic.refused.items():
+                refused.add_metric((link, reason), count)
+        yield from (messages, size, reconnects, refused)
 
 
 class Metrics:
@@ -142,7 +151,13 @@ class Metrics:
             self._name(name, "counter", unit, text, labels, values)
         text = "Connections started anew because nothing was heard."
         self._name("link_reconnects_total", "counter", "reconnects", text, "link", ", ".join(LINKS))
-        links = Links(*self.declared[-3:])
+        text = (
+            "Connections refused at a link that the role serves: a wrong key, no key, another protocol, or a handshake "
+            "that was not finished."
+        )
+        values = f"{', '.join(LINKS)}; {', '.join(REFUSALS)}"
+        self._name("link_refused_total", "counter", "connections", text, "link, reason", values)
+        links = Links(*self.declared[-4:])
         self.registry.register(links)
         return links
 

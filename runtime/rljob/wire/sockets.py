@@ -11,15 +11,18 @@ import errno
 import itertools
 import random
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
 import zmq.auth.thread
 
 from rljob.errors import InputError, RunError
 from rljob.spec.roles import LinkName, RoleName
+from rljob.wire import refusals
 from rljob.wire.endpoints import is_private
 from rljob.wire.keys import KeyRing
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
@@ -37,6 +40,14 @@ REBIND_SECONDS = 5.0
 """Longest time until an address is free again after the socket that was bound to it has let it go."""
 CURVE_BYTES = 33
 """Around an encrypted frame, which libzmq's limit includes: command name, nonce, authenticator, flags."""
+MOST_RECEIVED = 256
+"""Messages of one client that wait at a server, the one that has not come whole aside. An honest client never has so
+many: it repeats four segments and a status each second."""
+MOST_UNREAD: dict[LinkName, int] = {"experience": 1024, "samples": 16_384, "weights": 32}
+"""Messages to one client that it has not read, by link. Weights go in windows of 8 chunks of 1 MiB."""
+MAX_REQUEST_BYTES = 64 * 1024
+"""Largest frame that the server of weights takes."""
+_EVENT = struct.Struct("=HI")
 IO_THREADS = 2
 """zmq's I/O threads. A slow name lookup blocks its thread, and every connection there, for seconds; the
 other thread continues."""
@@ -88,6 +99,7 @@ class Wire:
         self._context = zmq.Context(IO_THREADS)
         self._clients: list[Endpoint] = []
         self._servers: list[Endpoint] = []
+        self._monitored: dict[Any, Endpoint] = {}
         self._poller = zmq.Poller()
         self._sockets: list[Endpoint] = []
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
@@ -100,6 +112,12 @@ class Wire:
         """Bind a socket; `name` is one of `keys.ALLOWED` and its ZAP domain."""
         self._check(address)
         server = self._socket(zmq.ROUTER, address)
+        # libzmq reads no more from a client of which so much waits, and a send to one that never reads fails.
+        server.setsockopt(zmq.RCVHWM, MOST_RECEIVED)
+        server.setsockopt(zmq.SNDHWM, MOST_UNREAD[name])
+        if name == "weights":
+            # Who fetches weights sends headers alone.
+            server.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
         # A full queue or an unknown client is an error to handle, never a message dropped in silence.
         server.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A restarted client with the same name takes over from its dead connection.
@@ -112,14 +130,18 @@ class Wire:
             server.setsockopt(zmq.ZAP_DOMAIN, name.encode())
             # Without this, a missing ZAP handler lets everybody in.
             server.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        monitor = self._monitor(server, name)
         try:
             _refuse_to_steal(address)
             server.bind(address)
         except zmq.ZMQError as error:
+            monitor.close()
             server.close()
             raise RunError(f"cannot listen on {address}: {error.strerror}") from error
-        endpoint = Endpoint(server, self.job, self._rejected)
+        endpoint = Endpoint(server, self.job, self._rejected, monitor=monitor)
         self._servers.append(endpoint)
+        self._monitored[monitor] = endpoint
+        self._poller.register(monitor, zmq.POLLIN)
         return self._register(endpoint)
 
     def connect(self, address: str, identity: str, server_role: RoleName) -> Endpoint:
@@ -150,6 +172,9 @@ class Wire:
         for endpoint in self._clients:
             endpoint.look(now)
         self.renew()
+        for which, _ in ready:
+            if which in self._monitored:
+                self._monitored[which].count_refusals()
         if any(which == self._awake.fileno() for which, _ in ready):
             self._awake.recv(4096)
 
@@ -178,6 +203,9 @@ class Wire:
 
     def close(self) -> None:
         """Close everything; what is queued gets `LINGER_MS` to leave."""
+        for monitor, endpoint in self._monitored.items():
+            endpoint.socket.disable_monitor()
+            monitor.close(0)
         for endpoint in self._sockets:
             endpoint.socket.close(LINGER_MS)
         if self._authenticator is not None:
@@ -192,6 +220,16 @@ class Wire:
                 f"{address} can be reached from other machines; it needs --keys (see rljob keys)"
             )
 
+    def _monitor(self, server: zmq.Socket[bytes], name: LinkName) -> zmq.Socket[bytes]:
+        """A socket that receives an event for each connection that is refused."""
+        address = f"inproc://refused-{name}"
+        server.monitor(address, refusals.EVENTS)
+        monitor: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
+        # An event that finds no room would stop the thread that serves all connections.
+        monitor.setsockopt(zmq.RCVHWM, 0)
+        monitor.connect(address)
+        return monitor
+
     def _register(self, endpoint: Endpoint) -> Endpoint:
         self._sockets.append(endpoint)
         self._poller.register(endpoint.socket, zmq.POLLIN)
@@ -203,7 +241,7 @@ class Wire:
         made.setsockopt(zmq.IPV6, address.startswith("tcp://["))
         made.setsockopt(zmq.AFFINITY, 1)
         made.setsockopt(zmq.LINGER, LINGER_MS)
-        # Credit bounds what is in flight. A high-water mark that ever triggered would drop at a ROUTER.
+        # Credit bounds what is in flight to a server.
         made.setsockopt(zmq.SNDHWM, 0)
         made.setsockopt(zmq.RCVHWM, 0)
         around = CURVE_BYTES if self.ring is not None else 0
@@ -262,6 +300,7 @@ class Endpoint:
 
     Args:
         server: the address that a client is connected to.
+        monitor: receives the refused connections of a server.
 
     Attributes:
         traffic: what has gone over it.
@@ -273,8 +312,10 @@ class Endpoint:
         job: int,
         rejected: Callable[[Client, str], None],
         server: str = "",
+        monitor: zmq.Socket[bytes] | None = None,
     ) -> None:
         self.socket = socket
+        self._monitor = monitor
         self._server = server
         self._silence = Silence()
         self._job = job
@@ -282,10 +323,10 @@ class Endpoint:
         self._is_router = socket.type == zmq.ROUTER
         self._server_role: RoleName | None = None
         self._server_keys: Iterator[bytes] = iter(())
-        self.traffic = Traffic()
+        self.traffic = Traffic() if server else Traffic.of_server(refusals.REFUSALS)
 
     def send(self, client: Client, header: Header, payload: bytes | memoryview = b"") -> bool:
-        """Send one message; False when the client is not connected.
+        """Send one message; False when the client is not connected, or reads too little.
 
         A large payload must stay as it is until it has left: until an acknowledgement, or for ever.
         Raises RunError for one that no receiver would take.
@@ -374,6 +415,14 @@ class Endpoint:
                 if time.monotonic() > deadline:
                     raise RunError(f"cannot listen on {address}: {error.strerror}") from error
             time.sleep(0.01)
+
+    def count_refusals(self) -> None:
+        """Count the connections that were refused since the last call."""
+        assert self._monitor is not None
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event, value = _EVENT.unpack(self._monitor.recv_multipart(_LAST)[0])
+                self.traffic.refused[refusals.refusal(event, value)] += 1
 
     def _frames(self) -> list[zmq.Frame]:
         """All frames of one message; zmq.Again when none is there whole."""

@@ -20,6 +20,7 @@ from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.settings import OperatorSettings
 from rljob.spec.status import (
+    BufferStatus,
     CheckpointStatus,
     EndReport,
     LearnerReport,
@@ -98,6 +99,7 @@ class Cluster:
         self.steps: dict[str, int] = {}
         self.states: dict[str, RoleState | None] = {}
         self.saved: int | None = None
+        self.buffer = BufferStatus()
         self.status_writes = 0
         self.secrets: set[int] = set()
         self._number = 0
@@ -489,6 +491,7 @@ class Cluster:
         return LearnerReport(
             progress=ProgressStatus(steps=steps, updates=steps // 10),
             policy=PolicyStatus(version=steps // 10),
+            buffer=self.buffer,
             last_checkpoint=checkpoint or None,
             seed=7,
             versions={"rljob": "0.1.0"},

@@ -98,11 +98,21 @@ def test_degraded_once_it_was_ready() -> None:
 
 
 def unready(cluster: Cluster, role: str) -> None:
-    """Its pod goes on running and does not answer its probe."""
-    (name,) = cluster.named(role)
-    cluster.pods[name]["status"]["conditions"] = [
-        {"type": "Ready", "status": "False", "lastTransitionTime": cluster.stamp()}
-    ]
+    """Its pods go on running and do not answer their probes."""
+    for name in cluster.named(role):
+        cluster.pods[name]["status"]["conditions"] = [
+            {"type": "Ready", "status": "False", "lastTransitionTime": cluster.stamp()}
+        ]
+
+
+def test_a_learner_that_waits_for_the_buffer_is_not_to_blame() -> None:
+    cluster = Cluster().trained()
+    for role in ("learner", "rollout", "buffer"):
+        unready(cluster, role)
+    cluster.look()
+    cluster.tick(SETTINGS.pending_grace_seconds)
+    cluster.look()
+    assert words(cluster)["Degraded"] == "True BufferNotReady"
 
 
 def test_a_learner_that_ends_well_was_never_missed() -> None:

@@ -83,9 +83,11 @@ def learner(
 
 
 def short_of(spec: RLJobSpec | None, world: JobResources) -> list[RoleName]:
-    """Roles with too few ready pods; rollouts need at least minReplicas."""
+    """Roles with too few ready pods; rollouts need at least minReplicas. Those whose pods run come last, in the order in
+    which they wait for each other: a learner is not ready because the buffer is not."""
     least = (spec.rollout.min_replicas if spec else None) or 1
-    return [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
+    short = [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
+    return sorted(short, key=lambda role: 1 + len(ROLES[role].uses) if world.running(role) else 0)
 
 
 def unsettled_for(world: JobResources, grace: float, now: datetime) -> float | None:

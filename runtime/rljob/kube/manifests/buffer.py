@@ -19,7 +19,7 @@ def buffer(scope: Scope) -> Manifest:
     pod = RolePod(
         "buffer",
         buffer_mounts(scope),
-        folder=buffer_folder(scope),
+        folder=buffer_folder(scope.job.spec),
         memory_mib=min(_MOST_MIB, -(-spec.capacity * _BYTES_PER_STEP // 2**20)),
         imports=False,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Scope, sealed
-from rljob.spec import StorageSpec
+from rljob.spec import RLJobSpec, StorageSpec
 from rljob.spec.roles import RoleName
 from rljob.spec.sections import VolumeClaimTemplate
 
@@ -44,9 +44,9 @@ def checkpoint_mounts(scope: Scope) -> tuple[Mount, ...]:
     return (_kept(scope, storage, names.checkpoint_claim(scope.name)),)
 
 
-def buffer_folder(scope: Scope) -> str:
+def buffer_folder(spec: RLJobSpec) -> str:
     """Where the buffer keeps its experience."""
-    storage = scope.job.spec.buffer.storage
+    storage = spec.buffer.storage
     path = storage.path if storage is not None and storage.path is not None else ""
     return posixpath.normpath(posixpath.join(names.DATA_FOLDER, path))
 
@@ -57,7 +57,7 @@ def buffer_mounts(scope: Scope) -> tuple[Mount, ...]:
     if storage is None:
         return (_data(),)
     if storage.path is not None and storage.path.startswith("/"):
-        return (scratch("rljob-data", buffer_folder(scope)),)
+        return (scratch("rljob-data", buffer_folder(scope.job.spec)),)
     return (_kept(scope, storage, names.buffer_claim(scope.name)),)
 
 

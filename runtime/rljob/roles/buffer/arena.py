@@ -193,6 +193,11 @@ class Arena:
     def counter(self, name: str) -> int:
         return int(self._counters[COUNTERS.index(name)])
 
+    @property
+    def newest(self) -> int:
+        """Place in the order of the segment that was stored last."""
+        return self._order
+
     def receiver(self, actor: int) -> Receiver:
         """What has arrived from an actor; a fresh receiver for an unknown one."""
         index = self._rows.get(actor)

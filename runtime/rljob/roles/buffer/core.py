@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
 from rljob.roles.buffer import snapshot
 from rljob.roles.buffer.arena import Arena
@@ -27,6 +28,7 @@ from rljob.roles.buffer.rollouts import (
     RolloutReport,
     Rollouts,
 )
+from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, Store, StoreSettings
 from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, unpack
@@ -60,20 +62,28 @@ class Buffer:
         settings: from the RLJob.
         path: file of the arena; None keeps the experience in this process only.
         incarnation: differs between lives of the buffer, so that others notice a restart.
+        set_aside: keeps batches that the learner died of; by default they are only counted.
     """
 
     def __init__(
-        self, settings: StoreSettings, path: Path | None, incarnation: int, observer: Observer
+        self,
+        settings: StoreSettings,
+        path: Path | None,
+        incarnation: int,
+        observer: Observer,
+        set_aside: SetAside | None = None,
     ) -> None:
         self._settings = settings
         self._path = path
         self._incarnation = incarnation
         self._observer = observer
+        self._set_aside = set_aside or SetAside(None)
         self.rollouts = Rollouts()
         self._fence = Fence()
         self._link: LearnerLink | None = None
         self._plan: ExperienceFormat | None = None
         self._store: Store | None = None
+        self._copies = snapshot.SnapshotCopies()
         if path is not None and (arena := Arena.open(path)) is not None:
             try:
                 plan = ExperienceFormat.from_json(arena.description)
@@ -83,7 +93,11 @@ class Buffer:
             self._store = self._open(plan, arena)
 
     def _open(self, plan: ExperienceFormat, arena: Arena | int) -> Store:
-        return Store(plan, self._settings, self._path, arena, self._observer)
+        return Store(plan, self._settings, self._path, arena, self._observer, self._keep_aside)
+
+    def _keep_aside(self, arrays: Arrays, now: float) -> None:
+        self._set_aside.add(arrays, now)
+        self._observer.set_aside()
 
     # -- rollouts ------------------------------------------------------------------------------
 
@@ -96,7 +110,9 @@ class Buffer:
         header, client = message.header, message.client
         _check_versions(header)
         if header.kind is MessageKind.HELLO:
-            yield from self._welcome(message, now)
+            # It is repeated until it is answered, and the answer would change the arena.
+            if not self._copies.busy:
+                yield from self._welcome(message, now)
             return
         if self._fence.excludes(client):
             # It would wait for credit forever. It ends instead, and its next life sends HELLO.
@@ -108,8 +124,9 @@ class Buffer:
             return
         self.rollouts.heard(header.actor, actor, now)
         if header.kind is MessageKind.SEGMENT:
-            # Before the first learner there is no store; the rollout sends it again.
-            if self._store is not None:
+            # Before the first learner there is no store, and a store that is copied stays as it is; the rollout
+            # sends it again.
+            if self._store is not None and not self._copies.busy:
                 self._store.receive(header, message.payload, actor.receiver, now)
         elif header.kind is MessageKind.STATUS:
             status = RolloutReport.read(message.payload)
@@ -186,7 +203,8 @@ class Buffer:
         _check_versions(header)
         store = self._store
         if header.kind is MessageKind.HELLO:
-            yield from self._attach(client, header, decode_json(message.payload), now)
+            if not self._copies.busy:
+                yield from self._attach(client, header, decode_json(message.payload), now)
         elif link is None or store is None or (client, header.epoch) != (link.client, link.lineage):
             yield Outgoing("samples", client, self._header(MessageKind.WHO))
         elif header.kind is MessageKind.PULL:
@@ -200,7 +218,7 @@ class Buffer:
                 raise Rejected("unexpected", "priorities")
             store.mode.reprioritise(keys.reshape(-1), priorities.reshape(-1))
         elif header.kind is MessageKind.SNAPSHOT:
-            yield self._snapshot(client, store, decode_json(message.payload))
+            yield from self._snapshot(client, store, decode_json(message.payload))
         else:
             raise Rejected("unexpected", header.kind.name)
 
@@ -221,6 +239,8 @@ class Buffer:
         link = LearnerLink(client, header.epoch, header.version, header.version, batch)
         store.mode.attach(link, self._link, known, now)
         self._link = link
+        # A later life may come to the same version, and name, with another content.
+        self._copies.last = {}
         payload = {
             "plan": store.plan.to_json(),
             "arena": store.arena.id,
@@ -243,23 +263,23 @@ class Buffer:
             self._store, self._link = larger, None
         return self._store
 
-    def _snapshot(self, client: bytes, store: Store, request: dict[str, Any]) -> Outgoing:
+    def _snapshot(self, client: bytes, store: Store, request: dict[str, Any]) -> Iterator[Outgoing]:
+        """Begin a copy; a repeated request gets the answer of the one before."""
         name, keep = request.get("name"), request.get("keep")
         if not isinstance(name, str) or not name.isalnum() or type(keep) is not int or keep < 1:
             raise Rejected("json", "a snapshot needs a name of letters and digits, and keep")
-        answer = {"name": name}
         if self._path is None or not isinstance(store.mode, ReplayMode):
-            answer["problem"] = "this buffer keeps no replay content"
-        else:
-            folder = self._path.with_name(SNAPSHOTS)
-            try:
-                state = {"rng": store.mode.random_state}
-                answer["sha256"] = snapshot.save(self._path, folder, name, state, keep)
-            except RunError as error:
-                answer["problem"] = str(error)
-        return Outgoing(
-            "samples", client, self._header(MessageKind.SNAPSHOT_DONE), encode_json(answer)
-        )
+            problem = {"name": name, "problem": "this buffer keeps no replay content"}
+            yield self._snapshot_done(client, problem)
+        elif self._copies.last.get("name") == name:
+            yield self._snapshot_done(client, self._copies.last)
+        elif not self._copies.busy:
+            folder, state = self._path.with_name(SNAPSHOTS), {"rng": store.mode.random_state}
+            self._copies.start(self._path, folder, name, state, keep)
+
+    def _snapshot_done(self, client: bytes, answer: dict[str, str]) -> Outgoing:
+        header = self._header(MessageKind.SNAPSHOT_DONE)
+        return Outgoing("samples", client, header, encode_json(answer))
 
     def _restore(self, request: dict[str, Any]) -> str:
         """Go back to a snapshot when the learner asks for it; returns what went wrong, if anything.
@@ -295,6 +315,7 @@ class Buffer:
     ) -> Iterator[Outgoing]:
         for position in [q for q in link.lent if q < header.ack]:
             store.mode.confirmed(link.lent.pop(position))
+        link.done = max(link.done, header.ack)
         link.limit = max(link.limit, header.limit)
         link.version = max(link.version, header.version)
         store.heard(header.bits)
@@ -315,8 +336,12 @@ class Buffer:
         """Deliver and grant what is possible; called after messages were processed."""
         link, store = self._link, self._store
         minimum = -1
+        copied = self._copies.finished()
         if link is not None and store is not None:
-            deliveries = list(store.mode.deliver(link, now))
+            if copied is not None:
+                yield self._snapshot_done(link.client, copied)
+            # Sampling changes the arena's counters, and the state of what is sampled next.
+            deliveries = [] if self._copies.busy else list(store.mode.deliver(link, now))
             # Statistics first: what a batch makes the learner decide, it decides knowing them.
             if deliveries or link.stats_due:
                 yield self._stats(link, store, now)
@@ -344,6 +369,8 @@ class Buffer:
             **store.numbers(),
             "rollouts": len(self.rollouts.live(now)),
             "rollouts_waiting": self.rollouts.waiting(now),
+            "set_aside": self._set_aside.batches,
+            "set_aside_last": self._set_aside.last,
         }
         header = self._header(MessageKind.STATS)
         header.epoch = store.arena.id

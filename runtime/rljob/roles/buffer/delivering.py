@@ -9,11 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rljob.envs.spaces import Arrays
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.limiter import OnPolicyLimiter, ReplayLimiter
 from rljob.roles.buffer.queue import SegmentQueue, Stored
-from rljob.roles.buffer.replay import ReplayStore
+from rljob.roles.buffer.replay import Drawn, ReplayStore, Sampled
+from rljob.roles.buffer.suspects import Suspects
 from rljob.spec.experience import Replay
+from rljob.wire.arrays import unpack
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected
 from rljob.wire.shared import Outbox
@@ -21,6 +24,8 @@ from rljob.wire.watermark import Origin, Watermark, numbers
 
 Evicted = Callable[[str, int, int, int], None]
 """Called for each eviction with reason, actor, epoch, seq."""
+KeepAside = Callable[[Arrays, float], None]
+"""Called for each batch that is set aside, with its arrays and the time."""
 
 
 SHARED_BYTES = 1024 * 1024
@@ -36,6 +41,7 @@ class InFlight:
     Attributes:
         slot: of the queue, where it lies there.
         place: in the outbox, where it lies there.
+        sampled: what it carries, where it was sampled.
     """
 
     header: Header
@@ -43,6 +49,7 @@ class InFlight:
     sent_at: float
     slot: int = -1
     place: int = -1
+    sampled: Sampled | None = None
 
 
 @dataclass
@@ -53,6 +60,7 @@ class LearnerLink:
         lineage, first_version: of this life.
         version: newest version that it has published.
         segments_per_batch: deliveries that one version is made of.
+        done: deliveries below this position are trained on.
         position: of the next delivery; a learner that has part of a batch starts behind it.
         limit: position up to which it may be sent.
         lent: deliveries it has not confirmed, by position.
@@ -64,6 +72,7 @@ class LearnerLink:
     first_version: int
     version: int
     segments_per_batch: int
+    done: int = 0
     position: int = 0
     limit: int = 0
     lent: dict[int, InFlight] = field(default_factory=dict)
@@ -74,6 +83,14 @@ class LearnerLink:
         self.lent[self.position] = lent
         self.position += 1
         return lent
+
+    @property
+    def in_training(self) -> list[InFlight]:
+        """The batch that it trains on, in order: the first that is not confirmed, once it was sent whole."""
+        end = self.done + self.segments_per_batch
+        if self.position < end:
+            return []
+        return [self.lent[position] for position in sorted(self.lent) if position < end]
 
 
 @dataclass(frozen=True)
@@ -140,7 +157,8 @@ class Mode(Protocol):
     def attach(
         self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
     ) -> None:
-        """A learner says HELLO; `before` is the connection that this replaces."""
+        """A learner says HELLO; `before` is the connection that this replaces. Where that was of an earlier
+        life, the learner died: of what it was training on, for all that is known."""
         ...
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]: ...
@@ -177,8 +195,11 @@ class OnPolicyMode:
         max_policy_lag: int,
         evicted: Evicted,
         strict: bool,
+        keep_aside: KeepAside,
     ) -> None:
         self._strict = strict
+        self._suspects: Suspects[Origin] = Suspects()
+        self._keep_aside = keep_aside
         self._queue = SegmentQueue(arena, plan.layout.size)
         self._layout = plan.layout
         # Of the learner at work; before the first, nothing is granted or delivered.
@@ -225,6 +246,7 @@ class OnPolicyMode:
         )
         if before is not None:
             self._queue.give_back([lent.slot for lent in before.lent.values()])
+            self._died(before, link, now)
         waiting = {(s.actor, s.epoch, s.seq): s for s in self._queue.waiting()}
         for origin, stored in waiting.items():
             if known.trained.has(*origin):
@@ -250,10 +272,30 @@ class OnPolicyMode:
             lag = self._limiter.trained_at(link.position) - head.version
             lent = link.lend(InFlight(_segment_header(head), head.payload, now, head.slot))
             steps = self.steps(head.slot)
-            yield lent, Freshness(np.array([lag]), np.array([now - head.time]), steps)
+            yield lent, Freshness(np.array([lag]), np.array([max(0.0, now - head.time)]), steps)
 
     def confirmed(self, lent: InFlight) -> None:
         self._queue.release(lent.slot)
+        self._suspects.trained(_origin(lent.header))
+
+    def _died(self, before: LearnerLink, link: LearnerLink, now: float) -> None:
+        """Set aside the segments of which the learner died too often; they are waiting again."""
+        # A strict run repeats itself, so what it died of comes again.
+        if self._strict or not died_in_training(before, link):
+            return
+        guilty = set(self._suspects.died([_origin(lent.header) for lent in before.in_training]))
+        found = [stored for stored in self._queue.waiting() if stored.origin in guilty]
+        if not found:
+            return
+        views = [self._layout.views(stored.payload) for stored in found]
+        arrays = {name: np.stack([each[name] for each in views]) for name in views[0]}
+        for name in ("actor", "epoch", "seq", "version"):
+            arrays[name] = np.array([getattr(stored, name) for stored in found])
+        self._keep_aside(arrays, now)
+        for stored in found:
+            self._evicted("set_aside", *stored.origin)
+            self._queue.remove(stored.slot)
+            self._queue.release(stored.slot)
 
     def _unfit(self, head: Stored, link: LearnerLink) -> str:
         if head.lineage != link.lineage and (self._strict or head.version > link.first_version):
@@ -263,6 +305,15 @@ class OnPolicyMode:
         if head.version < self._limiter.oldest_useful(link.position):
             return "lag"
         return ""
+
+
+def died_in_training(before: LearnerLink, link: LearnerLink) -> bool:
+    """Whether the learner before ended while it had a batch to train on."""
+    return before.lineage < link.lineage and bool(before.in_training)
+
+
+def _origin(header: Header) -> Origin:
+    return header.actor, header.epoch, header.seq
 
 
 def _segment_header(stored: Stored) -> Header:
@@ -286,8 +337,12 @@ class ReplayMode:
         data: Replay,
         limiter: ReplayLimiter,
         seed: int,
+        keep_aside: KeepAside,
     ) -> None:
         self._lineage = 0
+        self._suspects: Suspects[Drawn] = Suspects()
+        self._keep_aside = keep_aside
+        self._again: Sampled | None = None
         self._arena = arena
         self._layout = plan.layout
         self._store = ReplayStore(arena, plan.layout, data.priority_exponent)
@@ -334,6 +389,8 @@ class ReplayMode:
         self, link: LearnerLink, before: LearnerLink | None, known: Known, now: float
     ) -> None:
         self._lineage = link.lineage
+        if before is not None and not self._limiter.strict and died_in_training(before, link):
+            self._died(before.in_training[0], now)
         # Another one for each learner: one that has stalled may still read in the last one.
         if self._outbox is not None:
             self._outbox.close()
@@ -343,7 +400,21 @@ class ReplayMode:
             with contextlib.suppress(OSError):
                 self._outbox = Outbox(size, known.shares)
 
+    def _died(self, lent: InFlight, now: float) -> None:
+        """Send the same batch again, or set it aside when the learner died of it too often."""
+        sampled = lent.sampled
+        assert sampled is not None
+        if self._suspects.died([sampled.drawn]):
+            self._keep_aside(unpack(sampled.payload.data), now)
+            self._store.discard(sampled.drawn)
+        else:
+            # A learner that is only frozen may still read, and write, what was shared with it.
+            self._again = replace(sampled, payload=sampled.payload.copy())
+
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]:
+        if self._again is not None and link.position < link.limit:
+            sampled, self._again = self._again, None
+            yield self._lend(link, sampled, now)
         while (
             link.position < link.limit
             and self._store.held
@@ -361,15 +432,23 @@ class ReplayMode:
             place, memory = taken
         sampled = self._store.sample(count, batch, self._rng, now, memory)
         self._arena.count("sampled", count * batch)
+        return self._lend(link, sampled, now, place)
+
+    def _lend(
+        self, link: LearnerLink, sampled: Sampled, now: float, place: int = -1
+    ) -> tuple[InFlight, Freshness]:
         acted = round(float(sampled.versions.mean()))
         header = Header(MessageKind.BATCH, version=acted, lineage=link.lineage)
         payload = sampled.payload.data
-        if memory is not None:
-            header.seq, header.bits, payload = place, size, memoryview(b"")
-        lent = link.lend(InFlight(header, payload, now, place=place))
-        return lent, Freshness(link.version - sampled.versions, sampled.ages, count * batch)
+        if place >= 0:
+            header.seq, header.bits, payload = place, len(payload), memoryview(b"")
+        lent = link.lend(InFlight(header, payload, now, place=place, sampled=sampled))
+        steps = len(sampled.drawn.rows)
+        return lent, Freshness(link.version - sampled.versions, sampled.ages, steps)
 
     def confirmed(self, lent: InFlight) -> None:
+        if lent.sampled is not None:
+            self._suspects.trained(lent.sampled.drawn)
         # Sampling does not consume, but the place can be written again.
         if lent.place >= 0 and self._outbox is not None:
             self._outbox.give_back(lent.place)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rljob.roles.buffer.arena import Arena
+from rljob.wire.watermark import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Stored:
     lineage: int
     time: float
     payload: memoryview
+
+    @property
+    def origin(self) -> Origin:
+        return self.actor, self.epoch, self.seq
 
 
 class SegmentQueue:

@@ -28,17 +28,32 @@ def _padded(field: Field) -> int:
     return -(-nbytes(field) // 64) * 64
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The transitions of one delivery; each draw is another one, even of the same transitions.
+
+    Attributes:
+        rows: int64 `[K * B]`, over all slots.
+        order: place in the order of the newest segment at that time.
+    """
+
+    rows: np.ndarray
+    order: int
+
+
 @dataclass(frozen=True)
 class Sampled:
     """A delivery's worth of batches: arrays `[K, B, ...]` in one payload.
 
     Attributes:
         payload: what is sent.
+        drawn: what it was gathered from.
         versions: policy versions that acted, int64, for up to 64 of the transitions.
         ages: seconds since these were stored, float64.
     """
 
     payload: np.ndarray
+    drawn: Drawn
     versions: np.ndarray
     ages: np.ndarray
 
@@ -177,7 +192,20 @@ class ReplayStore:
             out["probability"].reshape(-1)[:] = self._tree.get(rows) / self._tree.total
             out["stored"][...] = self._held
         some = self._arena.slots[slots[:64]]
-        return Sampled(payload, some["version"].copy(), now - some["time"])
+        drawn = Drawn(rows, self._arena.newest)
+        # The clock may have been set back between two lives of the buffer.
+        return Sampled(payload, drawn, some["version"].copy(), np.maximum(0, now - some["time"]))
+
+    def discard(self, drawn: Drawn) -> None:
+        """Sample these transitions no more, unless they were overwritten meanwhile."""
+        rows = np.unique(drawn.rows)
+        same = self._arena.slots["order"][rows // self._rows] <= drawn.order
+        valid = self._flat["valid"]
+        rows = rows[same & valid[rows]]
+        valid[rows] = False
+        self._held -= len(rows)
+        if self._tree is not None:
+            self._tree.set(rows, np.zeros(len(rows)))
 
     def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
         """Set priorities of sampled transitions; those overwritten meanwhile are left alone.
@@ -194,6 +222,7 @@ class ReplayStore:
         rows = np.where(inside, rows, 0)
         current = self._arena.slots["order"][rows // self._rows] == keys >> np.uint64(32)
         fit = inside & current & (priorities > 0) & (priorities <= LARGEST)
+        fit &= self._flat["valid"][rows]
         if fit.any():
             self._top[0] = max(self._top[0], priorities[fit].max())
             rows, leaves = rows[fit], priorities[fit].astype(np.float64) ** self._exponent

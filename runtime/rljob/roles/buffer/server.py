@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from rljob.process.context import RoleContext
+from rljob.process.memory import memory_limit
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.delivering import Freshness
+from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, StoreSettings
+from rljob.run_folder.names import SET_ASIDE
 from rljob.telemetry.metrics import BufferMetrics
 from rljob.wire.endpoints import buffer_endpoints
 from rljob.wire.messages import Rejected
@@ -61,6 +64,9 @@ class BufferReporter(Observer):
     def resent(self) -> None:
         self._metrics.batches_retransmitted.inc()
 
+    def set_aside(self) -> None:
+        self._metrics.batches_set_aside.inc()
+
 
 def main(context: RoleContext) -> None:
     """Run until asked to stop.
@@ -75,7 +81,13 @@ def main(context: RoleContext) -> None:
         stack.callback(server.close)
         context.folder.mkdir(parents=True, exist_ok=True)
         reporter = BufferReporter(metrics, context.tracer())
-        buffer = Buffer(_settings(context), context.folder / ARENA, context.started, reporter)
+        buffer = Buffer(
+            _settings(context),
+            context.folder / ARENA,
+            context.started,
+            reporter,
+            SetAside(context.set_aside or context.folder / SET_ASIDE),
+        )
         wire = context.wire(buffer.rejected)
         stack.callback(wire.close)
         endpoints = buffer_endpoints(context.buffer)
@@ -91,10 +103,12 @@ def main(context: RoleContext) -> None:
             "experience": buffer.experience,
             "samples": buffer.samples,
         }
-        reported, before = 0.0, time.monotonic()
+        # Never goes back while the buffer lives, and is comparable with the times in its file after a reboot.
+        zero = time.time() - time.monotonic()
+        reported, before = 0.0, zero + time.monotonic()
         while not context.stopping():
             wire.wait(WAIT)
-            now = time.monotonic()
+            now = zero + time.monotonic()
             if buffer.learner_waits:
                 metrics.learner_wait_seconds.inc(now - before)
             before = now
@@ -116,6 +130,7 @@ def _settings(context: RoleContext) -> StoreSettings:
         spec.buffer.samples_per_insert,
         spec.strict,
         context.seed,
+        memory_limit(),
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,40 @@ from rljob.run_folder.ageing import older
 from rljob.run_folder.write_whole import replacing
 
 _CHUNK = 1 << 20
+
+
+class SnapshotCopies:
+    """Makes one copy at a time, in a thread, so that the buffer goes on answering.
+
+    Attributes:
+        last: name and answer of the newest copy that was finished.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="rljob-snapshot")
+        self._running: tuple[str, Future[str]] | None = None
+        self.last: dict[str, str] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a copy is being made, or was not looked at yet. The arena must not be written meanwhile."""
+        return self._running is not None
+
+    def start(self, arena: Path, folder: Path, name: str, state: dict[str, Any], keep: int) -> None:
+        """Begin a copy, see `save`; not while another one is made."""
+        assert self._running is None
+        self._running = name, self._executor.submit(save, arena, folder, name, state, keep)
+
+    def finished(self) -> dict[str, str] | None:
+        """The answer of a copy that has just been finished, once."""
+        if self._running is None or not self._running[1].done():
+            return None
+        (name, copy), self._running = self._running, None
+        try:
+            self.last = {"name": name, "sha256": copy.result()}
+        except RunError as error:
+            self.last = {"name": name, "problem": str(error)}
+        return self.last
 
 
 def save(arena: Path, folder: Path, name: str, state: dict[str, Any], keep: int) -> str:

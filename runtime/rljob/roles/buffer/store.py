@@ -10,8 +10,9 @@ import numpy as np
 from rljob.envs.spaces import Arrays, Spaces
 from rljob.envs.values import problem
 from rljob.errors import InputError
+from rljob.process.memory import MemoryLimit
 from rljob.roles.buffer.arena import Arena
-from rljob.roles.buffer.delivering import Freshness, Mode, OnPolicyMode, ReplayMode
+from rljob.roles.buffer.delivering import Freshness, KeepAside, Mode, OnPolicyMode, ReplayMode
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
 from rljob.spec.experience import OnPolicy, Replay
@@ -19,6 +20,8 @@ from rljob.wire.delivery import DeliveryVerdict, Receiver
 from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
+PROCESS_BYTES = 128 * 2**20
+"""Memory of the buffer beside its experience: its process, and messages on their way."""
 _ORIGIN = ("actor", "epoch", "seq")
 _SAMPLED_BYTES = 24
 """Of a sampled transition: its key, its probability, and how many are stored."""
@@ -35,6 +38,7 @@ class StoreSettings:
         samples_per_insert: overrides the algorithm's; see `ReplayLimiter`.
         strict: lockstep, for runs that can be repeated exactly.
         seed: of sampling.
+        memory: that the process may use; None where that is not known.
     """
 
     capacity: int
@@ -42,6 +46,7 @@ class StoreSettings:
     samples_per_insert: float | None
     strict: bool
     seed: int
+    memory: MemoryLimit | None = None
 
 
 class Observer:
@@ -55,6 +60,7 @@ class Observer:
     def fenced(self) -> None: ...
     def delivered(self, freshness: Freshness) -> None: ...
     def resent(self) -> None: ...
+    def set_aside(self) -> None: ...
 
 
 class Store:
@@ -65,6 +71,7 @@ class Store:
         path: file of the arena; None keeps the experience in this process only.
         arena: one that exists already, described by the same plan, or the number of segments that make
             a batch, for which a new one is made.
+        keep_aside: takes batches that the learner died of.
 
     Attributes:
         episodes: float64 `[E, 2]` of return and length that the learner has not confirmed.
@@ -81,6 +88,7 @@ class Store:
         path: Path | None,
         arena: Arena | int,
         observer: Observer,
+        keep_aside: KeepAside,
     ) -> None:
         self.plan = plan
         self._spaces = _spaces(plan)
@@ -88,6 +96,7 @@ class Store:
         self._settings = settings
         self._path = path
         self._observer = observer
+        self._keep_aside = keep_aside
         if isinstance(arena, int):
             arena = _new_arena(plan, arena, settings, path)
         self.arena = arena
@@ -107,15 +116,24 @@ class Store:
         slots = _queue_slots(self.plan, segments_per_batch, self._settings)
         if slots <= len(self.arena.slots):
             return None
+        check_memory(self.plan, slots, self._settings)
         arena = self.arena.grown(self._path, slots)
-        larger = Store(self.plan, self._settings, self._path, arena, self._observer)
+        larger = Store(
+            self.plan, self._settings, self._path, arena, self._observer, self._keep_aside
+        )
         larger.episodes = self.episodes
         return larger
 
     def _make_mode(self, data: OnPolicy | Replay, settings: StoreSettings) -> Mode:
         if isinstance(data, OnPolicy):
-            lag = settings.max_policy_lag
-            return OnPolicyMode(self.arena, self.plan, lag, self._evict, settings.strict)
+            return OnPolicyMode(
+                self.arena,
+                self.plan,
+                settings.max_policy_lag,
+                self._evict,
+                settings.strict,
+                self._keep_aside,
+            )
         ratio = ReplayLimiter(
             settings.samples_per_insert or data.samples_per_insert,
             data.min_size,
@@ -123,7 +141,7 @@ class Store:
             self.plan.steps,
             settings.strict,
         )
-        return ReplayMode(self.arena, self.plan, data, ratio, settings.seed)
+        return ReplayMode(self.arena, self.plan, data, ratio, settings.seed, self._keep_aside)
 
     @property
     def first_episode(self) -> int:
@@ -227,14 +245,51 @@ def _spaces(plan: ExperienceFormat) -> Spaces | None:
 def _new_arena(
     plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings, path: Path | None
 ) -> Arena:
-    data = plan.data
-    if isinstance(data, OnPolicy):
-        slots = _queue_slots(plan, segments_per_batch, settings)
-        size = slots * plan.layout.size
-    else:
-        slots = _ring_slots(plan, data, settings)
-        size = data_bytes(plan.layout, slots, data.priority_exponent)
-    return Arena.create(path, plan.to_json(), slots, size)
+    slots = slots_for(plan, segments_per_batch, settings)
+    check_memory(plan, slots, settings)
+    return Arena.create(path, plan.to_json(), slots, _data_bytes(plan, slots))
+
+
+def _data_bytes(plan: ExperienceFormat, slots: int) -> int:
+    if isinstance(plan.data, OnPolicy):
+        return slots * plan.layout.size
+    return data_bytes(plan.layout, slots, plan.data.priority_exponent)
+
+
+def check_memory(plan: ExperienceFormat, slots: int, settings: StoreSettings) -> None:
+    """Compare what the experience needs with what the buffer may use, before anything is reserved.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    limit = settings.memory
+    size = _data_bytes(plan, slots)
+    if limit is None or size + PROCESS_BYTES <= limit.bytes:
+        return
+    steps = slots * plan.steps
+    each = -(-size // steps)
+    most = max(0, limit.bytes - PROCESS_BYTES) // each
+    raise InputError(
+        f"{steps} steps of {each} bytes need {_mib(size)}, and the buffer's process {_mib(PROCESS_BYTES)}; "
+        f"{limit.source} is {_mib(limit.bytes)}. Set at most {most}, or give the buffer more memory "
+        "(resources.limits.memory in buffer.template)",
+        path="buffer.capacity",
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def slots_for(plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings) -> int:
+    """Segments to make room for.
+
+    Raises:
+        InputError: when the job's experience does not fit into the capacity.
+    """
+    if isinstance(plan.data, OnPolicy):
+        return _queue_slots(plan, segments_per_batch, settings)
+    return _ring_slots(plan, plan.data, settings)
 
 
 def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: StoreSettings) -> int:

@@ -106,6 +106,8 @@ class RecordWriter:
             stages={s: share for s, share in self._shares.items() if s != "data_wait"},
             evicted=int(numbers.get("evicted", 0)),
             duplicates=int(numbers.get("duplicates", 0)),
+            set_aside=int(numbers.get("set_aside", 0)),
+            set_aside_last=round(numbers.get("set_aside_last", 0.0), 3),
             checkpoint=saved,
             metrics={name: round(value, 6) for name, value in self._values.items()},
         )

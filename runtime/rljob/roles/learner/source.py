@@ -26,6 +26,10 @@ from rljob.wire.watermark import Origin, Watermark
 
 ASK_EVERY = 0.25
 """Seconds after which a request is repeated while nothing comes."""
+REQUEST_EVERY = 1.0
+"""Seconds after which a request for a snapshot is repeated."""
+UNREACHED_AFTER = 5.0
+"""Seconds without any answer after which the buffer counts as out of reach."""
 WAIT = 0.1
 
 
@@ -108,6 +112,8 @@ class ExperienceSource:
         self._next = 0
         self._early: dict[int, Message] = {}
         self._asked_at = float("-inf")
+        self._requested_at = float("-inf")
+        self._unanswered: float | None = None
         self.statistics: list[Statistics] = []
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.restore: dict[str, str] = {}
@@ -124,7 +130,13 @@ class ExperienceSource:
         if now - self._asked_at >= ASK_EVERY:
             self._asked_at = now
             self._ask()
+            if self._unanswered is None:
+                self._unanswered = now
         return self._opened
+
+    def unreached(self, now: float, seconds: float = UNREACHED_AFTER) -> bool:
+        """Whether requests have gone unanswered for so long; each is answered, if by statistics alone."""
+        return self._unanswered is not None and now - self._unanswered >= seconds
 
     def take(self) -> Message | None:
         """The next delivery in order, if it has come."""
@@ -166,8 +178,11 @@ class ExperienceSource:
         header = Header(MessageKind.PRIORITIES, epoch=self.lineage)
         self._endpoint.send(b"", header, payload.data)
 
-    def request_snapshot(self, name: str, keep: int) -> None:
-        """Ask the buffer to save its content; the answer appears in `snapshots`."""
+    def request_snapshot(self, name: str, keep: int, now: float) -> None:
+        """Ask the buffer to save its content, and ask again each second; the answer appears in `snapshots`."""
+        if self._incarnation == 0 or now - self._requested_at < REQUEST_EVERY:
+            return
+        self._requested_at = now
         payload = encode_json({"name": name, "keep": keep})
         self._endpoint.send(b"", Header(MessageKind.SNAPSHOT, epoch=self.lineage), payload)
 
@@ -176,6 +191,7 @@ class ExperienceSource:
 
     def _receive(self) -> None:
         for message in self._endpoint.receive():
+            self._unanswered = None
             try:
                 self._take(message)
             except Rejected as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 from rljob.checkpoints.manifest import Checkpoint
 from rljob.process.context import RoleContext
@@ -59,6 +60,8 @@ class LearnerReporter:
             fill=round(record.buffer_fill, 2),
             dropped=record.evicted,
             duplicates=record.duplicates,
+            set_aside=record.set_aside,
+            set_aside_time=_rfc3339(record.set_aside_last) if record.set_aside else None,
             rollouts_waiting=round(record.rollouts_waiting, 2),
             learner_waiting=round(record.learner_waiting, 2),
         )
@@ -91,6 +94,11 @@ class LearnerReporter:
             # It was read back before it got its name, or before training went on from it.
             verified=True,
         )
+
+
+def _rfc3339(seconds: float) -> str:
+    """A Unix time as Kubernetes writes it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _score(value: float | None) -> float | None:

@@ -43,8 +43,10 @@ STRICT_GROWTH = 0.25
 discards open episodes, so boundaries must become rarer: otherwise long episodes would never end."""
 FIRST_SAVED_AFTER = 1.0
 """Seconds to the first checkpoint; the time doubles until it is `checkpoint.interval`."""
-SNAPSHOT_SECONDS = 60.0
+SNAPSHOT_SECONDS = 600.0
 """Seconds that the buffer may take to save its content."""
+SNAPSHOT_SILENCE = 60.0
+"""Seconds without an answer after which it is not waited for."""
 _LOG = logging.getLogger("rljob")
 
 
@@ -117,6 +119,7 @@ class Training:
             self._publisher.check()
             now = time.monotonic()
             self._source.poll(now)
+            self._health.waits_for = "the buffer" if self._source.unreached(now) else ""
             batch = self._batches.next(self._version)
             self._take_statistics()
             # Set at once, so that a wait that never ends is visible.
@@ -263,12 +266,17 @@ class Training:
         if not self._spec.saves_replay or not isinstance(self._algorithm.data, Replay):
             return {}
         name = f"{self._version:012d}"
-        self._source.request_snapshot(name, self._spec.checkpoint.keep)
-        deadline = time.monotonic() + SNAPSHOT_SECONDS
-        while name not in self._source.snapshots and time.monotonic() < deadline:
+        began = now = time.monotonic()
+        while (
+            name not in self._source.snapshots
+            and now - began < SNAPSHOT_SECONDS
+            and not self._source.unreached(now, SNAPSHOT_SILENCE)
+        ):
             self._health.beat()
+            self._source.request_snapshot(name, self._spec.checkpoint.keep, now)
             self._source.wait()
-            self._source.poll(time.monotonic())
+            now = time.monotonic()
+            self._source.poll(now)
         answer = self._source.snapshots.pop(name, {"problem": "the buffer did not answer"})
         if "sha256" not in answer:
             _LOG.warning("checkpoint %s has no replay content: %s", name, answer["problem"])

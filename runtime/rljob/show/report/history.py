@@ -55,7 +55,7 @@ class Played:
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a role: `died` or `back`."""
+    """An event of a role: `died`, `back` or `stalled`."""
 
     time: float
     role: str
@@ -83,11 +83,13 @@ class RunHistory:
     Attributes:
         samples: sorted by `seconds`.
         marks: restarts and checkpoints, sorted by time.
+        stalls: why the run made no progress, each time.
     """
 
     samples: Sequence[Sample] = ()
     evaluations: Sequence[Played] = ()
     marks: Sequence[RunMark] = field(default=())
+    stalls: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return bool(self.samples)
@@ -138,7 +140,8 @@ def history(
     happened = [event for line in events if (event := _event(line)) is not None]
     marks = [*_checkpoints(kept), *_restarts(samples, kept, happened)]
     played = [each for line in evaluations if (each := _played(line)) is not None]
-    return RunHistory(kept, played, sorted(marks, key=lambda mark: mark.seconds))
+    stalls = [event.reason for event in happened if event.what == "stalled"]
+    return RunHistory(kept, played, sorted(marks, key=lambda mark: mark.seconds), stalls)
 
 
 def thin(points: Sequence[PlotPoint], most: int = MOST_POINTS) -> list[PlotPoint]:

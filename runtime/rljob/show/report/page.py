@@ -171,6 +171,8 @@ def _cards(run: Run) -> Iterable[str]:
     yield _card("policy lag", "–" if lag is None else f"{lag:g}", bounded)
     saved = sum(mark.kind == "checkpoint" for mark in run.history.marks)
     yield _card("restarts", str(_restarts(run)), f"{some(saved, 'checkpoint')} seen")
+    if run.history.stalls:
+        yield _card("stalls", str(len(run.history.stalls)), run.history.stalls[-1])
 
 
 def _card(name: str, value: str, note: str) -> str:
