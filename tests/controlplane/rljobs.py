@@ -31,6 +31,7 @@ ADDRESS, NOBODY = f"127.0.{_WORKER}.53", f"127.0.{_WORKER}.54"
 
 Each test process has its own addresses, because the port is fixed.
 """
+BEGAN = "2026-01-01T00:00:00Z"
 SPEC = {
     "environment": {"id": "CartPole-v1"},
     "algorithm": {"name": "PPO"},
@@ -146,7 +147,7 @@ class Job:
         ]
         status = {
             "succeeded": 1,
-            "startTime": "2026-01-01T00:00:00Z",
+            "startTime": BEGAN,
             "completionTime": "2026-01-01T00:01:00Z",
             "conditions": conditions,
         }
@@ -161,13 +162,16 @@ def hang(job: Job) -> None:
 
 
 class _Role(http.server.BaseHTTPRequestHandler):
-    """The pages of a role that is well."""
+    """The pages of a role that is well; `saved` is the policy version of a learner's newest checkpoint."""
 
     steps = 0
+    saved = 0
 
     def do_GET(self) -> None:
+        checkpoint = {"step": self.saved, "policyVersion": self.saved, "time": BEGAN}
+        checkpoint |= {"path": "c", "sha256": "0" * 64}
         pages = {
-            "/status": {"progress": {"steps": self.steps}},
+            "/status": {"progress": {"steps": self.steps}, "lastCheckpoint": checkpoint},
             "/state": {"role": "learner", "name": "x", "doing": "data"},
         }
         body = json.dumps(pages[self.path]).encode()
@@ -182,7 +186,7 @@ class _Role(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering() -> Iterator[type[_Role]]:
-    """A role that is well, at `ADDRESS`; its `steps` may be set."""
+    """A role that is well, at `ADDRESS`; its `steps` and `saved` may be set."""
     role = type("Role", (_Role,), {})
     with http.server.ThreadingHTTPServer((ADDRESS, names.METRICS_PORT), role) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -204,7 +208,6 @@ def hashes(manifests: list[Manifest]) -> dict[tuple[str, str], str]:
 
 def running_at(address: str, role: str = "learner") -> Manifest:
     """Status of a pod that runs."""
-    began = "2026-01-01T00:00:00Z"
     container = {
         "name": role,
         "ready": True,
@@ -212,13 +215,13 @@ def running_at(address: str, role: str = "learner") -> Manifest:
         "restartCount": 0,
         "image": "i",
         "imageID": "i@sha256:0",
-        "state": {"running": {"startedAt": began}},
+        "state": {"running": {"startedAt": BEGAN}},
     }
     return {
         "phase": "Running",
         "podIP": address,
         "podIPs": [{"ip": address}],
-        "startTime": began,
+        "startTime": BEGAN,
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [container],
     }
@@ -229,7 +232,7 @@ def _ended(message: str) -> Manifest:
         "exitCode": 0,
         "reason": "Completed",
         "message": message,
-        "startedAt": "2026-01-01T00:00:00Z",
+        "startedAt": BEGAN,
         "finishedAt": "2026-01-01T00:01:00Z",
     }
     container = {

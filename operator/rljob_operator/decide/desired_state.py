@@ -74,7 +74,7 @@ def with_children(
     """The desired state with the children.
 
     Args:
-        failures: failures of the learner in Jobs before the existing one.
+        failures: of the learner, counted before the existing Job; see `RestartCounts.earlier_failures`.
     """
     if asked.job is None:
         return asked

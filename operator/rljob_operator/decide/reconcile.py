@@ -72,7 +72,8 @@ class _Look:
         """The decision for a job that had not ended."""
         asked = asking.read(self.previous, self.world)
         wanted = roles.wanted(self.previous, asked.spec, asked.stage)
-        counts = restarts.count(self.previous, self.world, wanted)
+        reported = report.merge(self.previous, self.world, self.observed.polled)
+        counts = restarts.count(self.previous, self.world, wanted, reported.checkpoint)
         asked = asking.with_children(asked, self.world, self.settings, counts.earlier_failures)
         changes = self._changes(asked)
         waiting, again = self._waiting(wanted)
@@ -80,7 +81,6 @@ class _Look:
         unsettled = roles.unsettled_for(self.world, grace, self.now)
         if unsettled is not None:
             again.append(unsettled)
-        reported = report.merge(self.previous, self.world, self.observed.polled)
         facts = Facts(
             stage=asked.stage,
             spec=asked.spec,
