@@ -6,7 +6,6 @@ import contextlib
 import errno
 import math
 import socket
-import socketserver
 import sys
 import threading
 import time
@@ -16,12 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from rljob.errors import RunError
+from rljob.telemetry.listening import listen
 
 CONNECTION_LIMIT = 32
 """Largest number of connections; a further one closes the oldest, so that probes always succeed."""
 CONNECTION_SECONDS = 5.0
 """Seconds that a client may take for its request, and for each part of the answer."""
 _POLL_SECONDS = 0.2
+_BACKLOG = 128
 
 
 @dataclass(frozen=True)
@@ -95,19 +96,15 @@ def serve_pages(pages: Mapping[str, Page], host: str, port: int) -> HttpServer:
 
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
         self.pages = pages
         self._open: dict[socket.socket, tuple[float, threading.Thread]] = {}
         self._lock = threading.Lock()
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's method looks up the host's name, which may take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        super().__init__((host, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listen(host, port, _BACKLOG)
+        self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(
