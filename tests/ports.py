@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import Iterator
 
+import pytest
+
 FIRST, BLOCK, BLOCKS = 10240, 128, 170
 """All blocks end below 32768: the system takes no port of them for an outgoing connection or for port 0."""
 
@@ -35,3 +37,15 @@ def free_port(host: str = "127.0.0.1") -> int:
                 continue
             return port
     raise RuntimeError(f"no free port on {host} in the block of process {os.getpid()}")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")

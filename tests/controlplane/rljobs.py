@@ -31,6 +31,7 @@ ADDRESS, NOBODY = f"127.0.{_WORKER}.53", f"127.0.{_WORKER}.54"
 
 Each test process has its own addresses, because the port is fixed.
 """
+BEGAN = "2026-01-01T00:00:00Z"
 SPEC = {
     "environment": {"id": "CartPole-v1"},
     "algorithm": {"name": "PPO"},
@@ -146,7 +147,7 @@ class Job:
         ]
         status = {
             "succeeded": 1,
-            "startTime": "2026-01-01T00:00:00Z",
+            "startTime": BEGAN,
             "completionTime": "2026-01-01T00:01:00Z",
             "conditions": conditions,
         }
@@ -165,9 +166,11 @@ class _Role(http.server.BaseHTTPRequestHandler):
 
     Attributes:
         token: None lets everybody in.
+        saved: policy version of a learner's newest checkpoint.
     """
 
     steps = 0
+    saved = 0
     keys: dict[str, int] | None = None
     token: str | None = None
 
@@ -175,8 +178,10 @@ class _Role(http.server.BaseHTTPRequestHandler):
         if self.token is not None and self.headers["Authorization"] != f"Bearer {self.token}":
             self.send_error(401)
             return
+        checkpoint = {"step": self.saved, "policyVersion": self.saved, "time": BEGAN}
+        checkpoint |= {"path": "c", "sha256": "0" * 64}
         pages = {
-            "/status": {"progress": {"steps": self.steps}},
+            "/status": {"progress": {"steps": self.steps}, "lastCheckpoint": checkpoint},
             "/state": {"role": "learner", "name": "x", "doing": "data", "keys": self.keys},
         }
         body = json.dumps(pages[self.path]).encode()
@@ -191,7 +196,7 @@ class _Role(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering() -> Iterator[type[_Role]]:
-    """A role that is well, at `ADDRESS`; its `steps`, `keys` and `token` may be set."""
+    """A role that is well, at `ADDRESS`; its `steps`, `saved`, `keys` and `token` may be set."""
     role = type("Role", (_Role,), {})
     with http.server.ThreadingHTTPServer((ADDRESS, names.STATE_PORT), role) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -213,7 +218,6 @@ def hashes(manifests: list[Manifest]) -> dict[tuple[str, str], str]:
 
 def running_at(address: str, role: str = "learner") -> Manifest:
     """Status of a pod that runs."""
-    began = "2026-01-01T00:00:00Z"
     container = {
         "name": role,
         "ready": True,
@@ -221,13 +225,13 @@ def running_at(address: str, role: str = "learner") -> Manifest:
         "restartCount": 0,
         "image": "i",
         "imageID": "i@sha256:0",
-        "state": {"running": {"startedAt": began}},
+        "state": {"running": {"startedAt": BEGAN}},
     }
     return {
         "phase": "Running",
         "podIP": address,
         "podIPs": [{"ip": address}],
-        "startTime": began,
+        "startTime": BEGAN,
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [container],
     }
@@ -238,7 +242,7 @@ def _ended(message: str) -> Manifest:
         "exitCode": 0,
         "reason": "Completed",
         "message": message,
-        "startedAt": "2026-01-01T00:00:00Z",
+        "startedAt": BEGAN,
         "finishedAt": "2026-01-01T00:01:00Z",
     }
     container = {

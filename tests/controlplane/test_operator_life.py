@@ -16,6 +16,7 @@ from tests.apiserver import ApiServer
 from tests.controlplane.operators import Operator, install, running, until
 from tests.controlplane.rljobs import (
     ADDRESS,
+    BEGAN,
     BUFFER,
     LEARNER,
     MERGE,
@@ -273,6 +274,31 @@ def test_a_running_learner_is_asked_how_it_goes(job: Job) -> None:
                 lambda wanted=steps: (job.status().get("progress") or {}).get("steps") == wanted,
                 f"{steps} steps in the status",
             )
+    job.server.call("DELETE", POD.path(job.namespace, "x-learner-abcde"))
+
+
+def test_progress_forgives_failures_of_the_learner(job: Job) -> None:
+    """Its Job gets as many failures again; the API server takes the higher limit."""
+    job.create(backoffLimit=1)
+    until(job.complete, "all children")
+
+    def failures() -> Any:
+        return (job.status().get("learner") or {}).get("failures")
+
+    def limit() -> Any:
+        return job.children()[LEARNER]["spec"]["backoffLimit"]
+
+    with answering() as learner:
+        learner.saved = 10
+        job.learner_pod(running_at(ADDRESS))
+        until(lambda: "lastCheckpoint" in job.status(), "a checkpoint in the status")
+        failed = {"status": {"failed": 1, "startTime": BEGAN}}
+        job.patch(BY_NAME["Job"], "x-learner", failed, "status")
+        until(lambda: failures() == 1, "a failure in the status")
+        assert limit() == 1
+        learner.saved = 20
+        until(lambda: limit() == 2, "a higher limit")
+        until(lambda: failures() == 0, "a failure that is forgiven")
     job.server.call("DELETE", POD.path(job.namespace, "x-learner-abcde"))
 
 

@@ -16,6 +16,7 @@ import random
 import select
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -23,7 +24,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-_SUBNET = ipaddress.ip_network("10.213.0.0/24")
+_SUBNETS = {
+    4: ipaddress.ip_network("10.213.0.0/24"),
+    6: ipaddress.ip_network("fd00:213::/64"),
+}
+_RECEIVER = {4: slice(16, 20), 6: slice(24, 40)}
+"""Where a packet has the address that it is for."""
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _DEVICE = "link0"
 _MTU = 1500
@@ -58,27 +64,38 @@ def why_not() -> str | None:
 
 
 class Network:
-    """Namespaces by name. `counts` has packets by (from, to, `arrived` or `lost`)."""
+    """Namespaces by name, which is also the name of their host. `counts` has packets by (from, to, `arrived`
+    or `lost`).
 
-    def __init__(self, names: Sequence[str], seed: int) -> None:
+    Args:
+        versions: of IP that it has, 4 and 6.
+    """
+
+    def __init__(self, names: Sequence[str], seed: int, versions: Sequence[int] = (4,)) -> None:
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
         self._directions: dict[tuple[str, str], Direction] = {}
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self._names = {name: f"rljob-{os.getpid()}-{name}" for name in names}
-        hosts = _SUBNET.hosts()
-        self._addresses = {name: str(next(hosts)) for name in names}
+        self._versions = versions
+        self._addresses = {
+            (name, version): str(_SUBNETS[version][number])
+            for version in versions
+            for number, name in enumerate(names, start=1)
+        }
+        self._hosts = tempfile.NamedTemporaryFile("w", prefix="hosts-")  # noqa: SIM115 - closed by `close`
         self._devices: dict[str, int] = {}
         self._wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._route, name="router")
 
-    def address(self, name: str) -> str:
-        """The IPv4 address of a namespace."""
-        return self._addresses[name]
+    def address(self, name: str, version: int = 4) -> str:
+        """An address of a namespace."""
+        return self._addresses[name, version]
 
     def inside(self, name: str, command: Sequence[str]) -> list[str]:
-        """The command that runs a command in a namespace."""
-        return ["ip", "netns", "exec", self._names[name], *command]
+        """The command that runs a command in a namespace, where the others have names."""
+        named = ["sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', self._hosts.name]
+        return ["ip", "netns", "exec", self._names[name], *named, *command]
 
     def shape(self, sender: str, receiver: str, direction: Direction, both: bool = True) -> None:
         """Treat packets from one namespace to another like this from now on; also those back, if `both`."""
@@ -88,6 +105,9 @@ class Network:
                 self._directions[receiver, sender] = direction
 
     def open(self) -> None:
+        lines = (f"{address}\t{name}\n" for (name, _), address in self._addresses.items())
+        self._hosts.write("127.0.0.1\tlocalhost\n" + "".join(lines))
+        self._hosts.flush()
         for name, space in self._names.items():
             _ip("netns", "add", space)
             device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
@@ -97,9 +117,14 @@ class Network:
             fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22s", mine.encode(), flags, b""))
             _ip("link", "set", mine, "netns", space, "name", _DEVICE)
             inside = ("-n", space)
-            _ip(*inside, "addr", "add", f"{self.address(name)}/{_SUBNET.prefixlen}", "dev", _DEVICE)
             _ip(*inside, "link", "set", _DEVICE, "mtu", str(_MTU), "txqueuelen", "2000", "up")
             _ip(*inside, "link", "set", "lo", "up")
+            for version in self._versions:
+                address = f"{self.address(name, version)}/{_SUBNETS[version].prefixlen}"
+                # Nobody answers a probe for duplicates of an address, which IPv6 waits for.
+                probe = ["nodad"] if version == 6 else []
+                _ip(*inside, "addr", "add", address, "dev", _DEVICE, *probe)
+                _ip(*inside, f"-{version}", "route", "add", "default", "dev", _DEVICE)
         self._thread.start()
 
     def close(self) -> None:
@@ -111,11 +136,15 @@ class Network:
             os.close(device)
         for space in self._names.values():
             subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
+        self._hosts.close()
 
     def _route(self) -> None:
         """Move packets until `close`."""
         devices = {device: name for name, device in self._devices.items()}
-        receivers = {ipaddress.ip_address(each).packed: n for n, each in self._addresses.items()}
+        receivers = {
+            ipaddress.ip_address(address).packed: name
+            for (name, _), address in self._addresses.items()
+        }
         waiting: list[tuple[float, int, str, bytes]] = []
         newest: dict[tuple[str, str], float] = {}
         order = itertools.count()
@@ -133,8 +162,8 @@ class Network:
             for device in ready:
                 sender = devices[device]
                 for packet in _packets(device):
-                    receiver = receivers.get(packet[16:20], "")
-                    if packet[0] >> 4 != 4 or not receiver:
+                    receiver = receivers.get(packet[_RECEIVER[packet[0] >> 4]], "")
+                    if not receiver:
                         continue
                     path = sender, receiver
                     with self._lock:
@@ -149,9 +178,11 @@ class Network:
 
 
 @contextmanager
-def network(names: Sequence[str], seed: int = 0) -> Iterator[Network]:
+def network(
+    names: Sequence[str], seed: int = 0, versions: Sequence[int] = (4,)
+) -> Iterator[Network]:
     """Make the namespaces, and remove them at the end. End what runs in them first."""
-    made = Network(names, seed)
+    made = Network(names, seed, versions)
     try:
         made.open()
         yield made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from rljob.errors import INTERRUPTED
+from rljob.kube.names import METRICS_PORT
 from rljob.wire.keygen import generate
 from tests.faults.network import Network, network
 from tests.faults.runs import Run
@@ -69,20 +70,28 @@ class Spread(Run):
 
 
 @contextmanager
-def spread(folder: Path, content: dict[str, Any], replicas: int = 2) -> Iterator[Spread]:
-    """Start all roles over encrypted TCP and wait until they train; they are ended at the end."""
+def spread(
+    folder: Path, content: dict[str, Any], replicas: int = 2, versions: Sequence[int] = (4,)
+) -> Iterator[Spread]:
+    """Start all roles over encrypted TCP as pods are, which know each other by name, and wait until they train;
+    they are ended at the end.
+
+    Args:
+        versions: of IP that the network has.
+    """
     path, keys = folder / "job.yaml", folder / "keys"
     path.write_text(yaml.safe_dump(content))
     generate(keys)
     with ExitStack() as stack:
-        net = stack.enter_context(network(SPACES))
+        net = stack.enter_context(network(SPACES, versions=versions))
         run = Spread(folder, net)
         stack.callback(run.end)
         common = ["--job", str(path), "--keys", str(keys), "--dir", str(run.folder)]
-        common += ["--buffer", f"tcp://{net.address(BUFFER)}:{_PORT}"]
-        common += ["--learner", f"tcp://{net.address(LEARNER)}:{_PORT}"]
-        run.start(BUFFER, "buffer", 0, *common)
-        run.start(LEARNER, "learner", 0, *common, "--threads", "1")
+        common += ["--buffer", f"tcp://{BUFFER}:{_PORT}", "--learner", f"tcp://{LEARNER}:{_PORT}"]
+        serving = ["--metrics-host", "*", "--metrics-port", str(METRICS_PORT)]
+        run.start(BUFFER, "buffer", 0, *common, "--buffer", f"tcp://*:{_PORT}", *serving)
+        own = ["--learner", f"tcp://*:{_PORT}", "--threads", "1", *serving]
+        run.start(LEARNER, "learner", 0, *common, *own)
         for index in range(replicas):
             run.start(ROLLOUTS, "rollout", index, *common)
         run.progress()

@@ -33,7 +33,7 @@ from rljob.wire.sockets import (
     Wire,
 )
 from tests.integration.forwarder import Forwarder
-from tests.ports import free_port
+from tests.ports import free_port, needs_ipv6
 
 JOB = 77
 DEADLINE = 120.0
@@ -432,14 +432,22 @@ def test_a_server_that_vanished_is_found_behind_the_same_address(
         service.close()
 
 
+@needs_ipv6
 def test_ipv6(sides: Sides) -> None:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError as error:
-        pytest.skip(f"no IPv6 here: {error}")
     address = f"tcp://[::1]:{free_port()}"
     server, client = sides.server(address), sides.client(address)
+    sent(client, Header(MessageKind.STATUS, seq=1))
+    until(lambda: server.seqs == [1], server.take)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_a_server_on_all_addresses_has_those_of_both_families(
+    sides: Sides, keys: dict[str, Keys], host: str
+) -> None:
+    port = free_port()
+    server = sides.server(f"tcp://*:{port}", keys["buffer"])
+    client = sides.client(f"tcp://{host}:{port}", keys["rollout"])
     sent(client, Header(MessageKind.STATUS, seq=1))
     until(lambda: server.seqs == [1], server.take)
 

@@ -79,7 +79,7 @@ def with_children(
     """The desired state with the children.
 
     Args:
-        failures: failures of the learner in Jobs before the existing one.
+        failures: of the learner, counted before the existing Job; see `RestartCounts.earlier_failures`.
         keys: which generations of keys the pods accept and use.
     """
     if asked.job is None:

@@ -81,14 +81,14 @@ class _Look:
         """The decision for a job that had not ended."""
         asked = asking.read(self.previous, self.world)
         wanted = roles.wanted(self.previous, asked.spec, asked.stage)
-        counts = restarts.count(self.previous, self.world, wanted)
+        reported = report.merge(self.previous, self.world, self.observed.polled)
+        counts = restarts.count(self.previous, self.world, wanted, reported.checkpoint)
         active = asked.stage == "Active" and asked.job is not None
         keys = key_rotation.look(self.previous, self.world, self.observed, active, self.now)
         failures = counts.earlier_failures
         asked = asking.with_children(asked, self.world, self.settings, failures, keys.order)
         changes = self._changes(asked, keys)
         waiting, again = self._waiting(wanted)
-        reported = report.merge(self.previous, self.world, self.observed.polled)
         aside = set_aside.recent(self.world.name, asked.spec, reported.buffer, self.now)
         if aside is not None:
             waiting.setdefault("buffer", aside[0])

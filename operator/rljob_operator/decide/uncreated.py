@@ -61,9 +61,11 @@ def _suspended(child: Manifest) -> Iterator[Due]:
     found = condition(child, "Suspended")
     since = str((found or {}).get("lastTransitionTime") or _created(child))
     queue = at(child, "metadata", "labels", "kueue.x-k8s.io/queue-name")
-    queued = f" (it is in the queue {queue} of Kueue)" if queue else ""
-    text = f"Job {child['metadata']['name']} was suspended by another program{queued}"
-    yield Due(_later(since, SUSPENDED_SECONDS), Waiting("JobSuspended", text, since))
+    name = child["metadata"]["name"]
+    waiting = Waiting("JobSuspended", f"Job {name} was suspended by another program", since)
+    if queue:
+        waiting = Waiting("JobQueued", f"Job {name} waits in the queue {queue} of Kueue", since)
+    yield Due(_later(since, SUSPENDED_SECONDS), waiting)
 
 
 def _left(world: JobResources, role: RoleName) -> Iterator[Due]:

@@ -49,7 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_threads,
         help="number of torch threads of the learner; default: the available cores",
     )
-    parser.add_argument("--metrics-host", default="127.0.0.1")
+    parser.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        help="address to serve on; * for all of IPv4 and IPv6",
+    )
     parser.add_argument("--metrics-port", type=int, default=0, help="0 selects a free port")
     parser.add_argument(
         "--state-port", type=int, help="port of /state and /status; default: that of the metrics"

@@ -16,6 +16,9 @@ from rljob.show.view.screen import Screen
 LOOK_EVERY = 1.0
 """Seconds between two queries. The status changes every five seconds, so polling is sufficient; the
 loss of a Kubernetes watch can go unnoticed."""
+EVENTS_EVERY = 5.0
+"""Seconds between two lists of the job's Events while its phase stays: for each, the API server reads all Events of the
+namespace."""
 
 
 def watch(
@@ -41,10 +44,10 @@ def watch(
     try:
         while job.end is None:
             time.sleep(LOOK_EVERY)
-            job = shown.look() or job
+            job = shown.look(time.monotonic()) or job
         # The last Event may follow the status. The job may be deleted by then.
         with suppress(RunError):
-            shown.look()
+            shown.look(time.monotonic())
         end = job.end.type
         screen.end(lambda width: ending_lines(job, flags))
         return end
@@ -66,15 +69,24 @@ class _JobScreen:
         self._answered = True
         before = [] if past else jobs.events(job)
         self._shown_events = {(event.uid, event.count) for event in before}
+        self._events_due = 0.0
         screen.open(self._state)
         self._take(job)
 
-    def look(self) -> ClusterJob | None:
-        """Read the job and update the screen. Returns None if the API server does not answer."""
+    def look(self, now: float) -> ClusterJob | None:
+        """Read the job and update the screen. Returns None if the API server does not answer.
+
+        Args:
+            now: monotonic seconds.
+        """
         try:
             job = self._jobs.get(self._job.name)
             if job.uid == self._job.uid:
-                self._show_events(job)
+                changed = job.phase != self._phase
+                if changed or now >= self._events_due:
+                    self._show_events(job)
+                    # The Event about a new phase may follow it.
+                    self._events_due = now if changed else now + EVENTS_EVERY
                 self._answered = True
                 self._take(job)
                 return job

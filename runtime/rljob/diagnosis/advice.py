@@ -35,8 +35,10 @@ _BY_REASON = {
     "Forbidden": "correct the role's template for the policies of the namespace, or change these",
     "PodsMissing": "look at kubectl describe of it, and check that kube-controller-manager runs",
     "Terminating": "kubectl delete pod --force, once its node is known to be off",
-    "JobSuspended": "resume it with kubectl patch job; where Kueue suspended it, add "
-    "RLJob.v1alpha1.rljob.dev to integrations.externalFrameworks of Kueue's configuration",
+    "JobSuspended": "set its spec.suspend to false; where Kueue suspended it, add "
+    "RLJob.v1alpha1.rljob.dev to integrations.externalFrameworks of Kueue's configuration first",
+    "JobQueued": "wait until the queue admits it, or look at kubectl describe workload; to keep Kueue away "
+    "from learners, add RLJob.v1alpha1.rljob.dev to integrations.externalFrameworks of its configuration",
     "BackoffLimitExceeded": "read its last lines above, correct the cause, and submit it again",
     "DeadlineExceeded": "raise activeDeadlineSeconds, or lower the limits in stop",
     "PendingDeadlineExceeded": "provide what its pods waited for, or raise pendingDeadlineSeconds",

@@ -172,7 +172,8 @@ class RLJobSpec(Section):
     )
     backoff_limit: Delay = Field(
         default=3,
-        description="Number of times that the learner may fail before the job fails.",
+        description="Number of times that the learner may fail before the job fails. A checkpoint beyond "
+        "the newest one at the last failure starts the count anew.",
         json_schema_extra=OPERATOR_ONLY,
     )
     active_deadline_seconds: Deadline | None = Field(

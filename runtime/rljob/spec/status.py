@@ -25,6 +25,8 @@ ConditionType = Literal[
     "Complete",
     "Failed",
 ]
+NO_CHECKPOINT = -1
+"""In place of a policy version: before the first checkpoint."""
 
 
 def _keyed(name: str) -> dict[str, Any]:
@@ -90,7 +92,9 @@ class LearnerStatus(StatusSection):
         default="",
         description="`Pending`, `Running`, `Restarting`, `Stopped`, `Succeeded` or `Failed`.",
     )
-    failures: int = Field(default=0, description="Failures counted towards backoffLimit.")
+    failures: int = Field(
+        default=0, description="Failures since its last progress, counted towards backoffLimit."
+    )
     pod: str | None = Field(default=None, description="Name of the pod.")
 
 
@@ -234,6 +238,10 @@ class Ledger(StatusSection):
     )
     job: str = Field(default="", description="UID of the current learner Job.")
     job_failures: int = Field(default=0, description="Failures of that Job already counted.")
+    failed_at: int = Field(
+        default=NO_CHECKPOINT,
+        description="Policy version of the newest checkpoint at the learner's last failure; -1 without one.",
+    )
     reporter: str = Field(default="", description="Pod that reported the progress.")
     reporter_created: str = Field(default="", description="When that pod was created, RFC 3339.")
     begun: bool = Field(default=False, description="Whether training has started.")

@@ -17,6 +17,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
 from rljob.errors import RunError
+from rljob.telemetry.listening import listen
 from rljob.telemetry.pages import Site, is_loopback
 
 if TYPE_CHECKING:
@@ -70,14 +71,9 @@ def serve_pages(site: Site, host: str, port: int, threads: int = 1) -> HttpServe
         RunError: naming host and port, when it cannot listen there.
     """
     site = replace(site, own_names=is_loopback(host))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        listener = listen(host, port, _BACKLOG)
     except OSError as error:
-        listener.close()
         if error.errno == errno.EADDRINUSE:
             reason = (
                 "the port is in use by another process; choose another one, or 0 for any free one"

@@ -5,6 +5,8 @@ A role gets one address for each of the two:
 
 * `ipc:///run/x/buffer` → `ipc:///run/x/buffer.experience`, `ipc:///run/x/buffer.samples`
 * `tcp://host:7400`     → `tcp://host:7400`, `tcp://host:7401`
+
+A role that binds `tcp://*:7400` listens on all addresses, of IPv4 and of IPv6.
 """
 
 from __future__ import annotations
@@ -50,12 +52,17 @@ def is_private(address: str) -> bool:
     """Whether only this machine can reach the address: without keys, no other is allowed."""
     if address.startswith("ipc://"):
         return True
-    found = _TCP.fullmatch(address)
-    host = found["host"].strip("[]").rstrip(".").lower() if found else ""
+    host = host_of(address)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def host_of(address: str) -> str:
+    """The name, the address without brackets, or `*`; empty if it is no tcp address."""
+    found = _TCP.fullmatch(address)
+    return found["host"].strip("[]").rstrip(".").lower() if found else ""
 
 
 def _split(address: str, ports: int) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from rljob.errors import InputError, RunError
 from rljob.spec.roles import LinkName, RoleName
 from rljob.wire import refusals
 from rljob.wire.endpoints import is_private
+from rljob.wire.families import families, of_machine
 from rljob.wire.keys import KeyRing
 from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
 from rljob.wire.silence import Silence
@@ -237,8 +238,7 @@ class Wire:
 
     def _socket(self, kind: int, address: str) -> zmq.Socket[bytes]:
         made: zmq.Socket[bytes] = self._context.socket(kind)
-        # Only where it is meant: of a name with both, libzmq would try the IPv6 address alone.
-        made.setsockopt(zmq.IPV6, address.startswith("tcp://["))
+        made.setsockopt(zmq.IPV6, families(address, of_machine()).ipv6)
         made.setsockopt(zmq.AFFINITY, 1)
         made.setsockopt(zmq.LINGER, LINGER_MS)
         # Credit bounds what is in flight to a server.
@@ -317,7 +317,7 @@ class Endpoint:
         self.socket = socket
         self._monitor = monitor
         self._server = server
-        self._silence = Silence()
+        self._silence, self._families = Silence(), families(server, of_machine())
         self._job = job
         self._rejected = rejected
         self._is_router = socket.type == zmq.ROUTER
@@ -368,6 +368,7 @@ class Endpoint:
                 self._rejected(client, rejected.reason)
                 continue
             self._silence.heard()
+            self._families.heard()
             yield Message(client, header, payload)
 
     def look(self, now: float) -> None:
@@ -397,6 +398,8 @@ class Endpoint:
         # The connection may be gone already, which is why this is done.
         with contextlib.suppress(zmq.ZMQError):
             self.socket.disconnect(self._server)
+        self._families.silent()
+        self.socket.setsockopt(zmq.IPV6, self._families.ipv6)
         self.socket.connect(self._server)
 
     def bind_again(self, ring: KeyRing) -> None:

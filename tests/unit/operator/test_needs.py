@@ -128,11 +128,12 @@ def test_a_job_that_another_program_suspended(queue: str) -> None:
     job["spec"]["suspend"] = True
     job["metadata"]["labels"].update({"kueue.x-k8s.io/queue-name": queue} if queue else {})
     found = at(cluster, SUSPENDED_SECONDS, "learner")
-    assert found["reason"] == "JobSuspended"
-    where = f" (it is in the queue {queue} of Kueue)" if queue else ""
-    assert found["message"] == f"Job {NAME}-learner was suspended by another program{where}"
+    reason = "JobQueued" if queue else "JobSuspended"
+    assert found["reason"] == reason
+    how = f"waits in the queue {queue} of Kueue" if queue else "was suspended by another program"
+    assert found["message"] == f"Job {NAME}-learner {how}"
     assert "externalFrameworks" in cluster.condition("Progressing")["message"]
-    assert cluster.told()[-1] == "JobSuspended"
+    assert cluster.told()[-1] == reason
     # It is left to whoever suspended it.
     assert not cluster.decide().apply
     job["spec"]["suspend"] = False

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.operator.cluster import NAME, Cluster
+from tests.unit.operator.cluster import CHECKPOINT_EVERY, NAME, Cluster
 
 LEARNER = ("Job", f"{NAME}-learner")
 BLUE = {"template": {"metadata": {"labels": {"team": "blue"}}}}
@@ -124,8 +124,72 @@ def test_many_failures_are_counted_once_each() -> None:
         assert cluster.status["learner"]["failures"] == failures
 
 
+def fail_learner(cluster: Cluster) -> None:
+    cluster.end_pod(cluster.named("learner")[0], 1)
+    cluster.tick(1)
+    cluster.settle()
+
+
+def progress(cluster: Cluster) -> None:
+    """One more checkpoint."""
+    cluster.train(CHECKPOINT_EVERY)
+    cluster.look()
+    cluster.settle()
+
+
+def test_progress_forgives_failures() -> None:
+    """Each checkpoint leaves the Job as many failures as the limit allows."""
+    cluster = Cluster(backoffLimit=1).trained()
+    for failed in range(4):
+        assert cluster.status["learner"]["failures"] == 0
+        assert cluster.objects[LEARNER]["spec"]["backoffLimit"] == 1 + failed
+        fail_learner(cluster)
+        assert cluster.status["learner"]["failures"] == 1
+        cluster.restart_operator()
+        progress(cluster)
+    fail_learner(cluster)
+    assert cluster.status["phase"] == "Training"
+    fail_learner(cluster)
+    assert cluster.condition("Failed")["reason"] == "BackoffLimitExceeded"
+    # The learner's restarts are a total all the same.
+    assert counts(cluster)["learner"] == 5
+
+
+def test_steps_that_are_in_no_checkpoint_are_no_progress() -> None:
+    cluster = Cluster(backoffLimit=3).trained()
+    for failures in (1, 2, 3):
+        fail_learner(cluster)
+        cluster.train(CHECKPOINT_EVERY // 4)
+        cluster.look()
+        cluster.settle()
+        assert cluster.status["learner"]["failures"] == failures
+        assert cluster.objects[LEARNER]["spec"]["backoffLimit"] == 3
+
+
+def test_what_was_saved_between_two_looks_forgives_too() -> None:
+    """The operator learns of the checkpoint from the last words of the learner that failed."""
+    cluster = Cluster(backoffLimit=3).trained()
+    fail_learner(cluster)
+    cluster.train(CHECKPOINT_EVERY)
+    fail_learner(cluster)
+    assert cluster.status["learner"]["failures"] == 1
+
+
+def test_forgiven_failures_stay_forgiven_in_the_next_job() -> None:
+    cluster = Cluster(backoffLimit=3).trained()
+    fail_learner(cluster)
+    fail_learner(cluster)
+    progress(cluster)
+    assert cluster.objects[LEARNER]["spec"]["backoffLimit"] == 5
+    fail_learner(cluster)
+    cluster.edit(learner=BLUE)
+    cluster.settle()
+    assert cluster.status["learner"]["failures"] == 1
+    assert cluster.objects[LEARNER]["spec"]["backoffLimit"] == 2
+
+
 def test_failures_outlive_their_job() -> None:
-    """They count towards the limit after a suspension and after an edit, and are never forgotten."""
+    """Without progress they count towards the limit after a suspension and after an edit."""
     cluster = Cluster(backoffLimit=3).trained()
     cluster.end_pod(cluster.named("learner")[0], 1)
     cluster.tick(1)

@@ -7,6 +7,9 @@ A pod that is newer than the newest counted one is new. It counts as a replaceme
 are expected (`owed`): the first start, a resume and scaling up expect the pods that they add, and a
 new revision of a template expects all pods. No pod is expected once a role is complete. An operator
 that dies after scaling a role and before writing the status may count those pods once too many.
+
+Failures are forgiven by progress: a checkpoint beyond the newest one at the last failure starts the count
+anew. The learner's Job counts all its failures, so its limit is raised by those that are forgiven.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rljob.spec.roles import ROLES, RoleName
-from rljob.spec.status import Ledger, RLJobStatus, RoleLedger
+from rljob.spec.status import NO_CHECKPOINT, CheckpointStatus, Ledger, RLJobStatus, RoleLedger
 from rljob_operator.decide.job_resources import JobResources, PodState, at, uid
 
 
@@ -25,8 +28,9 @@ class RestartCounts:
 
     Attributes:
         restarts: by role, since the job started; never decreases.
-        failures: failures of the learner in all its Jobs, counted towards backoffLimit.
-        earlier_failures: failures in Jobs before the existing one.
+        failures: failures of the learner since it last made progress, counted towards backoffLimit.
+        earlier_failures: those less all failures of the existing Job, which counts its own; negative when
+            some of the Job's are forgiven.
     """
 
     restarts: dict[RoleName, int]
@@ -45,11 +49,17 @@ class RestartCounts:
         )
 
 
-def count(previous: RLJobStatus, world: JobResources, wanted: dict[RoleName, int]) -> RestartCounts:
+def count(
+    previous: RLJobStatus,
+    world: JobResources,
+    wanted: dict[RoleName, int],
+    checkpoint: CheckpointStatus | None,
+) -> RestartCounts:
     """Update the counters of the previous status.
 
     Args:
         wanted: desired pods, by role.
+        checkpoint: the newest one.
     """
     before = RestartCounts.of(previous)
     asked = {role.name: role.replicas for role in previous.role_statuses}
@@ -64,7 +74,8 @@ def count(previous: RLJobStatus, world: JobResources, wanted: dict[RoleName, int
         )
         restarts[role] = restarts.get(role, 0) + added
         ledgers.append(ledger)
-    return _count_failures(before, world, restarts, ledgers)
+    saved = checkpoint.policy_version if checkpoint else NO_CHECKPOINT
+    return _count_failures(before, world, restarts, ledgers, saved)
 
 
 def _count_role(
@@ -111,14 +122,20 @@ def _count_failures(
     world: JobResources,
     restarts: dict[RoleName, int],
     roles: list[RoleLedger],
+    saved: int,
 ) -> RestartCounts:
-    """Count the failures of the existing Job; those of earlier Jobs are in the previous count."""
+    """Add what the existing Job has failed since; `saved` is the newest checkpoint's policy version."""
     job = world.learner_job
     ledger = before.ledger.model_copy(update={"roles": roles})
+    # First: what was saved before a failure was not lost by it.
+    failures = 0 if saved > ledger.failed_at else before.failures
     if job is None:
-        return RestartCounts(restarts, before.failures, before.failures, ledger)
+        return RestartCounts(restarts, failures, failures, ledger)
     seen = ledger.job_failures if ledger.job == uid(job) else 0
     failed = max(seen, int(at(job, "status", "failed") or 0))
-    earlier = before.failures - seen
-    ledger = ledger.model_copy(update={"job": uid(job), "job_failures": failed})
-    return RestartCounts(restarts, earlier + failed, earlier, ledger)
+    failures += failed - seen
+    failed_at = max(saved, ledger.failed_at) if failed > seen else ledger.failed_at
+    ledger = ledger.model_copy(
+        update={"job": uid(job), "job_failures": failed, "failed_at": failed_at}
+    )
+    return RestartCounts(restarts, failures, failures - failed, ledger)

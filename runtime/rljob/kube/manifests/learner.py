@@ -14,7 +14,8 @@ def learner(scope: Scope, failures: int) -> Manifest:
     """The Job.
 
     Args:
-        failures: those of Jobs before this one, which count towards the job's `backoffLimit`.
+        failures: those before this Job that count towards the job's `backoffLimit`; negative when some of
+            this Job are forgiven.
     """
     pod = RolePod(
         "learner",

@@ -75,6 +75,8 @@ def _service(scope: Scope, role: RoleName) -> Manifest:
             "metadata": scope.metadata(names.workload(scope.name, role), role),
             "spec": {
                 "type": "ClusterIP",
+                # An address of each IP family that the cluster has.
+                "ipFamilyPolicy": "PreferDualStack",
                 "selector": names.selector(scope.name, role),
                 "ports": ports,
                 # A role is ready once the others have reached it.

@@ -136,14 +136,14 @@ def _container(scope: Scope, pod: RolePod, mounts: tuple[Mount, ...]) -> Tree:
 def _arguments(scope: Scope, pod: RolePod) -> list[str]:
     addresses = {f"--{role}": network.address(scope.name, role) for role in SERVERS}
     if pod.role in SERVERS:
-        addresses[f"--{pod.role}"] = f"tcp://0.0.0.0:{LINK_PORTS[ROLES[pod.role].serves[0]]}"
+        addresses[f"--{pod.role}"] = f"tcp://*:{LINK_PORTS[ROLES[pod.role].serves[0]]}"
     arguments = {
         "--job": f"{names.JOB_FOLDER}/{JOB}",
         "--name": "$(POD_NAME)",
         **addresses,
         "--keys": names.KEYS_FOLDER,
         "--dir": pod.folder,
-        "--metrics-host": "0.0.0.0",
+        "--metrics-host": "*",
         "--metrics-port": str(names.METRICS_PORT),
         "--state-port": str(names.STATE_PORT),
         "--token": f"{names.KEYS_FOLDER}/{names.STATE_TOKEN}",
