@@ -44,6 +44,7 @@ FULL_STATUS = RLJobStatus(
         RoleStatus(name="rollout", replicas=2, ready_replicas=2, restarts=1),
         RoleStatus(name="buffer", replicas=1, reason="Unschedulable", message="0/3 nodes"),
     ],
+    keys_generation=2,
     rollout=RolloutStatus(replicas=2, selector="rljob.dev/role=rollout", ready="2/2"),
     learner=LearnerStatus(state="Running", failures=1, pod="test-learner-x"),
     progress=ProgressStatus(
