@@ -28,7 +28,7 @@ ROWS = 7
 
 def make_network(config: dict[str, Any], observation: Space, precision: str = "float32") -> Network:
     spaces = Spaces(observation, DiscreteSpace(3))
-    return nets.build_module(NetworkSpec(config=config), spaces, HEADS, 1, precision)
+    return networks.build_module(NetworkSpec(config=config), spaces, HEADS, 1, precision)
 
 
 def observations(space: Space, rng: np.random.Generator) -> np.ndarray:

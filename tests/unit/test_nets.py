@@ -72,7 +72,7 @@ def randomise(module: nn.Module, seed: int = 1) -> None:
 
 def test_normalisation_without_a_limit_is_not_skipped() -> None:
     spec, spaces = NetworkSpec(name="mlp", config={}), spaces_of(OBSERVATIONS["box"])
-    module = nets.build_module(spec, spaces, TOGETHER, seed=3)
+    module = networks.build_module(spec, spaces, TOGETHER, seed=3)
     mean, std = np.full(4, 2.0, np.float32), np.full(4, 0.5, np.float32)
     module.encoder.normalise(mean, std, np.inf)
     np.testing.assert_allclose(module.encoder(torch.full((1, 4), 3.0)), np.full((1, 4), 2.0))
@@ -84,12 +84,12 @@ def test_normalisation_without_a_limit_is_not_skipped() -> None:
 def test_numpy_agrees_with_torch(kind: str, config: dict[str, Any], heads: dict[str, Head]) -> None:
     spec = NetworkSpec(name="mlp", config=config)
     spaces = spaces_of(OBSERVATIONS[kind])
-    module = nets.build_module(spec, spaces, heads, seed=3)
-    engine = nets.build_engine(spec, spaces, heads, tuple(heads))
+    module = networks.build_module(spec, spaces, heads, seed=3)
+    engine = networks.build_engine(spec, spaces, heads, tuple(heads))
     for changed in (False, True):
         if changed:
             randomise(module)
-        engine.load(nets.export(module, tuple(heads)))
+        engine.load(networks.export(module, tuple(heads)))
         for rows in (1, 7, 64, 7):
             observation = draw(OBSERVATIONS[kind], rows, seed=rows)
             with torch.no_grad():
@@ -106,18 +106,18 @@ def test_numpy_agrees_with_torch(kind: str, config: dict[str, Any], heads: dict[
 
 def test_only_the_acting_heads_travel_and_are_computed() -> None:
     spaces = spaces_of(OBSERVATIONS["box"])
-    module = nets.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
-    tensors = nets.export(module, ("logits", "log_std"))
+    module = networks.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
+    tensors = networks.export(module, ("logits", "log_std"))
     assert not [name for name in tensors if "value" in name]
-    engine = nets.build_engine(NetworkSpec(), spaces, SEPARATE, ("logits", "log_std"))
+    engine = networks.build_engine(NetworkSpec(), spaces, SEPARATE, ("logits", "log_std"))
     engine.load(tensors)
     assert set(engine(draw(OBSERVATIONS["box"], 2))) == {"logits", "log_std"}
 
 
 def test_export_copies() -> None:
     spaces = spaces_of(OBSERVATIONS["box"])
-    module = nets.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
-    tensors = nets.export(module, ("logits",))
+    module = networks.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
+    tensors = networks.export(module, ("logits",))
     before = {name: tensor.copy() for name, tensor in tensors.items()}
     randomise(module)
     assert all((tensors[name] == before[name]).all() for name in tensors)
@@ -128,7 +128,7 @@ def test_the_seed_decides_the_weights_and_leaves_torch_alone() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first, same, other = (
-        nets.export(nets.build_module(NetworkSpec(), spaces, SEPARATE, seed), ("logits",))
+        networks.export(networks.build_module(NetworkSpec(), spaces, SEPARATE, seed), ("logits",))
         for seed in (1, 1, 2)
     )
     weight = "body.trunks.policy.0.weight"
@@ -139,8 +139,8 @@ def test_the_seed_decides_the_weights_and_leaves_torch_alone() -> None:
 
 def test_hidden_layers_are_orthogonal_with_gain_sqrt_2_and_heads_with_their_own() -> None:
     spaces = spaces_of(OBSERVATIONS["box"])
-    module = nets.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
-    tensors = nets.export(module, ("logits",))
+    module = networks.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
+    tensors = networks.export(module, ("logits",))
     hidden = tensors["body.trunks.policy.1.weight"]
     np.testing.assert_allclose(hidden @ hidden.T, 2 * np.eye(64), atol=1e-4)
     head = tensors["body.heads.logits.weight"]
@@ -158,13 +158,13 @@ def test_bad_weights_are_refused_and_the_old_ones_stay(
     change: dict[str, Any], message: str
 ) -> None:
     spaces = spaces_of(OBSERVATIONS["box"])
-    module = nets.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
-    engine = nets.build_engine(NetworkSpec(), spaces, SEPARATE, ("logits",))
-    engine.load(nets.export(module, ("logits",)))
+    module = networks.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
+    engine = networks.build_engine(NetworkSpec(), spaces, SEPARATE, ("logits",))
+    engine.load(networks.export(module, ("logits",)))
     observation = draw(OBSERVATIONS["box"], 3)
     before = engine(observation)["logits"].copy()
     randomise(module)
-    tensors = {**nets.export(module, ("logits",)), **change}
+    tensors = {**networks.export(module, ("logits",)), **change}
     with pytest.raises(RunError, match=message):
         engine.load({name: tensor for name, tensor in tensors.items() if tensor is not None})
     np.testing.assert_array_equal(engine(observation)["logits"], before)
@@ -172,9 +172,9 @@ def test_bad_weights_are_refused_and_the_old_ones_stay(
 
 def test_an_engine_does_not_keep_the_memory_that_weights_came_in() -> None:
     spaces = spaces_of(OBSERVATIONS["box"])
-    module = nets.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
-    engine = nets.build_engine(NetworkSpec(), spaces, SEPARATE, ("logits", "log_std"))
-    tensors = nets.export(module, ("logits", "log_std"))
+    module = networks.build_module(NetworkSpec(), spaces, SEPARATE, seed=0)
+    engine = networks.build_engine(NetworkSpec(), spaces, SEPARATE, ("logits", "log_std"))
+    tensors = networks.export(module, ("logits", "log_std"))
     engine.load(tensors)
     observation = draw(OBSERVATIONS["box"], 3)
     before = {name: output.copy() for name, output in engine(observation).items()}
@@ -237,10 +237,10 @@ def _this_module() -> Any:
 def test_a_network_by_import_path_acts_through_torch() -> None:
     spaces = spaces_of(OBSERVATIONS["multi"])
     spec = own("Linear", bias=False)
-    module = nets.build_module(spec, spaces, SEPARATE, seed=0)
+    module = networks.build_module(spec, spaces, SEPARATE, seed=0)
     randomise(module)
-    engine = nets.build_engine(spec, spaces, SEPARATE, ("logits", "log_std"))
-    engine.load(nets.export(module, ("logits", "log_std")))
+    engine = networks.build_engine(spec, spaces, SEPARATE, ("logits", "log_std"))
+    engine.load(networks.export(module, ("logits", "log_std")))
     observation = draw(OBSERVATIONS["multi"], 6)
     with torch.no_grad():
         expected = module(torch.from_numpy(observation))
@@ -269,7 +269,7 @@ def test_a_network_by_import_path_acts_through_torch() -> None:
 )
 def test_bad_networks_are_refused_by_name(spec: NetworkSpec, path: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        nets.build_module(spec, spaces_of(OBSERVATIONS["box"]), SEPARATE, seed=0)
+        networks.build_module(spec, spaces_of(OBSERVATIONS["box"]), SEPARATE, seed=0)
     assert caught.value.path == path
     assert message in str(caught.value)
 
@@ -285,7 +285,7 @@ for name in ("PPO", "DQN"):
     spec = AlgorithmSpec(name=name)
     spaces = Spaces(BoxSpace((4,)), DiscreteSpace(2))
     algorithm = algorithms.resolve_algorithm(spec)(algorithms.load_config(spec), spaces)
-    engine = nets.build_engine(NetworkSpec(), spaces, algorithm.heads, algorithm.acting_heads)
+    engine = networks.build_engine(NetworkSpec(), spaces, algorithm.heads, algorithm.acting_heads)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -13,7 +13,7 @@ from rljob.run_folder import json_files
 from rljob.user_code.output import own_output
 
 if TYPE_CHECKING:
-    from rljob.checkpoints.checkpoint import Policy
+    from rljob.checkpoints.checkpoint import SavedPolicy
     from rljob.roles.evaluator.play import GreedyEpisodes
     from rljob.roles.evaluator.recording import Recorded
     from rljob.spec import RLJob
@@ -80,7 +80,9 @@ def _play(arguments: argparse.Namespace, output: TextIO) -> int:
     return 0
 
 
-def _numbers(played: GreedyEpisodes, policy: Policy, recorded: Recorded | None) -> dict[str, Any]:
+def _numbers(
+    played: GreedyEpisodes, policy: SavedPolicy, recorded: Recorded | None
+) -> dict[str, Any]:
     numbers = {
         "mean": played.mean,
         "std": played.std,
@@ -101,13 +103,13 @@ def _numbers(played: GreedyEpisodes, policy: Policy, recorded: Recorded | None) 
 
 
 def _lines(
-    job: RLJob, played: GreedyEpisodes, policy: Policy, recorded: Recorded | None
+    job: RLJob, played: GreedyEpisodes, policy: SavedPolicy, recorded: Recorded | None
 ) -> Iterator[str]:
     from rljob.local.view import shown_path
     from rljob.show.view.figures import score, some, span_text
 
     environment = job.spec.environment.id or job.spec.environment.entry_point
-    yield f"Policy version {policy.version} of {shown_path(policy.path)}"
+    yield f"SavedPolicy version {policy.version} of {shown_path(policy.path)}"
     episodes = some(played.episodes, "greedy episode")
     yield f"{episodes} of {environment} in {span_text(played.seconds)}"
     for name, value in (
