@@ -16,6 +16,7 @@ from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import BLOCK
 from rljob.spec.sections import NetworkSpec
+from tests.unit import networks
 
 HEADS = {
     "logits": Head(3, gain=0.01, trunk="policy"),
@@ -217,11 +218,11 @@ def test_acting_never_imports_torch() -> None:
 import sys
 import numpy as np
 from rljob import nets
-from rljob.algorithms.base import Head
+from rljob.algorithms.base import Head, Net
 from rljob.spec.sections import NetworkSpec
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 spaces = Spaces(BoxSpace((4, 84, 84), np.dtype(np.uint8), 0, 255), DiscreteSpace(2))
-networks.build_engine(NetworkSpec(name="cnn"), spaces, {"logits": Head(2)}, ("logits",))
+nets.build_acting(NetworkSpec(name="cnn"), {"q": Net({"logits": Head(2)}, acts=("logits",))}, spaces)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from rljob import nets
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.nets import torch_gradients
 from rljob.nets.head import Head
@@ -16,6 +15,7 @@ from rljob.nets.torch_gradients import differentiable
 from rljob.nets.torch_nets import Network
 from rljob.nets.torch_optimizer import FlatAdam
 from rljob.spec.sections import NetworkSpec
+from tests.unit import networks
 
 HEADS = {
     "advantage": Head(3, trunk="q"),

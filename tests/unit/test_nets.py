@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from rljob import nets
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets.head import Head
 from rljob.spec.sections import NetworkSpec
+from tests.unit import networks
 
 SEPARATE = {
     "logits": Head(3, gain=0.01, trunk="policy"),
@@ -285,7 +285,7 @@ for name in ("PPO", "DQN"):
     spec = AlgorithmSpec(name=name)
     spaces = Spaces(BoxSpace((4,)), DiscreteSpace(2))
     algorithm = algorithms.resolve_algorithm(spec)(algorithms.load_config(spec), spaces)
-    engine = networks.build_engine(NetworkSpec(), spaces, algorithm.heads, algorithm.acting_heads)
+    nets.build_acting(NetworkSpec(), algorithm.networks, spaces)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
