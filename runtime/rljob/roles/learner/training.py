@@ -205,8 +205,10 @@ class Training:
 
     def _finite(self) -> bool:
         parameters = (p for network in self._networks.values() for p in network.parameters())
+        # Not the exported weights: these hold a network's buffers, and the limit of an encoder is infinite.
+        published = self._learner.publish(self._so_far()).values()
         return all(bool(each.isfinite().all()) for each in parameters) and all(
-            bool(np.isfinite(each).all()) for each in self._policy(copy=False).values()
+            bool(np.isfinite(each).all()) for each in published
         )
 
     def _so_far(self) -> Progress:
