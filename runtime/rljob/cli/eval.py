@@ -109,7 +109,7 @@ def _lines(
     from rljob.show.view.figures import score, some, span_text
 
     environment = job.spec.environment.id or job.spec.environment.entry_point
-    yield f"SavedPolicy version {policy.version} of {shown_path(policy.path)}"
+    yield f"Policy version {policy.version} of {shown_path(policy.path)}"
     episodes = some(played.episodes, "greedy episode")
     yield f"{episodes} of {environment} in {span_text(played.seconds)}"
     for name, value in (
