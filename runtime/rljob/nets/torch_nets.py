@@ -125,7 +125,7 @@ class Network(nn.Module):
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         x = [self.encoder(inputs[0])]
         for space, each in zip(self._others, inputs[1:], strict=True):
-            x.append(_encode(space, each).flatten(1))
+            x.append(_encode(space, each).reshape(len(each), encoded_size(space)))
         outputs: dict[str, Tensor]
         if self.half_precision:
             with torch.autocast(x[0].device.type, torch.bfloat16):
