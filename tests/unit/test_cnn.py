@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from rljob import nets
-from rljob.algorithms.base import Head
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.algorithms.base import Head, Net
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import BLOCK
 from rljob.spec.sections import NetworkSpec
@@ -83,6 +83,38 @@ def test_numpy_agrees_with_torch(case: str) -> None:
             assert set(outputs) == set(HEADS)
             for name, output in outputs.items():
                 assert output.dtype == np.float32
+                assert output.shape == (rows, HEADS[name].size)
+                np.testing.assert_allclose(
+                    output, expected[name].detach().numpy(), rtol=1e-4, atol=1e-5
+                )
+
+
+@pytest.mark.parametrize("hidden", [[11], []])
+@pytest.mark.parametrize("case", ["first", "last"])
+def test_numpy_agrees_with_torch_on_inputs_beside_the_image(case: str, hidden: list[int]) -> None:
+    space, config = CASES[case]
+    spec = NetworkSpec(name="cnn", config={**config, "hidden": hidden})
+    inputs = (space, BoxSpace((2, 3)), DiscreteSpace(4), MultiDiscreteSpace((3, 2)))
+    net = {"q": Net(HEADS, acts=tuple(HEADS), inputs=inputs)}
+    spaces = Spaces(space, DiscreteSpace(3))
+    module: Any = nets.build_networks(spec, net, spaces, seed=3)["q"]
+    acting = nets.build_acting(spec, net, spaces)
+    rng = np.random.default_rng(0)
+    for change in (None, randomise, normalise):
+        if change is not None:
+            change(module)
+        acting.load(nets.export({"q": module}, net))
+        for rows in (1, BLOCK + 1):
+            arrays = [
+                draw(space, rows),
+                rng.standard_normal((rows, 2, 3), dtype=np.float32),
+                rng.integers(4, size=rows),
+                rng.integers([3, 2], size=(rows, 2)),
+            ]
+            with torch.no_grad():
+                expected = module(*map(torch.from_numpy, arrays))
+            outputs = acting.engines["q"](*arrays)
+            for name, output in outputs.items():
                 assert output.shape == (rows, HEADS[name].size)
                 np.testing.assert_allclose(
                     output, expected[name].detach().numpy(), rtol=1e-4, atol=1e-5

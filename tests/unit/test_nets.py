@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from rljob import nets
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
-from rljob.nets.head import Head
+from rljob.nets.head import Head, Net
 from rljob.spec.sections import NetworkSpec
 from tests.unit import networks
 
@@ -102,6 +103,112 @@ def test_numpy_agrees_with_torch(kind: str, config: dict[str, Any], heads: dict[
                 np.testing.assert_allclose(
                     output, expected[name].detach().numpy(), rtol=1e-4, atol=1e-5
                 )
+
+
+@pytest.mark.parametrize("config", [{}, {"hidden": []}], ids=str)
+@pytest.mark.parametrize("order", [list(OBSERVATIONS), list(reversed(OBSERVATIONS))], ids=["", "r"])
+def test_numpy_agrees_with_torch_on_several_inputs(
+    order: list[str], config: dict[str, Any]
+) -> None:
+    spec, spaces = NetworkSpec(name="mlp", config=config), spaces_of(OBSERVATIONS["box"])
+    inputs = tuple(OBSERVATIONS[kind] for kind in order)
+    net = {"q": Net(SEPARATE, acts=tuple(SEPARATE), inputs=inputs)}
+    module: Any = nets.build_networks(spec, net, spaces, seed=3)["q"]
+    acting = nets.build_acting(spec, net, spaces)
+    for change in (lambda module: None, randomise):
+        change(module)
+        acting.load(nets.export({"q": module}, net))
+        for rows in (1, 7):
+            arrays = [draw(space, rows, seed) for seed, space in enumerate(inputs)]
+            with torch.no_grad():
+                expected = module(*map(torch.from_numpy, arrays))
+            outputs = acting.engines["q"](*arrays)
+            for name, output in outputs.items():
+                assert output.shape == (rows, SEPARATE[name].size)
+                np.testing.assert_allclose(
+                    output, expected[name].detach().numpy(), rtol=1e-4, atol=1e-5
+                )
+
+
+@pytest.mark.parametrize("name", ["torch", "numpy"])
+def test_each_of_several_inputs_counts(name: str) -> None:
+    spec, spaces = NetworkSpec(), spaces_of(OBSERVATIONS["box"])
+    inputs = (OBSERVATIONS["box"], OBSERVATIONS["multi"], OBSERVATIONS["matrix"])
+    net = {"q": Net(TOGETHER, acts=tuple(TOGETHER), inputs=inputs)}
+    modules: Any = nets.build_networks(spec, net, spaces, seed=3)
+    acting = nets.build_acting(spec, net, spaces)
+    acting.load(nets.export(modules, net))
+
+    def answer(arrays: list[np.ndarray]) -> np.ndarray:
+        if name == "numpy":
+            return acting.engines["q"](*arrays)["advantage"].copy()
+        found: np.ndarray = (
+            modules["q"](*map(torch.from_numpy, arrays))["advantage"].detach().numpy()
+        )
+        return found
+
+    arrays = [draw(space, 5, seed) for seed, space in enumerate(inputs)]
+    before = answer(arrays)
+    for index, space in enumerate(inputs):
+        changed = [*arrays]
+        changed[index] = draw(space, 5, seed=99)
+        assert (answer(changed) != before).any()
+    with pytest.raises(ValueError, match="zip"):
+        answer(arrays[:2])
+
+
+def test_copies_are_independent_and_called_as_one() -> None:
+    spaces = spaces_of(OBSERVATIONS["box"])
+    net = {"critics": Net(TOGETHER, inputs=(OBSERVATIONS["box"], OBSERVATIONS["multi"]), copies=3)}
+    critics: Any = nets.build_networks(NetworkSpec(), net, spaces, seed=3)["critics"]
+    inputs = [torch.from_numpy(draw(space, 5)) for space in net["critics"].inputs]
+    outputs = critics(*inputs)
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
+        "advantage": (3, 5, 4),
+        "value": (3, 5, 1),
+    }
+    for index, network in enumerate(critics.networks):
+        for name, output in network(*inputs).items():
+            torch.testing.assert_close(outputs[name][index], output)
+    assert (outputs["value"][0] != outputs["value"][1]).all(), "weights of their own"
+    outputs["value"][1].sum().backward()
+    for index, network in enumerate(critics.networks):
+        gradient = network.body.heads["value"].weight.grad
+        assert (gradient is not None and bool(gradient.any())) == (index == 1)
+    assert nets.export({"critics": critics}, net) == {}, "nothing of it acts"
+
+
+def test_copies_cannot_act() -> None:
+    with pytest.raises(ValueError, match="several copies cannot act"):
+        Net(TOGETHER, acts=("advantage",), copies=2)
+    assert Net(TOGETHER, acts=("advantage",), copies=1).copies == 1
+
+
+def test_the_observation_is_the_input_unless_others_are_named() -> None:
+    box, multi = OBSERVATIONS["box"], OBSERVATIONS["multi"]
+    assert Net(TOGETHER).inputs_of(box) == (box,)
+    assert Net(TOGETHER, inputs=(multi, box)).inputs_of(box) == (multi, box)
+
+
+def test_networks_that_do_not_act_do_not_travel() -> None:
+    spaces = spaces_of(OBSERVATIONS["box"])
+    net = {
+        "critic": Net(TOGETHER, inputs=(OBSERVATIONS["box"], DiscreteSpace(3))),
+        "policy": Net(SEPARATE, acts=("logits",)),
+        "second": Net(TOGETHER, acts=("advantage",)),
+    }
+    modules: Any = nets.build_networks(NetworkSpec(), net, spaces, seed=0)
+    assert list(modules) == list(net)
+    acting = nets.build_acting(NetworkSpec(), net, spaces)
+    assert list(acting.engines) == ["policy", "second"]
+    arrays = nets.export(modules, net)
+    assert {name.partition("/")[0] for name in arrays} == {"policy", "second"}
+    acting.load(arrays)
+    observation = draw(OBSERVATIONS["box"], 2)
+    with torch.no_grad():
+        expected = modules["second"](torch.from_numpy(observation))["advantage"]
+    found = acting.engines["second"](observation)["advantage"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_acting_heads_travel_and_are_computed() -> None:
@@ -210,6 +317,18 @@ class Linear(nn.Module):
         return {name: layer(x.flatten(1)) for name, layer in self.layers.items()}
 
 
+class TwoInputs(nn.Module):
+    """A user's network of an observation and an action."""
+
+    def __init__(self, observation_shape: tuple[int, ...], heads: dict[str, int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({name: nn.LazyLinear(n) for name, n in heads.items()})
+
+    def forward(self, x: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
+        both = torch.cat((x.flatten(1), action), dim=1)
+        return {name: layer(both) for name, layer in self.layers.items()}
+
+
 class Half(Linear):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"logits": self.layers["logits"](x)}
@@ -250,6 +369,27 @@ def test_a_network_by_import_path_acts_through_torch() -> None:
         np.testing.assert_allclose(output, expected[name].detach().numpy(), rtol=1e-6)
     with pytest.raises(RunError, match="do not fit"):
         engine.load({"encoder.mean": np.zeros(9, np.float32)})
+
+
+def test_a_network_by_import_path_of_several_inputs_gets_them_encoded_and_flat() -> None:
+    spaces, spec = spaces_of(OBSERVATIONS["matrix"]), own("TwoInputs")
+    inputs = (OBSERVATIONS["matrix"], OBSERVATIONS["multi"])
+    net = {"q": Net(TOGETHER, acts=("advantage",), inputs=inputs)}
+    modules: Any = nets.build_networks(spec, net, spaces, seed=0)
+    assert modules["q"].body.layers["value"].in_features == 6 + 9
+    acting = nets.build_acting(spec, net, spaces)
+    acting.load(nets.export(modules, net))
+    arrays = [draw(space, 4) for space in inputs]
+    with torch.no_grad():
+        expected = modules["q"](*map(torch.from_numpy, arrays))["advantage"]
+    np.testing.assert_allclose(acting.engines["q"](*arrays)["advantage"], expected, rtol=1e-5)
+
+
+def test_a_network_by_import_path_with_too_few_inputs_is_refused() -> None:
+    net = {"q": Net(TOGETHER, inputs=(OBSERVATIONS["box"], OBSERVATIONS["multi"]))}
+    with pytest.raises(InputError, match="raised on a batch") as caught:
+        nets.build_networks(own("Linear"), net, spaces_of(OBSERVATIONS["box"]), seed=0)
+    assert caught.value.path == "network.entryPoint"
 
 
 @pytest.mark.parametrize(
