@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from rljob.algorithms.base import (
     Acted,
+    Actor,
     AlgorithmConfig,
     Arrays,
     Head,
-    LearnerState,
+    Learner,
+    Net,
     OnPolicy,
+    Place,
+    Policy,
+    Progress,
+    Seen,
     Update,
-    select,
-    with_prefix,
 )
 from rljob.algorithms.distributions import distribution_for
 from rljob.algorithms.gae import gae
@@ -33,7 +36,7 @@ class ActorCriticConfig(AlgorithmConfig):
 
 
 class ActorCritic:
-    """What `algorithm.entryPoint` names: the acting half, numpy in every rollout."""
+    """What `algorithm.entryPoint` names."""
 
     Config = ActorCriticConfig
     fields = ()
@@ -41,28 +44,28 @@ class ActorCritic:
     def __init__(self, config: ActorCriticConfig, spaces: Spaces) -> None:
         self.config, self.distribution = config, distribution_for(spaces.action)
         self.data = OnPolicy(config.rollout_length)
-        self.heads = {**self.distribution.heads, "value": Head(1)}
-        self.acting_heads = tuple(self.distribution.heads)
+        heads = self.distribution.heads
+        self.networks = {"policy": Net({**heads, "value": Head(1)}, acts=tuple(heads))}
 
-    def act(
-        self,
-        outputs: Mapping[str, np.ndarray],
-        rng: np.random.Generator,
-        scalars: Mapping[str, float],
-        greedy: bool = False,
-    ) -> Acted:
-        mode, sample = self.distribution.mode, self.distribution.sample
-        return Acted(mode(outputs) if greedy else sample(outputs, rng)[0])
+    def actor(self, policy: Policy, place: Place) -> Actor:
+        return ActorCriticActor(self, policy, place)
 
-    def finish(self, segment: Arrays) -> None:
-        """Nothing: advantages need the learner's values."""
-
-    def learner(self, network: torch.nn.Module, seed: int) -> Learner:
-        return Learner(self, network)
+    def learner(self, networks: Mapping[str, Any], seed: int) -> Learner:
+        return ActorCriticLearner(self, networks["policy"])
 
 
-class Learner:
-    """The learning half, torch in the learner."""
+class ActorCriticActor(Actor):
+    """The acting half: numpy, in every rollout and evaluator."""
+
+    def act(self, seen: Seen) -> Acted:
+        outputs, distribution = self.policy(seen), self.algorithm.distribution
+        if self.place.greedy:
+            return Acted(distribution.mode(outputs))
+        return Acted(distribution.sample(outputs, self.rng)[0])
+
+
+class ActorCriticLearner(Learner):
+    """The learning half: torch, in the learner."""
 
     def __init__(self, algorithm: ActorCritic, network: Any) -> None:
         self.config, self.distribution = algorithm.config, algorithm.distribution
@@ -70,7 +73,7 @@ class Learner:
         rate = algorithm.config.learning_rate
         self.optimizer = FlatAdam(network, learning_rate=rate, max_gradient_norm=0.5)
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         steps, valid = batch["action"].size, torch.from_numpy(batch["valid"].reshape(-1))
         outputs = self.network(torch.from_numpy(batch["observation"]).flatten(0, 1))
         value = outputs["value"].squeeze(-1)
@@ -87,14 +90,3 @@ class Learner:
         bonus = self.config.entropy_coefficient * entropy[valid].mean()
         self.optimizer.step(policy_loss + 0.5 * value_loss - bonus)
         return Update({"policy_loss": policy_loss.item(), "value_loss": value_loss.item()})
-
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
-        return {}
-
-    def state(self) -> LearnerState:
-        network = with_prefix("network.", self.network.state_dict())
-        return LearnerState({**network, **with_prefix("optimizer.", self.optimizer.state())}, {})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.network.load_state_dict(select("network.", state.tensors))
-        self.optimizer.load_state(select("optimizer.", state.tensors))

@@ -14,12 +14,18 @@ from pydantic import Field
 
 from rljob.algorithms.base import (
     Acted,
+    Actor,
     AlgorithmConfig,
     Arrays,
     Head,
-    LearnerState,
+    Learner,
+    Net,
     OnPolicy,
+    Place,
+    Policy,
+    Progress,
     Replay,
+    Seen,
     Update,
 )
 from rljob.algorithms.base import Field as ArrayField
@@ -34,52 +40,39 @@ class CountingConfig(AlgorithmConfig):
     """Slept in each update, as a learner that is slow."""
 
 
-class CountingLearner:
+class CountingLearner(Learner):
     def __init__(self, update_seconds: float) -> None:
         self._update_seconds = update_seconds
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         if self._update_seconds:
             time.sleep(self._update_seconds)
         return Update({"rows": float(batch["reward"].size)})
 
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
-        return {}
 
-    def state(self) -> LearnerState:
-        return LearnerState({}, {})
-
-    def load_state(self, state: LearnerState) -> None:
-        pass
+class CountingActor(Actor):
+    def act(self, seen: Seen) -> Acted:
+        logits = self.policy(seen)["logits"]
+        return Acted((logits + self.rng.random(logits.shape, np.float32)).argmax(-1))
 
 
 class Counting:
     """On-policy: every segment is counted once."""
 
     Config = CountingConfig
-    acting_heads = ("logits",)
     fields: tuple[ArrayField, ...] = ()
 
     def __init__(self, config: CountingConfig, spaces: Spaces) -> None:
         assert isinstance(spaces.action, DiscreteSpace)
-        self.heads = {"logits": Head(spaces.action.n)}
+        net = Net({"logits": Head(spaces.action.n)}, acts=("logits",))
+        self.networks: Mapping[str, Net] = {"policy": net}
         self._update_seconds = config.update_seconds
         self.data: OnPolicy | Replay = OnPolicy(config.rollout_length)
 
-    def act(
-        self,
-        outputs: Mapping[str, np.ndarray],
-        rng: np.random.Generator,
-        scalars: Mapping[str, float],
-        greedy: bool = False,
-    ) -> Acted:
-        logits = outputs["logits"]
-        return Acted((logits + rng.random(logits.shape, np.float32)).argmax(-1))
+    def actor(self, policy: Policy, place: Place) -> CountingActor:
+        return CountingActor(self, policy, place)
 
-    def finish(self, segment: Arrays) -> None:
-        pass
-
-    def learner(self, network: Any, seed: int) -> CountingLearner:
+    def learner(self, networks: Mapping[str, Any], seed: int) -> CountingLearner:
         return CountingLearner(self._update_seconds)
 
 

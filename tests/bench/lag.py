@@ -71,8 +71,9 @@ def _train(lag: int, seed: int) -> Values:
 
     from rljob import spec
     from rljob.algorithms import load_config, resolve_algorithm
+    from rljob.algorithms.base import Progress
     from rljob.envs.vector import Environments
-    from rljob.nets import build_engine, build_module, export
+    from rljob.nets import build_acting, build_networks, export
     from rljob.roles.rollout.collect import Collector
     from rljob.wire.experience import ExperienceFormat
 
@@ -81,26 +82,26 @@ def _train(lag: int, seed: int) -> Values:
     environments = Environments(parsed.environment, ENVS)
     spaces = environments.spaces
     algorithm = resolve_algorithm(parsed.algorithm)(load_config(parsed.algorithm), spaces)
-    heads, acting = algorithm.heads, algorithm.acting_heads
-    network = build_module(parsed.network, spaces, heads, seed)
-    learner = algorithm.learner(network, seed)
-    engine = build_engine(parsed.network, spaces, heads, acting)
-    collector = Collector([environments], engine, algorithm, PPO["config"]["rolloutLength"])
+    nets = algorithm.networks
+    trained = build_networks(parsed.network, nets, spaces, seed)
+    learner = algorithm.learner(trained, seed)
+    networks = build_acting(parsed.network, nets, spaces)
+    collector = Collector([environments], networks, algorithm, PPO["config"]["rolloutLength"])
     collector.reset((seed,))
     _, segment = ExperienceFormat.of(
-        algorithm.data, algorithm.fields, parsed.spec.rollout.envs_per_replica, spaces
+        algorithm.data, algorithm.fields, parsed.rollout.envs_per_replica, spaces
     ).layout.allocate()
-    weights = deque([export(network, acting)] * (lag + 1), maxlen=lag + 1)
+    weights = deque([export(trained, nets)] * (lag + 1), maxlen=lag + 1)
     returns: deque[float] = deque(maxlen=100)
     steps = 0
     while steps < LIMIT:
-        engine.load(weights[0])
-        returns.extend(collector.collect(segment, {}, lambda: None)[:, 0])
+        networks.load(weights[0])
+        returns.extend(collector.collect(segment, lambda: None)[:, 0])
         steps += int(np.count_nonzero(segment["valid"]))
         if len(returns) == returns.maxlen and float(np.mean(returns)) >= SOLVED:
             return {"steps": float(steps), "solved": 1.0}
-        learner.update(segment, 0.0)
-        weights.append(export(network, acting))
+        learner.update(segment, Progress(steps, 0.0))
+        weights.append(export(trained, nets))
     return {"steps": float(LIMIT), "solved": 0.0}
 
 

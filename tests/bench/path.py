@@ -147,26 +147,26 @@ def _collect(seed: int, envs: int) -> None:
     from rljob import spec
     from rljob.algorithms import load_config, resolve_algorithm
     from rljob.envs.vector import Environments
-    from rljob.nets import build_engine, build_module, export
+    from rljob.nets import build_acting, build_networks, export
     from rljob.roles.rollout.collect import Collector
     from rljob.wire.experience import ExperienceFormat
 
     parsed = spec.parse(job(COUNTING, envs=envs, seconds=1, seed=seed)).spec
     environments = Environments(parsed.environment, envs)
     made = resolve_algorithm(parsed.algorithm)(load_config(parsed.algorithm), environments.spaces)
-    spaces, heads, acting = environments.spaces, made.heads, made.acting_heads
-    engine = build_engine(parsed.network, spaces, heads, acting)
-    engine.load(export(build_module(parsed.network, spaces, heads, seed), acting))
-    collector = Collector([environments], engine, made, LENGTH)
+    spaces, nets = environments.spaces, made.networks
+    networks = build_acting(parsed.network, nets, spaces)
+    networks.load(export(build_networks(parsed.network, nets, spaces, seed), nets))
+    collector = Collector([environments], networks, made, LENGTH)
     collector.reset((seed,))
     _, segment = ExperienceFormat.of(
-        made.data, made.fields, parsed.spec.rollout.envs_per_replica, spaces
+        made.data, made.fields, parsed.rollout.envs_per_replica, spaces
     ).layout.allocate()
     for line in sys.stdin:
         cpu, begun, steps = time.process_time(), time.monotonic(), 0
         environment, acting = collector.environment_seconds, collector.acting_seconds
         while time.monotonic() - begun < float(line):
-            collector.collect(segment, {}, lambda: None)
+            collector.collect(segment, lambda: None)
             steps += int(segment["valid"].sum())
         values = {
             "steps/s": steps / (time.monotonic() - begun),

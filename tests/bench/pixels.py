@@ -124,20 +124,24 @@ def _spaces() -> Any:
 
 def _act(seed: int) -> Values:
     from rljob import nets
-    from rljob.algorithms.base import Head
+    from rljob.algorithms.base import Head, Net
+    from rljob.nets.acting import ActingNetworks
     from rljob.nets.torch_nets import TorchEngine
     from rljob.spec.sections import NetworkSpec
 
-    heads, spec = {"logits": Head(6), "value": Head(1)}, NetworkSpec.model_validate(CNN)
-    tensors = nets.export(nets.build_module(spec, _spaces(), heads, seed), ("logits",))
-    acting = {"logits": heads["logits"]}
-    engines: dict[str, Any] = {
-        "numpy": nets.build_engine(spec, _spaces(), heads, ("logits",)),
-        "torch float32": TorchEngine(nets.build_module(spec, _spaces(), acting, seed), ("logits",)),
-        "torch bfloat16": nets.build_engine(spec, _spaces(), heads, ("logits",), "bfloat16"),
+    spec, spaces = NetworkSpec.model_validate(CNN), _spaces()
+    net = {"policy": Net({"logits": Head(6), "value": Head(1)}, acts=("logits",))}
+    alone = {"policy": Net({"logits": Head(6)}, acts=("logits",))}
+    module: Any = nets.build_networks(spec, alone, spaces, seed)["policy"]
+    acting = {
+        "numpy": nets.build_acting(spec, net, spaces),
+        "torch float32": ActingNetworks({"policy": TorchEngine(module, ("logits",))}),
+        "torch bfloat16": nets.build_acting(spec, net, spaces, "bfloat16"),
     }
-    for engine in engines.values():
-        engine.load(tensors)
+    weights = nets.export(nets.build_networks(spec, net, spaces, seed), net)
+    for networks in acting.values():
+        networks.load(weights)
+    engines: dict[str, Any] = {name: each.engines["policy"] for name, each in acting.items()}
     images = np.random.default_rng(seed).integers(0, 256, (ENVS, *IMAGE), np.uint8)
     return _in_turn({f"{name} ms": lambda e=e: e(images) for name, e in engines.items()}, rounds=40)
 
@@ -161,10 +165,13 @@ def _learner(name: str, config: dict[str, Any], seed: int, precision: str) -> An
     spec = AlgorithmSpec(name=name, config=config)
     made = resolve_algorithm(spec)(load_config(spec), _spaces())
     network = NetworkSpec.model_validate(CNN)
-    return made.learner(nets.build_module(network, _spaces(), made.heads, seed, precision), seed)
+    return made.learner(
+        nets.build_networks(network, made.networks, _spaces(), seed, precision), seed
+    )
 
 
 def _ppo(seed: int, precision: str) -> Values:
+    from rljob.algorithms.base import Progress
     from tests.bench.barecnn import BarePPO
 
     steps, envs, parts = 128, 8, 4
@@ -181,10 +188,12 @@ def _ppo(seed: int, precision: str) -> Values:
     config = {"epochs": 1, "minibatches": parts, "entropyCoefficient": 0.01}
     ours = _learner("PPO", config, seed, precision)
     bare = BarePPO(precision == "bfloat16", parts)
-    return _rates(lambda: ours.update(batch, 0.0), lambda: bare.update(batch), parts)
+    start = Progress(0, 0.0)
+    return _rates(lambda: ours.update(batch, start), lambda: bare.update(batch), parts)
 
 
 def _dqn(seed: int, precision: str) -> Values:
+    from rljob.algorithms.base import Progress
     from tests.bench.barecnn import BareDQN
 
     rng, rows = np.random.default_rng(seed), 256
@@ -198,7 +207,8 @@ def _dqn(seed: int, precision: str) -> Values:
     }
     ours = _learner("DQN", {"double": False, "dueling": False}, seed, precision)
     bare = BareDQN(precision == "bfloat16")
-    return _rates(lambda: ours.update(batch, 0.0), lambda: bare.update(batch), 1)
+    start = Progress(0, 0.0)
+    return _rates(lambda: ours.update(batch, start), lambda: bare.update(batch), 1)
 
 
 def _rates(ours: Any, bare: Any, parts: int) -> Values:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rljob.algorithms.base import Head
-from rljob.checkpoints.policy import PolicyWeights
+from rljob.algorithms.base import Arrays, Head, Net
+from rljob.checkpoints import policy
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
-from rljob.nets import build_engine, build_module, export
+from rljob.nets import build_acting, build_networks, export
 from rljob.roles.learner.weight_server import Publisher
 from rljob.spec.sections import NetworkSpec
 from rljob.telemetry.metrics import LearnerMetrics
@@ -29,8 +29,7 @@ from tests.bench.stages import table
 Applied = list[tuple[int, float]]
 """Versions that a subscriber applied, and when."""
 
-HEADS = {"logits": Head(6), "value": Head(1)}
-ACTING = ("logits",)
+NETS = {"policy": Net({"logits": Head(6), "value": Head(1)}, acts=("logits",))}
 SPACES = {
     "mlp": Spaces(BoxSpace((4,)), DiscreteSpace(6)),
     "cnn": Spaces(BoxSpace((4, 84, 84), np.dtype(np.uint8), 0, 255), DiscreteSpace(6)),
@@ -42,22 +41,26 @@ LAST = 1_000_000
 """The version that ends a run."""
 
 
-def _module(network: str) -> Any:
+def _networks(network: str) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    return build_module(NetworkSpec(name=network), SPACES[network], HEADS, 0)
+    return dict(build_networks(NetworkSpec(name=network), NETS, SPACES[network], 0))
 
 
-def _pack(module: Any) -> bytes:
-    return PolicyWeights(export(module, ACTING, copy=False), {"epsilon": 0.1}).encode()
+def _export(networks: dict[str, Any]) -> Arrays:
+    return export(networks, NETS, copy=False)
+
+
+def _pack(networks: dict[str, Any]) -> bytes:
+    return policy.encode({**_export(networks), "epsilon": np.array(0.1)})
 
 
 def _delivery(network: str, subscribers: int, transport: str, every: float) -> Measure:
     """Versions published at a fixed pace to subscribers that wait for nothing else."""
 
     def measure(seed: int) -> Values:
-        payload = _pack(_module(network))
+        payload = _pack(_networks(network))
         with roles(buffer_job(1), transport) as running, processes(subscribers) as pool:
             wire = Wire(NUMBER, None, lambda *_: None)
             publisher = Publisher(wire, weights_endpoint(running.learner), LearnerMetrics())
@@ -95,7 +98,7 @@ def _publish(publisher: Publisher, payload: bytes, every: float) -> dict[int, fl
 
 def _subscribe(address: str, network: str, index: int, folder: Path) -> tuple[Applied, float]:
     """What a rollout does with versions, and the CPU seconds of it."""
-    engine = build_engine(NetworkSpec(name=network), SPACES[network], HEADS, ACTING)
+    networks = build_acting(NetworkSpec(name=network), NETS, SPACES[network])
     wire = Wire(NUMBER, None, lambda *_: None)
     subscription = Subscription(
         wire.connect(weights_endpoint(address), f"rollout-{index}", "learner")
@@ -109,7 +112,7 @@ def _subscribe(address: str, network: str, index: int, folder: Path) -> tuple[Ap
             subscription.ask(time.monotonic())
             wire.wait(0.1)
             continue
-        engine.load(PolicyWeights.decode(payload).tensors)
+        networks.load(policy.decode(payload))
         applied.append((subscription.stamp[1], time.monotonic()))
         if len(applied) == 1:
             (folder / f"applied-{index}").touch()
@@ -150,17 +153,18 @@ def _packing(network: str) -> Measure:
     """Module to bytes to tensors, ours and pickle's of the same tensors of `state_dict()`."""
 
     def measure(seed: int) -> Values:
-        module = _module(network)
-        packed, names = _pack(module), set(export(module, ACTING))
+        networks = _networks(network)
+        module = networks["policy"]
+        packed, names = _pack(networks), {name.partition("/")[2] for name in _export(networks)}
 
         def dumps() -> bytes:
             return pickle.dumps({n: t for n, t in module.state_dict().items() if n in names})
 
         pickled = dumps()
         values = {
-            "export": _microseconds(lambda: export(module, ACTING, copy=False)),
-            "pack": _microseconds(lambda: _pack(module)),
-            "unpack": _microseconds(lambda: PolicyWeights.decode(packed)),
+            "export": _microseconds(lambda: _export(networks)),
+            "pack": _microseconds(lambda: _pack(networks)),
+            "unpack": _microseconds(lambda: policy.decode(packed)),
             "dumps": _microseconds(dumps),
             "loads": _microseconds(lambda: pickle.loads(pickled)),  # noqa: S301 - our own bytes
         }

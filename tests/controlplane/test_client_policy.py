@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Path:
 def save(folder: Path, version: int) -> dict[str, Any]:
     """Save a checkpoint; returns what the status says of it."""
     tensors = {"w": np.arange(6, dtype=np.float32) + version}
-    snapshot = Snapshot(version, 0, tensors, {}, tensors, {}, steps=version * 100)
+    snapshot = Snapshot(version, 0, tensors, tensors, {}, steps=version * 100)
     saved = checkpoint.save(folder / "checkpoints", snapshot, keep=9)
     return {
         "step": saved.steps,

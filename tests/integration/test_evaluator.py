@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from gymnasium import spaces
 
 from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Acted
-from rljob.checkpoints import checkpoint
-from rljob.checkpoints.policy import PolicyWeights
+from rljob.algorithms.base import Acted, Actor, Arrays, Place, Policy, Progress, Seen
+from rljob.algorithms.publishing import policy_arrays
+from rljob.checkpoints import checkpoint, policy
 from rljob.cli.main import main as command
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
-from rljob.nets import build_module, export
+from rljob.nets import build_networks
+from rljob.nets.acting import ActingNetworks
 from rljob.process.context import job_number
 from rljob.roles.evaluator import check, loop
 from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, evaluate_run, play
@@ -72,18 +73,19 @@ class Counted(gymnasium.Env[np.ndarray, np.int64]):
         return np.zeros(2, np.float32), self._reward, over, False, {}
 
 
+class AlwaysActor(Actor):
+    """Takes action 0."""
+
+    def act(self, seen: Seen) -> Acted:
+        return Acted(np.zeros(len(seen.observation), np.int64))
+
+
 class Always:
-    """An algorithm that takes action 0, and only when it is asked to be greedy."""
+    """An algorithm without networks, whose actors may only be greedy."""
 
-    def act(
-        self, outputs: Any, rng: Any, scalars: Mapping[str, float], greedy: bool = False
-    ) -> Acted:
-        assert greedy
-        return Acted(np.zeros(len(outputs["out"]), np.int64))
-
-
-def act(observation: np.ndarray) -> dict[str, np.ndarray]:
-    return {"out": observation}
+    def actor(self, policy: Policy, place: Place) -> Actor:
+        assert place.greedy
+        return AlwaysActor(self, policy, place)
 
 
 @contextmanager
@@ -97,7 +99,7 @@ def counted(count: int, **kwargs: Any) -> Iterator[Environments]:
 
 def played(count: int, episodes: int, **kwargs: Any) -> GreedyEpisodes:
     with counted(count, **kwargs) as environments:
-        return play(environments, act, Always(), {}, episodes, 0)  # type: ignore[arg-type]
+        return play(environments, ActingNetworks({}), Always(), episodes, 0)  # type: ignore[arg-type]
 
 
 # ---- which episodes count
@@ -125,7 +127,7 @@ def test_short_episodes_are_not_preferred(count: int, episodes: int, lengths: li
 @pytest.mark.parametrize("limit", [{"most_steps": 50}, {"most_seconds": 0.0}])
 def test_episodes_that_do_not_end_are_cut_off(tmp_path: Path, limit: dict[str, Any]) -> None:
     with counted(2, sign=str(tmp_path / "sign")) as environments:
-        evaluation = play(environments, act, Always(), {}, 3, 0, **limit)  # type: ignore[arg-type]
+        evaluation = play(environments, ActingNetworks({}), Always(), 3, 0, **limit)  # type: ignore[arg-type]
     assert (evaluation.episodes, evaluation.cut) == (2, 2)
     steps = limit.get("most_steps", 1)
     assert evaluation.lengths.tolist() == [steps, steps]
@@ -144,7 +146,7 @@ def test_a_return_that_is_not_a_number_is_refused() -> None:
 def test_playing_stops_when_asked_to(tmp_path: Path) -> None:
     asked = iter([False, False, True])
     with counted(1, sign=str(tmp_path / "sign")) as environments, pytest.raises(Interrupted):
-        play(environments, act, Always(), {}, 1, 0, lambda: next(asked))  # type: ignore[arg-type]
+        play(environments, ActingNetworks({}), Always(), 1, 0, lambda: next(asked))  # type: ignore[arg-type]
 
 
 # ---- a run's folder
@@ -154,24 +156,26 @@ def make_job(**fields: Any) -> spec.RLJob:
     return spec.parse(job(**fields))
 
 
-def weights_of(made: spec.RLJob) -> PolicyWeights:
-    """What the untrained network of a job weighs."""
+def policy_of(made: spec.RLJob) -> Arrays:
+    """What an untrained learner of the job publishes."""
     environments = Environments(made.spec.environment, 1)
     algorithm = resolve_algorithm(made.spec.algorithm)(
         load_config(made.spec.algorithm), environments.spaces
     )
     environments.close()
-    module = build_module(made.spec.network, environments.spaces, algorithm.heads, seed=0)
-    return PolicyWeights(export(module, algorithm.acting_heads), {})
+    nets = algorithm.networks
+    networks = build_networks(made.spec.network, nets, environments.spaces, seed=0)
+    learner = algorithm.learner(networks, seed=0)
+    return policy_arrays(algorithm, networks, learner, Progress(0, 0.0), copy=True)
 
 
 def run_folder(folder: Path, versions: tuple[int, ...] = (7,), **fields: Any) -> Path:
     made = make_job(**fields)
     folder.mkdir()
     (folder / "job.yaml").write_text(spec.dump(made))
-    weights = weights_of(made)
+    arrays = policy_of(made)
     for version in versions:
-        snapshot = checkpoint.Snapshot(version, 1, weights.tensors, weights.metadata(), {}, {})
+        snapshot = checkpoint.Snapshot(version, 1, arrays, {}, {})
         checkpoint.save(folder / "checkpoints", snapshot, keep=3)
     return folder
 
@@ -313,7 +317,7 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 
 def test_each_new_version_is_evaluated_once(tmp_path: Path) -> None:
     made = make_job(evaluation={"interval": "100ms", "episodes": 3})
-    payload = weights_of(made).encode()
+    payload = policy.encode(policy_of(made))
     with learner(tmp_path, made) as publisher, evaluator(tmp_path, made) as process:
         for count, version in enumerate((4, 9), start=1):
             publisher.publish((1, version), payload)
@@ -333,7 +337,7 @@ def test_each_new_version_is_evaluated_once(tmp_path: Path) -> None:
 
 def test_a_video_is_made_of_each_evaluation(tmp_path: Path) -> None:
     made = make_job(evaluation={"interval": "100ms", "episodes": 1, "video": True})
-    payload = weights_of(made).encode()
+    payload = policy.encode(policy_of(made))
     video = tmp_path / "videos" / "000000000004.mp4"
     with learner(tmp_path, made) as publisher, evaluator(tmp_path, made) as process:
         publisher.publish((1, 4), payload)
@@ -378,7 +382,7 @@ def test_sigterm_ends_an_endless_episode(tmp_path: Path) -> None:
     sign = tmp_path / "sign"
     environment = {"entryPoint": f"{__name__}:Counted", "kwargs": {"sign": str(sign)}}
     made = make_job(environment=environment, evaluation={"episodes": 1})
-    payload = weights_of(made).encode()
+    payload = policy.encode(policy_of(made))
     with learner(tmp_path, made) as publisher, evaluator(tmp_path, made) as process:
         publisher.publish((1, 1), payload)
         wait_for(sign.exists, process)

@@ -27,7 +27,7 @@ from tests.unit.specs import job
 
 def save(run: Path, version: int, values: int = 10) -> checkpoint.Checkpoint:
     tensors = {"a": np.full(values, version, np.float32)}
-    made = Snapshot(version, 1, tensors, {"scalars": "{}"}, tensors, {"n": version}, 10 * version)
+    made = Snapshot(version, 1, tensors, tensors, {"n": version}, 10 * version)
     return checkpoint.save(run / "checkpoints", made, keep=3)
 
 

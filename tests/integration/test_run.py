@@ -598,12 +598,12 @@ from rljob.algorithms.ppo import PPO
 class Odd(PPO):
     \"\"\"Reports a metric that is no number.\"\"\"
 
-    def learner(self, module, seed):
-        made = super().learner(module, seed)
+    def learner(self, networks, seed):
+        made = super().learner(networks, seed)
         update = made.update
 
-        def odd(arrays, share):
-            done = update(arrays, share)
+        def odd(arrays, progress):
+            done = update(arrays, progress)
             return replace(done, metrics={**done.metrics, "odd": math.nan})
 
         made.update = odd

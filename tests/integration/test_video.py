@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from PIL import Image
 
 from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms.base import Arrays, Progress
+from rljob.algorithms.publishing import policy_arrays
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.checkpoint import Snapshot
-from rljob.checkpoints.policy import PolicyWeights
 from rljob.cli.main import main as command
 from rljob.envs.vector import Environments
 from rljob.errors import InputError
-from rljob.nets import build_module, export
+from rljob.nets import build_networks
 from rljob.roles.evaluator import recording, videos
 from rljob.roles.evaluator.film import writing
 from rljob.roles.evaluator.play import Interrupted
@@ -78,14 +78,15 @@ def make_job(factory: Any = Clock, algorithm: str = "PPO", **kwargs: Any) -> spe
     return spec.parse(job(environment=environment, algorithm={"name": algorithm}))
 
 
-def weights_of(made: spec.RLJob) -> PolicyWeights:
-    """Of a policy that has learned nothing."""
+def policy_of(made: spec.RLJob) -> Arrays:
+    """Of a learner that has learned nothing."""
     environments = Environments(made.spec.environment, 1)
     algorithm_class = resolve_algorithm(made.spec.algorithm)
     algorithm = algorithm_class(load_config(made.spec.algorithm), environments.spaces)
-    module = build_module(made.spec.network, environments.spaces, algorithm.heads, 0)
     environments.close()
-    return PolicyWeights(export(module, algorithm.acting_heads), {})
+    networks = build_networks(made.spec.network, algorithm.networks, environments.spaces, 0)
+    learner = algorithm.learner(networks, 0)
+    return policy_arrays(algorithm, networks, learner, Progress(0, 0.0), copy=True)
 
 
 def pictures(path: Path) -> list[np.ndarray]:
@@ -103,7 +104,7 @@ def pictures(path: Path) -> list[np.ndarray]:
 def record(made: spec.RLJob, path: Path, **more: Any) -> recording.Recorded:
     recorder = EpisodeRecorder(made)
     try:
-        return recorder.record(weights_of(made), path, 0, **more)
+        return recorder.record(policy_of(made), path, 0, **more)
     finally:
         recorder.close()
 
@@ -234,7 +235,7 @@ def test_the_newest_videos_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made = make_job()
     kept = Videos(made, tmp_path)
     for version in (1, 2, 10):
-        kept.add(version, weights_of(made), 0, lambda: False)
+        kept.add(version, policy_of(made), 0, lambda: False)
     kept.close()
     names = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert names == ["000000000002.mp4", "000000000010.mp4"]
@@ -247,7 +248,7 @@ def test_a_video_that_cannot_be_written_is_a_warning(
     made = make_job()
     kept = Videos(made, tmp_path)
     with caplog.at_level(logging.WARNING, "rljob"):
-        kept.add(1, weights_of(made), 0, lambda: False)
+        kept.add(1, policy_of(made), 0, lambda: False)
     kept.close()
     assert "no video of policy version 1" in caplog.text
 
@@ -257,9 +258,8 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     made = make_job()
-    weights = weights_of(made)
-    state: Mapping[str, np.ndarray] = {"w": np.zeros(1, np.float32)}
-    snapshot = Snapshot(3, 0, dict(weights.tensors), weights.metadata(), dict(state), {}, steps=64)
+    state = {"w": np.zeros(1, np.float32)}
+    snapshot = Snapshot(3, 0, policy_of(made), state, {}, steps=64)
     checkpoint.save(folder / "checkpoints", snapshot, keep=1)
     (folder / "job.yaml").write_text(spec.dump(made))
     return folder

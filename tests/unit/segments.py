@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rljob import algorithms, nets
-from rljob.algorithms.base import Algorithm, Arrays, Learner
+from rljob.algorithms.base import Algorithm, Arrays, Learner, Place, Policy, Seen
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.nets.acting import ActingNetworks
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 
 
@@ -25,10 +27,35 @@ def make_algorithm(
 
 
 def make_learner(algorithm: Algorithm, seed: int = 0) -> tuple[Learner, Any]:
-    """A learner with a small network of its own, and that network."""
+    """A learner with a small network, and that network."""
     spec = NetworkSpec(config={"hidden": [16, 16]})
-    network = nets.build_module(spec, algorithm.spaces, algorithm.heads, seed)  # type: ignore[attr-defined]
-    return algorithm.learner(network, seed), network
+    spaces: Spaces = algorithm.spaces  # type: ignore[attr-defined]
+    networks = nets.build_networks(spec, algorithm.networks, spaces, seed)
+    (network,) = networks.values()
+    return algorithm.learner(networks, seed), network
+
+
+class RandomEngine:
+    """Answers anything, without weights.
+
+    Args:
+        sizes: of its outputs.
+    """
+
+    core_size = 0
+
+    def __init__(self, sizes: Mapping[str, int], rng: np.random.Generator) -> None:
+        self._sizes, self._rng = sizes, rng
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        assert not tensors
+
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
+        rows = len(inputs[0])
+        return {
+            name: self._rng.standard_normal((rows, size), dtype=np.float32)
+            for name, size in self._sizes.items()
+        }
 
 
 def random_segment(algorithm: Algorithm, length: int, count: int, seed: int = 0) -> Arrays:
@@ -54,21 +81,31 @@ def random_segment(algorithm: Algorithm, length: int, count: int, seed: int = 0)
     }
     for field in algorithm.fields:
         segment[field.name] = np.zeros((*shape, *field.shape), field.dtype)
+    policy = _random_policy(algorithm, count, rng)
+    actor = algorithm.actor(policy, Place(count, rng, total=count))
+    begins, reward = np.ones(count, bool), np.zeros(count, np.float32)
     for t in range(length):
-        outputs = {
-            name: rng.standard_normal((count, head.size), dtype=np.float32)
-            for name, head in algorithm.heads.items()
-        }
-        acted = algorithm.act(outputs, rng, {})
+        acted = actor.act(Seen(segment["observation"][t], begins, valid[t], reward))
         segment["action"][t] = acted.action
         for name, values in acted.extras.items():
             segment[name][t] = values
-    algorithm.finish(segment)
+        begins, reward = ~valid[t], segment["reward"][t]
+    actor.finish(segment)
     return segment
 
 
-def same_tensors(left: Learner, right: Learner) -> bool:
-    """Whether all tensors of two learners' states are bitwise equal."""
-    first, second = left.state().tensors, right.state().tensors
+def _random_policy(algorithm: Algorithm, count: int, rng: np.random.Generator) -> Policy:
+    engines = {}
+    for name, net in algorithm.networks.items():
+        if net.acts:
+            engines[name] = RandomEngine({head: net.heads[head].size for head in net.acts}, rng)
+    networks = ActingNetworks(engines)
+    networks.load({"epsilon": np.array(1.0)})
+    return Policy(networks, count)
+
+
+def same_arrays(left: Learner, right: Learner) -> bool:
+    """Whether all arrays of two learners' states are bitwise equal."""
+    first, second = left.state().arrays, right.state().arrays
     assert first.keys() == second.keys()
     return all(bool((first[name] == second[name]).all()) for name in first)

@@ -40,7 +40,6 @@ def snapshot(version: int, lineage: int = 0, seed: int | None = None) -> Snapsho
         version=version,
         lineage=lineage,
         policy={"layer.0": rng.normal(size=(8, 4)).astype(np.float32)},
-        policy_metadata={"algorithm": "PPO", "b": "2", "a": "1", "c": "3"},
         tensors={
             "weights": rng.normal(size=(8, 4)),
             "step": np.array(version, np.int64),
@@ -52,7 +51,7 @@ def snapshot(version: int, lineage: int = 0, seed: int | None = None) -> Snapsho
 
 
 def assert_same(one: Snapshot, other: Snapshot) -> None:
-    for name in ("version", "lineage", "steps", "policy_metadata", "values"):
+    for name in ("version", "lineage", "steps", "values"):
         assert getattr(one, name) == getattr(other, name)
     for mine, theirs in ((one.policy, other.policy), (one.tensors, other.tensors)):
         assert mine.keys() == theirs.keys()
@@ -103,7 +102,7 @@ def test_load_returns_what_was_saved(tmp_path: Path) -> None:
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
 def test_every_array_survives(tmp_path: Path, array: np.ndarray) -> None:
-    saved = checkpoint.save(tmp_path, Snapshot(1, 0, {}, {}, {"array": array}, {}), keep=1)
+    saved = checkpoint.save(tmp_path, Snapshot(1, 0, {}, {"array": array}, {}), keep=1)
     loaded = checkpoint.load(saved.path).tensors["array"]
     assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
     assert loaded.tobytes() == array.tobytes()
@@ -112,7 +111,7 @@ def test_every_array_survives(tmp_path: Path, array: np.ndarray) -> None:
 
 def test_big_endian_is_stored_as_little(tmp_path: Path) -> None:
     array = np.array([1, 2, 3], ">i4")
-    saved = checkpoint.save(tmp_path, Snapshot(1, 0, {}, {}, {"array": array}, {}), keep=1)
+    saved = checkpoint.save(tmp_path, Snapshot(1, 0, {}, {"array": array}, {}), keep=1)
     loaded = checkpoint.load(saved.path).tensors["array"]
     assert loaded.dtype == np.dtype("<i4")
     assert loaded.tolist() == [1, 2, 3]
@@ -120,7 +119,7 @@ def test_big_endian_is_stored_as_little(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["complex128", "object", "U3", "longdouble"])
 def test_dtype_that_cannot_be_stored_is_named(tmp_path: Path, dtype: str) -> None:
-    bad = Snapshot(1, 0, {}, {}, {"moment": np.zeros(2).astype(dtype)}, {})
+    bad = Snapshot(1, 0, {}, {"moment": np.zeros(2).astype(dtype)}, {})
     with pytest.raises(RunError, match=r"learner state tensor 'moment' has dtype .*float32"):
         checkpoint.save(tmp_path, bad, keep=1)
     assert names(tmp_path) == []
@@ -128,7 +127,7 @@ def test_dtype_that_cannot_be_stored_is_named(tmp_path: Path, dtype: str) -> Non
 
 def test_values_that_are_not_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"learner values: .*ndarray"):
-        checkpoint.save(tmp_path, Snapshot(1, 0, {}, {}, {}, {"a": np.zeros(1)}), keep=1)
+        checkpoint.save(tmp_path, Snapshot(1, 0, {}, {}, {"a": np.zeros(1)}), keep=1)
     assert names(tmp_path) == []
 
 
@@ -373,7 +372,6 @@ def test_policy_from_run_folder_checkpoints_one_and_latest(tmp_path: Path) -> No
     for path in (tmp_path, folder, last.path, folder / "latest"):
         policy = checkpoint.load_policy(path, refuse)
         assert policy.version == 2
-        assert policy.metadata == snapshot(2).policy_metadata
         assert policy.tensors["layer.0"].tobytes() == snapshot(2).policy["layer.0"].tobytes()
 
 

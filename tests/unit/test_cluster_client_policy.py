@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("run")
     tensors = {"w": np.arange(6, dtype=np.float32)}
     saved = checkpoint.save(
-        folder / "checkpoints", Snapshot(3, 0, tensors, {}, tensors, {}, steps=64), keep=1
+        folder / "checkpoints", Snapshot(3, 0, tensors, tensors, {}, steps=64), keep=1
     )
     found = {f"{NAME}/{path.name}": path.read_bytes() for path in saved.path.iterdir()}
     return {"job.yaml": b"kind: RLJob\n", **found}

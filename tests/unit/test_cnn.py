@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from rljob import nets
-from rljob.algorithms.base import Head
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.algorithms.base import Head, Net
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import BLOCK
 from rljob.spec.sections import NetworkSpec
+from tests.unit import networks
 
 HEADS = {
     "logits": Head(3, gain=0.01, trunk="policy"),
@@ -46,8 +47,8 @@ def draw(space: Space, rows: int) -> np.ndarray:
 
 def make(space: Space, config: dict[str, Any], acting: tuple[str, ...] = tuple(HEADS)) -> Any:
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
-    module = nets.build_module(spec, spaces, HEADS, seed=3)
-    return module, nets.build_engine(spec, spaces, HEADS, acting)
+    module = networks.build_module(spec, spaces, HEADS, seed=3)
+    return module, networks.build_engine(spec, spaces, HEADS, acting)
 
 
 def randomise(module: Any) -> None:
@@ -73,7 +74,7 @@ def test_numpy_agrees_with_torch(case: str) -> None:
     for change in (None, randomise, normalise):
         if change is not None:
             change(module)
-        engine.load(nets.export(module, tuple(HEADS)))
+        engine.load(networks.export(module, tuple(HEADS)))
         for rows in (1, BLOCK + 1, 2 * BLOCK, BLOCK - 1):
             observation = draw(space, rows)
             with torch.no_grad():
@@ -82,6 +83,38 @@ def test_numpy_agrees_with_torch(case: str) -> None:
             assert set(outputs) == set(HEADS)
             for name, output in outputs.items():
                 assert output.dtype == np.float32
+                assert output.shape == (rows, HEADS[name].size)
+                np.testing.assert_allclose(
+                    output, expected[name].detach().numpy(), rtol=1e-4, atol=1e-5
+                )
+
+
+@pytest.mark.parametrize("hidden", [[11], []])
+@pytest.mark.parametrize("case", ["first", "last"])
+def test_numpy_agrees_with_torch_on_inputs_beside_the_image(case: str, hidden: list[int]) -> None:
+    space, config = CASES[case]
+    spec = NetworkSpec(name="cnn", config={**config, "hidden": hidden})
+    inputs = (space, BoxSpace((2, 3)), DiscreteSpace(4), MultiDiscreteSpace((3, 2)))
+    net = {"q": Net(HEADS, acts=tuple(HEADS), inputs=inputs)}
+    spaces = Spaces(space, DiscreteSpace(3))
+    module: Any = nets.build_networks(spec, net, spaces, seed=3)["q"]
+    acting = nets.build_acting(spec, net, spaces)
+    rng = np.random.default_rng(0)
+    for change in (None, randomise, normalise):
+        if change is not None:
+            change(module)
+        acting.load(nets.export({"q": module}, net))
+        for rows in (1, BLOCK + 1):
+            arrays = [
+                draw(space, rows),
+                rng.standard_normal((rows, 2, 3), dtype=np.float32),
+                rng.integers(4, size=rows),
+                rng.integers([3, 2], size=(rows, 2)),
+            ]
+            with torch.no_grad():
+                expected = module(*map(torch.from_numpy, arrays))
+            outputs = acting.engines["q"](*arrays)
+            for name, output in outputs.items():
                 assert output.shape == (rows, HEADS[name].size)
                 np.testing.assert_allclose(
                     output, expected[name].detach().numpy(), rtol=1e-4, atol=1e-5
@@ -107,7 +140,7 @@ def test_the_published_network_is_the_default() -> None:
 def test_only_the_acting_heads_travel_and_are_computed() -> None:
     space, config = CASES["last"]
     module, engine = make(space, config, ("logits",))
-    tensors = nets.export(module, ("logits",))
+    tensors = networks.export(module, ("logits",))
     assert not [name for name in tensors if "value" in name]
     engine.load(tensors)
     assert set(engine(draw(space, 2))) == {"logits"}
@@ -116,10 +149,10 @@ def test_only_the_acting_heads_travel_and_are_computed() -> None:
 def test_bad_weights_are_refused_and_the_old_ones_stay() -> None:
     space, config = CASES["last"]
     module, engine = make(space, config)
-    engine.load(nets.export(module, tuple(HEADS)))
+    engine.load(networks.export(module, tuple(HEADS)))
     before = engine(draw(space, 3))["logits"].copy()
     randomise(module)
-    tensors = nets.export(module, tuple(HEADS))
+    tensors = networks.export(module, tuple(HEADS))
     tensors["body.convolutions.1.weight"] = np.zeros((7, 5, 3, 3), np.float32)
     with pytest.raises(RunError, match=r"body.convolutions.1.weight has the shape \[7, 5, 3, 3\]"):
         engine.load(tensors)
@@ -129,8 +162,8 @@ def test_bad_weights_are_refused_and_the_old_ones_stay() -> None:
 def test_half_precision_is_near_and_its_gradients_are_float32() -> None:
     space, config = CASES["first"]
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
-    half = nets.build_module(spec, spaces, HEADS, 3, "bfloat16")
-    full = nets.build_module(spec, spaces, HEADS, 3)
+    half = networks.build_module(spec, spaces, HEADS, 3, "bfloat16")
+    full = networks.build_module(spec, spaces, HEADS, 3)
     observation = torch.from_numpy(draw(space, 5))
     exact, outputs = full(observation), half(observation)
     for name, output in outputs.items():
@@ -147,9 +180,9 @@ def test_acting_in_half_precision_is_near(case: str) -> None:
     space, config = CASES[case]
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
     module, exact = make(space, config, ("logits", "log_std"))
-    engine = nets.build_engine(spec, spaces, HEADS, ("logits", "log_std"), "bfloat16")
+    engine = networks.build_engine(spec, spaces, HEADS, ("logits", "log_std"), "bfloat16")
     randomise(module)
-    tensors = nets.export(module, ("logits", "log_std"))
+    tensors = networks.export(module, ("logits", "log_std"))
     observation = draw(space, 5)
     for each in (engine, exact):
         each.load(tensors)
@@ -168,7 +201,7 @@ def test_acting_in_half_precision_without_torch_says_what_is_missing(
     space, config = CASES["first"]
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
     with pytest.raises(InputError, match=r"acts with torch.*rljob\[learner\]") as caught:
-        nets.build_engine(spec, spaces, HEADS, ("logits",), "bfloat16")
+        networks.build_engine(spec, spaces, HEADS, ("logits",), "bfloat16")
     assert caught.value.path == "rollout.precision"
 
 
@@ -205,9 +238,9 @@ def test_what_it_cannot_use_is_refused(
     space: Space, config: dict[str, Any], path: str, message: str
 ) -> None:
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
-    for build in (nets.build_engine, nets.build_module):
+    for build in (networks.build_engine, networks.build_module):
         with pytest.raises(InputError) as caught:
-            build(spec, spaces, HEADS, ("logits",) if build is nets.build_engine else 0)  # type: ignore[operator]
+            build(spec, spaces, HEADS, ("logits",) if build is networks.build_engine else 0)  # type: ignore[operator]
         assert caught.value.path == path
         assert message in str(caught.value)
 
@@ -217,11 +250,11 @@ def test_acting_never_imports_torch() -> None:
 import sys
 import numpy as np
 from rljob import nets
-from rljob.algorithms.base import Head
+from rljob.algorithms.base import Head, Net
 from rljob.spec.sections import NetworkSpec
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 spaces = Spaces(BoxSpace((4, 84, 84), np.dtype(np.uint8), 0, 255), DiscreteSpace(2))
-nets.build_engine(NetworkSpec(name="cnn"), spaces, {"logits": Head(2)}, ("logits",))
+nets.build_acting(NetworkSpec(name="cnn"), {"q": Net({"logits": Head(2)}, acts=("logits",))}, spaces)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from rljob.algorithms.base import Acted, Arrays
+from rljob.algorithms.base import Acted, Actor, Arrays, Place, Policy, Seen
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.envs.vector import Step
 from rljob.errors import RunError
+from rljob.nets.acting import ActingNetworks
 from rljob.roles.rollout.collect import Collector
 
 ENVS = 3
@@ -62,21 +63,54 @@ class Counting:
         return Step(self._observation, reward, ended & ~cut, ended & cut, ended)
 
 
-class Drawing:
+class EchoingEngine:
+    """Answers with its input, and remembers how often it was called in this episode."""
+
+    core_size = 1
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
+        assert core is not None
+        core += 1
+        return {"x": inputs[0].copy(), "calls": core.copy()}
+
+
+class DrawingActor(Actor):
     """Acts at random, says the first number of what the network gave, finishes with a sum."""
 
-    def act(
-        self,
-        outputs: Mapping[str, np.ndarray],
-        rng: np.random.Generator,
-        scalars: Mapping[str, float],
-        greedy: bool = False,
-    ) -> Acted:
-        action = rng.integers(0, 1000, len(outputs["x"]))
-        return Acted(action, {"extra": outputs["x"][:, 2] * scalars["scale"]})
+    def __init__(self, algorithm: DrawingAlgorithm, policy: Policy, place: Place) -> None:
+        super().__init__(algorithm, policy, place)
+        self.seen: list[Seen] = []
+        self.calls: list[np.ndarray] = []
+
+    def act(self, seen: Seen) -> Acted:
+        self.algorithm.before_acting()
+        self.seen.append(
+            Seen(
+                *(each.copy() for each in (seen.observation, seen.begins, seen.valid, seen.reward))
+            )
+        )
+        outputs = self.policy(seen)
+        self.calls.append(outputs["calls"][:, 0])
+        action = self.rng.integers(0, 1000, len(outputs["x"]))
+        return Acted(action, {"extra": outputs["x"][:, 2] * self.policy.arrays["scale"]})
 
     def finish(self, segment: Arrays) -> None:
         segment["later"][:] = segment["reward"].sum()
+
+
+class DrawingAlgorithm:
+    """Keeps the actors that it made."""
+
+    def __init__(self) -> None:
+        self.actors: list[DrawingActor] = []
+        self.before_acting: Callable[[], None] = lambda: None
+
+    def actor(self, policy: Policy, place: Place) -> DrawingActor:
+        self.actors.append(DrawingActor(self, policy, place))
+        return self.actors[-1]
 
 
 def empty(length: int) -> Arrays:
@@ -95,32 +129,33 @@ def empty(length: int) -> Arrays:
 
 
 def make(length: int) -> tuple[Collector, Counting]:
-    collector, (environments,) = make_groups(length, (0, 1, 2))
+    collector, (environments,), _ = make_groups(length, (0, 1, 2))
     return collector, environments
 
 
-def make_groups(length: int, *groups: tuple[int, ...]) -> tuple[Collector, list[Counting]]:
+def make_groups(
+    length: int, *groups: tuple[int, ...], **place: int
+) -> tuple[Collector, list[Counting], DrawingAlgorithm]:
     environments = [Counting(*numbers) for numbers in groups]
-
-    def engine(observation: np.ndarray) -> dict[str, np.ndarray]:
-        return {"x": observation.copy()}
-
-    collector = Collector(cast(Any, environments), cast(Any, engine), cast(Any, Drawing()), length)
+    networks = ActingNetworks({"echo": EchoingEngine()})
+    networks.load({"scale": np.array(2.0)})
+    algorithm = DrawingAlgorithm()
+    collector = Collector(cast(Any, environments), networks, cast(Any, algorithm), length, **place)
     collector.reset((0,))
-    return collector, environments
+    return collector, environments, algorithm
 
 
 def collect(collector: Collector, length: int) -> tuple[Arrays, np.ndarray, int]:
     calls: list[None] = []
     segment = empty(length)
-    episodes = collector.collect(segment, {"scale": 2.0}, lambda: calls.append(None))
+    episodes = collector.collect(segment, lambda: calls.append(None))
     return segment, episodes, len(calls)
 
 
 @pytest.mark.parametrize("groups", [[(0, 1, 2)], [(0,), (1, 2)]], ids=["one", "two"])
 @pytest.mark.parametrize("length", [1, 2, 5, 11])
 def test_segments_join_up_to_what_happened(length: int, groups: list[tuple[int, ...]]) -> None:
-    collector, made = make_groups(length, *groups)
+    collector, made, _ = make_groups(length, *groups)
     count = -(-22 // length)
     segments = [collect(collector, length) for _ in range(count)]
     for (before, _, _), (after, _, _) in itertools.pairwise(segments):
@@ -147,7 +182,9 @@ def test_segments_join_up_to_what_happened(length: int, groups: list[tuple[int, 
             assert joined["extra"][t, env] == 2 * step
     assert all(calls == length for _, _, calls in segments)
     for segment, _, _ in segments:
-        assert (segment["later"] == segment["reward"].sum()).all(), "finished after the last step"
+        for numbers in map(list, groups):
+            later, reward = segment["later"][:, numbers], segment["reward"][:, numbers]
+            assert (later == reward.sum()).all(), "each group is finished after the last step"
     episodes = np.concatenate([e for _, e, _ in segments])
     for env in range(ENVS):
         length_of = 3 + env
@@ -175,27 +212,57 @@ def test_a_seed_decides_all_that_follows() -> None:
 
 
 def test_groups_have_seeds_of_their_own() -> None:
-    collector, made = make_groups(6, (0,), (1, 2))
+    collector, made, _ = make_groups(6, (0,), (1, 2))
     first, second = (group.seeds for group in made)
     assert first != second
     collector.reset((7,))
-    again, (other, _) = make_groups(6, (0,), (1, 2))
+    again, (other, _), _ = make_groups(6, (0,), (1, 2))
     again.reset((7,))
     assert other.seeds[-1] == first[-1]
 
 
 def test_a_group_steps_while_the_other_is_acted_for() -> None:
     seen: list[list[int]] = []
-    collector, made = make_groups(3, (0, 1), (2,))
-    act = cast(Any, collector)._algorithm.act
-
-    def looking(*arguments: Any) -> Acted:
-        seen.append([group for group, each in enumerate(made) if each.sent])
-        return cast(Acted, act(*arguments))
-
-    cast(Any, collector)._algorithm.act = looking
+    collector, made, algorithm = make_groups(3, (0, 1), (2,))
+    algorithm.before_acting = lambda: seen.append(
+        [group for group, each in enumerate(made) if each.sent]
+    )
     collect(collector, 3)
     assert seen == [[], [0], [1], [0], [1], [0]]
+
+
+@pytest.mark.parametrize("groups", [[(0, 1, 2)], [(0,), (1, 2)]], ids=["one", "two"])
+def test_an_actor_is_told_where_episodes_begin_and_what_the_step_before_gave(
+    groups: list[tuple[int, ...]],
+) -> None:
+    collector, _, algorithm = make_groups(7, *groups)
+    segments = [collect(collector, 7)[0] for _ in range(3)]
+    joined = {name: np.concatenate([s[name][:7] for s in segments]) for name in empty(7)}
+    for numbers, actor in zip(groups, algorithm.actors, strict=True):
+        assert len(actor.seen) == 21
+        for t, seen in enumerate(actor.seen):
+            rows = list(numbers)
+            episode_step = joined["observation"][t, rows, 2]
+            np.testing.assert_array_equal(seen.observation, joined["observation"][t, rows])
+            np.testing.assert_array_equal(seen.begins, episode_step == 0)
+            np.testing.assert_array_equal(seen.valid, joined["valid"][t, rows])
+            np.testing.assert_array_equal(seen.reward, joined["reward"][t - 1, rows] if t else 0)
+            # Calls since the episode began, this one included: older memory is gone.
+            np.testing.assert_array_equal(actor.calls[t], episode_step + 1)
+
+
+def test_an_actor_knows_its_place_among_all_environments_of_the_job() -> None:
+    collector, _, algorithm = make_groups(2, (0,), (1, 2), first=6, total=9)
+    places = [actor.place for actor in algorithm.actors]
+    assert [(p.first, p.count, p.total, p.greedy) for p in places] == [
+        (6, 1, 9, False),
+        (7, 2, 9, False),
+    ]
+    assert places[0].rng is places[1].rng
+    collector.reset((1,))
+    assert len(algorithm.actors) == 4, "actors are made anew with their episodes"
+    _, _, alone = make_groups(2, (0, 1, 2))
+    assert [(a.place.first, a.place.total) for a in alone.actors] == [(0, 3)]
 
 
 def test_without_a_seed_runs_differ() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ import pytest
 import torch
 
 from rljob import algorithms
-from rljob.algorithms.base import Arrays, Replay
+from rljob.algorithms.base import Algorithm, Arrays, Place, Policy, Progress, Replay, Seen
 from rljob.algorithms.dqn import DQNConfig, huber_loss, learning_rate
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import BoxSpace
 from rljob.errors import InputError
+from rljob.nets.acting import ActingNetworks
 from rljob.spec.sections import AlgorithmSpec
-from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
+from tests.unit.segments import make_algorithm, make_learner, random_segment, same_arrays
 
 T, F = True, False
+START = Progress(steps=0, share=0.0)
 
 
 def returns(
@@ -106,14 +109,16 @@ def test_the_target_by_hand(double: bool, dueling: bool) -> None:
     algorithm = make_algorithm("DQN", double=double, dueling=dueling, replay="prioritised")
     learner, network = make_learner(algorithm)
     for seed in range(3):
-        learner.update(batch_of(algorithm, 16, seed, prioritised=True), 0.0)
+        learner.update(batch_of(algorithm, 16, seed, prioritised=True), START)
     batch = batch_of(algorithm, 16, 7, prioritised=True)
-    state = learner.state().tensors
+    state = learner.state().arrays
     q_now, q_next = (_q(network, batch[name]) for name in ("observation", "next_observation"))
     with torch.no_grad():
         weights = network.state_dict()
         trained = {name: tensor.clone() for name, tensor in weights.items()}
-        network.load_state_dict({name: state[f"target.{name}"] for name in weights})
+        network.load_state_dict(
+            {name: torch.from_numpy(state[f"target.{name}"]) for name in weights}
+        )
         q_target = _q(network, batch["next_observation"])
         network.load_state_dict(trained)
     assert (q_target != q_next).any()
@@ -121,7 +126,7 @@ def test_the_target_by_hand(double: bool, dueling: bool) -> None:
     best = q_next.argmax(-1) if double else q_target.argmax(-1)
     target = batch["n_step_return"] + batch["n_step_discount"] * q_target[rows, best]
     error = q_now[rows, batch["action"]] - target
-    priorities = learner.update(batch, 0.0).priorities
+    priorities = learner.update(batch, START).priorities
     assert priorities is not None
     np.testing.assert_allclose(priorities, np.abs(error), rtol=1e-4, atol=1e-4)
 
@@ -143,10 +148,10 @@ def test_importance_weights_undo_the_drawing() -> None:
     algorithm = make_algorithm("DQN", replay="prioritised", importanceExponent=0.5)
     learner: Any = make_learner(algorithm)[0]
     batch = {"probability": np.array([0.01, 0.04]), "stored": np.array(100)}
-    assert learner._importance(batch, 1.0).tolist() == pytest.approx([1, 0.25])
-    assert learner._importance(batch, 0.0).tolist() == pytest.approx([1, 0.5])
+    assert learner._importance(batch, Progress(0, 1.0)).tolist() == pytest.approx([1, 0.25])
+    assert learner._importance(batch, START).tolist() == pytest.approx([1, 0.5])
     uniform: Any = make_learner(make_algorithm("DQN"))[0]
-    assert uniform._importance(batch, 0.0) is None
+    assert uniform._importance(batch, START) is None
 
 
 @pytest.mark.parametrize("replay", ["uniform", "prioritised"])
@@ -154,15 +159,15 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(replay: str) -> 
     algorithm = make_algorithm("DQN", replay=replay, targetUpdateInterval=3)
     batches = [batch_of(algorithm, 16, seed, replay == "prioritised") for seed in range(8)]
     whole, _ = make_learner(algorithm)
-    for batch in batches[:4]:
-        whole.update(batch, 0.1)
+    for updates, batch in enumerate(batches[:4]):
+        whole.update(batch, Progress(100, 0.1, updates))
     state = whole.state()
     resumed, _ = make_learner(algorithm, seed=9)
     resumed.load_state(state)
     for learner in (whole, resumed):
-        for batch in batches[4:]:
-            learner.update(batch, 0.2)
-    assert same_tensors(whole, resumed)
+        for updates, batch in enumerate(batches[4:], start=4):
+            learner.update(batch, Progress(200, 0.2, updates))
+    assert same_arrays(whole, resumed)
     assert whole.state().values == resumed.state().values
 
 
@@ -178,12 +183,12 @@ def test_the_schedule_decides_how_far_an_update_goes() -> None:
     """Adam's first step moves each weight by about the learning rate."""
     name = "network.body.heads.advantage.weight"
     algorithm = make_algorithm("DQN", learningRateSchedule="linear", learningRate=0.01)
-    for progress, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
+    for share, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
         learner, _ = make_learner(algorithm)
-        before = learner.state().tensors[name]
-        update = learner.update(batch_of(algorithm, 16), progress)
+        before = learner.state().arrays[name]
+        update = learner.update(batch_of(algorithm, 16), Progress(0, share))
         assert update.metrics["learning_rate"] == pytest.approx(rate)
-        moved = (learner.state().tensors[name] - before).abs().max()
+        moved = np.abs(learner.state().arrays[name] - before).max()
         assert float(moved) == pytest.approx(rate, rel=0.02)
 
 
@@ -192,10 +197,10 @@ def test_the_target_network_follows_at_its_interval() -> None:
     learner, _ = make_learner(algorithm)
     name = "body.heads.advantage.weight"
     equal = []
-    for seed in range(4):
-        learner.update(batch_of(algorithm, 16, seed), 0.0)
-        tensors = learner.state().tensors
-        equal.append(bool((tensors[f"target.{name}"] == tensors[f"network.{name}"]).all()))
+    for updates in range(4):
+        learner.update(batch_of(algorithm, 16, seed=updates), Progress(0, 0.0, updates))
+        arrays = learner.state().arrays
+        equal.append(bool((arrays[f"target.{name}"] == arrays[f"network.{name}"]).all()))
     assert equal == [False, True, False, True]
 
 
@@ -203,27 +208,51 @@ def test_tau_mixes() -> None:
     algorithm = make_algorithm("DQN", targetUpdateInterval=1, tau=0.25)
     learner, _ = make_learner(algorithm)
     name = "body.heads.advantage.weight"
-    before = learner.state().tensors[f"target.{name}"]
-    learner.update(batch_of(algorithm, 16), 0.0)
-    tensors = learner.state().tensors
-    expected = 0.75 * before + 0.25 * tensors[f"network.{name}"]
-    torch.testing.assert_close(tensors[f"target.{name}"], expected)
+    before = learner.state().arrays[f"target.{name}"]
+    learner.update(batch_of(algorithm, 16), START)
+    arrays = learner.state().arrays
+    expected = 0.75 * before + 0.25 * arrays[f"network.{name}"]
+    np.testing.assert_allclose(arrays[f"target.{name}"], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_epsilon_falls_with_the_steps_and_decides_how_much_is_random() -> None:
     algorithm = make_algorithm("DQN", epsilonStart=1.0, epsilonEnd=0.1, epsilonSteps=1000)
     learner, _ = make_learner(algorithm)
-    found = [learner.scalars(0.0, steps)["epsilon"] for steps in (0, 500, 1000, 10**9)]
+    found = [learner.publish(Progress(s, 0.0))["epsilon"] for s in (0, 500, 1000, 10**9)]
     assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
-    outputs = {"advantage": np.tile(np.array([0, 1], np.float32), (10_000, 1))}
-    rng = np.random.default_rng(0)
     for epsilon in (0.0, 0.5, 1.0):
-        action = algorithm.act(outputs, rng, {"epsilon": epsilon}).action
+        action = _act(algorithm, epsilon, greedy=False)
         assert action.dtype == np.int64
         assert action.mean() == pytest.approx(1 - epsilon / 2, abs=0.02)
-    # Before the first policy says otherwise, everything is random; greedy never is.
-    assert algorithm.act(outputs, rng, {}).action.mean() == pytest.approx(0.5, abs=0.02)
-    assert algorithm.act(outputs, rng, {}, greedy=True).action.all()
+    assert _act(algorithm, 1.0, greedy=True).all(), "greedy actions are never random"
+
+
+def _act(algorithm: Algorithm, epsilon: float, greedy: bool) -> np.ndarray:
+    """What is done where action 1 is the better one, 10,000 times."""
+    count = 10_000
+    networks = ActingNetworks({"q": PreferringEngine()})
+    networks.load({"epsilon": np.array(epsilon)})
+    place = Place(count, np.random.default_rng(0), total=count, greedy=greedy)
+    actor = algorithm.actor(Policy(networks, count), place)
+    seen = Seen(
+        np.zeros((count, 4), np.float32),
+        np.ones(count, bool),
+        np.ones(count, bool),
+        np.zeros(count, np.float32),
+    )
+    return actor.act(seen).action
+
+
+class PreferringEngine:
+    """Says that action 1 is better than action 0."""
+
+    core_size = 0
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        assert not tensors
+
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
+        return {"advantage": np.tile(np.array([0, 1], np.float32), (len(inputs[0]), 1))}
 
 
 def test_replay_settings_reach_the_buffer() -> None:
@@ -251,5 +280,5 @@ def test_the_page_lists_every_metric() -> None:
     algorithm = make_algorithm("DQN")
     learner, _ = make_learner(algorithm)
     batch = batch_of(algorithm, 8)
-    for name in learner.update(batch, 0.0).metrics:
+    for name in learner.update(batch, START).metrics:
         assert f"| `{name}` |" in page, name

@@ -95,7 +95,7 @@ def test_training_goes_on_after_a_failed_checkpoint(
     metrics = LearnerMetrics()
     saver = Saver(tmp_path / "checkpoints", 3, metrics)
     first, second = (
-        Snapshot(version, 0, {"w": np.zeros(2)}, {}, {"w": np.zeros(2)}, {}) for version in (1, 2)
+        Snapshot(version, 0, {"w": np.zeros(2)}, {"w": np.zeros(2)}, {}) for version in (1, 2)
     )
     with monkeypatch.context() as patched:
         patched.setattr(

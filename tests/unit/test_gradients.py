@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from rljob import nets
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.nets import torch_gradients
 from rljob.nets.head import Head
@@ -16,6 +15,7 @@ from rljob.nets.torch_gradients import differentiable
 from rljob.nets.torch_nets import Network
 from rljob.nets.torch_optimizer import FlatAdam
 from rljob.spec.sections import NetworkSpec
+from tests.unit import networks
 
 HEADS = {
     "advantage": Head(3, trunk="q"),
@@ -28,7 +28,7 @@ ROWS = 7
 
 def make_network(config: dict[str, Any], observation: Space, precision: str = "float32") -> Network:
     spaces = Spaces(observation, DiscreteSpace(3))
-    return nets.build_module(NetworkSpec(config=config), spaces, HEADS, 1, precision)
+    return networks.build_module(NetworkSpec(config=config), spaces, HEADS, 1, precision)
 
 
 def observations(space: Space, rng: np.random.Generator) -> np.ndarray:

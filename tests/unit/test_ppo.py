@@ -13,12 +13,15 @@ import torch
 
 from rljob import algorithms
 from rljob.algorithms import ppo
+from rljob.algorithms.base import Progress
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
 from rljob.spec.sections import AlgorithmSpec
-from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
+from tests.unit.segments import make_algorithm, make_learner, random_segment, same_arrays
+
+START = Progress(steps=0, share=0.0)
 
 
 def loss(
@@ -111,22 +114,22 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(
     batches = [random_segment(algorithm, 16, 4, seed) for seed in range(4)]
     whole, _ = make_learner(algorithm)
     for batch in batches[:2]:
-        whole.update(batch, 0.1)
+        whole.update(batch, Progress(100, 0.1, 1))
     state = whole.state()
     state.values = json.loads(json.dumps(state.values))
     for batch in batches[2:]:
-        metrics = whole.update(batch, 0.2).metrics
+        metrics = whole.update(batch, Progress(200, 0.2, 2)).metrics
         assert all(math.isfinite(value) for value in metrics.values())
     resumed, network = make_learner(algorithm, seed=9)
     before = resumed.state()
     resumed.load_state(state)
     for batch in batches[2:]:
-        resumed.update(batch, 0.2)
-    assert same_tensors(whole, resumed)
+        resumed.update(batch, Progress(200, 0.2, 2))
+    assert same_arrays(whole, resumed)
     assert whole.state().values == resumed.state().values
     # The module that was handed over is the one that learns.
-    trained = network.state_dict()["body.heads.value.weight"]
-    assert (trained != before.tensors["network.body.heads.value.weight"]).any()
+    trained = network.state_dict()["body.heads.value.weight"].numpy()
+    assert (trained != before.arrays["network.body.heads.value.weight"]).any()
 
 
 def test_the_seed_decides() -> None:
@@ -134,9 +137,9 @@ def test_the_seed_decides() -> None:
     batch = random_segment(algorithm, 16, 4)
     learners = [make_learner(algorithm, seed)[0] for seed in (1, 1, 2)]
     for learner in learners:
-        learner.update(batch, 0.0)
-    assert same_tensors(learners[0], learners[1])
-    assert not same_tensors(learners[0], learners[2])
+        learner.update(batch, START)
+    assert same_arrays(learners[0], learners[1])
+    assert not same_arrays(learners[0], learners[2])
 
 
 def test_rows_that_only_reset_are_not_trained_on() -> None:
@@ -153,9 +156,9 @@ def test_rows_that_only_reset_are_not_trained_on() -> None:
     # After a termination no value is looked at, so what this row observed must not count either.
     spoiled["observation"][:-1][reset] = 1e3
     learners = [make_learner(algorithm)[0] for _ in range(2)]
-    learners[0].update(batch, 0.0)
-    learners[1].update(spoiled, 0.0)
-    assert same_tensors(*learners)
+    learners[0].update(batch, START)
+    learners[1].update(spoiled, START)
+    assert same_arrays(*learners)
 
 
 def test_observations_are_valued_in_parts_as_if_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +168,7 @@ def test_observations_are_valued_in_parts_as_if_at_once(monkeypatch: pytest.Monk
     for most in (ppo.VALUED_BYTES, 100):
         monkeypatch.setattr(ppo, "VALUED_BYTES", most)
         learner, network = make_learner(algorithm)
-        learner.update(segment, 0.0)
+        learner.update(segment, START)
         learned.append(torch.cat([p.detach().reshape(-1) for p in network.parameters()]))
     torch.testing.assert_close(*learned)
 
@@ -175,8 +178,8 @@ def test_a_batch_without_a_valid_row_changes_nothing() -> None:
     batch = random_segment(algorithm, 4, 2)
     batch["valid"][:] = False
     learner, untouched = make_learner(algorithm)[0], make_learner(algorithm)[0]
-    assert learner.update(batch, 0.0).metrics == {}
-    assert same_tensors(learner, untouched)
+    assert learner.update(batch, START).metrics == {}
+    assert same_arrays(learner, untouched)
 
 
 def test_learning_raises_the_probability_of_what_was_rewarded() -> None:
@@ -186,7 +189,7 @@ def test_learning_raises_the_probability_of_what_was_rewarded() -> None:
         batch = random_segment(algorithm, 16, 8, seed)
         batch["log_prob"][:] = math.log(0.5)
         batch["reward"][:] = batch["action"]
-        learner.update(batch, 0.0)
+        learner.update(batch, START)
     with torch.no_grad():
         logits = network(torch.zeros(1, 4))["logits"]
     # The data stay those of an even policy, so the clipped ratio ends the gain at 0.5 * 1.2.
@@ -197,15 +200,16 @@ def test_target_kl_ends_the_epochs_early() -> None:
     batch = random_segment(make_algorithm("PPO"), 16, 4)
     for target, epochs in ((1e-9, 1), (None, 5)):
         algorithm = make_algorithm("PPO", epochs=5, targetKl=target, learningRate=1e-2)
-        assert make_learner(algorithm)[0].update(batch, 0.0).metrics["epochs"] == epochs
+        assert make_learner(algorithm)[0].update(batch, START).metrics["epochs"] == epochs
 
 
 def test_the_linear_schedule_follows_progress() -> None:
     algorithm = make_algorithm("PPO", learningRateSchedule="linear", learningRate=0.1)
     learner, _ = make_learner(algorithm)
     batch = random_segment(algorithm, 8, 2)
-    for progress, rate in ((0.0, 0.1), (0.75, 0.025), (1.0, 0.0)):
-        assert learner.update(batch, progress).metrics["learning_rate"] == pytest.approx(rate)
+    for share, rate in ((0.0, 0.1), (0.75, 0.025), (1.0, 0.0)):
+        update = learner.update(batch, Progress(1000, share))
+        assert update.metrics["learning_rate"] == pytest.approx(rate)
 
 
 def test_observation_normalisation_reaches_the_network() -> None:
@@ -214,7 +218,7 @@ def test_observation_normalisation_reaches_the_network() -> None:
     batches = [random_segment(algorithm, 8, 3, seed) for seed in range(2)]
     for batch in batches:
         batch["observation"] += 5
-        learner.update(batch, 0.0)
+        learner.update(batch, START)
     seen = np.concatenate([batch["observation"][:-1][batch["valid"]] for batch in batches])
     np.testing.assert_allclose(network.encoder.mean, seen.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(network.encoder.std, seen.std(axis=0), rtol=1e-5)
@@ -229,7 +233,7 @@ def test_reward_normalisation_makes_the_scale_of_rewards_irrelevant() -> None:
         learner, _ = make_learner(algorithm)
         batch = random_segment(algorithm, 16, 8)
         batch["reward"] *= scale
-        losses.append([learner.update(batch, 0.0).metrics["value_loss"] for _ in range(3)][-1])
+        losses.append([learner.update(batch, START).metrics["value_loss"] for _ in range(3)][-1])
     assert losses[0] < 5
     assert losses[1] < 5
 
@@ -300,5 +304,5 @@ def test_the_page_lists_every_metric() -> None:
     algorithm = make_algorithm("PPO")
     learner, _ = make_learner(algorithm)
     batch = random_segment(algorithm, 8, 2)
-    for name in learner.update(batch, 0.0).metrics:
+    for name in learner.update(batch, START).metrics:
         assert f"| `{name}` |" in page, name

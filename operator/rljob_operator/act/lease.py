@@ -29,7 +29,7 @@ class LostLease(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
+class LeaseObservation:
     """The last change of the Lease that we saw; `at` is in our own monotonic seconds."""
 
     holder: str
@@ -38,17 +38,17 @@ class Seen:
     seconds: float
 
 
-def look(lease: Manifest, before: Seen | None, now: float) -> Seen:
-    """Update `Seen` after reading the Lease."""
+def look(lease: Manifest, before: LeaseObservation | None, now: float) -> LeaseObservation:
+    """Update `LeaseObservation` after reading the Lease."""
     version = str(lease["metadata"]["resourceVersion"])
     if before is not None and before.version == version:
         return before
     spec: dict[str, Any] = lease.get("spec") or {}
     seconds = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
-    return Seen(spec.get("holderIdentity") or "", version, now, seconds)
+    return LeaseObservation(spec.get("holderIdentity") or "", version, now, seconds)
 
 
-def turn(seen: Seen, identity: str, now: float) -> Literal["renew", "take", "wait"]:
+def turn(seen: LeaseObservation, identity: str, now: float) -> Literal["renew", "take", "wait"]:
     """The next action."""
     if seen.holder == identity:
         return "renew"
@@ -70,7 +70,7 @@ class Election:
         self._name, self._namespace, self._identity = name, namespace, identity
         self._clock = clock
         self._renewed: float | None = None
-        self._seen: Seen | None = None
+        self._seen: LeaseObservation | None = None
         self.leading = asyncio.Event()
 
     def fence(self) -> float:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, type[Algorithm]] = {"PPO": PPO, "DQN": DQN}
 
-_NEEDED = ("Config", "fields", "act", "finish", "learner")
+_NEEDED = ("Config", "fields", "actor", "learner")
 
 
 def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:

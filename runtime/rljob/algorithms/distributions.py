@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rljob.algorithms.base import ActionScores, Head
+from rljob.algorithms.acting import ActionScores
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.nets.head import Head
 
 if TYPE_CHECKING:
     from torch import Tensor

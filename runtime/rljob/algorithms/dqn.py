@@ -18,27 +18,29 @@ from pydantic import model_validator
 from rljob.algorithms.base import (
     Acted,
     ActionScores,
+    Actor,
     AlgorithmConfig,
     Arrays,
     Count,
     Field,
     Head,
-    LearnerState,
+    Learner,
+    Net,
+    Place,
+    Policy,
     Positive,
+    Progress,
     Rate,
     Replay,
+    Seen,
     Share,
     Update,
-    select,
-    with_prefix,
 )
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from rljob.nets.torch_nets import Network
 
 
@@ -102,11 +104,11 @@ class DQNConfig(AlgorithmConfig):
         return self
 
 
-def learning_rate(config: DQNConfig, progress: float) -> float:
-    """Step size when the share `progress`, in [0, 1], of the stop condition is reached."""
+def learning_rate(config: DQNConfig, share: float) -> float:
+    """Step size when this share, in [0, 1], of the stop condition is reached."""
     if config.learning_rate_schedule == "constant":
         return config.learning_rate
-    return config.learning_rate * max(0.0, 1 - progress)
+    return config.learning_rate * max(0.0, 1 - share)
 
 
 class HuberLoss(NamedTuple):
@@ -150,7 +152,6 @@ class DQN:
                 path="environment",
             )
         self._config = config
-        self._actions = spaces.action.n
         prioritised = config.replay == "prioritised"
         self.data = Replay(
             segment_length=config.rollout_length,
@@ -160,68 +161,65 @@ class DQN:
             priority_exponent=config.priority_exponent if prioritised else 0.0,
             updates_per_publish=config.updates_per_publish,
         )
-        self.heads: Mapping[str, Head] = {"advantage": Head(self._actions, trunk="q")}
+        heads = {"advantage": Head(spaces.action.n, trunk="q")}
         if config.dueling:
-            self.heads = {**self.heads, "value": Head(1, trunk="q")}
+            heads["value"] = Head(1, trunk="q")
         # The state's value is the same for every action: the best advantage is the best action.
-        self.acting_heads = ("advantage",)
+        self.networks: Mapping[str, Net] = {"q": Net(heads, acts=("advantage",))}
 
-    def act(
-        self,
-        outputs: Mapping[str, np.ndarray],
-        rng: np.random.Generator,
-        scalars: Mapping[str, float],
-        greedy: bool = False,
-    ) -> Acted:
-        action = outputs["advantage"].argmax(axis=-1)
-        if not greedy:
-            epsilon = scalars.get("epsilon", self._config.epsilon_start)
-            explore = rng.random(len(action)) < epsilon
-            action = np.where(explore, rng.integers(self._actions, size=len(action)), action)
-        return Acted(action)
+    def actor(self, policy: Policy, place: Place) -> DQNActor:
+        return DQNActor(self._config, policy, place)
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
-        return ActionScores("advantage" if self._config.dueling else "value", outputs["advantage"])
+    def learner(self, networks: Mapping[str, Any], seed: int) -> DQNLearner:
+        return DQNLearner(self._config, networks["q"])
+
+
+class DQNActor(Actor):
+    """The acting half of DQN."""
+
+    algorithm: DQNConfig
+
+    def act(self, seen: Seen) -> Acted:
+        advantage = self.policy(seen)["advantage"]
+        best = advantage.argmax(axis=-1)
+        if self.place.greedy:
+            label = "advantage" if self.algorithm.dueling else "value"
+            return Acted(best, scores=ActionScores(label, advantage))
+        explore = self.rng.random(len(best)) < self.policy.arrays["epsilon"]
+        anything = self.rng.integers(advantage.shape[1], size=len(best))
+        return Acted(np.where(explore, anything, best))
 
     def finish(self, segment: Arrays) -> None:
-        found = n_step(
-            segment["reward"],
-            segment["terminated"],
-            segment["truncated"],
-            segment["valid"],
-            n=self._config.n_step,
-            gamma=self._config.gamma,
-        )
+        config = self.algorithm
+        ends = (segment[name] for name in ("reward", "terminated", "truncated", "valid"))
+        found = n_step(*ends, n=config.n_step, gamma=config.gamma)
         segment["n_step_return"][:] = found.ret
         segment["n_step_discount"][:] = found.discount
         segment["next_row"][:] = found.next_row
 
-    def learner(self, network: torch.nn.Module, seed: int) -> DQNLearner:
-        return DQNLearner(self._config, network)
 
-
-class DQNLearner:
+class DQNLearner(Learner):
     """The learning half of DQN; draws no random numbers."""
 
     def __init__(self, config: DQNConfig, network: Any) -> None:
-        import copy
-
         from rljob.nets.torch_gradients import differentiable
-        from rljob.nets.torch_optimizer import FlatAdam, flatten
+        from rljob.nets.torch_optimizer import FlatAdam
+        from rljob.nets.torch_target import Target
 
         self._config = config
         self._network: Network = network
-        self._target: Network = copy.deepcopy(network).requires_grad_(False)
-        self._target_vector = flatten(self._target)
+        self._target = Target(network)
         self._optimizer = FlatAdam(
             network,
             learning_rate=config.learning_rate,
             max_gradient_norm=config.max_gradient_norm,
         )
-        self._learning, self._following = differentiable(network), differentiable(self._target)
-        self._updates = 0
+        self._learning, self._following = (
+            differentiable(network),
+            differentiable(self._target.network),
+        )
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         config = self._config
         rows = np.arange(len(batch["action"]))
         ahead = self._learning.place(batch["next_observation"])
@@ -240,12 +238,11 @@ class DQNLearner:
         by_value = np.zeros_like(values)
         by_value[rows, batch["action"]] = loss.by_value
         backward(self._by_output(by_value))
-        rate = learning_rate(config, progress)
+        rate = learning_rate(config, progress.share)
         norm = self._optimizer.descend(rate)
 
-        self._updates += 1
-        if self._updates % config.target_update_interval == 0:
-            self._target_vector.lerp_(self._optimizer.vector, config.tau)
+        if (progress.updates + 1) % config.target_update_interval == 0:
+            self._target.follow(config.tau)
         metrics = {
             "loss": loss.total,
             "mean_q": float(values.mean()),
@@ -270,34 +267,18 @@ class DQNLearner:
         centred = by_value - by_value.mean(axis=-1, keepdims=True)
         return {"advantage": centred, "value": by_value.sum(axis=-1, keepdims=True)}
 
-    def _importance(self, batch: Arrays, progress: float) -> np.ndarray | None:
+    def _importance(self, batch: Arrays, progress: Progress) -> np.ndarray | None:
         """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""
         config = self._config
         if config.replay == "uniform":
             return None
-        exponent = config.importance_exponent + (1 - config.importance_exponent) * progress
+        exponent = config.importance_exponent + (1 - config.importance_exponent) * progress.share
         weight: np.ndarray = (batch["probability"] * batch["stored"]) ** -exponent
         weight /= weight.max()
         return weight.astype(np.float32)
 
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+    def publish(self, progress: Progress) -> dict[str, Any]:
         config = self._config
-        share = min(1.0, steps / config.epsilon_steps)
-        return {
-            "epsilon": config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
-        }
-
-    def state(self) -> LearnerState:
-        tensors = {
-            **with_prefix("network.", self._network.state_dict()),
-            **with_prefix("target.", self._target.state_dict()),
-            **with_prefix("optimizer.", self._optimizer.state()),
-        }
-        copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-        return LearnerState(copies, {"updates": self._updates})
-
-    def load_state(self, state: LearnerState) -> None:
-        self._network.load_state_dict(select("network.", state.tensors))
-        self._target.load_state_dict(select("target.", state.tensors))
-        self._optimizer.load_state(select("optimizer.", state.tensors))
-        self._updates = state.values["updates"]
+        share = min(1.0, progress.steps / config.epsilon_steps)
+        start, end = config.epsilon_start, config.epsilon_end
+        return {"epsilon": start + share * (end - start)}

@@ -17,20 +17,23 @@ from pydantic import Field as Bounds
 
 from rljob.algorithms.base import (
     Acted,
-    ActionScores,
+    Actor,
     AlgorithmConfig,
     Arrays,
     Count,
     Field,
     Head,
-    LearnerState,
+    Learner,
+    Net,
     OnPolicy,
+    Place,
+    Policy,
     Positive,
+    Progress,
     Rate,
+    Seen,
     Share,
     Update,
-    select,
-    with_prefix,
 )
 from rljob.algorithms.distributions import Distribution, distribution_for
 from rljob.algorithms.gae import gae
@@ -38,7 +41,6 @@ from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.envs.spaces import Spaces, encode, encoded_shape, encoded_size
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from rljob.nets.torch_gradients import Placed
@@ -149,35 +151,30 @@ class PPO:
         self._config, self._spaces = config, spaces
         self._distribution = distribution_for(spaces.action)
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
-        self.heads: Mapping[str, Head] = {
-            **self._distribution.heads,
-            "value": Head(1, trunk="value"),
-        }
-        self.acting_heads = tuple(self._distribution.heads)
+        heads = self._distribution.heads
+        policy = Net({**heads, "value": Head(1, trunk="value")}, acts=tuple(heads))
+        self.networks: Mapping[str, Net] = {"policy": policy}
 
-    def act(
-        self,
-        outputs: Mapping[str, np.ndarray],
-        rng: np.random.Generator,
-        scalars: Mapping[str, float],
-        greedy: bool = False,
-    ) -> Acted:
-        if greedy:
-            return Acted(self._distribution.mode(outputs))
-        action, log_prob = self._distribution.sample(outputs, rng)
-        return Acted(action, {"log_prob": log_prob})
+    def actor(self, policy: Policy, place: Place) -> PPOActor:
+        return PPOActor(self._distribution, policy, place)
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
-        return self._distribution.shown(outputs)
-
-    def finish(self, segment: Arrays) -> None:
-        """Nothing: advantages need the learner's values."""
-
-    def learner(self, network: torch.nn.Module, seed: int) -> PPOLearner:
+    def learner(self, networks: Mapping[str, Any], seed: int) -> PPOLearner:
+        network = networks["policy"]
         return PPOLearner(self._config, self._spaces, self._distribution, network, seed)
 
 
-class PPOLearner:
+class PPOActor(Actor):
+    """The acting half of PPO."""
+
+    def act(self, seen: Seen) -> Acted:
+        distribution, outputs = self.algorithm, self.policy(seen)
+        if self.place.greedy:
+            return Acted(distribution.mode(outputs), scores=distribution.shown(outputs))
+        action, log_prob = distribution.sample(outputs, self.rng)
+        return Acted(action, {"log_prob": log_prob})
+
+
+class PPOLearner(Learner):
     """The learning half of PPO."""
 
     def __init__(
@@ -199,14 +196,14 @@ class PPOLearner:
         # Returns drift as the policy improves: about the last hundred batches count.
         self._returns = MovingMoments(decay=0.99)
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         rows = np.flatnonzero(batch["valid"])
         if not len(rows):
             return Update({})
         config = self._config
         rate = config.learning_rate
         if config.learning_rate_schedule == "linear":
-            rate *= max(0.0, 1 - progress)
+            rate *= max(0.0, 1 - progress.share)
         observation, data, metrics = self._prepare(batch, rows)
         metrics["learning_rate"] = rate
         bounds = [i * len(rows) // config.minibatches for i in range(config.minibatches + 1)]
@@ -281,30 +278,6 @@ class PPOLearner:
         starts = range(0, len(observation), rows)
         parts = (observation[start : start + rows] for start in starts)
         return np.concatenate([self._learning(part, ("value",))["value"] for part in parts])
-
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
-        return {}
-
-    def state(self) -> LearnerState:
-        import torch
-
-        moments = {
-            **with_prefix("observations.", self._observations.state()),
-            **with_prefix("returns.", self._returns.state()),
-        }
-        tensors = {
-            **{f"network.{k}": v.detach().clone() for k, v in self._network.state_dict().items()},
-            **with_prefix("optimizer.", self._optimizer.state()),
-            **{name: torch.tensor(array) for name, array in moments.items()},
-        }
-        return LearnerState(tensors, {"rng": self._rng.bit_generator.state})
-
-    def load_state(self, state: LearnerState) -> None:
-        self._network.load_state_dict(select("network.", state.tensors))
-        self._optimizer.load_state(select("optimizer.", state.tensors))
-        self._observations.load_state(select("observations.", state.tensors))
-        self._returns.load_state(select("returns.", state.tensors))
-        self._rng.bit_generator.state = state.values["rng"]
 
 
 def _diagnose(loss: PPOLoss, norm: float, clip: float) -> dict[str, float]:

@@ -74,7 +74,7 @@ __all__ = [
     "STATE",
     "Checkpoint",
     "DamagedCheckpoint",
-    "Policy",
+    "SavedPolicy",
     "Snapshot",
     "checkpoints",
     "load",
@@ -103,8 +103,7 @@ class Snapshot:
     Args:
         version: policy version, 0 or more.
         lineage: how often the learner was started for this run; a higher one is newer.
-        policy: tensors that a rollout acts with.
-        policy_metadata: text kept in the header of `policy.safetensors`.
+        policy: arrays that a rollout acts with.
         tensors: the learner's own: parameters, optimizer, random states.
         values: the learner's own as JSON; NaN and the infinities are kept, keys must be text.
         steps: environment steps trained on so far, for people who list checkpoints.
@@ -113,19 +112,17 @@ class Snapshot:
     version: int
     lineage: int
     policy: Tensors
-    policy_metadata: dict[str, str]
     tensors: Tensors
     values: dict[str, Any]
     steps: int = 0
 
 
 @dataclass(frozen=True)
-class Policy:
+class SavedPolicy:
     """A policy read for acting, and the checkpoint that it came from."""
 
     version: int
     tensors: Tensors
-    metadata: dict[str, str]
     path: Path
 
 
@@ -145,8 +142,8 @@ def save(folder: Path, snapshot: Snapshot, keep: int) -> Checkpoint:
         )
     folder = Path(folder)
     content: Content = {
-        POLICY: _tensor_parts("policy", snapshot.policy, snapshot.policy_metadata),
-        LEARNER: _tensor_parts("learner state", snapshot.tensors, {}),
+        POLICY: _tensor_parts("policy", snapshot.policy),
+        LEARNER: _tensor_parts("learner state", snapshot.tensors),
         STATE: [_state_text(snapshot)],
     }
     try:
@@ -326,7 +323,7 @@ def _sync_folder(path: Path) -> None:
 # ---- what is in the files
 
 
-def _tensor_parts(what: str, tensors: Tensors, metadata: dict[str, str]) -> FileParts:
+def _tensor_parts(what: str, tensors: Tensors) -> FileParts:
     """The bytes of a safetensors file: the same ones for the same tensors, on every run."""
     plain = {}
     for name, tensor in tensors.items():
@@ -337,14 +334,10 @@ def _tensor_parts(what: str, tensors: Tensors, metadata: dict[str, str]) -> File
             )
         plain[name] = np.asarray(tensor, dtype=tensor.dtype.newbyteorder("="), order="C")
     try:
-        data = memoryview(safetensors.numpy.save(plain, metadata or None))
+        data = memoryview(safetensors.numpy.save(plain))
     except (safetensors.SafetensorError, TypeError) as error:
         raise RunError(f"cannot save the checkpoint: {what}: {error}") from error
-    start = 8 + int.from_bytes(data[:8], "little")
-    # safetensors orders the metadata at random.
-    header = json.dumps(json.loads(bytes(data[8:start])), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    return [len(header).to_bytes(8, "little") + header, data[start:]]
+    return [data]
 
 
 def _state_text(snapshot: Snapshot) -> bytes:
@@ -365,12 +358,6 @@ def _tensors(data: bytes) -> Tensors:
     return dict(sorted(loaded.items()))
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    found: dict[str, str] = header.get("__metadata__", {})
-    return found
-
-
 # ---- loading
 
 
@@ -385,14 +372,13 @@ def load(path: Path) -> Snapshot:
         version=checkpoint.version,
         lineage=checkpoint.lineage,
         policy=_tensors(policy),
-        policy_metadata=_metadata(policy),
         tensors=_tensors(read_file(checkpoint, LEARNER)),
         values=read_values(checkpoint),
         steps=checkpoint.steps,
     )
 
 
-def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) -> Policy:
+def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) -> SavedPolicy:
     """Read the policy of a run's folder, of a folder of checkpoints, or of one checkpoint.
 
     Of several, the newest whole one is taken; see `newest_whole` for `on_damaged`. Raises InputError
@@ -411,4 +397,4 @@ def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) ->
             "give a run's folder, its checkpoints folder, or one checkpoint in it"
         )
     data = read_file(found, POLICY)
-    return Policy(found.version, _tensors(data), _metadata(data), found.path)
+    return SavedPolicy(found.version, _tensors(data), found.path)

@@ -14,7 +14,7 @@ from rljob.user_code.host import hosting
 from rljob.user_code.output import own_output
 
 if TYPE_CHECKING:
-    from rljob.checkpoints.checkpoint import Policy
+    from rljob.checkpoints.checkpoint import SavedPolicy
     from rljob.roles.evaluator.play import GreedyEpisodes
     from rljob.roles.evaluator.recording import Recorded
     from rljob.spec import RLJob
@@ -78,7 +78,9 @@ def _play(arguments: argparse.Namespace, output: TextIO) -> int:
     return 0
 
 
-def _numbers(played: GreedyEpisodes, policy: Policy, recorded: Recorded | None) -> dict[str, Any]:
+def _numbers(
+    played: GreedyEpisodes, policy: SavedPolicy, recorded: Recorded | None
+) -> dict[str, Any]:
     numbers = {
         "mean": played.mean,
         "std": played.std,
@@ -99,7 +101,7 @@ def _numbers(played: GreedyEpisodes, policy: Policy, recorded: Recorded | None) 
 
 
 def _lines(
-    job: RLJob, played: GreedyEpisodes, policy: Policy, recorded: Recorded | None
+    job: RLJob, played: GreedyEpisodes, policy: SavedPolicy, recorded: Recorded | None
 ) -> Iterator[str]:
     from rljob.local.view import shown_path
     from rljob.show.view.figures import score, some, span_text

@@ -5,13 +5,14 @@ Nothing here imports torch until a torch network is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rljob.envs.spaces import Spaces
 from rljob.errors import AskedToEnd, InputError
+from rljob.nets.acting import ActingNetworks, Engine
 from rljob.nets.cnn import CNNConfig, CNNEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig
@@ -20,25 +21,11 @@ from rljob.user_code.entry_point import load_entry_point
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
-    from rljob.nets.head import Head
-    from rljob.nets.torch_nets import Network
+    from rljob.nets.head import Net
+    from rljob.nets.torch_nets import Network, NetworkCopies
     from rljob.spec.sections import NetworkSpec
-
-
-class Engine(Protocol):
-    """A policy version as a function: observations `[N, ...]` to `{head: float32 [N, size]}`.
-
-    A result is valid until the next call.
-    """
-
-    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Use these weights from the next call on; RunError when they do not fit."""
-        ...
-
-    def __call__(self, observation: np.ndarray) -> Arrays: ...
 
 
 BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig}
@@ -55,7 +42,8 @@ class ImportedNetwork:
 
     The factory is called with the shape of an encoded observation, the size of each output by name,
     and `network.config` as keyword arguments. It returns a `torch.nn.Module` that maps encoded
-    observations, float32 `[B, *shape]`, to a dict with every output, `[B, size]`.
+    observations, float32 `[B, *shape]`, to a dict with every output, `[B, size]`. A network with more
+    inputs is called with those as well, encoded and flat, float32 `[B, size]` each.
     """
 
     entry_point: str
@@ -92,69 +80,85 @@ def resolve_network(spec: NetworkSpec) -> NetworkConfig | ImportedNetwork:
     return checked(BUILT_IN[name], spec.config, path="network.config", label=name)
 
 
-def build_engine(
-    spec: NetworkSpec,
-    spaces: Spaces,
-    heads: Mapping[str, Head],
-    acting_heads: Sequence[str],
-    precision: str = "float32",
-) -> Engine:
+def build_acting(
+    spec: NetworkSpec, nets: Mapping[str, Net], spaces: Spaces, precision: str = "float32"
+) -> ActingNetworks:
     """For acting: numpy for a built-in network in float32, else torch on one thread.
 
     Args:
-        precision: what it computes in, `rollout.precision`.
+        nets: of the algorithm; only those that act are built.
+        precision: what they compute in, `rollout.precision`.
 
     Raises:
         InputError: as `resolve_network`, or because the user's network fails, or because the built-in
             one cannot use these observations, or torch is needed and not there.
     """
+    acting = {name: net for name, net in nets.items() if net.acts}
     network = resolve_network(spec)
     if isinstance(network, NetworkConfig):
         if precision == "float32":
-            return _ENGINES[type(network)](network, spaces, heads, acting_heads)
+            make = _ENGINES[type(network)]
+            return ActingNetworks(
+                {
+                    name: make(network, net.inputs_of(spaces.observation), net.heads, net.acts)
+                    for name, net in acting.items()
+                }
+            )
         if find_spec("torch") is None:
             raise InputError(
                 f'{precision} acts with torch, which is not installed; pip install "rljob[learner]"',
                 path="rollout.precision",
             )
         # Of a built-in network, nothing else travels.
-        heads = {name: heads[name] for name in acting_heads}
+        acting = {
+            name: replace(net, heads={head: net.heads[head] for head in net.acts})
+            for name, net in acting.items()
+        }
+    if not acting:
+        return ActingNetworks({})
     from rljob.nets import torch_nets
 
-    module = torch_nets.build(network, spaces, heads, seed=0)
-    module.half_precision = precision == "bfloat16"
-    return torch_nets.TorchEngine(module, acting_heads)
+    modules = torch_nets.build(network, acting, spaces.observation, 0, precision == "bfloat16")
+    return ActingNetworks(
+        {name: torch_nets.TorchEngine(modules[name], net.acts) for name, net in acting.items()}
+    )
 
 
-def build_module(
+def build_networks(
     spec: NetworkSpec,
+    nets: Mapping[str, Net],
     spaces: Spaces,
-    heads: Mapping[str, Head],
     seed: int,
     precision: str = "float32",
-) -> Network:
-    """For learning: a torch module from raw observations `[B, ...]` to `{head: float32 [B, size]}`.
+) -> dict[str, Network | NetworkCopies]:
+    """For learning: torch modules from raw inputs `[B, ...]` to `{head: float32 [B, size]}`.
 
     Args:
+        nets: of the algorithm; without any, torch is not imported.
         seed: of the weights.
-        precision: what it computes in, `learner.precision`.
+        precision: what they compute in, `learner.precision`.
 
     Raises:
-        InputError: as `build_engine`.
+        InputError: as `build_acting`.
     """
+    network = resolve_network(spec)
+    if not nets:
+        return {}
     from rljob.nets import torch_nets
 
-    module = torch_nets.build(resolve_network(spec), spaces, heads, seed)
-    module.half_precision = precision == "bfloat16"
-    return module
+    return torch_nets.build(network, nets, spaces.observation, seed, precision == "bfloat16")
 
 
-def export(module: torch.nn.Module, acting_heads: Sequence[str], copy: bool = True) -> Arrays:
-    """The tensors that `Engine.load` takes.
+def export(
+    networks: Mapping[str, torch.nn.Module], nets: Mapping[str, Net], copy: bool = True
+) -> Arrays:
+    """The tensors that `ActingNetworks.load` takes.
 
     Args:
         copy: whether they stay as they are; else they may change with the next update.
     """
+    if not networks:
+        return {}
     from rljob.nets import torch_nets
 
-    return torch_nets.export(module, acting_heads, copy)
+    return torch_nets.export(networks, nets, copy)

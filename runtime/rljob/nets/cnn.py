@@ -1,7 +1,7 @@
 """The convolutional network of Mnih et al. 2015: its settings, its shape, and its numpy engine.
 
 Convolutions, then hidden layers, with a ReLU after each; all heads stand on the last one. Features are
-flattened by row, column and channel. `nets.torch_cnn` trains the same network, and its tensors are:
+flattened by row, column and channel. Inputs beside the image are encoded, flat, and put behind them. `nets.torch_cnn` trains the same network, and its tensors are:
 
     encoder.{mean,std}            [*encoded_shape]
     encoder.limit                 []
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from pydantic import Field, Strict, model_validator
 
-from rljob.envs.spaces import BoxSpace, Space, Spaces, encode, encoded_shape
+from rljob.envs.spaces import BoxSpace, Space, encode, encoded_shape, encoded_size
 from rljob.errors import InputError, RunError
 from rljob.nets.parts import (
     Arrays,
@@ -31,6 +31,7 @@ from rljob.nets.parts import (
     NetworkConfig,
     Normalisation,
     Width,
+    encode_others,
     load_layers,
     relu,
     take_free,
@@ -158,7 +159,7 @@ class _Patches:
 
 
 class CNNEngine:
-    """Acts with a CNN: images `[N, ...] -> {head: float32 [N, size]}`, without torch.
+    """Acts with a CNN: images `[N, ...]` to `{head: float32 [N, size]}`, without torch.
 
     Computes the acting heads only, into buffers that it keeps: a result is valid until the next call.
     Not for use by several threads at once.
@@ -167,14 +168,16 @@ class CNNEngine:
         InputError: as `convolutions`.
     """
 
+    core_size = 0
+
     def __init__(
         self,
         config: CNNConfig,
-        spaces: Spaces,
+        inputs: Sequence[Space],
         heads: Mapping[str, Head],
         acting_heads: Sequence[str],
     ) -> None:
-        self._space = spaces.observation
+        self._space, *self._others = inputs
         shapes = convolutions(config, self._space)
         self._first = channels_first(self._space)
         self._bytes = isinstance(self._space, BoxSpace) and self._space.image
@@ -186,7 +189,7 @@ class CNNEngine:
         self._convolutions = [
             _Patches(f"body.convolutions.{i}", shape) for i, shape in enumerate(shapes)
         ]
-        sizes = [shapes[-1].features, *config.hidden]
+        sizes = [shapes[-1].features + sum(map(encoded_size, self._others)), *config.hidden]
         self._hidden = [
             Layer.dense(f"body.hidden.{i}", size, width)
             for i, (size, width) in enumerate(pairwise(sizes))
@@ -215,16 +218,18 @@ class CNNEngine:
             # Here it costs nothing to divide bytes by 255, as `encode` does.
             convolving[0].weight /= 255
 
-    def __call__(self, observation: np.ndarray) -> Arrays:
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
         if not self._loaded:
             raise RunError("the engine has no weights yet")
-        h = self._convolve(observation)
+        h = self._convolve(inputs[0])
+        if self._others:
+            h = np.concatenate([h, *encode_others(self._others, inputs)], axis=1)
         for layer in self._hidden:
             h = layer(h)
             relu(h, out=h)
         outputs = {name: layer(h) for name, layer in self._outputs.items()}
         for name, values in self._free.items():
-            outputs[name] = np.broadcast_to(values, (len(observation), len(values)))
+            outputs[name] = np.broadcast_to(values, (len(h), len(values)))
         return outputs
 
     def _convolve(self, observation: np.ndarray) -> np.ndarray:

@@ -1,13 +1,16 @@
-"""An output of a network, as an algorithm asks for it."""
+"""The networks that an algorithm asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from rljob.envs.spaces import Space
 
 
 @dataclass(frozen=True)
 class Head:
-    """One output of the network, `[B, size]`.
+    """One output of a network, `[B, size]`.
 
     Args:
         size: number of values.
@@ -20,3 +23,28 @@ class Head:
     gain: float = 1.0
     free: bool = False
     trunk: str = ""
+
+
+@dataclass(frozen=True)
+class Net:
+    """One network: what goes in, what comes out, and who uses it.
+
+    Args:
+        heads: outputs by name.
+        acts: names of the heads that acting needs; empty for a network that only the learner has.
+        inputs: spaces of its inputs, in the order of its arguments; by default the observation.
+        copies: independent networks that are called as one; outputs then are `[copies, B, size]`.
+    """
+
+    heads: Mapping[str, Head]
+    acts: tuple[str, ...] = ()
+    inputs: tuple[Space, ...] = ()
+    copies: int = 1
+
+    def __post_init__(self) -> None:
+        if self.copies > 1 and self.acts:
+            raise ValueError("a network of several copies cannot act")
+
+    def inputs_of(self, observation: Space) -> tuple[Space, ...]:
+        """Spaces of its inputs where observations are of this space."""
+        return self.inputs or (observation,)

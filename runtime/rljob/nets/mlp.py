@@ -1,7 +1,7 @@
 """The multi-layer perceptron: its settings, its shape, and its numpy engine for acting.
 
 A network is an encoder (`spaces.encode`, then `(x - mean) / std` within `limit`), trunks of hidden
-layers, and heads. `nets.torch_nets` trains the same network; names and shapes of the tensors
+layers, and heads. Inputs beside the first are encoded, flat, and put behind it. `nets.torch_nets` trains the same network; names and shapes of the tensors
 are the torch module's, so that its exported weights load here as they are:
 
     encoder.{mean,std}                   [*encoded_shape]
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Strict
 
-from rljob.envs.spaces import Spaces, encode, encoded_shape, encoded_size
+from rljob.envs.spaces import Space, encode, encoded_shape, encoded_size
 from rljob.errors import RunError
 from rljob.nets.parts import (
     Arrays,
@@ -28,6 +28,7 @@ from rljob.nets.parts import (
     NetworkConfig,
     Normalisation,
     Width,
+    encode_others,
     load_layers,
     relu,
     take_free,
@@ -59,22 +60,24 @@ def group_by_trunk(heads: Mapping[str, Head], shared: bool) -> dict[str, tuple[s
 
 
 class MLPEngine:
-    """Acts with an MLP: `observations [N, ...] -> {head: float32 [N, size]}`, without torch.
+    """Acts with an MLP: inputs `[N, ...]` to `{head: float32 [N, size]}`, without torch.
 
     Computes the acting heads only, into buffers that it keeps: a result is valid until the next call.
     Not for use by several threads at once.
     """
 
+    core_size = 0
+
     def __init__(
         self,
         config: MLPConfig,
-        spaces: Spaces,
+        inputs: Sequence[Space],
         heads: Mapping[str, Head],
         acting_heads: Sequence[str],
     ) -> None:
         self._config = config
-        self._space = spaces.observation
-        self._inputs = encoded_size(self._space)
+        self._space, *self._others = inputs
+        self._inputs = sum(map(encoded_size, inputs))
         self._activate = np.tanh if config.activation == "tanh" else relu
         self._heads, self._acting = heads, tuple(acting_heads)
         self._trunks = [
@@ -109,14 +112,16 @@ class MLPEngine:
         load_layers(layers, tensors)
         self._normalise, self._free, self._loaded = normalise, free, True
 
-    def __call__(self, observation: np.ndarray) -> Arrays:
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
         if not self._loaded:
             raise RunError("the engine has no weights yet")
-        rows = len(observation)
-        x = encode(self._space, observation)
+        rows = len(inputs[0])
+        x = encode(self._space, inputs[0])
         if self._normalise is not None:
             x = self._normalise(x)
-        x = x.reshape(rows, self._inputs)
+        x = x.reshape(rows, -1)
+        if self._others:
+            x = np.concatenate([x, *encode_others(self._others, inputs)], axis=1)
         outputs: Arrays = {}
         for hidden, heads in self._trunks:
             h = x

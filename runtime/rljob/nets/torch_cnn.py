@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rljob.envs.spaces import Space
+from rljob.envs.spaces import Space, encoded_size
 from rljob.nets.cnn import CNNConfig, Convolution, channels_first, convolutions
 from rljob.nets.torch_mlp import linear
 
@@ -23,12 +23,15 @@ class CNN(nn.Module):
         InputError: as `nets.cnn.convolutions`.
     """
 
-    def __init__(self, config: CNNConfig, space: Space, heads: Mapping[str, Head]) -> None:
+    def __init__(
+        self, config: CNNConfig, inputs: Sequence[Space], heads: Mapping[str, Head]
+    ) -> None:
         super().__init__()
-        self._first = channels_first(space)
-        shapes = convolutions(config, space)
+        image, *others = inputs
+        self._first = channels_first(image)
+        shapes = convolutions(config, image)
         self.convolutions = nn.ModuleList(_convolution(shape) for shape in shapes)
-        self.hidden, size = nn.ModuleList(), shapes[-1].features
+        self.hidden, size = nn.ModuleList(), shapes[-1].features + sum(map(encoded_size, others))
         for width in config.hidden:
             self.hidden.append(linear(size, width, 2**0.5))
             size = width
@@ -36,12 +39,14 @@ class CNN(nn.Module):
             {name: linear(size, h.size, h.gain) for name, h in heads.items() if not h.free}
         )
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, *others: Tensor) -> dict[str, Tensor]:
         if not self._first:
             x = x.permute(0, 3, 1, 2)
         for layer in self.convolutions:
             x = torch.relu(layer(x))
         x = x.permute(0, 2, 3, 1).flatten(1)
+        if others:
+            x = torch.cat((x, *others), dim=1)
         for layer in self.hidden:
             x = torch.relu(layer(x))
         return {name: head(x) for name, head in self.heads.items()}

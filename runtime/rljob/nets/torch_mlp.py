@@ -41,12 +41,14 @@ def _tanh(x: Tensor) -> Tensor:
 class MLP(nn.Module):
     """Trunks of hidden layers with heads on them; orthogonal weights, zero biases."""
 
-    def __init__(self, config: MLPConfig, space: Space, heads: Mapping[str, Head]) -> None:
+    def __init__(
+        self, config: MLPConfig, inputs: Sequence[Space], heads: Mapping[str, Head]
+    ) -> None:
         super().__init__()
         self.groups = group_by_trunk(heads, config.shared)
         self.tanh = config.activation == "tanh"
         self._activate = _tanh if self.tanh else torch.relu
-        widths = (encoded_size(space), *config.hidden)
+        widths = (sum(map(encoded_size, inputs)), *config.hidden)
         self.trunks = nn.ModuleDict(
             {
                 trunk: nn.ModuleList(
@@ -65,8 +67,10 @@ class MLP(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, *others: Tensor) -> dict[str, Tensor]:
         x = x.reshape(len(x), -1)
+        if others:
+            x = torch.cat((x, *others), dim=1)
         outputs = {}
         for trunk, names in self.groups.items():
             h = x

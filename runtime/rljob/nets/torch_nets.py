@@ -1,8 +1,8 @@
 """The networks that the learner trains, and acting with a network that only torch can run.
 
-`Network` is encoder, body and free heads: raw observations `[B, ...]` to `{head: float32 [B, size]}`.
+`Network` is encoder, body and free heads: raw inputs `[B, ...]` to `{head: float32 [B, size]}`.
 The body is one of rljob's own or what the user's `network.entryPoint` made; it sees encoded float32
-observations `[B, *encoded_shape]`.
+inputs: the first `[B, *encoded_shape]`, the others flat.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces, encode, encoded_shape
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, encode, encoded_shape, encoded_size
 from rljob.errors import AskedToEnd, InputError, RunError
+from rljob.nets.acting import OF_NETWORK
 from rljob.nets.cnn import CNNConfig, channels_first
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
@@ -25,7 +26,7 @@ from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
     from rljob.nets import ImportedNetwork
-    from rljob.nets.head import Head
+    from rljob.nets.head import Head, Net
 
 _BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN]] = {MLPConfig: MLP, CNNConfig: CNN}
 
@@ -34,7 +35,7 @@ class Encoder(nn.Module):
     """`spaces.encode`, then `(x - mean) / std` within `±limit`; changes nothing until told.
 
     Args:
-        spaces: whose observations are encoded.
+        space: of what is encoded.
         pixels_together: `[B, channels, height, width]` lies in memory as convolutions of a CPU like it:
             the channels of a pixel side by side.
     """
@@ -43,9 +44,9 @@ class Encoder(nn.Module):
     std: Tensor
     limit: Tensor
 
-    def __init__(self, spaces: Spaces, pixels_together: bool = False) -> None:
+    def __init__(self, space: Space, pixels_together: bool = False) -> None:
         super().__init__()
-        self._space = spaces.observation
+        self._space = space
         self._format = torch.channels_last if pixels_together else torch.contiguous_format
         shape = encoded_shape(self._space)
         self.register_buffer("mean", torch.zeros(shape))
@@ -94,54 +95,93 @@ def _encode(space: Any, observation: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    """Raw observations `[B, ...]` to `{head: float32 [B, size]}`; free heads are its own.
+    """Raw inputs `[B, ...]` to `{head: float32 [B, size]}`; free heads are its own.
+
+    Args:
+        encoder: of the first input.
+        others: spaces of the other inputs.
+        body: from encoded inputs to heads.
+        free: sizes of the free heads.
 
     Attributes:
         half_precision: whether the body computes in bfloat16, with weights that stay float32.
     """
 
-    def __init__(self, encoder: Encoder, body: nn.Module, free: Mapping[str, int]) -> None:
+    def __init__(
+        self, encoder: Encoder, others: Sequence[Space], body: nn.Module, free: Mapping[str, int]
+    ) -> None:
         super().__init__()
         self.half_precision = False
         self.encoder = encoder
+        self._others = tuple(others)
         self.body = body
         self.free = nn.ParameterDict({name: torch.zeros(n) for name, n in free.items()})
 
-    def forward(self, observation: Tensor) -> dict[str, Tensor]:
-        x = self.encoder(observation)
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return self.encoder.mean.device
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        x = [self.encoder(inputs[0])]
+        for space, each in zip(self._others, inputs[1:], strict=True):
+            x.append(_encode(space, each).reshape(len(each), encoded_size(space)))
         outputs: dict[str, Tensor]
         if self.half_precision:
-            with torch.autocast(x.device.type, torch.bfloat16):
-                outputs = {name: output.float() for name, output in self.body(x).items()}
+            with torch.autocast(x[0].device.type, torch.bfloat16):
+                outputs = {name: output.float() for name, output in self.body(*x).items()}
         else:
-            outputs = self.body(x)
+            outputs = self.body(*x)
         for name, values in self.free.items():
-            outputs[name] = values.expand(len(observation), -1)
+            outputs[name] = values.expand(len(x[0]), -1)
         return outputs
+
+
+class NetworkCopies(nn.Module):
+    """Independent networks of one form, called as one: outputs are `[copies, B, size]`."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        found = [network(*inputs) for network in self.networks]
+        return {name: torch.stack([outputs[name] for outputs in found]) for name in found[0]}
 
 
 def build(
     network: NetworkConfig | ImportedNetwork,
-    spaces: Spaces,
-    heads: Mapping[str, Head],
+    nets: Mapping[str, Net],
+    observation: Space,
     seed: int,
-) -> Network:
-    """A network with weights drawn from `seed`; see `nets.build_module`."""
-    space = spaces.observation
+    half_precision: bool = False,
+) -> dict[str, Network | NetworkCopies]:
+    """Networks with weights drawn from `seed`; see `nets.build_networks`."""
+    built: dict[str, Network | NetworkCopies] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(network, NetworkConfig):
-            body: Any = _BODIES[type(network)](network, space, heads)
-        else:
-            sizes = {name: head.size for name, head in heads.items() if not head.free}
-            body = network.make(encoded_shape(space), sizes)
-            _check(body, network.entry_point, encoded_shape(space), heads)
-        free = {name: head.size for name, head in heads.items() if head.free}
-        pixels_together = isinstance(body, CNN) and channels_first(space)
-        return Network(Encoder(spaces, pixels_together), body, free)
+        for name, net in nets.items():
+            copies = [_build(network, net, observation) for _ in range(net.copies)]
+            for each in copies:
+                each.half_precision = half_precision
+            built[name] = NetworkCopies(copies) if net.copies > 1 else copies[0]
+    return built
 
 
-def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[str, Head]) -> None:
+def _build(network: NetworkConfig | ImportedNetwork, net: Net, observation: Space) -> Network:
+    first, *others = inputs = net.inputs_of(observation)
+    if isinstance(network, NetworkConfig):
+        body: Any = _BODIES[type(network)](network, inputs, net.heads)
+    else:
+        sizes = {name: head.size for name, head in net.heads.items() if not head.free}
+        body = network.make(encoded_shape(first), sizes)
+        _check(body, network.entry_point, inputs, net.heads)
+    free = {name: head.size for name, head in net.heads.items() if head.free}
+    pixels_together = isinstance(body, CNN) and channels_first(first)
+    return Network(Encoder(first, pixels_together), others, body, free)
+
+
+def _check(body: Any, entry_point: str, inputs: Sequence[Space], heads: Mapping[str, Head]) -> None:
     """The user's network must be a module that maps a batch to every head."""
 
     def wrong(what: str) -> InputError:
@@ -152,10 +192,12 @@ def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[s
     if any(p.dtype != torch.float32 for p in body.parameters()):
         raise wrong("has parameters that are not float32")
     rows = 2
+    shape = encoded_shape(inputs[0])
+    zeros = [torch.zeros(rows, *shape), *(torch.zeros(rows, encoded_size(s)) for s in inputs[1:])]
     training = body.training
     try:
         with torch.no_grad():
-            outputs = body.eval()(torch.zeros(rows, *shape))
+            outputs = body.eval()(*zeros)
     except AskedToEnd:
         raise
     except BaseException as error:
@@ -170,21 +212,25 @@ def _check(body: Any, entry_point: str, shape: tuple[int, ...], heads: Mapping[s
             raise wrong(f"must return a dict with {name!r} of shape [B, {head.size}], gave {got}")
 
 
-def export(module: nn.Module, acting_heads: Sequence[str], copy: bool = True) -> Arrays:
-    """The tensors that an engine with these acting heads loads; see `nets.export`."""
-    body = getattr(module, "body", None)
-    unused = body.unused(acting_heads) if isinstance(body, MLP | CNN) else ()
-    skipped = tuple(f"body.{name}" for name in unused)
-    arrays = {
-        name: tensor.cpu().numpy()
-        for name, tensor in module.state_dict().items()
-        if not name.startswith(skipped)
-    }
-    return {name: array.copy() for name, array in arrays.items()} if copy else arrays
+def export(networks: Mapping[str, nn.Module], nets: Mapping[str, Net], copy: bool = True) -> Arrays:
+    """The tensors that acting needs; see `nets.export`."""
+    arrays: Arrays = {}
+    for network, net in nets.items():
+        module = networks[network]
+        body = getattr(module, "body", None)
+        unused = body.unused(net.acts) if isinstance(body, MLP | CNN) else ()
+        skipped = tuple(f"body.{name}" for name in unused)
+        for name, tensor in module.state_dict().items() if net.acts else ():
+            if not name.startswith(skipped):
+                array = tensor.cpu().numpy()
+                arrays[f"{network}{OF_NETWORK}{name}"] = array.copy() if copy else array
+    return arrays
 
 
 class TorchEngine:
     """Acts with any torch network on one CPU thread, in its precision; the counterpart of the numpy engines."""
+
+    core_size = 0
 
     def __init__(self, module: Network, acting_heads: Sequence[str]) -> None:
         torch.set_num_threads(1)
@@ -207,7 +253,7 @@ class TorchEngine:
         except RuntimeError as error:
             raise RunError(f"weights do not fit the network: {error}") from error
 
-    def __call__(self, observation: np.ndarray) -> Arrays:
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
         with torch.inference_mode():
-            outputs = self._module(torch.from_numpy(observation))
+            outputs = self._module(*map(torch.from_numpy, inputs))
         return {name: outputs[name].numpy() for name in self._heads}

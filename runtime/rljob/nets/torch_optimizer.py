@@ -1,4 +1,4 @@
-"""Adam over all parameters of a network laid out as one vector.
+"""Adam over all parameters of a network, or of several, laid out as one vector.
 
 A network of this size is bound by the number of operations, not by their work: one vector turns
 zeroing, clipping and stepping into a handful, whatever the number of layers. Adam is torch's operation:
@@ -9,6 +9,7 @@ between the two takes three times as long as the operation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,8 @@ BETAS = 0.9, 0.999
 """Decay of the first and of the second moment, at each step."""
 
 
-def flatten(network: nn.Module) -> Tensor:
-    """Move all parameters into one vector, of which they become views, and return it."""
-    vector = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
-    for p, view in zip(network.parameters(), _views(vector, network), strict=True):
-        p.data = view
-    return vector
-
-
-def _views(vector: Tensor, network: nn.Module) -> list[Tensor]:
+def _views(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """The parts of `vector` in the order and with the shapes of the parameters."""
-    parameters = list(network.parameters())
     parts = vector.split([p.numel() for p in parameters])  # type: ignore[no-untyped-call]
     return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
 
@@ -35,10 +27,10 @@ def _views(vector: Tensor, network: nn.Module) -> list[Tensor]:
 class FlatAdam:
     """Adam (Kingma & Ba 2015) with clipping of the global gradient norm (Pascanu et al. 2013).
 
-    The network's parameters become views of `vector`; load into them in place, never replace them.
+    The parameters become views of one vector; load into them in place, never replace them.
 
     Args:
-        network: its parameters must be float32 and on one device.
+        of: networks and parameters, float32 and on one device.
         learning_rate: step size; `step` may be given another.
         max_gradient_norm: gradients are scaled down to this L2 norm; None does not clip.
         eps: added to the denominator.
@@ -46,16 +38,23 @@ class FlatAdam:
 
     def __init__(
         self,
-        network: nn.Module,
-        *,
+        *of: nn.Module | nn.Parameter,
         learning_rate: float,
         max_gradient_norm: float | None,
         eps: float = 1e-5,
     ) -> None:
-        self.vector = flatten(network)
+        parameters: list[nn.Parameter] = []
+        for each in of:
+            parameters += each.parameters() if isinstance(each, nn.Module) else [each]
+        self.vector = torch.cat([p.detach().reshape(-1) for p in parameters])
         self._gradient = torch.zeros_like(self.vector)
-        for p, gradient in zip(network.parameters(), _views(self._gradient, network), strict=True):
-            p.grad = gradient
+        for p, view, gradient in zip(
+            parameters,
+            _views(self.vector, parameters),
+            _views(self._gradient, parameters),
+            strict=True,
+        ):
+            p.data, p.grad = view, gradient
         self._max_norm = max_gradient_norm
         self._learning_rate, self._eps = learning_rate, eps
         self._state = {

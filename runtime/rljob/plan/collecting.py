@@ -19,9 +19,8 @@ class MeasuredCollecting:
 
     def __init__(self, parts: JobParts) -> None:
         _, self.segment = parts.plan.layout.allocate()
-        self._scalars = parts.learner.scalars(0.5, 0)
         self._collector = Collector(
-            [parts.environments], parts.engine, parts.algorithm, parts.plan.length
+            [parts.environments], parts.networks, parts.algorithm, parts.plan.length
         )
         self._collector.reset((parts.job.spec.seed or 0,))
         self._meter, self._count, self._valid = Meter(), 0, 0
@@ -29,7 +28,7 @@ class MeasuredCollecting:
     def collect(self) -> None:
         """Collect one segment."""
         with self._meter:
-            self._collector.collect(self.segment, self._scalars, lambda: None)
+            self._collector.collect(self.segment, lambda: None)
         self._count += 1
         self._valid += int(np.count_nonzero(self.segment["valid"]))
 

@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Learner
+from rljob.algorithms.base import Algorithm, Learner, Progress
+from rljob.algorithms.publishing import policy_arrays
+from rljob.envs.spaces import Arrays
 from rljob.envs.vector import Environments
-from rljob.nets import Engine, build_engine, build_module, export
+from rljob.nets import build_acting, build_networks
+from rljob.nets.acting import ActingNetworks
 from rljob.roles.learner.training import device_of
 from rljob.spec import RLJob
 from rljob.wire.experience import ExperienceFormat
 
 if TYPE_CHECKING:
     import torch
+
+
+HALFWAY = Progress(steps=0, share=0.5)
+"""For what is measured: the middle of training."""
 
 
 @dataclass
@@ -26,10 +33,14 @@ class JobParts:
     job: RLJob
     environments: Environments
     algorithm: Algorithm
-    engine: Engine
+    networks: ActingNetworks
     plan: ExperienceFormat
-    module: torch.nn.Module
+    modules: dict[str, torch.nn.Module]
     learner: Learner
+
+    def policy(self, progress: Progress) -> Arrays:
+        """What the learner publishes now."""
+        return policy_arrays(self.algorithm, self.modules, self.learner, progress, copy=True)
 
 
 @contextmanager
@@ -50,15 +61,17 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
     try:
         spaces = environments.spaces
         algorithm = resolve_algorithm(spec.algorithm)(load_config(spec.algorithm), spaces)
-        heads, acting = algorithm.heads, algorithm.acting_heads
-        engine = build_engine(spec.network, spaces, heads, acting, spec.rollout.precision)
-        module = build_module(spec.network, spaces, heads, seed, spec.learner.precision)
-        engine.load(export(module, acting))
-        module = module.to(device_of(spec.learner.device))
-        learner = algorithm.learner(module, seed)
+        nets = algorithm.networks
+        networks = build_acting(spec.network, nets, spaces, spec.rollout.precision)
+        built = build_networks(spec.network, nets, spaces, seed, spec.learner.precision)
+        device = device_of(spec.learner.device)
+        modules: dict[str, torch.nn.Module] = {n: each.to(device) for n, each in built.items()}
+        learner = algorithm.learner(modules, seed)
         envs = spec.rollout.envs_per_replica
         plan = ExperienceFormat.of(algorithm.data, algorithm.fields, envs, spaces)
-        yield JobParts(job, environments, algorithm, engine, plan, module, learner)
+        parts = JobParts(job, environments, algorithm, networks, plan, modules, learner)
+        networks.load(parts.policy(Progress(0, 0.0)))
+        yield parts
     finally:
         torch.set_num_threads(before)
         environments.close()

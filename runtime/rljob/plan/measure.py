@@ -14,7 +14,7 @@ from rljob import spec as specs
 from rljob.errors import InputError, RunError
 from rljob.plan.collecting import MeasuredCollecting
 from rljob.plan.costs import Costs, Work
-from rljob.plan.job_parts import JobParts, job_parts
+from rljob.plan.job_parts import HALFWAY, JobParts, job_parts
 from rljob.plan.meter import Meter
 from rljob.plan.transport import MeasuredTransport
 from rljob.roles.learner.batches import Batch
@@ -121,7 +121,7 @@ def _train(parts: JobParts, batch: Batch, updates: Updates, on_policy: bool) -> 
         for arrays in batch.updates:
             if size > SMALL:
                 arrays = {name: np.concatenate([a] * size, axis=1) for name, a in arrays.items()}
-            parts.learner.update(arrays, 0.5)
+            parts.learner.update(arrays, HALFWAY)
     updates[size].append(meter.process_work(len(batch.updates)))
 
 

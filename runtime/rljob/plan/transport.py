@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from rljob.algorithms.base import Arrays
-from rljob.checkpoints.policy import PolicyWeights
+from rljob.checkpoints import policy
 from rljob.errors import RunError
-from rljob.nets import export
 from rljob.plan.costs import Work
-from rljob.plan.job_parts import JobParts
+from rljob.plan.job_parts import HALFWAY, JobParts
 from rljob.plan.meter import Meter
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
@@ -144,8 +143,7 @@ class MeasuredTransport:
         parts, deadline = self._parts, time.monotonic() + PATIENCE
         self.versions += 1
         with self._making:
-            tensors = export(parts.module, parts.algorithm.acting_heads)
-            payload = PolicyWeights(tensors, parts.learner.scalars(0.5, 0)).encode()
+            payload = policy.encode(parts.policy(HALFWAY))
         with self._publishing:
             self._send_chunks(self._server.publish(Published.of((1, self.versions), payload)))
         while not self._loaded():
@@ -168,7 +166,7 @@ class MeasuredTransport:
         with self._loading:
             payload = self._subscription.newest(time.monotonic())
             if payload is not None:
-                self._parts.engine.load(PolicyWeights.decode(payload).tensors)
+                self._parts.networks.load(policy.decode(payload))
             self._subscription.ask(time.monotonic())
         return payload is not None
 

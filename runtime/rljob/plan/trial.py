@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rljob import spec as specs
-from rljob.algorithms.base import Arrays
+from rljob.algorithms.base import Arrays, Progress
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.plan.job_parts import JobParts, job_parts
@@ -97,7 +97,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         str(spaces.observation),
         str(spaces.action),
         encoded_shape(spaces.observation),
-        sum(each.numel() for each in parts.module.parameters()),
+        sum(p.numel() for module in parts.modules.values() for p in module.parameters()),
     )
     _check_buffer(parts)
     first = environments.reset(0).copy()
@@ -132,13 +132,12 @@ def _check_buffer(parts: JobParts) -> None:
 def _play(parts: JobParts, trial: JobTrial) -> Arrays:
     """Collect segments; returns the last one."""
     _, segment = parts.plan.layout.allocate()
-    collector = Collector([parts.environments], parts.engine, parts.algorithm, parts.plan.length)
+    collector = Collector([parts.environments], parts.networks, parts.algorithm, parts.plan.length)
     collector.reset((0,))
-    scalars = parts.learner.scalars(0.0, 0)
     seen = _ValueRanges(parts.environments.spaces.observation)
     began = time.monotonic()
     while trial.steps == 0 or time.monotonic() - began < SECONDS:
-        episodes = collector.collect(segment, scalars, lambda: None)
+        episodes = collector.collect(segment, lambda: None)
         trial.returns += episodes[:, 0].tolist()
         trial.lengths += episodes[:, 1].astype(int).tolist()
         trial.steps += int(np.count_nonzero(segment["valid"]))
@@ -207,6 +206,8 @@ def _update(parts: JobParts, segment: Arrays) -> dict[str, float]:
                 transport.send()
             batch = transport.take()
             if batch is not None:
-                update = [parts.learner.update(arrays, 0.0) for arrays in batch.updates][-1]
+                update = [
+                    parts.learner.update(arrays, Progress(0, 0.0)) for arrays in batch.updates
+                ][-1]
                 return {name: float(value) for name, value in update.metrics.items()}
     raise RunError("the trial failed: no experience reached the learner")

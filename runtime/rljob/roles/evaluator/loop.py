@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rljob.algorithms.base import Algorithm
-from rljob.checkpoints.policy import PolicyWeights
+from rljob.checkpoints import policy
 from rljob.envs.vector import Environments
 from rljob.errors import InputError
-from rljob.nets import Engine
+from rljob.nets.acting import ActingNetworks
 from rljob.process import downloads
 from rljob.process.context import RoleContext
 from rljob.roles.evaluator import check
-from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, actor, environments_for, play
+from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, acting, environments_for, play
 from rljob.run_folder import json_files
 from rljob.run_folder.names import EVALUATIONS
 from rljob.telemetry.health import Health
@@ -63,7 +63,7 @@ def main(context: RoleContext) -> None:
         with context.stop.at_once():
             environments = environments_for(context.job, evaluation.episodes)
             stack.callback(environments.close)
-            algorithm, engine = actor(context.job, environments)
+            algorithm, networks = acting(context.job, environments)
             videos: Videos | None = None
             if evaluation.video:
                 from rljob.roles.evaluator.videos import Videos
@@ -77,7 +77,7 @@ def main(context: RoleContext) -> None:
         subscription = Subscription(weights)
         context.announce(server)
         evaluator = Evaluator(
-            context, environments, engine, algorithm, subscription, wire, metrics, health, videos
+            context, environments, networks, algorithm, subscription, wire, metrics, health, videos
         )
         evaluator.run(evaluation.interval.seconds, evaluation.episodes)
 
@@ -89,7 +89,7 @@ class Evaluator:
         self,
         context: RoleContext,
         environments: Environments,
-        engine: Engine,
+        networks: ActingNetworks,
         algorithm: Algorithm,
         subscription: Subscription,
         wire: Wire,
@@ -99,7 +99,7 @@ class Evaluator:
     ) -> None:
         self._context = context
         self._environments = environments
-        self._engine = engine
+        self._networks = networks
         self._algorithm = algorithm
         self._subscription = subscription
         self._wire = wire
@@ -143,21 +143,20 @@ class Evaluator:
         return None
 
     def _evaluate(self, payload: bytes, stamp: Stamp, episodes: int) -> None:
-        weights = PolicyWeights.decode(payload)
-        self._engine.load(weights.tensors)
+        published = policy.decode(payload)
+        self._networks.load(published)
         sequence = np.random.SeedSequence((self._context.seed, *stamp))
         played = play(
             self._environments,
-            self._engine,
+            self._networks,
             self._algorithm,
-            weights.scalars,
             episodes,
             int(sequence.generate_state(1, np.uint32)[0]),
             self._stopping,
         )
         append(self._context.folder, stamp, played)
         if self._videos is not None:
-            self._videos.add(stamp[1], weights, self._context.seed, self._stopping)
+            self._videos.add(stamp[1], published, self._context.seed, self._stopping)
         metrics = self._metrics
         metrics.evaluations.inc()
         metrics.return_mean.set(played.mean)

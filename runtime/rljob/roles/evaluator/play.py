@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm
+from rljob.algorithms.base import Acted, Actor, Algorithm, Place, Policy, Seen
 from rljob.checkpoints import checkpoint
-from rljob.checkpoints.policy import PolicyWeights
-from rljob.envs.vector import Environments
+from rljob.envs.vector import Environments, Step
 from rljob.errors import InputError, RunError
-from rljob.nets import Engine, build_engine
+from rljob.nets import build_acting
+from rljob.nets.acting import ActingNetworks
 from rljob.run_folder import modules
 from rljob.run_folder.names import JOB
 from rljob.spec import RLJob
@@ -94,25 +94,58 @@ def environments_for(job: RLJob, episodes: int) -> Environments:
     return Environments(job.spec.environment, min(episodes, MOST_ENVIRONMENTS))
 
 
-def actor(job: RLJob, environments: Environments) -> tuple[Algorithm, Engine]:
-    """The algorithm and the engine that choose actions; the engine has no weights yet.
+def acting(job: RLJob, environments: Environments) -> tuple[Algorithm, ActingNetworks]:
+    """The algorithm and the networks that choose actions; the networks have no weights yet.
 
     Raises:
         InputError: when algorithm or network cannot be used with the environment's spaces.
     """
     algorithm_class = resolve_algorithm(job.spec.algorithm)
     algorithm = algorithm_class(load_config(job.spec.algorithm), environments.spaces)
-    engine = build_engine(
-        job.spec.network, environments.spaces, algorithm.heads, algorithm.acting_heads
-    )
-    return algorithm, engine
+    return algorithm, build_acting(job.spec.network, algorithm.networks, environments.spaces)
+
+
+class GreedyActing:
+    """Begins new episodes, chooses greedy actions in them, and sees what follows.
+
+    Args:
+        seed: of the environments and of the policy; None takes fresh entropy.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        networks: ActingNetworks,
+        environments: Environments,
+        seed: int | None,
+    ) -> None:
+        count = environments.count
+        self._environments = environments
+        self._policy = Policy(networks, count)
+        place = Place(count, np.random.default_rng(seed), total=count, greedy=True)
+        self._actor: Actor = algorithm.actor(self._policy, place)
+        self._observation = environments.reset(seed)
+        self._begins, self._reward = np.ones(count, np.bool_), np.zeros(count, np.float32)
+
+    def act(self) -> Acted:
+        """The next actions."""
+        valid = self._environments.valid
+        self._policy.forget(self._begins)
+        acted = self._actor.act(Seen(self._observation, self._begins, valid, self._reward))
+        self._begins = ~valid
+        return acted
+
+    def step(self, acted: Acted) -> Step:
+        """Take them."""
+        step = self._environments.step(acted.action)
+        self._observation, self._reward = step.observation, step.reward
+        return step
 
 
 def play(
     environments: Environments,
-    engine: Engine,
+    networks: ActingNetworks,
     algorithm: Algorithm,
-    scalars: Mapping[str, float],
     episodes: int,
     seed: int | None,
     stopping: Callable[[], bool] = lambda: False,
@@ -125,7 +158,7 @@ def play(
     first would prefer short ones.
 
     Args:
-        scalars: acting values of the policy version.
+        networks: of the policy version.
         seed: of the environments and of the policy; None takes fresh entropy.
         stopping: called before each step.
         most_steps: once an episode has so many steps, all open ones are cut off and no other is begun.
@@ -142,9 +175,8 @@ def play(
     current, lengths = np.zeros(count), np.zeros(count, np.int64)
     ended_returns: list[float] = []
     ended_lengths: list[int] = []
-    rng = np.random.default_rng(seed)
     seed_global_generators(None if seed is None else (seed,))
-    observation = environments.reset(seed)
+    greedy = GreedyActing(algorithm, networks, environments, seed)
     cut = 0
     while quota.any():
         if stopping():
@@ -158,9 +190,7 @@ def play(
             cut = len(left)
             break
         valid = environments.valid
-        acted = algorithm.act(engine(observation), rng, scalars, greedy=True)
-        step = environments.step(acted.action)
-        observation = step.observation
+        step = greedy.step(greedy.act())
         current[valid] += step.reward[valid]
         lengths[valid] += 1
         for index in np.flatnonzero(step.ended & valid):
@@ -180,7 +210,7 @@ def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> GreedyEp
     return evaluate(*find(path), episodes, seed)
 
 
-def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
+def find(path: Path) -> tuple[RLJob, checkpoint.SavedPolicy]:
     """The newest policy in a run's folder, in its checkpoints or in one checkpoint, with its job.
 
     Adds the folders of the job's modules to the import path.
@@ -201,14 +231,13 @@ def find(path: Path) -> tuple[RLJob, checkpoint.Policy]:
 
 
 def evaluate(
-    job: RLJob, policy: checkpoint.Policy, episodes: int, seed: int | None = None
+    job: RLJob, policy: checkpoint.SavedPolicy, episodes: int, seed: int | None = None
 ) -> GreedyEpisodes:
-    """Play greedy episodes of this policy in new environments; raises as `play` and `actor`."""
+    """Play greedy episodes of this policy in new environments; raises as `play` and `acting`."""
     environments = environments_for(job, episodes)
     try:
-        algorithm, engine = actor(job, environments)
-        weights = PolicyWeights.of(policy.tensors, policy.metadata)
-        engine.load(weights.tensors)
-        return play(environments, engine, algorithm, weights.scalars, episodes, seed)
+        algorithm, networks = acting(job, environments)
+        networks.load(policy.tensors)
+        return play(environments, networks, algorithm, episodes, seed)
     finally:
         environments.close()

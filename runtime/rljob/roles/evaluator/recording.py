@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rljob.algorithms.base import Acted, ActionScores, Algorithm, ScoresActions
-from rljob.checkpoints.checkpoint import Policy
-from rljob.checkpoints.policy import PolicyWeights
-from rljob.envs.spaces import DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.algorithms.base import Acted
+from rljob.checkpoints.checkpoint import SavedPolicy
+from rljob.envs.spaces import Arrays, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
 from rljob.roles.evaluator.film import writing
 from rljob.roles.evaluator.overlay import Bar, FrameCanvas, Panel, bars
-from rljob.roles.evaluator.play import Interrupted, actor
+from rljob.roles.evaluator.play import GreedyActing, Interrupted, acting
 from rljob.spec import RLJob
 
 MOST_STEPS = 5000
@@ -45,7 +44,7 @@ class EpisodeRecorder:
     def __init__(self, job: RLJob) -> None:
         self._environment = Environments(job.spec.environment, 1, pictures=True)
         try:
-            self._algorithm, self._engine = actor(job, self._environment)
+            self._algorithm, self._networks = acting(job, self._environment)
             self._environment.reset(0)
             self._shape = self._environment.picture().shape
         except BaseException:
@@ -54,7 +53,7 @@ class EpisodeRecorder:
 
     def record(
         self,
-        weights: PolicyWeights,
+        policy: Arrays,
         path: Path,
         seed: int | None,
         stopping: Callable[[], bool] = lambda: False,
@@ -66,26 +65,21 @@ class EpisodeRecorder:
             RunError: the environment failed.
         """
         environment = self._environment
-        self._engine.load(weights.tensors)
+        self._networks.load(policy)
         rate = environment.pictures_per_second
-        rng = np.random.default_rng(seed)
         track = _Track(environment.spaces.action)
-        observation = environment.reset(seed)
-        returned, steps, over = 0.0, 0, False
-        outputs = self._engine(observation)
-        canvas = FrameCanvas(self._shape, track.count(self._algorithm, outputs))
+        greedy = GreedyActing(self._algorithm, self._networks, environment, seed)
+        returned, steps, over, acted = 0.0, 0, False, greedy.act()
+        canvas = FrameCanvas(self._shape, acted.scores.values.shape[1] if acted.scores else 0)
         with writing(path, canvas.size, rate) as film:
             while not over and steps < MOST_STEPS:
                 if stopping():
                     raise Interrupted
-                acted = self._algorithm.act(outputs, rng, weights.scalars, greedy=True)
-                shown = _shown(self._algorithm, outputs)
-                panel = track.panel(steps, returned, shown, acted)
-                film.add(canvas.draw(self._picture(), panel))
-                step = environment.step(acted.action)
+                film.add(canvas.draw(self._picture(), track.panel(steps, returned, acted)))
+                step = greedy.step(acted)
                 returned, steps = returned + float(step.reward[0]), steps + 1
                 over = bool(step.ended[0])
-                outputs = self._engine(step.observation)
+                acted = greedy.act()
             last = canvas.draw(self._picture(), Panel(steps, returned))
             for _ in range(max(1, round(LAST_SECONDS * rate))):
                 film.add(last)
@@ -109,12 +103,8 @@ class _Track:
         self._space = space
         self._low, self._high = np.inf, -np.inf
 
-    def count(self, algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> int:
-        shown = _shown(algorithm, outputs)
-        return 0 if shown is None else shown.values.shape[1]
-
-    def panel(self, steps: int, returned: float, shown: ActionScores | None, acted: Acted) -> Panel:
-        if shown is None:
+    def panel(self, steps: int, returned: float, acted: Acted) -> Panel:
+        if (shown := acted.scores) is None:
             return Panel(steps, returned)
         values = shown.values[0]
         self._low = min(self._low, float(values.min()))
@@ -134,16 +124,11 @@ class _Track:
         return []
 
 
-def _shown(algorithm: Algorithm, outputs: Mapping[str, np.ndarray]) -> ActionScores | None:
-    return algorithm.shown(outputs) if isinstance(algorithm, ScoresActions) else None
-
-
-def record_policy(job: RLJob, policy: Policy, path: Path, seed: int | None) -> Recorded:
+def record_policy(job: RLJob, policy: SavedPolicy, path: Path, seed: int | None) -> Recorded:
     """Record one episode of a trained policy with `EpisodeRecorder`."""
     recorder = EpisodeRecorder(job)
     try:
-        weights = PolicyWeights.of(policy.tensors, policy.metadata)
-        return recorder.record(weights, path, seed)
+        return recorder.record(policy.tensors, path, seed)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
     finally:

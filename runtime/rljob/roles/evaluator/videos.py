@@ -8,7 +8,7 @@ from pathlib import Path
 
 from av.error import FFmpegError
 
-from rljob.checkpoints.policy import PolicyWeights
+from rljob.envs.spaces import Arrays
 from rljob.roles.evaluator.recording import EpisodeRecorder
 from rljob.run_folder.ageing import older
 from rljob.spec import RLJob
@@ -32,9 +32,7 @@ class Videos:
         self._recorder = EpisodeRecorder(job)
         self._folder = folder / FOLDER
 
-    def add(
-        self, version: int, weights: PolicyWeights, seed: int, stopping: Callable[[], bool]
-    ) -> None:
+    def add(self, version: int, policy: Arrays, seed: int, stopping: Callable[[], bool]) -> None:
         """Record a policy version; a file that cannot be written is logged as a warning.
 
         Raises:
@@ -43,7 +41,7 @@ class Videos:
         path = self._folder / f"{version:012d}.mp4"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._recorder.record(weights, path, seed % 2**32, stopping)
+            self._recorder.record(policy, path, seed % 2**32, stopping)
             for old in older(self._folder, path, KEPT):
                 old.unlink(missing_ok=True)
         except (OSError, FFmpegError) as error:

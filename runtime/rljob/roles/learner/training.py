@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Learner, LearnerState, Replay
+from rljob.algorithms.base import Algorithm, Learner, Progress, Replay
+from rljob.algorithms.publishing import policy_arrays
+from rljob.algorithms.saved_state import LearnerState
+from rljob.checkpoints import policy
 from rljob.checkpoints.checkpoint import Snapshot
-from rljob.checkpoints.policy import PolicyWeights
-from rljob.envs.spaces import Spaces, encoded_shape
+from rljob.checkpoints.policy import BOUNDARY
+from rljob.envs.spaces import Arrays, Spaces, encoded_shape
 from rljob.errors import InputError, RunError
-from rljob.nets import build_module, export
+from rljob.nets import build_networks
 from rljob.process.context import RoleContext
 from rljob.process.trace import Trace
 from rljob.roles.learner.batches import Batch, Batches
@@ -75,10 +78,13 @@ class Training:
         spaces = Spaces.from_json(opened.plan.spaces)
         algorithm_class = resolve_algorithm(spec.algorithm)
         self._algorithm: Algorithm = algorithm_class(load_config(spec.algorithm), spaces)
-        heads, precision = self._algorithm.heads, spec.learner.precision
-        module = build_module(spec.network, spaces, heads, context.seed, precision)
-        self._module = module.to(device_of(spec.learner.device))
-        self._learner: Learner = self._algorithm.learner(self._module, context.seed)
+        networks = build_networks(
+            spec.network, self._algorithm.networks, spaces, context.seed, spec.learner.precision
+        )
+        self._networks = {
+            name: network.to(device_of(spec.learner.device)) for name, network in networks.items()
+        }
+        self._learner: Learner = self._algorithm.learner(self._networks, context.seed)
         self._progress = TrainingProgress()
         self._stored = StoredSteps(opened.arena, opened.steps)
         self._version = 0
@@ -155,10 +161,9 @@ class Training:
     def _train(self, batch: Batch) -> None:
         self._fed = True
         started = time.monotonic()
-        share = self._progress.share(self._spec.stop)
         keys, priorities = [], []
         for arrays in batch.updates:
-            update = self._learner.update(arrays, share)
+            update = self._learner.update(arrays, self._so_far())
             if update.priorities is not None:
                 keys.append(arrays["key"].reshape(-1))
                 priorities.append(update.priorities.reshape(-1))
@@ -186,21 +191,33 @@ class Training:
         self._source.confirm(self._publication.published, time.monotonic())
 
     def _check_finite(self, metrics: dict[str, float]) -> None:
-        """Count metrics that are NaN or infinite. They end training only if a parameter is so too.
+        """Count metrics that are NaN or infinite. They end training only if the policy is so too.
 
         Raises:
-            RunError: a parameter of the network is NaN or infinite.
+            RunError: a parameter of a network, or an array for acting, is NaN or infinite.
         """
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if not bad:
             return
         self._reporter.not_finite()
-        if not all(bool(each.isfinite().all()) for each in self._module.parameters()):
+        if not self._finite():
             raise RunError(
-                f"{', '.join(bad)} and weights of the network became infinite or NaN in update "
+                f"{', '.join(bad)} and weights of the policy became infinite or NaN in update "
                 f"{self._progress.updates}; try a lower algorithm.config.learningRate, or look at the "
                 "environment's rewards"
             )
+
+    def _finite(self) -> bool:
+        parameters = (p for network in self._networks.values() for p in network.parameters())
+        # Not the exported weights: these hold a network's buffers, and the limit of an encoder is infinite.
+        published = self._learner.publish(self._so_far()).values()
+        return all(bool(each.isfinite().all()) for each in parameters) and all(
+            bool(np.isfinite(each).all()) for each in published
+        )
+
+    def _so_far(self) -> Progress:
+        progress = self._progress
+        return Progress(progress.steps, progress.share(self._spec.stop), progress.updates)
 
     def _at_boundary(self) -> bool:
         return self._spec.strict and self._version == self._boundary
@@ -222,23 +239,22 @@ class Training:
             self._saved_at = now
             self._saver.save(self._snapshot())
 
-    def _weights(self, copy: bool) -> PolicyWeights:
-        tensors = export(self._module, self._algorithm.acting_heads, copy)
-        share = self._progress.share(self._spec.stop)
-        scalars = self._learner.scalars(share, self._progress.steps)
+    def _policy(self, copy: bool) -> Arrays:
+        """What acting needs of this version."""
+        arrays = policy_arrays(self._algorithm, self._networks, self._learner, self._so_far(), copy)
         if self._spec.strict:
-            scalars = {**scalars, "boundary": float(self._boundary)}
-        return PolicyWeights(tensors, scalars)
+            arrays[BOUNDARY] = np.asarray(self._boundary)
+        return arrays
 
     def _publish(self) -> None:
         self._publication.sent(self._version, time.monotonic())
-        payload = self._weights(copy=False).encode()
+        payload = policy.encode(self._policy(copy=False))
         check_size(len(payload))
         self._publisher.publish((self._lineage, self._version), payload)
 
     def _snapshot(self) -> Snapshot:
         started = time.monotonic()
-        weights, state = self._weights(copy=True), self._learner.state()
+        state = self._learner.state()
         values = {
             "learner": state.values,
             "progress": self._progress.to_json(),
@@ -252,9 +268,8 @@ class Training:
         snapshot = Snapshot(
             self._version,
             self._lineage,
-            {name: array.copy() for name, array in weights.tensors.items()},
-            weights.metadata(),
-            {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.tensors.items()},
+            self._policy(copy=True),
+            state.arrays,
             values,
             self._progress.steps,
         )
@@ -289,13 +304,10 @@ class Training:
         Raises:
             InputError: it is of another algorithm or network, or of other spaces.
         """
-        import torch
-
         values = snapshot.values
         _check_same_spaces(values.get("spaces"), self._opened.plan.spaces)
-        tensors = {name: torch.from_numpy(a.copy()) for name, a in snapshot.tensors.items()}
         try:
-            self._learner.load_state(LearnerState(tensors, values["learner"]))
+            self._learner.load_state(LearnerState(snapshot.tensors, values["learner"]))
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             text = " ".join(str(error).split())[:300]
             raise InputError(

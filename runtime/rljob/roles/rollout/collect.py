@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
 
-from rljob.algorithms.base import Algorithm, Arrays
+from rljob.algorithms.base import Acted, Actor, Algorithm, Arrays, Place, Policy, Seen
 from rljob.envs.values import problem
 from rljob.envs.vector import Environments, EpisodeStatistics
 from rljob.errors import RunError
-from rljob.nets import Engine
+from rljob.nets.acting import ActingNetworks
 
 Idle = Callable[[], None]
+
+
+@dataclass
+class _Group:
+    """Environments that are acted for together, and what their actor is told next."""
+
+    environments: Environments
+    rows: slice
+    policy: Policy
+    actor: Actor
+    begins: np.ndarray
+    reward: np.ndarray
+
+    def act(self, observation: np.ndarray, valid: np.ndarray) -> Acted:
+        self.policy.forget(self.begins)
+        acted = self.actor.act(Seen(observation, self.begins, valid, self.reward))
+        # A row that only resets is followed by the first of an episode.
+        self.begins = ~valid
+        return acted
 
 
 class Collector:
@@ -23,7 +43,10 @@ class Collector:
     Args:
         groups: environments, side by side in a segment. If a group steps asynchronously, actions
             for the next group are computed meanwhile.
+        networks: the newest policy version, for all groups.
         length: `T`, steps in a segment.
+        first: number of the first of these environments among all of the job.
+        total: environments of the job; by default these.
 
     Attributes:
         environment_seconds, acting_seconds: time spent so far, without stepping that overlaps acting.
@@ -32,47 +55,59 @@ class Collector:
     def __init__(
         self,
         groups: Sequence[Environments],
-        engine: Engine,
+        networks: ActingNetworks,
         algorithm: Algorithm,
         length: int,
+        first: int = 0,
+        total: int | None = None,
     ) -> None:
         bounds = accumulate((group.count for group in groups), initial=0)
-        self._groups = [
+        self._environments = [
             (group, slice(start, end))
             for group, (start, end) in zip(groups, pairwise(bounds), strict=True)
         ]
-        self._engine = engine
+        self._networks = networks
         self._algorithm = algorithm
         self._length = length
         self._spaces = groups[0].spaces
         self._count = sum(group.count for group in groups)
         self._statistics = EpisodeStatistics(self._count)
+        self._first, self._total = first, total or self._count
+        self._groups: list[_Group] = []
         self._observation: np.ndarray | None = None
-        self._rng = np.random.default_rng()
         self.environment_seconds = 0.0
         self.acting_seconds = 0.0
 
     def reset(self, seed: tuple[int, ...] | None) -> None:
         """Begin new episodes; a seed determines everything that follows."""
         sequence = np.random.SeedSequence(seed)
-        self._rng = np.random.default_rng(sequence)
+        rng = np.random.default_rng(sequence)
+        self._groups = [
+            self._group(environments, rows, rng) for environments, rows in self._environments
+        ]
         seeds: list[int | None] = [None] * len(self._groups)
         if seed is not None:
             seeds = [int(each) for each in sequence.generate_state(len(seeds), np.uint32)]
         started = [
-            group.reset(start).copy() for (group, _), start in zip(self._groups, seeds, strict=True)
+            group.environments.reset(start).copy()
+            for group, start in zip(self._groups, seeds, strict=True)
         ]
         self._observation = np.concatenate(started)
         self._statistics = EpisodeStatistics(self._count)
 
-    def collect(
-        self, segment: Arrays, scalars: Mapping[str, float], between_steps: Idle
-    ) -> np.ndarray:
+    def _group(self, environments: Environments, rows: slice, rng: np.random.Generator) -> _Group:
+        count = environments.count
+        policy = Policy(self._networks, count)
+        place = Place(count, rng, self._first + rows.start, self._total)
+        actor = self._algorithm.actor(policy, place)
+        begins, reward = np.ones(count, np.bool_), np.zeros(count, np.float32)
+        return _Group(environments, rows, policy, actor, begins, reward)
+
+    def collect(self, segment: Arrays, between_steps: Idle) -> np.ndarray:
         """Step `T` times.
 
         Args:
             segment: arrays `[T, N, ...]`, `observation` `[T + 1, N, ...]`; overwritten.
-            scalars: acting values of the policy version.
             between_steps: called after each step, for work that cannot wait until the segment's end.
 
         Returns:
@@ -82,12 +117,12 @@ class Collector:
             RunError: an environment raised, or returned values that are not in its space or not finite.
         """
         assert self._observation is not None
-        engine, algorithm, rng, length = self._engine, self._algorithm, self._rng, self._length
+        length = self._length
         observation = segment["observation"]
         observation[0] = self._observation
         groups = [
-            (group, {name: array[:, rows] for name, array in segment.items()})
-            for group, rows in self._groups
+            (group, {name: array[:, group.rows] for name, array in segment.items()})
+            for group in self._groups
         ]
         clock = time.perf_counter
         acting = stepping = 0.0
@@ -96,21 +131,21 @@ class Collector:
                 # The result of step t - 1, which ran while actions for the other groups were computed.
                 if t > 0:
                     before = clock()
-                    step = group.receive()
+                    step = group.environments.receive()
                     stepping += clock() - before
                     part["observation"][t] = step.observation
-                    part["reward"][t - 1] = step.reward
+                    part["reward"][t - 1] = group.reward = step.reward
                     part["terminated"][t - 1] = step.terminated
                     part["truncated"][t - 1] = step.truncated
                 if t < length:
-                    part["valid"][t] = group.valid
+                    part["valid"][t] = valid = group.environments.valid
                     before = clock()
-                    acted = algorithm.act(engine(part["observation"][t]), rng, scalars)
+                    acted = group.act(part["observation"][t], valid)
                     part["action"][t] = acted.action
                     for name, values in acted.extras.items():
                         part[name][t] = values
                     between = clock()
-                    group.send(acted.action)
+                    group.environments.send(acted.action)
                     acting += between - before
                     stepping += clock() - between
             if t > 0:
@@ -121,6 +156,7 @@ class Collector:
         found = problem({"observation": observation, "reward": segment["reward"]}, self._spaces)
         if found:
             raise RunError(found)
-        algorithm.finish(segment)
+        for group, part in groups:
+            group.actor.finish(part)
         ended = segment["terminated"] | segment["truncated"]
         return self._statistics.update(segment["reward"], ended, segment["valid"])

@@ -7,11 +7,13 @@ import time
 from contextlib import ExitStack
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.checkpoints.policy import PolicyWeights
+from rljob.checkpoints import policy
+from rljob.checkpoints.policy import BOUNDARY
 from rljob.envs.factory import group_sizes
 from rljob.envs.vector import Environments
 from rljob.errors import RunError
-from rljob.nets import Engine, build_engine
+from rljob.nets import build_acting
+from rljob.nets.acting import ActingNetworks
 from rljob.process.context import RoleContext, actor_number
 from rljob.roles.rollout.bounds import BoundsCheck
 from rljob.roles.rollout.collect import Collector
@@ -57,12 +59,8 @@ def main(context: RoleContext) -> None:
             spaces = groups[0].spaces
             algorithm_class = resolve_algorithm(spec.algorithm)
             algorithm = algorithm_class(load_config(spec.algorithm), spaces)
-            engine = build_engine(
-                spec.network,
-                spaces,
-                algorithm.heads,
-                algorithm.acting_heads,
-                spec.rollout.precision,
+            networks = build_acting(
+                spec.network, algorithm.networks, spaces, spec.rollout.precision
             )
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
@@ -84,11 +82,13 @@ def main(context: RoleContext) -> None:
             context.tracer(),
         )
         subscription = Subscription(weights)
-        collector = Collector(groups, engine, algorithm, plan.length)
+        envs = spec.rollout.envs_per_replica
+        first, total = context.index * envs, spec.rollout.replicas * envs
+        collector = Collector(groups, networks, algorithm, plan.length, first, total)
         bounds = BoundsCheck(spaces.observation)
         context.announce(server)
         Rollout(
-            context, collector, bounds, engine, shipper, subscription, wire, metrics, health
+            context, collector, bounds, networks, shipper, subscription, wire, metrics, health
         ).run()
 
 
@@ -100,7 +100,7 @@ class Rollout:
         context: RoleContext,
         collector: Collector,
         bounds: BoundsCheck,
-        engine: Engine,
+        networks: ActingNetworks,
         shipper: Shipper,
         subscription: Subscription,
         wire: Wire,
@@ -110,14 +110,13 @@ class Rollout:
         self._context = context
         self._collector = collector
         self._bounds = bounds
-        self._engine = engine
+        self._networks = networks
         self._shipper = shipper
         self._subscription = subscription
         self._wire = wire
         self._metrics = metrics
         self._health = health
         self._stamp: Stamp = NOTHING
-        self._scalars: dict[str, float] = {}
         self._serviced_at = 0.0
         self._reset_at: Stamp | None = None
         self._waited = [0.0, 0.0]
@@ -152,7 +151,7 @@ class Rollout:
         frame = self._shipper.frame()
         collector, seconds = self._collector, self._metrics.seconds
         before = collector.acting_seconds, collector.environment_seconds
-        episodes = collector.collect(frame.arrays, self._scalars, self._between_steps)
+        episodes = collector.collect(frame.arrays, self._between_steps)
         if (warning := self._bounds.warning(frame.arrays["observation"])) is not None:
             _LOG.warning(warning)
         shipped_at = time.monotonic()
@@ -209,12 +208,10 @@ class Rollout:
         if payload is None:
             return
         try:
-            weights = PolicyWeights.decode(payload)
-            self._engine.load(weights.tensors)
+            self._networks.load(policy.decode(payload))
         except RunError:
             self._metrics.weights_rejected["unreadable"].inc()
             raise
-        self._scalars = weights.scalars
         self._stamp = self._subscription.stamp
         self._metrics.weights_applied.inc()
         self._metrics.policy_version.set(self._stamp[1])
@@ -227,7 +224,7 @@ class Rollout:
     def _reset_at_boundary(self) -> None:
         """In strict mode the learner marks versions at which a run can be resumed. Each of them begins
         new episodes with new random numbers, so that what follows does not depend on what came before."""
-        boundary = int(self._scalars.get("boundary", 0))
+        boundary = int(self._networks.arrays.get(BOUNDARY, 0))
         # A restarted learner goes back to a boundary, so the lineage is compared as well.
         if (self._stamp[0], boundary) != self._reset_at:
             self._reset_at = (self._stamp[0], boundary)

@@ -17,7 +17,7 @@ _NO_DIFFERENCE = ("seed",)
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of one configuration.
 
     Attributes:
@@ -40,7 +40,7 @@ class Spread:
     band: list[tuple[float, float, float]]
 
 
-def group(runs: Sequence[Run]) -> list[Group]:
+def group(runs: Sequence[Run]) -> list[RunGroup]:
     """Group the runs, in the order of their first runs. A run without a readable job is its own group."""
     found: dict[str, list[Run]] = {}
     for at, run in enumerate(runs):
@@ -48,7 +48,7 @@ def group(runs: Sequence[Run]) -> list[Group]:
     differing = differences([members[0] for members in found.values()])
     names = [_label(members, differing) for members in found.values()]
     return [
-        Group(name if names.count(name) == 1 else f"{name} ({members[0].name})", tuple(members))
+        RunGroup(name if names.count(name) == 1 else f"{name} ({members[0].name})", tuple(members))
         for name, members in zip(names, found.values(), strict=True)
     ]
 

@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 
 from rljob.show.report.files import Run
-from rljob.show.report.groups import Group, group
+from rljob.show.report.groups import RunGroup, group
 from rljob.show.report.plots import REST, STAGES, Plot, plots, shares
 from rljob.show.report.svg import COLOURS, figure
 from rljob.show.view.figures import count, score, share_text, some, span_text
@@ -93,7 +93,7 @@ def _head_of_one(run: Run) -> str:
     )
 
 
-def _head_of_several(groups: Sequence[Group]) -> str:
+def _head_of_several(groups: Sequence[RunGroup]) -> str:
     runs = [run for each in groups for run in each.runs]
     seeds = [f"{each.label}: seeds {each.seeds}" for each in groups if len(each.runs) > 1]
     kinds = some(len(groups), "configuration")
@@ -180,7 +180,7 @@ def _card(name: str, value: str, note: str) -> str:
     return f'<div class="card"><dt>{escape(name)}</dt><dd>{escape(value)}{small}</dd></div>'
 
 
-def _row(each: Group, run: Run, colour: int) -> str:
+def _row(each: RunGroup, run: Run, colour: int) -> str:
     mean, best = _returns(run)
     played = run.ended.evaluation
     rate = run.history.mean("stepsPerSecond")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rljob.show.report.files import Run
-from rljob.show.report.groups import Group, spread
+from rljob.show.report.groups import RunGroup, spread
 from rljob.show.report.history import Axis, PlotPoint, RunHistory, RunMark
 
 STAGES = (
@@ -98,7 +98,7 @@ class Plot:
         return found + [x for dots in self.dots for x, _, _ in dots.points]
 
 
-def plots(groups: Sequence[Group]) -> list[Plot]:
+def plots(groups: Sequence[RunGroup]) -> list[Plot]:
     """All plots with data, the learning curve first."""
     drawn = [
         returns(groups, "steps"),
@@ -114,7 +114,7 @@ def plots(groups: Sequence[Group]) -> list[Plot]:
     return [plot for plot in drawn if not plot.empty]
 
 
-def returns(groups: Sequence[Group], axis: Axis) -> Plot:
+def returns(groups: Sequence[RunGroup], axis: Axis) -> Plot:
     """The learning curve."""
     over = "environment steps" if axis == "steps" else "time"
     notes = ["Mean of the last 100 training episodes."]
@@ -179,13 +179,13 @@ def shares(history: RunHistory) -> list[tuple[str, float]]:
 
 
 def _plain(
-    groups: Sequence[Group], key: str, title: str, note: str, name: str, share: bool = False
+    groups: Sequence[RunGroup], key: str, title: str, note: str, name: str, share: bool = False
 ) -> Plot:
     lines = _each(groups, name)
     return Plot(key, title, note, "seconds", lines, marks=_marks(groups), share=share)
 
 
-def _each(groups: Sequence[Group], name: str) -> list[PlotLine]:
+def _each(groups: Sequence[RunGroup], name: str) -> list[PlotLine]:
     """One line for each run."""
     return [
         PlotLine(_label(group, run), colour, run.history.series(name, "seconds"), key=group.label)
@@ -194,7 +194,7 @@ def _each(groups: Sequence[Group], name: str) -> list[PlotLine]:
     ]
 
 
-def _stages(groups: Sequence[Group]) -> list[Plot]:
+def _stages(groups: Sequence[RunGroup]) -> list[Plot]:
     """Shares of the learner's time, only for a single run: those of several runs would overlap."""
     if not _alone(groups):
         return []
@@ -223,7 +223,7 @@ def _stages(groups: Sequence[Group]) -> list[Plot]:
     return [plot]
 
 
-def _waiting(groups: Sequence[Group]) -> Plot:
+def _waiting(groups: Sequence[RunGroup]) -> Plot:
     lines = []
     single = _alone(groups)
     for colour, group in enumerate(groups):
@@ -246,7 +246,7 @@ def _waiting(groups: Sequence[Group]) -> Plot:
     return Plot("waiting", "Waiting time", note, "seconds", lines, marks=_marks(groups), share=True)
 
 
-def _lag(groups: Sequence[Group]) -> Plot:
+def _lag(groups: Sequence[RunGroup]) -> Plot:
     lines, single = [], _alone(groups)
     for colour, group in enumerate(groups):
         for run in group.runs:
@@ -270,7 +270,7 @@ def _lag(groups: Sequence[Group]) -> Plot:
     return Plot("lag", "Policy lag", note, "seconds", lines, levels=levels, marks=_marks(groups))
 
 
-def _algorithm(groups: Sequence[Group]) -> list[Plot]:
+def _algorithm(groups: Sequence[RunGroup]) -> list[Plot]:
     """One plot for each metric of the algorithm."""
     names = dict.fromkeys(
         name for group in groups for run in group.runs for name in run.history.names("metrics.")
@@ -288,16 +288,16 @@ def _algorithm(groups: Sequence[Group]) -> list[Plot]:
     return made
 
 
-def _alone(groups: Sequence[Group]) -> bool:
+def _alone(groups: Sequence[RunGroup]) -> bool:
     """Whether there is a single run."""
     return [len(group.runs) for group in groups] == [1]
 
 
-def _label(group: Group, run: Run) -> str:
+def _label(group: RunGroup, run: Run) -> str:
     return f"{group.label}, seed {run.seed}" if len(group.runs) > 1 else group.label
 
 
-def _marks(groups: Sequence[Group]) -> Sequence[RunMark]:
+def _marks(groups: Sequence[RunGroup]) -> Sequence[RunMark]:
     """Marks of a single run; with several runs, marks would be ambiguous."""
     runs = [run for group in groups for run in group.runs]
     return runs[0].history.marks if len(runs) == 1 else ()

@@ -1,0 +1,145 @@
+"""The acting half of an algorithm: what an actor is given, and what it answers. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rljob.envs.spaces import Arrays
+from rljob.errors import RunError
+from rljob.nets.acting import ActingNetworks, Engine
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which environments an actor plays.
+
+    Attributes:
+        count: `N`.
+        rng: all randomness of acting comes from here.
+        first: number of the first of these environments among all of the job.
+        total: environments of the whole job.
+        greedy: True in evaluations: no exploration, and nothing is trained on.
+    """
+
+    count: int
+    rng: np.random.Generator
+    first: int = 0
+    total: int = 1
+    greedy: bool = False
+
+
+@dataclass(slots=True)
+class Seen:
+    """What `N` environments show before their next step.
+
+    Attributes:
+        observation: `[N, ...]`, as stored.
+        begins: bool `[N]`, True at the first observation of an episode.
+        valid: bool `[N]`, False where the next step only resets and ignores the action.
+        reward: float32 `[N]`, of the step before; 0 where an episode begins.
+    """
+
+    observation: np.ndarray
+    begins: np.ndarray
+    valid: np.ndarray
+    reward: np.ndarray
+
+
+@dataclass
+class ActionScores:
+    """Scores by which a policy chose its action, for display.
+
+    Args:
+        label: what the values are, e.g. `probability`.
+        values: `[N, K]`, in the order of the actions.
+        range: between which they lie, where that is known.
+    """
+
+    label: str
+    values: np.ndarray
+    range: tuple[float, float] | None = None
+
+
+@dataclass
+class Acted:
+    """What an actor decided for `N` environments.
+
+    Attributes:
+        action: what is stored and trained on; `Spaces.to_environment` maps it to what the environment
+            takes.
+        extras: one array `[N, ...]` for each of the algorithm's `fields` that acting fills (`finish`
+            fills the others); may be empty when greedy.
+        scores: by which the action was chosen; videos show them.
+    """
+
+    action: np.ndarray
+    extras: Arrays = field(default_factory=dict)
+    scores: ActionScores | None = None
+
+
+class Policy:
+    """The newest policy version, with the memory of one group of environments.
+
+    Args:
+        networks: shared by all groups of the process.
+        count: `N`, environments of the group.
+
+    Attributes:
+        core: float32 `[N, size]`, the memory before the next call; of size 0 for a network without.
+    """
+
+    def __init__(self, networks: ActingNetworks, count: int) -> None:
+        self._networks = networks
+        self._engine = next(iter(networks.engines.values()), None)
+        self._remembers = networks.core_size > 0
+        self.core = np.zeros((count, networks.core_size), np.float32)
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """What `Learner.publish` returned for this version."""
+        return self._networks.arrays
+
+    def part(self, name: str) -> Engine:
+        """One of the acting networks, as a function of its inputs."""
+        return self._networks.engines[name]
+
+    def forget(self, begins: np.ndarray) -> None:
+        """Clear the memory where an episode begins, bool `[N]`."""
+        if self._remembers:
+            self.core[begins] = 0
+
+    def __call__(self, seen: Seen) -> Arrays:
+        """The outputs of the first acting network, `{head: float32 [N, size]}`, valid until the next call.
+
+        Raises:
+            RunError: the algorithm has no acting network.
+        """
+        if self._engine is None:
+            raise RunError("this algorithm has no acting network; use policy.arrays")
+        if self._remembers:
+            return self._engine(seen.observation, core=self.core)
+        return self._engine(seen.observation)
+
+
+class Actor:
+    """The acting half of an algorithm, for one group of environments.
+
+    It is made anew whenever all episodes begin anew, so what it keeps in `self` is of these episodes.
+    """
+
+    def __init__(self, algorithm: Any, policy: Policy, place: Place) -> None:
+        self.algorithm, self.policy, self.place, self.rng = algorithm, policy, place, place.rng
+
+    def act(self, seen: Seen) -> Acted:
+        """Choose the next actions."""
+        raise NotImplementedError
+
+    def finish(self, segment: Arrays) -> None:
+        """Fill the fields that need the whole segment (for example n-step returns), in place.
+
+        By default there are none.
+        """
