@@ -122,6 +122,19 @@ class Network(nn.Module):
         """Where its parameters are."""
         return self.encoder.mean.device
 
+    def unroll(
+        self, observation: Tensor, valid: Tensor, core: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Along time: `[T + 1, N, ...]` to `{head: float32 [T + 1, N, size]}`.
+
+        Args:
+            observation: of a segment or of sequences.
+            valid: bool `[T, N]`; an episode begins behind a row that is not.
+            core: `[1, N, core_size]`, the memory before the first row; of use to a network with memory.
+        """
+        outputs = self(observation.flatten(0, 1))
+        return {name: output.unflatten(0, observation.shape[:2]) for name, output in outputs.items()}
+
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         x = [self.encoder(inputs[0])]
         for space, each in zip(self._others, inputs[1:], strict=True):

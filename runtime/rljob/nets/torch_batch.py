@@ -1,0 +1,19 @@
+"""A batch of experience as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def tensors(batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The same arrays by name on `device`; they may share memory with the batch."""
+    found = {}
+    for name, array in batch.items():
+        # Torch has no tensors that cannot be written.
+        writeable = array if array.flags.writeable else array.copy()
+        found[name] = torch.from_numpy(writeable).to(device)
+    return found
