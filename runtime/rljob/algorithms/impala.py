@@ -114,13 +114,15 @@ class IMPALALearner(Learner):
     def update(self, batch: Arrays, progress: Progress) -> Update:
         import torch
 
-        from rljob.nets.torch_batch import tensors
+        from rljob.nets.torch_batch import begins, tensors
 
         config, valid = self._config, batch["valid"]
         if not valid.any():
             return Update({})
         data = tensors(batch, self._network.device)
-        outputs = self._network.unroll(data["observation"], data["valid"], data.get("core"))
+        outputs, _ = self._network.unroll(
+            data["observation"], begins(data["valid"]), data.get("core")
+        )
         value = outputs.pop("value").squeeze(-1)
         acted = {name: output[:-1].flatten(0, 1) for name, output in outputs.items()}
         log_prob, entropy = self._distribution.evaluate(acted, data["action"].flatten(0, 1))

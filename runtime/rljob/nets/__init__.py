@@ -14,6 +14,7 @@ from rljob.envs.spaces import Spaces
 from rljob.errors import AskedToEnd, InputError
 from rljob.nets.acting import ActingNetworks, Engine
 from rljob.nets.cnn import CNNConfig, CNNEngine
+from rljob.nets.gru import GRUConfig, GRUEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig
 from rljob.spec.invalid import checked, nearest
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from rljob.spec.sections import NetworkSpec
 
 
-BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig}
+BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig, "gru": GRUConfig}
 """Settings by name. `_ENGINES` has the acting side, `torch_nets` the learning side."""
 _ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
     MLPConfig: MLPEngine,
     CNNConfig: CNNEngine,
+    GRUConfig: GRUEngine,
 }
 
 

@@ -9,6 +9,14 @@ import torch
 from torch import Tensor
 
 
+def begins(valid: Tensor) -> Tensor:
+    """Where episodes begin, bool `[T + 1, N]`: behind each row that only resets, `valid` `[T, N]` being False.
+
+    Not in the first row: what came before it is part of the memory there.
+    """
+    return torch.cat([torch.zeros_like(valid[:1]), ~valid])
+
+
 def tensors(batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """The same arrays by name on `device`; they may share memory with the batch."""
     found = {}
