@@ -75,7 +75,8 @@ class IMPALA:
         self._config, self._distribution = config, distribution_for(spaces.action)
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
         heads = self._distribution.heads
-        policy = Net({**heads, "value": Head(1, trunk="value")}, acts=tuple(heads))
+        heads_and_value = {**heads, "value": Head(1, trunk="value")}
+        policy = Net(heads_and_value, acts=tuple(heads), memory=True)
         self.networks: Mapping[str, Net] = {"policy": policy}
 
     def actor(self, policy: Policy, place: Place) -> IMPALAActor:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Strict
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 class GRUConfig(NetworkConfig):
     """Settings of the network `gru` (`network.config`)."""
+
+    remembers: ClassVar[bool] = True
 
     hidden: Annotated[tuple[Width, ...], Strict(False)] = (64,)
     """Units of each hidden layer before the memory; may be empty."""

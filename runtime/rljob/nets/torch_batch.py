@@ -17,7 +17,9 @@ def begins(valid: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(valid[:1]), ~valid])
 
 
-def tensors(batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+def tensors(
+    batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
     """The same arrays by name on `device`; they may share memory with the batch."""
     found = {}
     for name, array in batch.items():

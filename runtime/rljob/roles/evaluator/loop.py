@@ -15,8 +15,8 @@ from rljob.algorithms.base import Algorithm
 from rljob.checkpoints import policy
 from rljob.envs.vector import Environments
 from rljob.errors import InputError
-from rljob.process import downloads
 from rljob.nets.acting import ActingNetworks
+from rljob.process import downloads
 from rljob.process.context import RoleContext
 from rljob.roles.evaluator import check
 from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, acting, environments_for, play
