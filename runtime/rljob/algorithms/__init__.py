@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rljob.algorithms.base import Algorithm, AlgorithmConfig
 from rljob.algorithms.dqn import DQN
+from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
+from rljob.algorithms.q_learning import QLearning
+from rljob.algorithms.sac import SAC
 from rljob.errors import InputError
 from rljob.spec.invalid import checked, nearest
 from rljob.user_code.entry_point import load_entry_point
@@ -15,7 +18,13 @@ if TYPE_CHECKING:
     from rljob.envs.spaces import Spaces
     from rljob.spec.sections import AlgorithmSpec
 
-BUILT_IN: dict[str, type[Algorithm]] = {"PPO": PPO, "DQN": DQN}
+BUILT_IN: dict[str, type[Algorithm]] = {
+    "PPO": PPO,
+    "IMPALA": IMPALA,
+    "DQN": DQN,
+    "SAC": SAC,
+    "QLearning": QLearning,
+}
 
 _NEEDED = ("Config", "fields", "actor", "learner")
 
@@ -52,6 +61,11 @@ def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:
             path="algorithm.entryPoint",
         )
     return cast("type[Algorithm]", found)
+
+
+def uses_torch(algorithm: type[Algorithm]) -> bool:
+    """Whether its learner needs torch; not where the class itself says that it has no networks."""
+    return getattr(algorithm, "networks", None) != {}
 
 
 def fitting(spaces: Spaces) -> tuple[str, ...]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rljob.algorithms.base import Algorithm
 
 
+KINDS = 3
+"""Of spaces."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
@@ -53,14 +57,20 @@ def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
         "MultiDiscrete": MultiDiscreteSpace((2, 2)),
         "Box": BoxSpace((2,), low=-1, high=1),
     }
-    choices = {kind: Spaces(BoxSpace((2,)), action) for kind, action in kinds.items()}
-    actions = [kind for kind, spaces in choices.items() if name in fitting(spaces)]
-    made = algorithm(algorithm.Config(), choices[actions[0]])
+    fits = [
+        (seen, taken)
+        for seen in kinds
+        for taken in kinds
+        if name in fitting(Spaces(kinds[seen], kinds[taken]))
+    ]
+    observations, actions = (list(dict.fromkeys(each)) for each in zip(*fits, strict=True))
+    made = algorithm(algorithm.Config(), Spaces(*(kinds[kind] for kind in fits[0])))
     text = inspect.getdoc(inspect.getmodule(algorithm)) or ""
     return {
         "name": name,
         "about": " ".join(text.split("\n\n")[0].split()),
         "data": "on-policy" if isinstance(made.data, OnPolicy) else "replay",
+        "observations": observations,
         "actions": actions,
         "settings": settings(algorithm.Config.model_json_schema()),
     }
@@ -94,11 +104,21 @@ def table(algorithms: list[dict[str, Any]]) -> str:
     from rljob.show.view.columns import columns
 
     rows = [
-        (each["name"], each["data"], ", ".join(each["actions"]), each["about"])
+        (
+            each["name"],
+            each["data"],
+            _kinds(each["observations"]),
+            _kinds(each["actions"]),
+            each["about"],
+        )
         for each in algorithms
     ]
-    lines, _ = columns([("NAME", "DATA", "ACTIONS", "ABOUT"), *rows])
+    lines, _ = columns([("NAME", "DATA", "OBSERVATIONS", "ACTIONS", "ABOUT"), *rows])
     return "\n".join([*lines, ""])
+
+
+def _kinds(names: list[str]) -> str:
+    return "any" if len(names) == KINDS else ", ".join(names)
 
 
 def detail(algorithm: Mapping[str, Any]) -> str:
@@ -111,7 +131,7 @@ def detail(algorithm: Mapping[str, Any]) -> str:
         for each in algorithm["settings"]
     ]
     lines, _ = columns([("SETTING", "DEFAULT", "ALLOWED", "MEANING"), *rows])
-    actions = ", ".join(algorithm["actions"])
+    observations, actions = (_kinds(algorithm[name]) for name in ("observations", "actions"))
     about = f"{algorithm['name']}: {algorithm['about']}"
-    facts = f"Data: {algorithm['data']}. Actions: {actions}."
+    facts = f"Data: {algorithm['data']}. Observations: {observations}. Actions: {actions}."
     return "\n".join([about, facts, "", *lines, ""])

@@ -81,6 +81,12 @@ class BoxSpace:
         """Whether `encode` divides by 255: three dimensions of uint8 up to 255."""
         return self.dtype == np.uint8 and len(self.shape) == 3 and self.high == 255
 
+    @property
+    def bounded(self) -> bool:
+        """Whether every dimension has two finite bounds, so that a stored action is within [-1, 1]."""
+        low, high = self.bounds()
+        return bool(_finite(low, high).all())
+
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Low and high as float64 `[*shape]`."""
         return _full(self.low, self.shape), _full(self.high, self.shape)
@@ -89,9 +95,7 @@ class BoxSpace:
     def _affine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Scale, middle, low and high, in a float dtype that holds the environment's values."""
         low, high = self.bounds()
-        # A bound at the end of float32's range is how some environments say "none".
-        largest = np.finfo(np.float32).max
-        finite = (np.abs(low) < largest) & (np.abs(high) < largest)
+        finite = _finite(low, high)
         work = np.result_type(self._own, np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
             scale = np.where(finite, (high - low) / 2, 1.0).astype(work)
@@ -338,6 +342,13 @@ def _number(value: Any) -> float:
     if isinstance(value, np.generic):
         value = value.item()
     return value if isinstance(value, (int, float)) else float(value)
+
+
+def _finite(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where there are two bounds. One at the end of float32's range is how some environments say "none"."""
+    largest = np.finfo(np.float32).max
+    finite: np.ndarray = (np.abs(low) < largest) & (np.abs(high) < largest)
+    return finite
 
 
 def _full(bound: SpaceBound, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,6 +14,7 @@ from rljob.envs.spaces import Spaces
 from rljob.errors import AskedToEnd, InputError
 from rljob.nets.acting import ActingNetworks, Engine
 from rljob.nets.cnn import CNNConfig, CNNEngine
+from rljob.nets.gru import GRUConfig, GRUEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig
 from rljob.spec.invalid import checked, nearest
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from rljob.spec.sections import NetworkSpec
 
 
-BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig}
+BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig, "gru": GRUConfig}
 """Settings by name. `_ENGINES` has the acting side, `torch_nets` the learning side."""
 _ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
     MLPConfig: MLPEngine,
     CNNConfig: CNNEngine,
+    GRUConfig: GRUEngine,
 }
 
 
@@ -80,6 +82,19 @@ def resolve_network(spec: NetworkSpec) -> NetworkConfig | ImportedNetwork:
     return checked(BUILT_IN[name], spec.config, path="network.config", label=name)
 
 
+def _resolve(spec: NetworkSpec, nets: Mapping[str, Net]) -> NetworkConfig | ImportedNetwork:
+    """`resolve_network`, for these networks; InputError where they do not follow a memory that it has."""
+    network = resolve_network(spec)
+    remembers = isinstance(network, NetworkConfig) and network.remembers
+    if remembers and not all(net.memory for net in nets.values()):
+        others = [name for name, config in BUILT_IN.items() if not config.remembers]
+        raise InputError(
+            f"{spec.name} has a memory, which this algorithm does not learn with; allowed are {', '.join(others)}",
+            path="network.name",
+        )
+    return network
+
+
 def build_acting(
     spec: NetworkSpec, nets: Mapping[str, Net], spaces: Spaces, precision: str = "float32"
 ) -> ActingNetworks:
@@ -94,7 +109,7 @@ def build_acting(
             one cannot use these observations, or torch is needed and not there.
     """
     acting = {name: net for name, net in nets.items() if net.acts}
-    network = resolve_network(spec)
+    network = _resolve(spec, nets)
     if isinstance(network, NetworkConfig):
         if precision == "float32":
             make = _ENGINES[type(network)]
@@ -141,7 +156,7 @@ def build_networks(
     Raises:
         InputError: as `build_acting`.
     """
-    network = resolve_network(spec)
+    network = _resolve(spec, nets)
     if not nets:
         return {}
     from rljob.nets import torch_nets

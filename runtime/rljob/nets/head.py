@@ -34,12 +34,15 @@ class Net:
         acts: names of the heads that acting needs; empty for a network that only the learner has.
         inputs: spaces of its inputs, in the order of its arguments; by default the observation.
         copies: independent networks that are called as one; outputs then are `[copies, B, size]`.
+        memory: whether the learner follows a memory along time (`Network.unroll`); without, a network that
+            has one is refused.
     """
 
     heads: Mapping[str, Head]
     acts: tuple[str, ...] = ()
     inputs: tuple[Space, ...] = ()
     copies: int = 1
+    memory: bool = False
 
     def __post_init__(self) -> None:
         if self.copies > 1 and self.acts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,13 @@ Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]
 
 
 class NetworkConfig(BaseModel):
-    """Base of every built-in network's settings (`network.config`)."""
+    """Base of every built-in network's settings (`network.config`).
+
+    Attributes:
+        remembers: whether the network has a memory of each environment.
+    """
+
+    remembers: ClassVar[bool] = False
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -18,9 +18,11 @@ from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, encode, encoded_sh
 from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.nets.acting import OF_NETWORK
 from rljob.nets.cnn import CNNConfig, channels_first
+from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
 from rljob.nets.torch_cnn import CNN
+from rljob.nets.torch_gru import GRU
 from rljob.nets.torch_mlp import MLP
 from rljob.user_code.failure import explain
 
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
     from rljob.nets import ImportedNetwork
     from rljob.nets.head import Head, Net
 
-_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN]] = {MLPConfig: MLP, CNNConfig: CNN}
+_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN | GRU]] = {
+    MLPConfig: MLP,
+    CNNConfig: CNN,
+    GRUConfig: GRU,
+}
 
 
 class Encoder(nn.Module):
@@ -121,6 +127,36 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         """Where its parameters are."""
         return self.encoder.mean.device
+
+    @property
+    def core_size(self) -> int:
+        """Numbers that it remembers of each environment; 0 without memory."""
+        return self.body.core_size if isinstance(self.body, GRU) else 0
+
+    def unroll(
+        self, observation: Tensor, begins: Tensor, core: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Along time, with or without memory.
+
+        Args:
+            observation: `[L, N, ...]`.
+            begins: bool `[L, N]`, where an episode begins; see `torch_batch.begins`.
+            core: `[1, N, core_size]`, the memory before the first row; empty by default.
+
+        Returns:
+            Outputs `{head: float32 [L, N, size]}`, and the memory after the last row.
+        """
+        shape = observation.shape[:2]
+        if not isinstance(self.body, GRU):
+            flat = self(observation.flatten(0, 1))
+            return {name: output.unflatten(0, shape) for name, output in flat.items()}, core
+        x = self.encoder(observation.flatten(0, 1)).unflatten(0, shape)
+        if core is None:
+            core = x.new_zeros(1, shape[1], self.core_size)
+        outputs, core = self.body.unroll(x, core, begins)
+        for name, values in self.free.items():
+            outputs[name] = values.expand(*shape, -1)
+        return outputs, core
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         x = [self.encoder(inputs[0])]
@@ -218,7 +254,7 @@ def export(networks: Mapping[str, nn.Module], nets: Mapping[str, Net], copy: boo
     for network, net in nets.items():
         module = networks[network]
         body = getattr(module, "body", None)
-        unused = body.unused(net.acts) if isinstance(body, MLP | CNN) else ()
+        unused = body.unused(net.acts) if isinstance(body, MLP | CNN | GRU) else ()
         skipped = tuple(f"body.{name}" for name in unused)
         for name, tensor in module.state_dict().items() if net.acts else ():
             if not name.startswith(skipped):

@@ -55,6 +55,7 @@ class FlatAdam:
             strict=True,
         ):
             p.data, p.grad = view, gradient
+        self._parameters = parameters
         self._max_norm = max_gradient_norm
         self._learning_rate, self._eps = learning_rate, eps
         self._state = {
@@ -66,7 +67,8 @@ class FlatAdam:
     def step(self, loss: Tensor, learning_rate: float | None = None) -> float:
         """Descend `loss` once; returns the gradient's norm before clipping."""
         self._gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        # Of other parameters in the loss, no gradient is wanted.
+        loss.backward(inputs=self._parameters)  # type: ignore[no-untyped-call]
         return self.descend(learning_rate)
 
     def descend(self, learning_rate: float | None = None) -> float:

@@ -68,7 +68,9 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         modules: dict[str, torch.nn.Module] = {n: each.to(device) for n, each in built.items()}
         learner = algorithm.learner(modules, seed)
         envs = spec.rollout.envs_per_replica
-        plan = ExperienceFormat.of(algorithm.data, algorithm.fields, envs, spaces)
+        plan = ExperienceFormat.of(
+            algorithm.data, algorithm.fields, envs, spaces, networks.core_size
+        )
         parts = JobParts(job, environments, algorithm, networks, plan, modules, learner)
         networks.load(parts.policy(Progress(0, 0.0)))
         yield parts

@@ -26,6 +26,8 @@ REQUIRED = {
     "truncated": "bool",
     "valid": "bool",
 }
+CORE = "core"
+"""The memory of the acting network before the first row of a segment, `[1, N, size]`."""
 RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
 """Names that sampling gives to arrays of its own."""
 
@@ -85,7 +87,12 @@ class ExperienceFormat:
 
     @classmethod
     def of(
-        cls, data: OnPolicy | Replay, fields: Sequence[Field], envs: int, spaces: Spaces
+        cls,
+        data: OnPolicy | Replay,
+        fields: Sequence[Field],
+        envs: int,
+        spaces: Spaces,
+        core_size: int = 0,
     ) -> ExperienceFormat:
         """The format of a job's segments.
 
@@ -93,20 +100,23 @@ class ExperienceFormat:
             data: how the algorithm uses experience.
             fields: what the algorithm adds to each step.
             envs: environments of one rollout.
+            core_size: numbers that the acting network remembers of each environment.
 
         Raises:
             InputError: one segment is larger than a message may be.
         """
         length = data.segment_length
         observation, action = spaces.observation, spaces.action
-        arrays = (
+        arrays = [
             Field("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
             Field("action", action.dtype.name, (length, envs, *action.shape)),
             *(Field(name, dtype, (length, envs)) for name, dtype in REQUIRED.items()),
             *(Field(each.name, each.dtype, (length, envs, *each.shape)) for each in fields),
-        )
+        ]
+        if core_size:
+            arrays.append(Field(CORE, "float32", (1, envs, core_size)))
         try:
-            layout = Layout(arrays)
+            layout = Layout(tuple(arrays))
             _check_size(layout, length * envs)
         except Rejected as error:
             raise InputError(
@@ -191,7 +201,7 @@ def _check_layout(layout: Layout) -> int:
         raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
     _check_size(layout, math.prod(steps))
     for field in layout.fields:
-        rows = steps[0] + 1 if field.name == "observation" else steps[0]
+        rows = {"observation": steps[0] + 1, CORE: 1}.get(field.name, steps[0])
         if field.shape[:2] != (rows, steps[1]):
             raise Rejected("layout", f"{field.name} has shape {field.shape}")
         if field.dtype != REQUIRED.get(field.name, field.dtype):

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rljob import spec
+from rljob.algorithms import resolve_algorithm, uses_torch
 from rljob.errors import AskedToEnd, RunError
 from rljob.process import downloads
 from rljob.process.context import RoleContext
@@ -71,7 +72,9 @@ def main(context: RoleContext) -> EndReport:
         stack.callback(wire.close)
         # Importing torch is slow and the rollouts start meanwhile: addresses are bound before it.
         with context.stop.at_once():
-            _prepare_torch(context)
+            torch = uses_torch(resolve_algorithm(context.job.spec.algorithm))
+            if torch:
+                _prepare_torch(context)
         saver = Saver(_checkpoint_folder(context), context.job.spec.checkpoint.keep, metrics)
         stack.callback(saver.close)
         names = context.job.spec.sinks.wanted
@@ -106,7 +109,7 @@ def main(context: RoleContext) -> EndReport:
             training.restore(snapshot)
         # From here on the job is accepted. A job that was refused has changed no file.
         _write_job(context)
-        _write_provenance(context)
+        _write_provenance(context, device_of(context.job.spec.learner.device) if torch else "cpu")
         (context.folder / RESULT).unlink(missing_ok=True)
         return training.run()
 
@@ -133,13 +136,12 @@ def _write_job(context: RoleContext) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _write_provenance(context: RoleContext) -> None:
+def _write_provenance(context: RoleContext, device: str) -> None:
     """Write the provenance of the result: software and machine.
 
     Raises:
         RunError: when the folder cannot be written.
     """
-    device = device_of(context.job.spec.learner.device)
     try:
         provenance.write(context.folder, provenance.of(context.seed, device, usable_cores()))
     except OSError as error:

@@ -29,8 +29,11 @@ class _Group:
     begins: np.ndarray
     reward: np.ndarray
 
-    def act(self, observation: np.ndarray, valid: np.ndarray) -> Acted:
+    def act(self, observation: np.ndarray, valid: np.ndarray, core: np.ndarray | None) -> Acted:
+        """Choose actions; `core`, if given, takes the memory before them."""
         self.policy.forget(self.begins)
+        if core is not None:
+            core[...] = self.policy.core
         acted = self.actor.act(Seen(observation, self.begins, valid, self.reward))
         # A row that only resets is followed by the first of an episode.
         self.begins = ~valid
@@ -124,6 +127,8 @@ class Collector:
             (group, {name: array[:, group.rows] for name, array in segment.items()})
             for group in self._groups
         ]
+        # Rows from one whose memory is kept to the next.
+        every = length // len(segment["core"]) if "core" in segment else 0
         clock = time.perf_counter
         acting = stepping = 0.0
         for t in range(length + 1):
@@ -140,7 +145,8 @@ class Collector:
                 if t < length:
                     part["valid"][t] = valid = group.environments.valid
                     before = clock()
-                    acted = group.act(part["observation"][t], valid)
+                    core = part["core"][t // every] if every and t % every == 0 else None
+                    acted = group.act(part["observation"][t], valid, core)
                     part["action"][t] = acted.action
                     for name, values in acted.extras.items():
                         part[name][t] = values

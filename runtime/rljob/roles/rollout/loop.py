@@ -65,7 +65,11 @@ def main(context: RoleContext) -> None:
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
         plan = ExperienceFormat.of(
-            algorithm.data, algorithm.fields, spec.rollout.envs_per_replica, spaces
+            algorithm.data,
+            algorithm.fields,
+            spec.rollout.envs_per_replica,
+            spaces,
+            networks.core_size,
         )
         experience = wire.connect(
             buffer_endpoints(context.buffer).experience, context.name, "buffer"

@@ -1,0 +1,158 @@
+"""IMPALA: actor-critic with V-trace (Espeholt et al. 2018, https://arxiv.org/abs/1802.01561).
+
+Rollouts act and store the log-probability of each action. The learner takes each batch of segments once:
+V-trace corrects for the policy versions by which they are behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field as Bounds
+
+from rljob.algorithms.base import (
+    Acted,
+    Actor,
+    AlgorithmConfig,
+    Arrays,
+    Count,
+    Field,
+    Head,
+    Learner,
+    Net,
+    OnPolicy,
+    Place,
+    Policy,
+    Positive,
+    Progress,
+    Rate,
+    Seen,
+    Share,
+    Update,
+)
+from rljob.algorithms.distributions import Distribution, distribution_for
+from rljob.algorithms.v_trace import v_trace
+from rljob.envs.spaces import Spaces
+
+if TYPE_CHECKING:
+    from rljob.nets.torch_nets import Network
+
+Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
+
+
+class IMPALAConfig(AlgorithmConfig):
+    """Settings of IMPALA (`algorithm.config`)."""
+
+    learning_rate: Rate = 2e-3
+    """Step size of Adam."""
+    rollout_length: Count = 32
+    """Environment steps in one segment."""
+    segments_per_batch: Count | None = None
+    """Segments in one update; by default one per rollout replica."""
+    gamma: Share = 0.99
+    """Discount per environment step."""
+    clip_rho: Positive = 1.0
+    """Largest weight of a temporal difference in V-trace."""
+    clip_c: Positive = 1.0
+    """Largest weight with which later temporal differences count in V-trace."""
+    entropy_coefficient: Coefficient = 0.01
+    """Weight of the policy's entropy (nats) as a bonus."""
+    value_coefficient: Coefficient = 0.5
+    """Weight of the value's squared error."""
+    max_gradient_norm: Positive | None = 0.5
+    """Gradients are scaled down to this L2 norm."""
+
+
+class IMPALA:
+    """See the module; settings in `IMPALAConfig`."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = IMPALAConfig
+
+    fields = (Field("log_prob", "float32"),)
+
+    def __init__(self, config: IMPALAConfig, spaces: Spaces) -> None:
+        self._config, self._distribution = config, distribution_for(spaces.action)
+        self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
+        heads = self._distribution.heads
+        heads_and_value = {**heads, "value": Head(1, trunk="value")}
+        policy = Net(heads_and_value, acts=tuple(heads), memory=True)
+        self.networks: Mapping[str, Net] = {"policy": policy}
+
+    def actor(self, policy: Policy, place: Place) -> IMPALAActor:
+        return IMPALAActor(self._distribution, policy, place)
+
+    def learner(self, networks: Mapping[str, Any], seed: int) -> IMPALALearner:
+        return IMPALALearner(self._config, self._distribution, networks["policy"])
+
+
+class IMPALAActor(Actor):
+    """The acting half of IMPALA."""
+
+    algorithm: Distribution
+
+    def act(self, seen: Seen) -> Acted:
+        distribution, outputs = self.algorithm, self.policy(seen)
+        if self.place.greedy:
+            return Acted(distribution.mode(outputs), scores=distribution.shown(outputs))
+        action, log_prob = distribution.sample(outputs, self.rng)
+        return Acted(action, {"log_prob": log_prob})
+
+
+class IMPALALearner(Learner):
+    """The learning half of IMPALA; draws no random numbers."""
+
+    def __init__(self, config: IMPALAConfig, distribution: Distribution, network: Network) -> None:
+        from rljob.nets.torch_optimizer import FlatAdam
+
+        self._config, self._distribution, self._network = config, distribution, network
+        self._optimizer = FlatAdam(
+            network,
+            learning_rate=config.learning_rate,
+            max_gradient_norm=config.max_gradient_norm,
+        )
+
+    def update(self, batch: Arrays, progress: Progress) -> Update:
+        import torch
+
+        from rljob.nets.torch_batch import begins, tensors
+
+        config, valid = self._config, batch["valid"]
+        if not valid.any():
+            return Update({})
+        data = tensors(batch, self._network.device)
+        outputs, _ = self._network.unroll(
+            data["observation"], begins(data["valid"]), data.get("core")
+        )
+        value = outputs.pop("value").squeeze(-1)
+        acted = {name: output[:-1].flatten(0, 1) for name, output in outputs.items()}
+        log_prob, entropy = self._distribution.evaluate(acted, data["action"].flatten(0, 1))
+        log_prob = log_prob.view(valid.shape)
+
+        log_ratio = log_prob.detach().cpu().numpy() - batch["log_prob"]
+        found = v_trace(
+            log_ratio,
+            batch["reward"],
+            value.detach().cpu().numpy(),
+            *(batch[name] for name in ("terminated", "truncated", "valid")),
+            gamma=config.gamma,
+            clip_rho=config.clip_rho,
+            clip_c=config.clip_c,
+        )
+        target, advantage = (torch.from_numpy(each).to(value.device) for each in found)
+        rows = data["valid"]
+        policy_loss = -(log_prob * advantage)[rows].mean()
+        value_loss = (value[:-1] - target)[rows].square().mean()
+        mean_entropy = entropy.view(valid.shape)[rows].mean()
+        loss = policy_loss + config.value_coefficient * value_loss
+        norm = self._optimizer.step(loss - config.entropy_coefficient * mean_entropy)
+        return Update(
+            {
+                "policy_loss": float(policy_loss),
+                "value_loss": float(value_loss),
+                "entropy": float(mean_entropy),
+                "gradient_norm": norm,
+                "mean_value": float(value[:-1][rows].mean()),
+                "mean_log_ratio": float(log_ratio[valid].mean()),
+            }
+        )

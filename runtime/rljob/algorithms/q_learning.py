@@ -1,0 +1,117 @@
+"""Q-learning with a table (Watkins 1989; Sutton & Barto 2018, section 6.5). There is no torch in it.
+
+Rollouts explore epsilon-greedily. The learner takes the segments' transitions once, in their order, and
+publishes the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rljob.algorithms.base import (
+    Acted,
+    ActionScores,
+    Actor,
+    AlgorithmConfig,
+    Arrays,
+    Count,
+    Field,
+    Learner,
+    Net,
+    OnPolicy,
+    Place,
+    Policy,
+    Progress,
+    Rate,
+    Seen,
+    Share,
+    Update,
+)
+from rljob.envs.spaces import DiscreteSpace, Spaces
+from rljob.errors import InputError
+
+
+class QLearningConfig(AlgorithmConfig):
+    """Settings of QLearning (`algorithm.config`)."""
+
+    learning_rate: Rate = 0.1
+    """Share of the error by which an entry of the table is corrected."""
+    gamma: Share = 0.99
+    """Discount per environment step."""
+    rollout_length: Count = 16
+    """Environment steps in one segment."""
+    segments_per_batch: Count | None = None
+    """Segments in one update; by default one per rollout replica."""
+    epsilon_start: Share = 1.0
+    """Share of random actions at the start."""
+    epsilon_end: Share = 0.05
+    """Share of random actions at the end."""
+
+
+class QLearning:
+    """See the module; settings in `QLearningConfig`."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = QLearningConfig
+
+    fields: tuple[Field, ...] = ()
+    networks: ClassVar[Mapping[str, Net]] = {}
+
+    def __init__(self, config: QLearningConfig, spaces: Spaces) -> None:
+        for role in ("observation", "action"):
+            space = getattr(spaces, role)
+            if not isinstance(space, DiscreteSpace):
+                raise InputError(
+                    f"QLearning needs Discrete {role}s and cannot use {space}; DQN and PPO can",
+                    path="environment",
+                )
+            setattr(self, role + "s", space.n)
+        self.config = config
+        self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
+
+    def actor(self, policy: Policy, place: Place) -> QLearningActor:
+        return QLearningActor(self, policy, place)
+
+    def learner(self, networks: Mapping[str, Any], seed: int) -> QLearningLearner:
+        return QLearningLearner(self.config, np.zeros((self.observations, self.actions)))
+
+
+class QLearningActor(Actor):
+    """The acting half of Q-learning."""
+
+    def act(self, seen: Seen) -> Acted:
+        q = self.policy.arrays["q"][seen.observation]
+        # Of equal entries, any: in an empty table the first would always win.
+        best = np.where(q == q.max(-1, keepdims=True), self.rng.random(q.shape), -1.0).argmax(-1)
+        if self.place.greedy:
+            return Acted(best, scores=ActionScores("value", q))
+        explore = self.rng.random(len(q)) < self.policy.arrays["epsilon"]
+        return Acted(np.where(explore, self.rng.integers(q.shape[1], size=len(q)), best))
+
+
+class QLearningLearner(Learner):
+    """The learning half of Q-learning."""
+
+    def __init__(self, config: QLearningConfig, q: np.ndarray) -> None:
+        self._config, self._q = config, q
+
+    def update(self, batch: Arrays, progress: Progress) -> Update:
+        config, q = self._config, self._q
+        errors = []
+        for t in range(len(batch["reward"])):
+            valid = batch["valid"][t]
+            state, following = (batch["observation"][row][valid] for row in (t, t + 1))
+            action = batch["action"][t][valid]
+            ahead = config.gamma * ~batch["terminated"][t][valid] * q[following].max(-1)
+            error = batch["reward"][t][valid] + ahead - q[state, action]
+            # Environments in the same state with the same action correct its entry together.
+            np.add.at(q, (state, action), config.learning_rate * error)
+            errors.append(np.abs(error))
+        error = np.concatenate(errors)
+        return Update({"error": float(error.mean())} if error.size else {})
+
+    def publish(self, progress: Progress) -> dict[str, Any]:
+        start, end = self._config.epsilon_start, self._config.epsilon_end
+        return {"q": self._q, "epsilon": start + progress.share * (end - start)}

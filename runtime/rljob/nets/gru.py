@@ -1,0 +1,120 @@
+"""A network with memory: hidden layers, a gated recurrent unit, heads on its state.
+
+The unit is that of Cho et al. 2014 (https://arxiv.org/abs/1406.1078) in the form that cuDNN and torch use,
+where the reset gate is applied after the product. `nets.torch_gru` trains the same network, and its tensors
+are:
+
+    encoder.{mean,std}                     [*encoded_shape]
+    encoder.limit                          []
+    body.hidden.<i>.{weight,bias}          [out, in], [out]
+    body.{input,memory}.{weight,bias}      [3 size, in], [3 size]: reset gate, update gate, candidate
+    body.heads.<head>.{weight,bias}        [out, size], [out]
+    free.<head>                            [size]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Strict
+
+from rljob.envs.spaces import Space, encode, encoded_shape, encoded_size
+from rljob.errors import RunError
+from rljob.nets.parts import (
+    Arrays,
+    Layer,
+    NetworkConfig,
+    Normalisation,
+    Width,
+    encode_others,
+    load_layers,
+    relu,
+    take_free,
+)
+
+if TYPE_CHECKING:
+    from rljob.nets.head import Head
+
+
+class GRUConfig(NetworkConfig):
+    """Settings of the network `gru` (`network.config`)."""
+
+    remembers: ClassVar[bool] = True
+
+    hidden: Annotated[tuple[Width, ...], Strict(False)] = (64,)
+    """Units of each hidden layer before the memory; may be empty."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Activation behind these layers."""
+    size: Width = 64
+    """Numbers that the network remembers."""
+
+
+class GRUEngine:
+    """Acts with a GRU: inputs `[N, ...]` and the memory, which it overwrites, to `{head: float32 [N, size]}`.
+
+    Computes the acting heads only. Not for use by several threads at once.
+    """
+
+    def __init__(
+        self,
+        config: GRUConfig,
+        inputs: Sequence[Space],
+        heads: Mapping[str, Head],
+        acting_heads: Sequence[str],
+    ) -> None:
+        self.core_size = config.size
+        self._space, *self._others = inputs
+        self._heads, self._acting = heads, tuple(acting_heads)
+        self._activate = np.tanh if config.activation == "tanh" else relu
+        sizes = [sum(map(encoded_size, inputs)), *config.hidden]
+        self._hidden = [
+            Layer.dense(f"body.hidden.{i}", *size) for i, size in enumerate(pairwise(sizes))
+        ]
+        self._input = Layer.dense("body.input", sizes[-1], 3 * config.size)
+        self._memory = Layer.dense("body.memory", config.size, 3 * config.size)
+        self._outputs = {
+            name: Layer.dense(f"body.heads.{name}", config.size, heads[name].size)
+            for name in self._acting
+            if not heads[name].free
+        }
+        self._normalise: Normalisation | None = None
+        self._free: Arrays = {}
+        self._loaded = False
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Use these weights from the next call on; unchanged where it raises.
+
+        Raises:
+            RunError: naming a tensor that is missing or has the wrong shape.
+        """
+        normalise = Normalisation.take(tensors, encoded_shape(self._space))
+        free = take_free(tensors, self._heads, self._acting)
+        load_layers([*self._hidden, self._input, self._memory, *self._outputs.values()], tensors)
+        self._normalise, self._free, self._loaded = normalise, free, True
+
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
+        if not self._loaded:
+            raise RunError("the engine has no weights yet")
+        rows, size = len(inputs[0]), self.core_size
+        if core is None:
+            core = np.zeros((rows, size), np.float32)
+        h = encode(self._space, inputs[0])
+        if self._normalise is not None:
+            h = self._normalise(h)
+        h = h.reshape(rows, -1)
+        if self._others:
+            h = np.concatenate([h, *encode_others(self._others, inputs)], axis=1)
+        for layer in self._hidden:
+            h = layer(h)
+            self._activate(h, out=h)
+        new, old = self._input(h), self._memory(core)
+        gates = 1 / (1 + np.exp(-(new[:, : 2 * size] + old[:, : 2 * size])))
+        candidate = np.tanh(new[:, 2 * size :] + gates[:, :size] * old[:, 2 * size :])
+        core[...] = candidate + gates[:, size:] * (core - candidate)
+        outputs = {name: layer(core) for name, layer in self._outputs.items()}
+        for name, values in self._free.items():
+            outputs[name] = np.broadcast_to(values, (rows, len(values)))
+        return outputs

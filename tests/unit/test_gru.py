@@ -1,0 +1,113 @@
+"""The network with memory: numpy and torch agree along time, and nothing is remembered over an episode's end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rljob import nets
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.errors import InputError
+from rljob.nets.head import Head, Net
+from rljob.nets.torch_batch import begins
+from rljob.spec.sections import NetworkSpec
+
+HEADS = {"logits": Head(3), "value": Head(1), "log_std": Head(2, free=True)}
+NET = {"policy": Net(HEADS, acts=tuple(HEADS), memory=True)}
+LENGTH, COUNT = 7, 4
+
+
+def build(observation: Space, **config: Any) -> tuple[Any, Any]:
+    """The torch network, and acting with its weights."""
+    spec, spaces = NetworkSpec(name="gru", config=config), Spaces(observation, DiscreteSpace(3))
+    network = nets.build_networks(spec, NET, spaces, seed=3)["policy"]
+    acting = nets.build_acting(spec, NET, spaces)
+    acting.load(nets.export({"policy": network}, NET))
+    return network, acting.engines["policy"]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"hidden": []}, {"hidden": [16, 8], "activation": "relu", "size": 5}], ids=str
+)
+@pytest.mark.parametrize("observation", [BoxSpace((2, 3)), DiscreteSpace(5)], ids=str)
+def test_acting_step_by_step_is_the_network_along_time(
+    observation: Space, config: dict[str, Any]
+) -> None:
+    network, engine = build(observation, **config)
+    rng = np.random.default_rng(0)
+    seen = rng.integers(0, 5, (LENGTH + 1, COUNT, *observation.shape)).astype(observation.dtype)
+    valid = rng.random((LENGTH, COUNT)) > 0.3
+    core = rng.normal(size=(1, COUNT, engine.core_size)).astype(np.float32)
+    memory, acted = core[0].copy(), []
+    for t in range(LENGTH + 1):
+        if t:
+            memory[~valid[t - 1]] = 0
+        acted.append({name: each.copy() for name, each in engine(seen[t], core=memory).items()})
+    outputs, after = network.unroll(
+        torch.from_numpy(seen), begins(torch.from_numpy(valid)), torch.from_numpy(core)
+    )
+    for name, output in outputs.items():
+        found = np.stack([each[name] for each in acted])
+        np.testing.assert_allclose(found, output.detach(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(memory, after[0].detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_sequence_in_two_parts_is_the_whole() -> None:
+    network, _ = build(BoxSpace((2,)))
+    seen = torch.randn(LENGTH + 1, COUNT, 2)
+    starts = begins(torch.rand(LENGTH, COUNT) > 0.3)
+    whole, _ = network.unroll(seen, starts)
+    first, core = network.unroll(seen[:3], starts[:3])
+    second, _ = network.unroll(seen[3:], starts[3:], core)
+    torch.testing.assert_close(torch.cat([first["logits"], second["logits"]]), whole["logits"])
+
+
+def test_one_step_starts_from_an_empty_memory() -> None:
+    network, engine = build(BoxSpace((2,)))
+    seen = np.ones((COUNT, 2), np.float32)
+    empty = np.zeros((COUNT, engine.core_size), np.float32)
+    np.testing.assert_allclose(
+        network(torch.from_numpy(seen))["logits"].detach(),
+        engine(seen, core=empty)["logits"],
+        atol=1e-6,
+    )
+
+
+def test_a_network_without_memory_is_unrolled_row_by_row() -> None:
+    spaces = Spaces(BoxSpace((2,)), DiscreteSpace(3))
+    network = nets.build_networks(NetworkSpec(), NET, spaces, seed=0)["policy"]
+    seen = torch.randn(LENGTH + 1, COUNT, 2)
+    starts = torch.zeros(LENGTH + 1, COUNT, dtype=torch.bool)
+    outputs, core = network.unroll(seen, starts)  # type: ignore[union-attr,operator]
+    torch.testing.assert_close(outputs["value"][2], network(seen[2])["value"])
+    assert core is None
+
+
+@pytest.mark.parametrize("build", [nets.build_acting, nets.build_networks])
+def test_an_algorithm_that_follows_no_memory_is_refused(build: Any) -> None:
+    spaces = Spaces(BoxSpace((2,)), DiscreteSpace(3))
+    net = {"policy": Net(HEADS, acts=("logits",))}
+    more = (0,) if build is nets.build_networks else ()
+    with pytest.raises(InputError, match="allowed are mlp, cnn") as caught:
+        build(NetworkSpec(name="gru"), net, spaces, *more)
+    assert caught.value.path == "network.name"
+
+
+def test_acting_never_imports_torch() -> None:
+    program = """
+import sys
+import numpy as np
+from rljob import nets
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.nets.head import Head, Net
+from rljob.spec.sections import NetworkSpec
+net = {"policy": Net({"logits": Head(2)}, acts=("logits",), memory=True)}
+nets.build_acting(NetworkSpec(name="gru"), net, Spaces(BoxSpace((2,)), DiscreteSpace(2)))
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
