@@ -11,7 +11,7 @@ import rljob
 def main() -> None:
     job = rljob.load("job.yaml")
 
-    def show(progress: rljob.Progress) -> None:
+    def show(progress: rljob.RunProgress) -> None:
         print(f"{progress.steps:>8} steps   mean return {progress.mean_return}")
 
     result = rljob.run(job, on_progress=show)

@@ -14,19 +14,19 @@ from rljob.version import __version__
 
 if TYPE_CHECKING:
     from rljob.errors import InputError, RLJobError, RunError
-    from rljob.local.result import Evaluation, Progress, Result, RunFailed
+    from rljob.local.result import Evaluation, Result, RunFailed, RunProgress
     from rljob.local.run import run
     from rljob.spec import RLJob, load
 
 __all__ = [
     "Evaluation",
     "InputError",
-    "Progress",
     "RLJob",
     "RLJobError",
     "Result",
     "RunError",
     "RunFailed",
+    "RunProgress",
     "__version__",
     "load",
     "run",
@@ -35,7 +35,7 @@ __all__ = [
 _MODULES = {
     "Evaluation": "rljob.local.result",
     "InputError": "rljob.errors",
-    "Progress": "rljob.local.result",
+    "RunProgress": "rljob.local.result",
     "RLJob": "rljob.spec",
     "RLJobError": "rljob.errors",
     "Result": "rljob.local.result",

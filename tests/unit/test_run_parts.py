@@ -12,7 +12,7 @@ import pytest
 from rljob.cli.run import chosen, configure, exit_code, job_name
 from rljob.errors import InputError
 from rljob.local.prepare import _check_unfinished
-from rljob.local.result import Evaluation, Progress, Result
+from rljob.local.result import Evaluation, Result, RunProgress
 from rljob.run_folder.json_files import Tail
 from rljob.run_folder.record import Record, SavedCheckpoint
 from rljob.spec import parse
@@ -149,7 +149,7 @@ def test_tail_takes_whole_new_lines_only(tmp_path: Path) -> None:
 
 def test_progress_of_a_record() -> None:
     record = Record.from_json({"lagP95": 7, "metrics": {"entropy": 0.5}, "evicted": 3, "new": 1})
-    progress = Progress.of(record, restarts=2, roles={"learner-0": "running"})
+    progress = RunProgress.of(record, restarts=2, roles={"learner-0": "running"})
     assert (progress.lag_p95, progress.metrics) == (7, {"entropy": 0.5})
     assert (progress.restarts, progress.roles) == (2, {"learner-0": "running"})
 

@@ -78,7 +78,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Progress of training; see `rljob.run_folder.record.Record`.
 
     Attributes:
@@ -112,7 +112,7 @@ class Progress:
     roles: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, record: Record, restarts: int, roles: Mapping[str, str]) -> Progress:
+    def of(cls, record: Record, restarts: int, roles: Mapping[str, str]) -> RunProgress:
         """From a record of the learner."""
         values: dict[str, Any] = {
             each.name: getattr(record, each.name, None) for each in fields(cls)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rljob.errors import RLJobError, RunError
 from rljob.local.prepare import Request, Transport, prepare, wire
-from rljob.local.result import Progress, Result, RunFailed
+from rljob.local.result import Result, RunFailed, RunProgress
 from rljob.local.spawner import Spawner
 from rljob.local.supervisor import Ending, Stop, Supervisor
 from rljob.local.view import View
@@ -46,7 +46,7 @@ def run(
     seed: int | None = None,
     resume: bool = False,
     transport: Transport = "ipc",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
     overrides: Sequence[str] = (),
 ) -> Result:
     """Train a job on this machine and return the result.
@@ -95,7 +95,7 @@ def launch(
     spawner: Spawner,
     view: View,
     stop: Stop,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Run a job to its end. Returns the content of `result.json`, and the run's folder.
 
@@ -136,11 +136,11 @@ def _launch(
     spawner: Spawner,
     view: View,
     stop: Stop,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[RunProgress], None] | None,
 ) -> tuple[dict[str, Any], Path]:
     def report(record: Record, restarts: int, roles: dict[str, str]) -> None:
         if on_progress is not None:
-            on_progress(Progress.of(record, restarts, roles))
+            on_progress(RunProgress.of(record, restarts, roles))
 
     kept = job.spec.saves_replay
     buffer = folder.path / BUFFER
