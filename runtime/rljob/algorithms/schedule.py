@@ -30,7 +30,6 @@ from rljob.spec.invalid import OTHER_FORMS_KEY, refuse
 from rljob.spec.schema import AS_INTEGER, Steps
 
 MOST_PHASES = 16
-_EXAMPLE = "{from: 1.0, to: 0.1, steps: 10000}"
 _ROUNDING = 1e-9
 """By which shares that should sum to 1 may exceed it."""
 
@@ -72,7 +71,7 @@ class SchedulePhase(BaseModel, Generic[_Bounded]):
         use_attribute_docstrings=True,
     )
 
-    from_: _Bounded = Field(alias="from")
+    from_: _Bounded = Field(validation_alias="from", serialization_alias="from")
     """Value at the start."""
     to: _Bounded
     """Value at the end."""
@@ -180,8 +179,9 @@ class Schedule(Generic[_Bounded]):
             _check(self.phases)
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Schedule)
-        return same and (self.start, self.phases) == (other.start, other.phases)
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        return (self.start, self.phases) == (other.start, other.phases)
 
     def __hash__(self) -> int:
         return hash((self.start, self.phases))
@@ -233,7 +233,7 @@ class Schedule(Generic[_Bounded]):
     ) -> core_schema.CoreSchema:
         bounded = (*get_args(source), float)[0]
         phase = SchedulePhase[Annotated[bounded, _Reached()]]  # type: ignore[valid-type]
-        phases = Annotated[list[phase], Field(min_length=1, max_length=MOST_PHASES)]  # type: ignore[valid-type]
+        phases = Annotated[list[phase], Field(min_length=1, max_length=MOST_PHASES)]
         choices = {"number": bounded, "object": phase, "array": phases}
         plain = core_schema.tagged_union_schema(
             {kind: handler.generate_schema(choice) for kind, choice in choices.items()},
@@ -260,7 +260,7 @@ class Schedule(Generic[_Bounded]):
         )
         merged = {**phases, **phase, **number}
         kinds = [number["type"], phase["type"], phases["type"]]
-        return {**merged, "type": kinds, OTHER_FORMS_KEY: f"a schedule like {_EXAMPLE}"}
+        return {**merged, "type": kinds, OTHER_FORMS_KEY: "a schedule {from, to, steps}"}
 
 
 def _kind(value: Any) -> str | None:
