@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import create_model
 
-from rljob.algorithms.base import AlgorithmConfig, Rate, Schedule
+from rljob.algorithms.base import AlgorithmConfig, Rate
+from rljob.algorithms.schedule import Schedule
 
 ALGORITHMS, SETTINGS = 40, 30
 _FIRST = ("learning", "exploration", "discount", "target", "gradient", "entropy")
