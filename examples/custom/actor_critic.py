@@ -15,6 +15,7 @@ from rljob.algorithms.base import (
     Head,
     LearnerState,
     OnPolicy,
+    Progress,
     Update,
     select,
     with_prefix,
@@ -70,7 +71,7 @@ class Learner:
         rate = algorithm.config.learning_rate
         self.optimizer = FlatAdam(network, learning_rate=rate, max_gradient_norm=0.5)
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         steps, valid = batch["action"].size, torch.from_numpy(batch["valid"].reshape(-1))
         outputs = self.network(torch.from_numpy(batch["observation"]).flatten(0, 1))
         value = outputs["value"].squeeze(-1)
@@ -88,7 +89,7 @@ class Learner:
         self.optimizer.step(policy_loss + 0.5 * value_loss - bonus)
         return Update({"policy_loss": policy_loss.item(), "value_loss": value_loss.item()})
 
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+    def scalars(self, progress: Progress) -> dict[str, float]:
         return {}
 
     def state(self) -> LearnerState:

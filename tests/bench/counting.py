@@ -19,6 +19,7 @@ from rljob.algorithms.base import (
     Head,
     LearnerState,
     OnPolicy,
+    Progress,
     Replay,
     Update,
 )
@@ -38,12 +39,12 @@ class CountingLearner:
     def __init__(self, update_seconds: float) -> None:
         self._update_seconds = update_seconds
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         if self._update_seconds:
             time.sleep(self._update_seconds)
         return Update({"rows": float(batch["reward"].size)})
 
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+    def scalars(self, progress: Progress) -> dict[str, float]:
         return {}
 
     def state(self) -> LearnerState:

@@ -71,6 +71,7 @@ def _train(lag: int, seed: int) -> Values:
 
     from rljob import spec
     from rljob.algorithms import load_config, resolve_algorithm
+    from rljob.algorithms.progress import Progress
     from rljob.envs.vector import Environments
     from rljob.nets import build_engine, build_module, export
     from rljob.roles.rollout.collect import Collector
@@ -99,7 +100,7 @@ def _train(lag: int, seed: int) -> Values:
         steps += int(np.count_nonzero(segment["valid"]))
         if len(returns) == returns.maxlen and float(np.mean(returns)) >= SOLVED:
             return {"steps": float(steps), "solved": 1.0}
-        learner.update(segment, 0.0)
+        learner.update(segment, Progress(steps, 0.0))
         weights.append(export(network, acting))
     return {"steps": float(LIMIT), "solved": 0.0}
 

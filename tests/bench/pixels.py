@@ -165,6 +165,7 @@ def _learner(name: str, config: dict[str, Any], seed: int, precision: str) -> An
 
 
 def _ppo(seed: int, precision: str) -> Values:
+    from rljob.algorithms.progress import Progress
     from tests.bench.barecnn import BarePPO
 
     steps, envs, parts = 128, 8, 4
@@ -181,10 +182,11 @@ def _ppo(seed: int, precision: str) -> Values:
     config = {"epochs": 1, "minibatches": parts, "entropyCoefficient": 0.01}
     ours = _learner("PPO", config, seed, precision)
     bare = BarePPO(precision == "bfloat16", parts)
-    return _rates(lambda: ours.update(batch, 0.0), lambda: bare.update(batch), parts)
+    return _rates(lambda: ours.update(batch, Progress(0, 0.0)), lambda: bare.update(batch), parts)
 
 
 def _dqn(seed: int, precision: str) -> Values:
+    from rljob.algorithms.progress import Progress
     from tests.bench.barecnn import BareDQN
 
     rng, rows = np.random.default_rng(seed), 256
@@ -198,7 +200,7 @@ def _dqn(seed: int, precision: str) -> Values:
     }
     ours = _learner("DQN", {"double": False, "dueling": False}, seed, precision)
     bare = BareDQN(precision == "bfloat16")
-    return _rates(lambda: ours.update(batch, 0.0), lambda: bare.update(batch), 1)
+    return _rates(lambda: ours.update(batch, Progress(0, 0.0)), lambda: bare.update(batch), 1)
 
 
 def _rates(ours: Any, bare: Any, parts: int) -> Values:

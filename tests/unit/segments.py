@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from rljob import algorithms, nets
-from rljob.algorithms.base import Algorithm, Arrays, Learner
+from rljob.algorithms.base import Algorithm, Arrays, Learner, Progress
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+
+START = Progress(0, 0.0)
+"""The first update of a job."""
 
 
 def make_algorithm(

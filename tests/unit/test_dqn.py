@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from rljob import algorithms
-from rljob.algorithms.base import Arrays, Replay
-from rljob.algorithms.dqn import DQNConfig, huber_loss, learning_rate
+from rljob.algorithms.base import Arrays, Progress, Replay
+from rljob.algorithms.dqn import huber_loss
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import BoxSpace
 from rljob.errors import InputError
 from rljob.spec.sections import AlgorithmSpec
-from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
+from tests.unit.segments import START, make_algorithm, make_learner, random_segment, same_tensors
 
 T, F = True, False
 
@@ -106,7 +106,7 @@ def test_the_target_by_hand(double: bool, dueling: bool) -> None:
     algorithm = make_algorithm("DQN", double=double, dueling=dueling, replay="prioritised")
     learner, network = make_learner(algorithm)
     for seed in range(3):
-        learner.update(batch_of(algorithm, 16, seed, prioritised=True), 0.0)
+        learner.update(batch_of(algorithm, 16, seed, prioritised=True), START)
     batch = batch_of(algorithm, 16, 7, prioritised=True)
     state = learner.state().tensors
     q_now, q_next = (_q(network, batch[name]) for name in ("observation", "next_observation"))
@@ -121,7 +121,7 @@ def test_the_target_by_hand(double: bool, dueling: bool) -> None:
     best = q_next.argmax(-1) if double else q_target.argmax(-1)
     target = batch["n_step_return"] + batch["n_step_discount"] * q_target[rows, best]
     error = q_now[rows, batch["action"]] - target
-    priorities = learner.update(batch, 0.0).priorities
+    priorities = learner.update(batch, START).priorities
     assert priorities is not None
     np.testing.assert_allclose(priorities, np.abs(error), rtol=1e-4, atol=1e-4)
 
@@ -140,13 +140,15 @@ def _q(network: Any, observation: np.ndarray) -> np.ndarray:
 
 def test_importance_weights_undo_the_drawing() -> None:
     """With the exponent at 1, a transition drawn 4 times as often counts a quarter."""
-    algorithm = make_algorithm("DQN", replay="prioritised", importanceExponent=0.5)
+    algorithm = make_algorithm(
+        "DQN", replay="prioritised", importanceExponent={"from": 0.5, "to": 1.0}
+    )
     learner: Any = make_learner(algorithm)[0]
     batch = {"probability": np.array([0.01, 0.04]), "stored": np.array(100)}
-    assert learner._importance(batch, 1.0).tolist() == pytest.approx([1, 0.25])
-    assert learner._importance(batch, 0.0).tolist() == pytest.approx([1, 0.5])
+    assert learner._importance(batch, Progress(0, 1.0)).tolist() == pytest.approx([1, 0.25])
+    assert learner._importance(batch, START).tolist() == pytest.approx([1, 0.5])
     uniform: Any = make_learner(make_algorithm("DQN"))[0]
-    assert uniform._importance(batch, 0.0) is None
+    assert uniform._importance(batch, START) is None
 
 
 @pytest.mark.parametrize("replay", ["uniform", "prioritised"])
@@ -155,33 +157,25 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(replay: str) -> 
     batches = [batch_of(algorithm, 16, seed, replay == "prioritised") for seed in range(8)]
     whole, _ = make_learner(algorithm)
     for batch in batches[:4]:
-        whole.update(batch, 0.1)
+        whole.update(batch, Progress(100, 0.1))
     state = whole.state()
     resumed, _ = make_learner(algorithm, seed=9)
     resumed.load_state(state)
     for learner in (whole, resumed):
         for batch in batches[4:]:
-            learner.update(batch, 0.2)
+            learner.update(batch, Progress(100, 0.2))
     assert same_tensors(whole, resumed)
     assert whole.state().values == resumed.state().values
-
-
-def test_the_linear_schedule_falls_to_nothing_and_the_constant_one_stays() -> None:
-    linear = DQNConfig(learning_rate=0.1, learning_rate_schedule="linear")
-    found = [learning_rate(linear, progress) for progress in (0.0, 0.75, 1.0)]
-    assert found == pytest.approx([0.1, 0.025, 0.0])
-    constant = DQNConfig(learning_rate=0.1)
-    assert [learning_rate(constant, progress) for progress in (0.0, 1.0)] == [0.1, 0.1]
 
 
 def test_the_schedule_decides_how_far_an_update_goes() -> None:
     """Adam's first step moves each weight by about the learning rate."""
     name = "network.body.heads.advantage.weight"
-    algorithm = make_algorithm("DQN", learningRateSchedule="linear", learningRate=0.01)
-    for progress, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
+    algorithm = make_algorithm("DQN", learningRate={"from": 0.01, "to": 0})
+    for share, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
         learner, _ = make_learner(algorithm)
         before = learner.state().tensors[name]
-        update = learner.update(batch_of(algorithm, 16), progress)
+        update = learner.update(batch_of(algorithm, 16), Progress(0, share))
         assert update.metrics["learning_rate"] == pytest.approx(rate)
         moved = (learner.state().tensors[name] - before).abs().max()
         assert float(moved) == pytest.approx(rate, rel=0.02)
@@ -193,7 +187,7 @@ def test_the_target_network_follows_at_its_interval() -> None:
     name = "body.heads.advantage.weight"
     equal = []
     for seed in range(4):
-        learner.update(batch_of(algorithm, 16, seed), 0.0)
+        learner.update(batch_of(algorithm, 16, seed), START)
         tensors = learner.state().tensors
         equal.append(bool((tensors[f"target.{name}"] == tensors[f"network.{name}"]).all()))
     assert equal == [False, True, False, True]
@@ -204,16 +198,16 @@ def test_tau_mixes() -> None:
     learner, _ = make_learner(algorithm)
     name = "body.heads.advantage.weight"
     before = learner.state().tensors[f"target.{name}"]
-    learner.update(batch_of(algorithm, 16), 0.0)
+    learner.update(batch_of(algorithm, 16), START)
     tensors = learner.state().tensors
     expected = 0.75 * before + 0.25 * tensors[f"network.{name}"]
     torch.testing.assert_close(tensors[f"target.{name}"], expected)
 
 
 def test_epsilon_falls_with_the_steps_and_decides_how_much_is_random() -> None:
-    algorithm = make_algorithm("DQN", epsilonStart=1.0, epsilonEnd=0.1, epsilonSteps=1000)
+    algorithm = make_algorithm("DQN", epsilon={"from": 1.0, "to": 0.1, "steps": 1000})
     learner, _ = make_learner(algorithm)
-    found = [learner.scalars(0.0, steps)["epsilon"] for steps in (0, 500, 1000, 10**9)]
+    found = [learner.scalars(Progress(steps, 0.0))["epsilon"] for steps in (0, 500, 1000, 10**9)]
     assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
     outputs = {"advantage": np.tile(np.array([0, 1], np.float32), (10_000, 1))}
     rng = np.random.default_rng(0)
@@ -241,9 +235,9 @@ def test_actions_that_are_not_discrete_are_refused() -> None:
     assert caught.value.path == "environment"
 
 
-def test_epsilon_cannot_rise() -> None:
-    with pytest.raises(InputError, match="epsilonEnd"):
-        algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.01}))
+def test_the_old_settings_of_epsilon_are_refused_with_the_new_one() -> None:
+    with pytest.raises(InputError, match=r"write epsilon: \{from: 0.9, to: 0.05, steps: 10000\}"):
+        algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.9}))
 
 
 def test_the_page_lists_every_metric() -> None:
@@ -251,5 +245,5 @@ def test_the_page_lists_every_metric() -> None:
     algorithm = make_algorithm("DQN")
     learner, _ = make_learner(algorithm)
     batch = batch_of(algorithm, 8)
-    for name in learner.update(batch, 0.0).metrics:
+    for name in learner.update(batch, START).metrics:
         assert f"| `{name}` |" in page, name

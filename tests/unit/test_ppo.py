@@ -15,10 +15,12 @@ from rljob import algorithms
 from rljob.algorithms import ppo
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
+from rljob.algorithms.progress import Progress
+from rljob.algorithms.schedule import Schedule
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
 from rljob.spec.sections import AlgorithmSpec
-from tests.unit.segments import make_algorithm, make_learner, random_segment, same_tensors
+from tests.unit.segments import START, make_algorithm, make_learner, random_segment, same_tensors
 
 
 def loss(
@@ -27,6 +29,7 @@ def loss(
     value: list[float],
     target: list[float],
     old_value: list[float] | None = None,
+    progress: Progress = START,
     **config: Any,
 ) -> PPOLoss:
     return ppo_loss(
@@ -37,7 +40,8 @@ def loss(
         old_value=torch.tensor(old_value or value, dtype=torch.float32),
         advantage=torch.tensor(advantage, dtype=torch.float32),
         target=torch.tensor(target, dtype=torch.float32),
-        config=PPOConfig(**config),
+        config=PPOConfig.model_validate(config, by_alias=True),
+        progress=progress,
     )
 
 
@@ -50,7 +54,7 @@ def test_loss_by_hand() -> None:
         [1, 2, -1, -2],
         value=[1, 2, 3, 4],
         target=[2, 4, 3, 1],
-        entropy_coefficient=0.1,
+        entropyCoefficient=0.1,
     )
     assert found.policy.item() == pytest.approx(0.225)
     assert found.value.item() == pytest.approx(3.5)
@@ -62,7 +66,7 @@ def test_loss_by_hand() -> None:
 def test_value_clipping_takes_the_worse_of_the_two() -> None:
     # Row 0: value 3, old 1, clipped to 1.5: max((3-3)^2, (1.5-3)^2) = 2.25.
     # Row 1: value 1.2 is within 0.5 of 1: (1.2-3)^2 = 3.24.
-    found = loss([1, 1], [0, 0], [3, 1.2], [3, 3], old_value=[1, 1], value_clip=0.5)
+    found = loss([1, 1], [0, 0], [3, 1.2], [3, 3], old_value=[1, 1], valueClip=0.5)
     assert found.value.item() == pytest.approx((2.25 + 3.24) / 2)
 
 
@@ -78,6 +82,7 @@ def test_a_ratio_beyond_all_bounds_gives_finite_gradients() -> None:
         advantage=torch.tensor([-1.0, -1.0]),
         target=zero,
         config=PPOConfig(),
+        progress=START,
     ).total
     total.backward()  # type: ignore[no-untyped-call]
     assert log_prob.grad is not None
@@ -96,7 +101,7 @@ OPTIONS: list[dict[str, Any]] = [
         "normaliseRewards": True,
         "valueClip": 0.5,
         "entropyCoefficient": 0.01,
-        "learningRateSchedule": "linear",
+        "learningRate": {"from": 3e-4, "to": 0},
         "targetKl": 10.0,
     },
 ]
@@ -111,17 +116,17 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(
     batches = [random_segment(algorithm, 16, 4, seed) for seed in range(4)]
     whole, _ = make_learner(algorithm)
     for batch in batches[:2]:
-        whole.update(batch, 0.1)
+        whole.update(batch, Progress(100, 0.1))
     state = whole.state()
     state.values = json.loads(json.dumps(state.values))
     for batch in batches[2:]:
-        metrics = whole.update(batch, 0.2).metrics
+        metrics = whole.update(batch, Progress(100, 0.2)).metrics
         assert all(math.isfinite(value) for value in metrics.values())
     resumed, network = make_learner(algorithm, seed=9)
     before = resumed.state()
     resumed.load_state(state)
     for batch in batches[2:]:
-        resumed.update(batch, 0.2)
+        resumed.update(batch, Progress(100, 0.2))
     assert same_tensors(whole, resumed)
     assert whole.state().values == resumed.state().values
     # The module that was handed over is the one that learns.
@@ -134,7 +139,7 @@ def test_the_seed_decides() -> None:
     batch = random_segment(algorithm, 16, 4)
     learners = [make_learner(algorithm, seed)[0] for seed in (1, 1, 2)]
     for learner in learners:
-        learner.update(batch, 0.0)
+        learner.update(batch, START)
     assert same_tensors(learners[0], learners[1])
     assert not same_tensors(learners[0], learners[2])
 
@@ -153,8 +158,8 @@ def test_rows_that_only_reset_are_not_trained_on() -> None:
     # After a termination no value is looked at, so what this row observed must not count either.
     spoiled["observation"][:-1][reset] = 1e3
     learners = [make_learner(algorithm)[0] for _ in range(2)]
-    learners[0].update(batch, 0.0)
-    learners[1].update(spoiled, 0.0)
+    learners[0].update(batch, START)
+    learners[1].update(spoiled, START)
     assert same_tensors(*learners)
 
 
@@ -165,7 +170,7 @@ def test_observations_are_valued_in_parts_as_if_at_once(monkeypatch: pytest.Monk
     for most in (ppo.VALUED_BYTES, 100):
         monkeypatch.setattr(ppo, "VALUED_BYTES", most)
         learner, network = make_learner(algorithm)
-        learner.update(segment, 0.0)
+        learner.update(segment, START)
         learned.append(torch.cat([p.detach().reshape(-1) for p in network.parameters()]))
     torch.testing.assert_close(*learned)
 
@@ -175,7 +180,7 @@ def test_a_batch_without_a_valid_row_changes_nothing() -> None:
     batch = random_segment(algorithm, 4, 2)
     batch["valid"][:] = False
     learner, untouched = make_learner(algorithm)[0], make_learner(algorithm)[0]
-    assert learner.update(batch, 0.0).metrics == {}
+    assert learner.update(batch, START).metrics == {}
     assert same_tensors(learner, untouched)
 
 
@@ -186,7 +191,7 @@ def test_learning_raises_the_probability_of_what_was_rewarded() -> None:
         batch = random_segment(algorithm, 16, 8, seed)
         batch["log_prob"][:] = math.log(0.5)
         batch["reward"][:] = batch["action"]
-        learner.update(batch, 0.0)
+        learner.update(batch, START)
     with torch.no_grad():
         logits = network(torch.zeros(1, 4))["logits"]
     # The data stay those of an even policy, so the clipped ratio ends the gain at 0.5 * 1.2.
@@ -197,15 +202,29 @@ def test_target_kl_ends_the_epochs_early() -> None:
     batch = random_segment(make_algorithm("PPO"), 16, 4)
     for target, epochs in ((1e-9, 1), (None, 5)):
         algorithm = make_algorithm("PPO", epochs=5, targetKl=target, learningRate=1e-2)
-        assert make_learner(algorithm)[0].update(batch, 0.0).metrics["epochs"] == epochs
+        assert make_learner(algorithm)[0].update(batch, START).metrics["epochs"] == epochs
 
 
-def test_the_linear_schedule_follows_progress() -> None:
-    algorithm = make_algorithm("PPO", learningRateSchedule="linear", learningRate=0.1)
+def test_the_learning_rate_follows_progress() -> None:
+    algorithm = make_algorithm("PPO", learningRate={"from": 0.1, "to": 0})
     learner, _ = make_learner(algorithm)
     batch = random_segment(algorithm, 8, 2)
-    for progress, rate in ((0.0, 0.1), (0.75, 0.025), (1.0, 0.0)):
-        assert learner.update(batch, progress).metrics["learning_rate"] == pytest.approx(rate)
+    for share, rate in ((0.0, 0.1), (0.75, 0.025), (1.0, 0.0)):
+        metrics = learner.update(batch, Progress(0, share)).metrics
+        assert metrics["learning_rate"] == pytest.approx(rate)
+
+
+def test_clips_and_coefficients_follow_progress() -> None:
+    falls: dict[str, Any] = {
+        "clip": {"from": 0.2, "to": 0.1},
+        "valueClip": {"from": 0.5, "to": 0.25},
+        "entropyCoefficient": {"from": 0.1, "to": 0.02},
+        "valueCoefficient": {"from": 0.5, "to": 1.0},
+    }
+    half = {"clip": 0.15, "valueClip": 0.375, "entropyCoefficient": 0.06, "valueCoefficient": 0.75}
+    given: Any = ([1.5, 0.5], [1, 2], [3, 1.2], [3, 3], [1, 1])
+    assert loss(*given, progress=Progress(0, 0.5), **falls).total == loss(*given, **half).total
+    assert loss(*given, **falls).total != loss(*given, **half).total
 
 
 def test_observation_normalisation_reaches_the_network() -> None:
@@ -214,7 +233,7 @@ def test_observation_normalisation_reaches_the_network() -> None:
     batches = [random_segment(algorithm, 8, 3, seed) for seed in range(2)]
     for batch in batches:
         batch["observation"] += 5
-        learner.update(batch, 0.0)
+        learner.update(batch, START)
     seen = np.concatenate([batch["observation"][:-1][batch["valid"]] for batch in batches])
     np.testing.assert_allclose(network.encoder.mean, seen.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(network.encoder.std, seen.std(axis=0), rtol=1e-5)
@@ -229,7 +248,7 @@ def test_reward_normalisation_makes_the_scale_of_rewards_irrelevant() -> None:
         learner, _ = make_learner(algorithm)
         batch = random_segment(algorithm, 16, 8)
         batch["reward"] *= scale
-        losses.append([learner.update(batch, 0.0).metrics["value_loss"] for _ in range(3)][-1])
+        losses.append([learner.update(batch, START).metrics["value_loss"] for _ in range(3)][-1])
     assert losses[0] < 5
     assert losses[1] < 5
 
@@ -260,7 +279,12 @@ def test_moving_moments_have_no_bias_at_the_start_and_forget() -> None:
         ({"gamma": 1.5}, "gamma", "from 0 to 1"),
         ({"epochs": 2.5}, "epochs", "an integer"),
         ({"learningRate": float("nan")}, "learningRate", "is not allowed"),
-        ({"learningRateSchedule": "cosine"}, "learningRateSchedule", "constant"),
+        (
+            {"learningRateSchedule": "linear"},
+            "learningRateSchedule",
+            "write learningRate: {from: 0.0003, to: 0}",
+        ),
+        ({"clip": {"from": -0.2, "to": 0.1}}, "clip.from", "a number from 0 to 1000"),
     ],
     ids=str,
 )
@@ -292,7 +316,7 @@ def test_bad_algorithms_are_refused_by_name(spec: AlgorithmSpec, path: str, mess
 def test_an_algorithm_by_import_path() -> None:
     spec = AlgorithmSpec(entry_point="rljob.algorithms.ppo:PPO", config={"clip": 0.3})
     assert algorithms.resolve_algorithm(spec) is algorithms.BUILT_IN["PPO"]
-    assert algorithms.load_config(spec) == PPOConfig(clip=0.3)
+    assert algorithms.load_config(spec) == PPOConfig(clip=Schedule(0.3))
 
 
 def test_the_page_lists_every_metric() -> None:
@@ -300,5 +324,5 @@ def test_the_page_lists_every_metric() -> None:
     algorithm = make_algorithm("PPO")
     learner, _ = make_learner(algorithm)
     batch = random_segment(algorithm, 8, 2)
-    for name in learner.update(batch, 0.0).metrics:
+    for name in learner.update(batch, START).metrics:
         assert f"| `{name}` |" in page, name

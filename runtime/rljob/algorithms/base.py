@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Bounds
 from pydantic.alias_generators import to_camel
 
+from rljob.algorithms.progress import Progress as Progress
+from rljob.algorithms.schedule import Schedule as Schedule
+from rljob.algorithms.schedule import SchedulePhase as SchedulePhase
 from rljob.envs.spaces import Arrays as Arrays
 from rljob.nets.head import Head as Head
 from rljob.spec.experience import Field as Field
@@ -124,18 +127,18 @@ def select(prefix: str, values: Mapping[str, _Value]) -> dict[str, _Value]:
 class Learner(Protocol):
     """The learning half; lives in the learner process only."""
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         """Train on one batch.
 
         On-policy: the batch holds segments side by side, `[T, sum of N, ...]` (`observation` has
         `T + 1` rows). Replay: `[B, ...]` with `observation`, `action`, `next_observation`, the
         algorithm's fields, and for prioritised replay `probability`, the chance `[B]` with which each
         was drawn, together with `stored`, the number of transitions it was drawn from.
-        `progress` in [0, 1] is the share of the stop condition reached, for schedules.
+        Schedules give their number for `progress`.
         """
         ...
 
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
+    def scalars(self, progress: Progress) -> dict[str, float]:
         """Values published with the weights for `act` (for example `epsilon`); may be empty."""
         ...
 

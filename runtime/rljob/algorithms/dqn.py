@@ -25,8 +25,11 @@ from rljob.algorithms.base import (
     Head,
     LearnerState,
     Positive,
+    Progress,
     Rate,
     Replay,
+    Schedule,
+    SchedulePhase,
     Share,
     Update,
     select,
@@ -45,10 +48,8 @@ if TYPE_CHECKING:
 class DQNConfig(AlgorithmConfig):
     """Settings of DQN (`algorithm.config`)."""
 
-    learning_rate: Rate = 5e-4
+    learning_rate: Schedule[Rate] = Schedule(5e-4)
     """Step size of Adam."""
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"
-    """`linear`: falls to 0 with the share of the stop condition reached."""
     gamma: Share = 0.99
     """Discount per environment step."""
     n_step: Count = 3
@@ -69,22 +70,18 @@ class DQNConfig(AlgorithmConfig):
     """Updates between two policy versions."""
     target_update_interval: Count = 250
     """Updates between two updates of the target network."""
-    tau: Rate = 1.0
+    tau: Schedule[Rate] = Schedule(1.0)
     """Share of the learning network that is mixed into the target network; 1 copies."""
     max_gradient_norm: Positive | None = 10.0
     """Gradients are scaled down to this L2 norm."""
-    epsilon_start: Share = 1.0
-    """Share of random actions at the start."""
-    epsilon_end: Share = 0.05
-    """Share of random actions after `epsilonSteps`."""
-    epsilon_steps: Count = 10_000
-    """Environment steps over which epsilon falls linearly."""
+    epsilon: Schedule[Share] = Schedule(SchedulePhase(from_=1.0, to=0.05, steps=10_000))
+    """Share of random actions."""
     replay: Literal["uniform", "prioritised"] = "uniform"
     """How transitions are sampled."""
     priority_exponent: Share = 0.6
     """0 samples uniformly, 1 in proportion to the error; for prioritised replay."""
-    importance_exponent: Share = 0.4
-    """Correction of the sampling bias at the start, rising to 1; for prioritised replay."""
+    importance_exponent: Schedule[Share] = Schedule(SchedulePhase(from_=0.4, to=1.0))
+    """Correction of the sampling bias, 1 in full; for prioritised replay."""
 
     @model_validator(mode="after")
     def _steps_fit_a_segment(self) -> Self:
@@ -94,19 +91,6 @@ class DQNConfig(AlgorithmConfig):
                 "with their segment"
             )
         return self
-
-    @model_validator(mode="after")
-    def _epsilon_falls(self) -> Self:
-        if self.epsilon_end > self.epsilon_start:
-            raise ValueError("epsilonEnd must not be above epsilonStart")
-        return self
-
-
-def learning_rate(config: DQNConfig, progress: float) -> float:
-    """Step size when the share `progress`, in [0, 1], of the stop condition is reached."""
-    if config.learning_rate_schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * max(0.0, 1 - progress)
 
 
 class HuberLoss(NamedTuple):
@@ -175,7 +159,7 @@ class DQN:
     ) -> Acted:
         action = outputs["advantage"].argmax(axis=-1)
         if not greedy:
-            epsilon = scalars.get("epsilon", self._config.epsilon_start)
+            epsilon = scalars.get("epsilon", self._config.epsilon.start)
             explore = rng.random(len(action)) < epsilon
             action = np.where(explore, rng.integers(self._actions, size=len(action)), action)
         return Acted(action)
@@ -215,13 +199,13 @@ class DQNLearner:
         self._target_vector = flatten(self._target)
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
         self._learning, self._following = differentiable(network), differentiable(self._target)
         self._updates = 0
 
-    def update(self, batch: Arrays, progress: float) -> Update:
+    def update(self, batch: Arrays, progress: Progress) -> Update:
         config = self._config
         rows = np.arange(len(batch["action"]))
         ahead = self._learning.place(batch["next_observation"])
@@ -240,12 +224,12 @@ class DQNLearner:
         by_value = np.zeros_like(values)
         by_value[rows, batch["action"]] = loss.by_value
         backward(self._by_output(by_value))
-        rate = learning_rate(config, progress)
+        rate = config.learning_rate.at(progress)
         norm = self._optimizer.descend(rate)
 
         self._updates += 1
         if self._updates % config.target_update_interval == 0:
-            self._target_vector.lerp_(self._optimizer.vector, config.tau)
+            self._target_vector.lerp_(self._optimizer.vector, config.tau.at(progress))
         metrics = {
             "loss": loss.total,
             "mean_q": float(values.mean()),
@@ -270,22 +254,17 @@ class DQNLearner:
         centred = by_value - by_value.mean(axis=-1, keepdims=True)
         return {"advantage": centred, "value": by_value.sum(axis=-1, keepdims=True)}
 
-    def _importance(self, batch: Arrays, progress: float) -> np.ndarray | None:
+    def _importance(self, batch: Arrays, progress: Progress) -> np.ndarray | None:
         """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""
-        config = self._config
-        if config.replay == "uniform":
+        if self._config.replay == "uniform":
             return None
-        exponent = config.importance_exponent + (1 - config.importance_exponent) * progress
+        exponent = self._config.importance_exponent.at(progress)
         weight: np.ndarray = (batch["probability"] * batch["stored"]) ** -exponent
         weight /= weight.max()
         return weight.astype(np.float32)
 
-    def scalars(self, progress: float, steps: int) -> dict[str, float]:
-        config = self._config
-        share = min(1.0, steps / config.epsilon_steps)
-        return {
-            "epsilon": config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
-        }
+    def scalars(self, progress: Progress) -> dict[str, float]:
+        return {"epsilon": self._config.epsilon.at(progress)}
 
     def state(self) -> LearnerState:
         tensors = {

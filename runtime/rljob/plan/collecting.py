@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rljob.algorithms.progress import Progress
 from rljob.plan.costs import Work
 from rljob.plan.job_parts import JobParts
 from rljob.plan.meter import Meter
@@ -19,7 +20,7 @@ class MeasuredCollecting:
 
     def __init__(self, parts: JobParts) -> None:
         _, self.segment = parts.plan.layout.allocate()
-        self._scalars = parts.learner.scalars(0.5, 0)
+        self._scalars = parts.learner.scalars(Progress(0, 0.5))
         self._collector = Collector(
             [parts.environments], parts.engine, parts.algorithm, parts.plan.length
         )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Learner
+from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner
+from rljob.algorithms.settings import check_schedules
 from rljob.envs.vector import Environments
 from rljob.nets import Engine, build_engine, build_module, export
 from rljob.roles.learner.training import device_of
@@ -25,6 +26,7 @@ class JobParts:
 
     job: RLJob
     environments: Environments
+    config: AlgorithmConfig
     algorithm: Algorithm
     engine: Engine
     plan: ExperienceFormat
@@ -49,7 +51,9 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
     torch.set_num_threads(threads)
     try:
         spaces = environments.spaces
-        algorithm = resolve_algorithm(spec.algorithm)(load_config(spec.algorithm), spaces)
+        config = load_config(spec.algorithm)
+        check_schedules(config, spec.stop)
+        algorithm = resolve_algorithm(spec.algorithm)(config, spaces)
         heads, acting = algorithm.heads, algorithm.acting_heads
         engine = build_engine(spec.network, spaces, heads, acting, spec.rollout.precision)
         module = build_module(spec.network, spaces, heads, seed, spec.learner.precision)
@@ -58,7 +62,7 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         learner = algorithm.learner(module, seed)
         envs = spec.rollout.envs_per_replica
         plan = ExperienceFormat.of(algorithm.data, algorithm.fields, envs, spaces)
-        yield JobParts(job, environments, algorithm, engine, plan, module, learner)
+        yield JobParts(job, environments, config, algorithm, engine, plan, module, learner)
     finally:
         torch.set_num_threads(before)
         environments.close()

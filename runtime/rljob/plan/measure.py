@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 
 from rljob import spec as specs
+from rljob.algorithms.progress import Progress
 from rljob.errors import InputError, RunError
 from rljob.plan.collecting import MeasuredCollecting
 from rljob.plan.costs import Costs, Work
@@ -121,7 +122,7 @@ def _train(parts: JobParts, batch: Batch, updates: Updates, on_policy: bool) -> 
         for arrays in batch.updates:
             if size > SMALL:
                 arrays = {name: np.concatenate([a] * size, axis=1) for name, a in arrays.items()}
-            parts.learner.update(arrays, 0.5)
+            parts.learner.update(arrays, Progress(0, 0.5))
     updates[size].append(meter.process_work(len(batch.updates)))
 
 

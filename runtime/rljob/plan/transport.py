@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rljob.algorithms.base import Arrays
+from rljob.algorithms.base import Arrays, Progress
 from rljob.checkpoints.policy import PolicyWeights
 from rljob.errors import RunError
 from rljob.nets import export
@@ -145,7 +145,7 @@ class MeasuredTransport:
         self.versions += 1
         with self._making:
             tensors = export(parts.module, parts.algorithm.acting_heads)
-            payload = PolicyWeights(tensors, parts.learner.scalars(0.5, 0)).encode()
+            payload = PolicyWeights(tensors, parts.learner.scalars(Progress(0, 0.5))).encode()
         with self._publishing:
             self._send_chunks(self._server.publish(Published.of((1, self.versions), payload)))
         while not self._loaded():

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rljob import spec as specs
-from rljob.algorithms.base import Arrays
+from rljob.algorithms.base import Arrays, Progress
+from rljob.algorithms.settings import unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.plan.job_parts import JobParts, job_parts
@@ -105,6 +106,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         )
     segment = _play(parts, trial)
     trial.metrics = _update(parts, segment)
+    trial.warnings += unfinished_schedules(parts.config, parts.job.spec.stop)
     odd = [name for name, value in trial.metrics.items() if not math.isfinite(value)]
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")
@@ -116,7 +118,7 @@ def _play(parts: JobParts, trial: JobTrial) -> Arrays:
     _, segment = parts.plan.layout.allocate()
     collector = Collector([parts.environments], parts.engine, parts.algorithm, parts.plan.length)
     collector.reset((0,))
-    scalars = parts.learner.scalars(0.0, 0)
+    scalars = parts.learner.scalars(Progress(0, 0.0))
     seen = _ValueRanges(parts.environments.spaces.observation)
     began = time.monotonic()
     while trial.steps == 0 or time.monotonic() - began < SECONDS:
@@ -189,6 +191,8 @@ def _update(parts: JobParts, segment: Arrays) -> dict[str, float]:
                 transport.send()
             batch = transport.take()
             if batch is not None:
-                update = [parts.learner.update(arrays, 0.0) for arrays in batch.updates][-1]
+                update = [
+                    parts.learner.update(arrays, Progress(0, 0.0)) for arrays in batch.updates
+                ][-1]
                 return {name: float(value) for name, value in update.metrics.items()}
     raise RunError("the trial failed: no experience reached the learner")

@@ -12,6 +12,7 @@ import numpy as np
 
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Algorithm, Learner, LearnerState, Replay
+from rljob.algorithms.settings import check_schedules
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import PolicyWeights
 from rljob.envs.spaces import Spaces, encoded_shape
@@ -71,7 +72,9 @@ class Training:
         self._trace: Trace = context.tracer()
         spaces = Spaces.from_json(opened.plan.spaces)
         algorithm_class = resolve_algorithm(spec.algorithm)
-        self._algorithm: Algorithm = algorithm_class(load_config(spec.algorithm), spaces)
+        config = load_config(spec.algorithm)
+        check_schedules(config, spec.stop)
+        self._algorithm: Algorithm = algorithm_class(config, spaces)
         heads, precision = self._algorithm.heads, spec.learner.precision
         module = build_module(spec.network, spaces, heads, context.seed, precision)
         self._module = module.to(device_of(spec.learner.device))
@@ -151,10 +154,10 @@ class Training:
     def _train(self, batch: Batch) -> None:
         self._fed = True
         started = time.monotonic()
-        share = self._progress.share(self._spec.stop)
+        progress = self._progress.at(self._spec.stop)
         keys, priorities = [], []
         for arrays in batch.updates:
-            update = self._learner.update(arrays, share)
+            update = self._learner.update(arrays, progress)
             if update.priorities is not None:
                 keys.append(arrays["key"].reshape(-1))
                 priorities.append(update.priorities.reshape(-1))
@@ -220,8 +223,7 @@ class Training:
 
     def _weights(self, copy: bool) -> PolicyWeights:
         tensors = export(self._module, self._algorithm.acting_heads, copy)
-        share = self._progress.share(self._spec.stop)
-        scalars = self._learner.scalars(share, self._progress.steps)
+        scalars = self._learner.scalars(self._progress.at(self._spec.stop))
         if self._spec.strict:
             scalars = {**scalars, "boundary": float(self._boundary)}
         return PolicyWeights(tensors, scalars)
