@@ -56,6 +56,10 @@ def table(model: type[BaseModel]) -> str:
 def _allowed(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return _allowed(schema["anyOf"][0])
+    if isinstance(schema["type"], list):
+        return (
+            f"{_allowed({**schema, 'type': schema['type'][0]})}, or a [schedule](../schedules.md)"
+        )
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "boolean":

@@ -28,22 +28,28 @@ def settings(content: dict[str, Any]) -> dict[str, Any]:
     assert isinstance(network, MLPConfig)
     # Stable-Baselines3 has nothing that is the same as these.
     assert config.segments_per_batch is None
-    assert config.learning_rate_schedule == "constant"
+    changing = (
+        config.learning_rate,
+        config.clip,
+        config.entropy_coefficient,
+        config.value_coefficient,
+    )
+    assert not any(each.phases for each in changing)
     assert config.value_clip is config.target_kl is None
     assert not config.normalise_observations
     assert (network.activation, network.shared) == ("tanh", False)
     environments = job.rollout.replicas * job.rollout.envs_per_replica
     return {
         "ppo": {
-            "learning_rate": config.learning_rate,
+            "learning_rate": config.learning_rate.start,
             "n_steps": config.rollout_length,
             "batch_size": environments * config.rollout_length // config.minibatches,
             "n_epochs": config.epochs,
             "gamma": config.gamma,
             "gae_lambda": config.gae_lambda,
-            "clip_range": config.clip,
-            "ent_coef": config.entropy_coefficient,
-            "vf_coef": config.value_coefficient,
+            "clip_range": config.clip.start,
+            "ent_coef": config.entropy_coefficient.start,
+            "vf_coef": config.value_coefficient.start,
             "max_grad_norm": config.max_gradient_norm,
         },
         "environments": environments,

@@ -136,8 +136,15 @@ def test_the_setting_that_was_meant_is_named(apiserver: ApiServer) -> None:
     content = job(algorithm={"name": "PPO", "config": {"learning_rate": 1e-3, "clip": 0.1}})
     assert (
         "spec.algorithm.config: Invalid value: learning_rate: unknown setting of PPO. "
-        "Did you mean learningRate? PPO knows: learningRate, learningRateSchedule, rolloutLength"
+        "Did you mean learningRate? PPO knows: learningRate, rolloutLength"
     ) in message_of(try_to_create(apiserver, content))
+
+
+def test_a_replaced_setting_is_refused_with_the_new_form(apiserver: ApiServer) -> None:
+    content = job(algorithm={"name": "DQN", "config": {"epsilonSteps": 5000}})
+    assert "write epsilon: {from: 1.0, to: 0.05, steps: 5000}" in refuse_locally(content)
+    said = "epsilonSteps: unknown setting of DQN. It is part of a schedule now; write epsilon: {from: 1.0,"
+    assert said in message_of(try_to_create(apiserver, content))
 
 
 @pytest.mark.parametrize("name", algorithms.BUILT_IN)

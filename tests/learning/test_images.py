@@ -24,8 +24,7 @@ DQN = {
         "batchSize": 32,
         "samplesPerInsert": 4,
         "targetUpdateInterval": 100,
-        "epsilonSteps": 5000,
-        "epsilonEnd": 0.01,
+        "epsilon": {"from": 1.0, "to": 0.01, "steps": 5000},
     },
 }
 

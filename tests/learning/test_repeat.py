@@ -25,13 +25,13 @@ PATIENCE = 240.0
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "PPO": {
         "rolloutLength": 32,
-        "learningRateSchedule": "linear",
+        "learningRate": {"from": 3e-4, "to": 0},
         "normaliseObservations": True,
         "normaliseRewards": True,
     },
     "DQN": {
         "minSize": 500,
-        "epsilonSteps": 4000,
+        "epsilon": {"from": 1.0, "to": 0.05, "steps": 4000},
         "targetUpdateInterval": 30,
         "replay": "prioritised",
     },

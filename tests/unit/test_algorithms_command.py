@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,8 @@ from rljob.algorithms import BUILT_IN, fitting
 from rljob.algorithms.ppo import PPOConfig
 from rljob.cli.main import main
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.show.view.chart import chart
+from tests.unit.specs import job
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -34,10 +39,11 @@ def test_every_setting_of_one_has_a_line(capsys: pytest.CaptureFixture[str]) -> 
     names = [line.split()[0] for line in lines[lines.index("") + 2 :]]
     assert names == [to_camel(name) for name in PPOConfig.model_fields]
     (clip,) = (line for line in lines if line.startswith("clip "))
-    assert clip.split("   ", 1)[1].strip() == (
-        "0.2        a number above 0 and at most 1000           "
-        "Clips the probability ratio to 1 ± clip."
-    )
+    assert re.split(" {3,}", clip)[1:] == [
+        "0.2",
+        "a number above 0 and at most 1000, or a schedule {from, to, steps}",
+        "Clips the probability ratio to 1 ± clip.",
+    ]
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
@@ -65,7 +71,58 @@ def test_a_setting_says_its_type_and_whether_null_is_allowed(
     assert found["segmentsPerBatch"]["type"] == "integer or null"
     assert found["segmentsPerBatch"]["allowed"] == "an integer from 1 to 1000000000 or null"
     assert found["normaliseRewards"]["type"] == "boolean"
-    assert found["learningRateSchedule"]["allowed"] == 'one of "constant", "linear"'
+    assert found["learningRate"]["type"] == "number or object or array"
+
+
+def test_a_schedule_is_drawn_over_its_own_length(capsys: pytest.CaptureFixture[str]) -> None:
+    head, _, *rows, line, axis = printed(capsys, "DQN", "--plot", "epsilon").splitlines()
+    assert head == 'epsilon: {"from": 1.0, "to": 0.05, "steps": 10000}'
+    assert [row[:3] for row in rows] == ["1 ┤", *["  ┤"] * 8, "0 ┤"]
+    columns = [sum(cell == "█" for cell in column) for column in zip_longest(*rows)]
+    assert columns[3] == 10
+    assert sorted(columns[3:], reverse=True) == columns[3:]
+    assert line.strip() == "└" + 64 * "─"
+    assert axis.split() == ["0", "12,500", "steps"]
+
+
+def test_a_schedule_of_a_job_is_drawn_over_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"clip": {"from": 0.3, "to": 0.1, "share": 0.5}}
+    file = tmp_path / "job.yaml"
+    file.write_text(json.dumps(job(algorithm={"name": "PPO", "config": config})))
+    for arguments in (("PPO",), ()):
+        text = printed(capsys, *arguments, "--plot", "clip", "-f", str(file))
+        assert text.splitlines()[0] == 'clip: {"from": 0.3, "to": 0.1, "share": 0.5}'
+        assert text.rstrip().endswith(f"{job()['spec']['stop']['steps']:,} steps")
+    assert printed(capsys, "--plot", "learningRate", "-f", str(file)) == "learningRate: 0.0003\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("PPO", "--plot", "gamma"), "gamma of PPO does not change while training; these may change: learningRate, clip"),
+        (("PPO", "--plot", "epsilon"), "epsilon of PPO is unknown"),
+        (("--plot", "clip"), "name an algorithm, or a job with --file"),
+        (("PPO", "-f", "job.yaml"), "--file is only used with --plot"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_said(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["algorithms", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_drawing_starts_at_0_or_below() -> None:
+    assert chart([0.0, 0.5, 1.0], 2, "0", "9 s") == [
+        "1 ┤  █",
+        "0 ┤ ██",
+        "  └───",
+        "   09 s",
+    ]
+    assert chart([-1.0, 0.0, 1.0], 2, "", "") == [" 1 ┤  █", "-1 ┤ ██", "   └───", ""]
 
 
 def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from rljob.spec import Duration, RLJobSpec, Section
 from rljob.spec.cel import IMMUTABLE, VALIDATIONS, rule, rules
 from rljob.spec.schema import FreeForm, Integer
 from rljob.spec.structural import lenient, structural
+from tests.unit.manyalgorithms import many
 
 COMMITTED = Path(__file__).parents[2] / "crds" / "rljobs.rljob.dev.yaml"
 
@@ -28,6 +30,11 @@ def test_the_committed_file_is_what_the_models_say() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == COMMITTED.read_text(), "run `make generate`"
     assert len(done.stdout) < 200_000
+
+
+def test_there_is_room_for_many_algorithms() -> None:
+    # `kubectl apply` keeps the definition in annotations, of which an object may have 262,144 bytes.
+    assert len(json.dumps(crd.definition(many()))) < 160_000
 
 
 def test_every_field_is_described() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from rljob import algorithms
 from rljob.algorithms.base import Algorithm, Arrays, Place, Policy, Progress, Replay, Seen
-from rljob.algorithms.dqn import DQNConfig, huber_loss, learning_rate
+from rljob.algorithms.dqn import huber_loss
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import BoxSpace
 from rljob.errors import InputError
@@ -145,7 +145,9 @@ def _q(network: Any, observation: np.ndarray) -> np.ndarray:
 
 def test_importance_weights_undo_the_drawing() -> None:
     """With the exponent at 1, a transition drawn 4 times as often counts a quarter."""
-    algorithm = make_algorithm("DQN", replay="prioritised", importanceExponent=0.5)
+    algorithm = make_algorithm(
+        "DQN", replay="prioritised", importanceExponent={"from": 0.5, "to": 1.0}
+    )
     learner: Any = make_learner(algorithm)[0]
     batch = {"probability": np.array([0.01, 0.04]), "stored": np.array(100)}
     assert learner._importance(batch, Progress(0, 1.0)).tolist() == pytest.approx([1, 0.25])
@@ -171,18 +173,10 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(replay: str) -> 
     assert whole.state().values == resumed.state().values
 
 
-def test_the_linear_schedule_falls_to_nothing_and_the_constant_one_stays() -> None:
-    linear = DQNConfig(learning_rate=0.1, learning_rate_schedule="linear")
-    found = [learning_rate(linear, progress) for progress in (0.0, 0.75, 1.0)]
-    assert found == pytest.approx([0.1, 0.025, 0.0])
-    constant = DQNConfig(learning_rate=0.1)
-    assert [learning_rate(constant, progress) for progress in (0.0, 1.0)] == [0.1, 0.1]
-
-
 def test_the_schedule_decides_how_far_an_update_goes() -> None:
     """Adam's first step moves each weight by about the learning rate."""
     name = "network.body.heads.advantage.weight"
-    algorithm = make_algorithm("DQN", learningRateSchedule="linear", learningRate=0.01)
+    algorithm = make_algorithm("DQN", learningRate={"from": 0.01, "to": 0})
     for share, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
         learner, _ = make_learner(algorithm)
         before = learner.state().arrays[name]
@@ -216,7 +210,7 @@ def test_tau_mixes() -> None:
 
 
 def test_epsilon_falls_with_the_steps_and_decides_how_much_is_random() -> None:
-    algorithm = make_algorithm("DQN", epsilonStart=1.0, epsilonEnd=0.1, epsilonSteps=1000)
+    algorithm = make_algorithm("DQN", epsilon={"from": 1.0, "to": 0.1, "steps": 1000})
     learner, _ = make_learner(algorithm)
     found = [learner.publish(Progress(s, 0.0))["epsilon"] for s in (0, 500, 1000, 10**9)]
     assert found == pytest.approx([1.0, 0.55, 0.1, 0.1])
@@ -270,9 +264,9 @@ def test_actions_that_are_not_discrete_are_refused() -> None:
     assert caught.value.path == "environment"
 
 
-def test_epsilon_cannot_rise() -> None:
-    with pytest.raises(InputError, match="epsilonEnd"):
-        algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.01}))
+def test_the_old_settings_of_epsilon_are_refused_with_the_new_one() -> None:
+    with pytest.raises(InputError, match=r"write epsilon: \{from: 0.9, to: 0.05, steps: 10000\}"):
+        algorithms.load_config(AlgorithmSpec(name="DQN", config={"epsilonStart": 0.9}))
 
 
 def test_the_page_lists_every_metric() -> None:

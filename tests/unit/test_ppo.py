@@ -16,6 +16,7 @@ from rljob.algorithms import ppo
 from rljob.algorithms.base import Progress
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
+from rljob.algorithms.schedule import Schedule
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
 from rljob.spec.sections import AlgorithmSpec
@@ -30,6 +31,7 @@ def loss(
     value: list[float],
     target: list[float],
     old_value: list[float] | None = None,
+    progress: Progress = START,
     **config: Any,
 ) -> PPOLoss:
     return ppo_loss(
@@ -40,7 +42,8 @@ def loss(
         old_value=torch.tensor(old_value or value, dtype=torch.float32),
         advantage=torch.tensor(advantage, dtype=torch.float32),
         target=torch.tensor(target, dtype=torch.float32),
-        config=PPOConfig(**config),
+        config=PPOConfig.model_validate(config, by_alias=True),
+        progress=progress,
     )
 
 
@@ -53,7 +56,7 @@ def test_loss_by_hand() -> None:
         [1, 2, -1, -2],
         value=[1, 2, 3, 4],
         target=[2, 4, 3, 1],
-        entropy_coefficient=0.1,
+        entropyCoefficient=0.1,
     )
     assert found.policy.item() == pytest.approx(0.225)
     assert found.value.item() == pytest.approx(3.5)
@@ -65,7 +68,7 @@ def test_loss_by_hand() -> None:
 def test_value_clipping_takes_the_worse_of_the_two() -> None:
     # Row 0: value 3, old 1, clipped to 1.5: max((3-3)^2, (1.5-3)^2) = 2.25.
     # Row 1: value 1.2 is within 0.5 of 1: (1.2-3)^2 = 3.24.
-    found = loss([1, 1], [0, 0], [3, 1.2], [3, 3], old_value=[1, 1], value_clip=0.5)
+    found = loss([1, 1], [0, 0], [3, 1.2], [3, 3], old_value=[1, 1], valueClip=0.5)
     assert found.value.item() == pytest.approx((2.25 + 3.24) / 2)
 
 
@@ -81,6 +84,7 @@ def test_a_ratio_beyond_all_bounds_gives_finite_gradients() -> None:
         advantage=torch.tensor([-1.0, -1.0]),
         target=zero,
         config=PPOConfig(),
+        progress=START,
     ).total
     total.backward()  # type: ignore[no-untyped-call]
     assert log_prob.grad is not None
@@ -99,7 +103,7 @@ OPTIONS: list[dict[str, Any]] = [
         "normaliseRewards": True,
         "valueClip": 0.5,
         "entropyCoefficient": 0.01,
-        "learningRateSchedule": "linear",
+        "learningRate": {"from": 3e-4, "to": 0},
         "targetKl": 10.0,
     },
 ]
@@ -203,8 +207,8 @@ def test_target_kl_ends_the_epochs_early() -> None:
         assert make_learner(algorithm)[0].update(batch, START).metrics["epochs"] == epochs
 
 
-def test_the_linear_schedule_follows_progress() -> None:
-    algorithm = make_algorithm("PPO", learningRateSchedule="linear", learningRate=0.1)
+def test_the_learning_rate_follows_progress() -> None:
+    algorithm = make_algorithm("PPO", learningRate={"from": 0.1, "to": 0})
     learner, _ = make_learner(algorithm)
     batch = random_segment(algorithm, 8, 2)
     for share, rate in ((0.0, 0.1), (0.75, 0.025), (1.0, 0.0)):
@@ -264,7 +268,12 @@ def test_moving_moments_have_no_bias_at_the_start_and_forget() -> None:
         ({"gamma": 1.5}, "gamma", "from 0 to 1"),
         ({"epochs": 2.5}, "epochs", "an integer"),
         ({"learningRate": float("nan")}, "learningRate", "is not allowed"),
-        ({"learningRateSchedule": "cosine"}, "learningRateSchedule", "constant"),
+        (
+            {"learningRateSchedule": "linear"},
+            "learningRateSchedule",
+            "write learningRate: {from: 0.0003, to: 0}",
+        ),
+        ({"clip": {"from": -0.2, "to": 0.1}}, "clip.from", "a number from 0 to 1000"),
     ],
     ids=str,
 )
@@ -296,7 +305,7 @@ def test_bad_algorithms_are_refused_by_name(spec: AlgorithmSpec, path: str, mess
 def test_an_algorithm_by_import_path() -> None:
     spec = AlgorithmSpec(entry_point="rljob.algorithms.ppo:PPO", config={"clip": 0.3})
     assert algorithms.resolve_algorithm(spec) is algorithms.BUILT_IN["PPO"]
-    assert algorithms.load_config(spec) == PPOConfig(clip=0.3)
+    assert algorithms.load_config(spec) == PPOConfig(clip=Schedule(0.3))
 
 
 def test_the_page_lists_every_metric() -> None:

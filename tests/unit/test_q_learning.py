@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from rljob.algorithms.base import Arrays, Progress
+from rljob.algorithms.base import Arrays, Progress, Schedule
 from rljob.algorithms.q_learning import QLearning, QLearningConfig
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.errors import InputError
@@ -33,7 +33,7 @@ def segment(
 
 
 def make(rate: float = 0.5) -> tuple[QLearning, np.ndarray, object]:
-    config = QLearningConfig(learning_rate=rate, gamma=0.5)
+    config = QLearningConfig(learning_rate=Schedule(rate), gamma=0.5)
     algorithm = QLearning(config, Spaces(DiscreteSpace(3), DiscreteSpace(2)))
     learner = algorithm.learner({}, 0)
     return algorithm, learner.publish(NOW)["q"], learner

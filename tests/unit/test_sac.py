@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rljob import nets
-from rljob.algorithms.base import Arrays, Place, Policy, Progress, Seen
+from rljob.algorithms.base import Arrays, Place, Policy, Progress, Schedule, Seen
 from rljob.algorithms.sac import SAC, SACConfig, SACLearner
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.errors import InputError
@@ -77,7 +77,7 @@ def test_acting_samples_within_the_bounds_and_evaluations_take_the_mean() -> Non
 
 
 def test_the_policy_moves_to_what_is_rewarded() -> None:
-    _, learner, networks = make(learning_rate=1e-2, gamma=0.0, initial_temperature=0.01)
+    _, learner, networks = make(learning_rate=Schedule(1e-2), gamma=0.0, initial_temperature=0.01)
     for seed in range(100):
         rows = batch(seed)
         # More of the first action and less of the second.
@@ -92,7 +92,7 @@ def test_the_policy_moves_to_what_is_rewarded() -> None:
 
 def test_a_terminated_episode_has_no_value_afterwards() -> None:
     """Critics learn the reward alone, however large the values that would follow."""
-    _, learner, networks = make(learning_rate=1e-2, gamma=1.0, tau=1.0)
+    _, learner, networks = make(learning_rate=Schedule(1e-2), gamma=1.0, tau=1.0)
     rows = batch()
     rows["terminated"][:] = True
     rows["reward"][:] = 1.0

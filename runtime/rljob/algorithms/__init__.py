@@ -9,9 +9,10 @@ from rljob.algorithms.dqn import DQN
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
+from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
 from rljob.errors import InputError
-from rljob.spec.invalid import checked, nearest
+from rljob.spec.invalid import Invalid, checked, nearest
 from rljob.user_code.entry_point import load_entry_point
 
 if TYPE_CHECKING:
@@ -89,4 +90,11 @@ def load_config(spec: AlgorithmSpec) -> AlgorithmConfig:
     """
     algorithm = resolve_algorithm(spec)
     label = spec.name or algorithm.__name__
+    defaults = {str(each.alias): each.default for each in algorithm.Config.model_fields.values()}
+    problems = [
+        InputError(message, path=f"algorithm.config.{name}")
+        for name, message in renamed(spec.config, defaults)
+    ]
+    if problems:
+        raise Invalid(problems)
     return checked(algorithm.Config, spec.config, path="algorithm.config", label=label)

@@ -32,6 +32,8 @@ from rljob.algorithms.acting import Seen as Seen
 from rljob.algorithms.learning import Learner as Learner
 from rljob.algorithms.learning import Update as Update
 from rljob.algorithms.progress import Progress as Progress
+from rljob.algorithms.schedule import Schedule as Schedule
+from rljob.algorithms.schedule import SchedulePhase as SchedulePhase
 from rljob.envs.spaces import Arrays as Arrays
 from rljob.nets.head import Head as Head
 from rljob.nets.head import Net as Net

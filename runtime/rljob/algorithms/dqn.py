@@ -32,6 +32,8 @@ from rljob.algorithms.base import (
     Progress,
     Rate,
     Replay,
+    Schedule,
+    SchedulePhase,
     Seen,
     Share,
     Update,
@@ -47,10 +49,8 @@ if TYPE_CHECKING:
 class DQNConfig(AlgorithmConfig):
     """Settings of DQN (`algorithm.config`)."""
 
-    learning_rate: Rate = 5e-4
+    learning_rate: Schedule[Rate] = Schedule(5e-4)
     """Step size of Adam."""
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"
-    """`linear`: falls to 0 with the share of the stop condition reached."""
     gamma: Share = 0.99
     """Discount per environment step."""
     n_step: Count = 3
@@ -71,22 +71,18 @@ class DQNConfig(AlgorithmConfig):
     """Updates between two policy versions."""
     target_update_interval: Count = 250
     """Updates between two updates of the target network."""
-    tau: Rate = 1.0
+    tau: Schedule[Rate] = Schedule(1.0)
     """Share of the learning network that is mixed into the target network; 1 copies."""
     max_gradient_norm: Positive | None = 10.0
     """Gradients are scaled down to this L2 norm."""
-    epsilon_start: Share = 1.0
-    """Share of random actions at the start."""
-    epsilon_end: Share = 0.05
-    """Share of random actions after `epsilonSteps`."""
-    epsilon_steps: Count = 10_000
-    """Environment steps over which epsilon falls linearly."""
+    epsilon: Schedule[Share] = Schedule(SchedulePhase(from_=1.0, to=0.05, steps=10_000))
+    """Share of random actions."""
     replay: Literal["uniform", "prioritised"] = "uniform"
     """How transitions are sampled."""
     priority_exponent: Share = 0.6
     """0 samples uniformly, 1 in proportion to the error; for prioritised replay."""
-    importance_exponent: Share = 0.4
-    """Correction of the sampling bias at the start, rising to 1; for prioritised replay."""
+    importance_exponent: Schedule[Share] = Schedule(SchedulePhase(from_=0.4, to=1.0))
+    """Correction of the sampling bias, 1 in full; for prioritised replay."""
 
     @model_validator(mode="after")
     def _steps_fit_a_segment(self) -> Self:
@@ -96,19 +92,6 @@ class DQNConfig(AlgorithmConfig):
                 "with their segment"
             )
         return self
-
-    @model_validator(mode="after")
-    def _epsilon_falls(self) -> Self:
-        if self.epsilon_end > self.epsilon_start:
-            raise ValueError("epsilonEnd must not be above epsilonStart")
-        return self
-
-
-def learning_rate(config: DQNConfig, share: float) -> float:
-    """Step size when this share, in [0, 1], of the stop condition is reached."""
-    if config.learning_rate_schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * max(0.0, 1 - share)
 
 
 class HuberLoss(NamedTuple):
@@ -211,7 +194,7 @@ class DQNLearner(Learner):
         self._target = Target(network)
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
         self._learning, self._following = (
@@ -238,11 +221,11 @@ class DQNLearner(Learner):
         by_value = np.zeros_like(values)
         by_value[rows, batch["action"]] = loss.by_value
         backward(self._by_output(by_value))
-        rate = learning_rate(config, progress.share)
+        rate = config.learning_rate.at(progress)
         norm = self._optimizer.descend(rate)
 
         if (progress.updates + 1) % config.target_update_interval == 0:
-            self._target.follow(config.tau)
+            self._target.follow(config.tau.at(progress))
         metrics = {
             "loss": loss.total,
             "mean_q": float(values.mean()),
@@ -269,16 +252,12 @@ class DQNLearner(Learner):
 
     def _importance(self, batch: Arrays, progress: Progress) -> np.ndarray | None:
         """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""
-        config = self._config
-        if config.replay == "uniform":
+        if self._config.replay == "uniform":
             return None
-        exponent = config.importance_exponent + (1 - config.importance_exponent) * progress.share
+        exponent = self._config.importance_exponent.at(progress)
         weight: np.ndarray = (batch["probability"] * batch["stored"]) ** -exponent
         weight /= weight.max()
         return weight.astype(np.float32)
 
     def publish(self, progress: Progress) -> dict[str, Any]:
-        config = self._config
-        share = min(1.0, progress.steps / config.epsilon_steps)
-        start, end = config.epsilon_start, config.epsilon_end
-        return {"epsilon": start + share * (end - start)}
+        return {"epsilon": self._config.epsilon.at(progress)}

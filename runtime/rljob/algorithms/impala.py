@@ -27,6 +27,7 @@ from rljob.algorithms.base import (
     Positive,
     Progress,
     Rate,
+    Schedule,
     Seen,
     Share,
     Update,
@@ -44,7 +45,7 @@ Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
 class IMPALAConfig(AlgorithmConfig):
     """Settings of IMPALA (`algorithm.config`)."""
 
-    learning_rate: Rate = 2e-3
+    learning_rate: Schedule[Rate] = Schedule(2e-3)
     """Step size of Adam."""
     rollout_length: Count = 32
     """Environment steps in one segment."""
@@ -56,9 +57,9 @@ class IMPALAConfig(AlgorithmConfig):
     """Largest weight of a temporal difference in V-trace."""
     clip_c: Positive = 1.0
     """Largest weight with which later temporal differences count in V-trace."""
-    entropy_coefficient: Coefficient = 0.01
+    entropy_coefficient: Schedule[Coefficient] = Schedule(0.01)
     """Weight of the policy's entropy (nats) as a bonus."""
-    value_coefficient: Coefficient = 0.5
+    value_coefficient: Schedule[Coefficient] = Schedule(0.5)
     """Weight of the value's squared error."""
     max_gradient_norm: Positive | None = 0.5
     """Gradients are scaled down to this L2 norm."""
@@ -108,7 +109,7 @@ class IMPALALearner(Learner):
         self._config, self._distribution, self._network = config, distribution, network
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
 
@@ -144,14 +145,17 @@ class IMPALALearner(Learner):
         policy_loss = -(log_prob * advantage)[rows].mean()
         value_loss = (value[:-1] - target)[rows].square().mean()
         mean_entropy = entropy.view(valid.shape)[rows].mean()
-        loss = policy_loss + config.value_coefficient * value_loss
-        norm = self._optimizer.step(loss - config.entropy_coefficient * mean_entropy)
+        loss = policy_loss + config.value_coefficient.at(progress) * value_loss
+        loss = loss - config.entropy_coefficient.at(progress) * mean_entropy
+        rate = config.learning_rate.at(progress)
+        norm = self._optimizer.step(loss, rate)
         return Update(
             {
                 "policy_loss": float(policy_loss),
                 "value_loss": float(value_loss),
                 "entropy": float(mean_entropy),
                 "gradient_norm": norm,
+                "learning_rate": rate,
                 "mean_value": float(value[:-1][rows].mean()),
                 "mean_log_ratio": float(log_ratio[valid].mean()),
             }

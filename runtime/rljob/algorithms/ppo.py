@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field as Bounds
@@ -31,6 +31,7 @@ from rljob.algorithms.base import (
     Positive,
     Progress,
     Rate,
+    Schedule,
     Seen,
     Share,
     Update,
@@ -54,10 +55,8 @@ VALUED_BYTES = 32 << 20
 class PPOConfig(AlgorithmConfig):
     """Settings of PPO (`algorithm.config`)."""
 
-    learning_rate: Rate = 3e-4
+    learning_rate: Schedule[Rate] = Schedule(3e-4)
     """Step size of Adam."""
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"
-    """`linear`: falls to 0 with the share of the stop condition reached."""
     rollout_length: Count = 128
     """Environment steps in one segment."""
     segments_per_batch: Count | None = None
@@ -70,13 +69,13 @@ class PPOConfig(AlgorithmConfig):
     """Discount per environment step."""
     gae_lambda: Share = 0.95
     """Weight of long advantage estimates: 0 one step, 1 to the episode's end."""
-    clip: Positive = 0.2
+    clip: Schedule[Positive] = Schedule(0.2)
     """Clips the probability ratio to 1 ± clip."""
-    value_clip: Positive | None = None
+    value_clip: Schedule[Positive] | None = None
     """Largest change of the value in one update, in units of `normaliseRewards`."""
-    entropy_coefficient: Coefficient = 0.0
+    entropy_coefficient: Schedule[Coefficient] = Schedule(0.0)
     """Weight of the policy's entropy (nats) as a bonus."""
-    value_coefficient: Coefficient = 0.5
+    value_coefficient: Schedule[Coefficient] = Schedule(0.5)
     """Weight of the value's squared error."""
     max_gradient_norm: Positive | None = 0.5
     """Gradients are scaled down to this L2 norm."""
@@ -110,6 +109,7 @@ def ppo_loss(
     advantage: Tensor,
     target: Tensor,
     config: PPOConfig,
+    progress: Progress,
 ) -> PPOLoss:
     """The clipped objective, the value's squared error and the entropy bonus; all arguments `[B]`.
 
@@ -121,22 +121,25 @@ def ppo_loss(
         old_value: estimates before the update; used by `value_clip` alone.
         advantage: of the actions.
         target: what the value should be.
-        config: `clip`, `value_clip` and the coefficients.
+        config: `clip`, `value_clip` and the coefficients, as they are at `progress`.
     """
     # Beyond e^20 a ratio would overflow to gradients that are not numbers.
     log_ratio = (log_prob - old_log_prob).clamp(max=20.0)
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    clip = config.clip.at(progress)
+    clipped = ratio.clamp(1 - clip, 1 + clip)
     policy = -(ratio * advantage).minimum(clipped * advantage).mean()
     error = (value - target).square()
     if config.value_clip is not None:
-        near = old_value + (value - old_value).clamp(-config.value_clip, config.value_clip)
+        limit = config.value_clip.at(progress)
+        near = old_value + (value - old_value).clamp(-limit, limit)
         error = error.maximum((near - target).square())
     value_loss = error.mean()
     mean_entropy = entropy.mean()
-    total = policy + config.value_coefficient * value_loss
-    if config.entropy_coefficient:
-        total = total - config.entropy_coefficient * mean_entropy
+    total = policy + config.value_coefficient.at(progress) * value_loss
+    bonus = config.entropy_coefficient.at(progress)
+    if bonus:
+        total = total - bonus * mean_entropy
     return PPOLoss(total, policy, value_loss, mean_entropy, log_ratio)
 
 
@@ -187,7 +190,7 @@ class PPOLearner(Learner):
         self._network: Network = network
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
         self._learning = differentiable(network)
@@ -201,11 +204,8 @@ class PPOLearner(Learner):
         if not len(rows):
             return Update({})
         config = self._config
-        rate = config.learning_rate
-        if config.learning_rate_schedule == "linear":
-            rate *= max(0.0, 1 - progress.share)
         observation, data, metrics = self._prepare(batch, rows)
-        metrics["learning_rate"] = rate
+        metrics["learning_rate"] = config.learning_rate.at(progress)
         bounds = [i * len(rows) // config.minibatches for i in range(config.minibatches + 1)]
         for epoch in range(config.epochs):
             order = self._rng.permutation(rows)
@@ -214,14 +214,16 @@ class PPOLearner(Learner):
             for start, end in itertools.pairwise(bounds):
                 if end > start:
                     part = {name: array[start:end] for name, array in shuffled.items()}
-                    loss, norm = self._descend(seen[start:end], part, rate)
-            metrics |= _diagnose(loss, norm, config.clip)
+                    loss, norm = self._descend(seen[start:end], part, progress)
+            metrics |= _diagnose(loss, norm, config.clip.at(progress))
             metrics["epochs"] = epoch + 1
             if config.target_kl is not None and metrics["approx_kl"] > 1.5 * config.target_kl:
                 break
         return Update(metrics)
 
-    def _descend(self, observation: Placed, data: Arrays, rate: float) -> tuple[PPOLoss, float]:
+    def _descend(
+        self, observation: Placed, data: Arrays, progress: Progress
+    ) -> tuple[PPOLoss, float]:
         """One gradient step on `[B, ...]`; the loss before it, and the norm of its gradient."""
         import torch
 
@@ -230,10 +232,10 @@ class PPOLearner(Learner):
         tensors = {name: torch.from_numpy(array) for name, array in data.items()}
         log_prob, entropy = self._distribution.evaluate(outputs, tensors.pop("action"))
         value = outputs["value"].squeeze(-1)
-        loss = ppo_loss(log_prob, entropy, value, config=self._config, **tensors)
+        loss = ppo_loss(log_prob, entropy, value, config=self._config, progress=progress, **tensors)
         by_output = torch.autograd.grad(loss.total, list(outputs.values()))
         backward({name: by.numpy() for name, by in zip(outputs, by_output, strict=True)})
-        return loss, self._optimizer.descend(rate)
+        return loss, self._optimizer.descend(self._config.learning_rate.at(progress))
 
     def _prepare(self, batch: Arrays, rows: np.ndarray) -> tuple[Placed, Arrays, dict[str, float]]:
         """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used."""

@@ -26,6 +26,8 @@ from rljob.algorithms.base import (
     Policy,
     Progress,
     Rate,
+    Schedule,
+    SchedulePhase,
     Seen,
     Share,
     Update,
@@ -37,7 +39,7 @@ from rljob.errors import InputError
 class QLearningConfig(AlgorithmConfig):
     """Settings of QLearning (`algorithm.config`)."""
 
-    learning_rate: Rate = 0.1
+    learning_rate: Schedule[Rate] = Schedule(0.1)
     """Share of the error by which an entry of the table is corrected."""
     gamma: Share = 0.99
     """Discount per environment step."""
@@ -45,10 +47,8 @@ class QLearningConfig(AlgorithmConfig):
     """Environment steps in one segment."""
     segments_per_batch: Count | None = None
     """Segments in one update; by default one per rollout replica."""
-    epsilon_start: Share = 1.0
-    """Share of random actions at the start."""
-    epsilon_end: Share = 0.05
-    """Share of random actions at the end."""
+    epsilon: Schedule[Share] = Schedule(SchedulePhase(from_=1.0, to=0.05))
+    """Share of random actions."""
 
 
 class QLearning:
@@ -99,6 +99,7 @@ class QLearningLearner(Learner):
 
     def update(self, batch: Arrays, progress: Progress) -> Update:
         config, q = self._config, self._q
+        rate = config.learning_rate.at(progress)
         errors = []
         for t in range(len(batch["reward"])):
             valid = batch["valid"][t]
@@ -107,11 +108,10 @@ class QLearningLearner(Learner):
             ahead = config.gamma * ~batch["terminated"][t][valid] * q[following].max(-1)
             error = batch["reward"][t][valid] + ahead - q[state, action]
             # Environments in the same state with the same action correct its entry together.
-            np.add.at(q, (state, action), config.learning_rate * error)
+            np.add.at(q, (state, action), rate * error)
             errors.append(np.abs(error))
         error = np.concatenate(errors)
         return Update({"error": float(error.mean())} if error.size else {})
 
     def publish(self, progress: Progress) -> dict[str, Any]:
-        start, end = self._config.epsilon_start, self._config.epsilon_end
-        return {"q": self._q, "epsilon": start + progress.share * (end - start)}
+        return {"q": self._q, "epsilon": self._config.epsilon.at(progress)}

@@ -31,6 +31,7 @@ from rljob.algorithms.base import (
     Progress,
     Rate,
     Replay,
+    Schedule,
     Seen,
     Share,
     Update,
@@ -49,7 +50,7 @@ LOG_STD = (-20.0, 2.0)
 class SACConfig(AlgorithmConfig):
     """Settings of SAC (`algorithm.config`)."""
 
-    learning_rate: Rate = 1e-3
+    learning_rate: Schedule[Rate] = Schedule(1e-3)
     """Step size of Adam, for policy, critics and temperature."""
     gamma: Share = 0.99
     """Discount per environment step."""
@@ -143,7 +144,7 @@ class SACLearner(Learner):
         self._device = next(policy.parameters()).device
         start = torch.tensor(math.log(config.initial_temperature), device=self._device)
         self._log_temperature = torch.nn.Parameter(start)
-        rate, limit = config.learning_rate, config.max_gradient_norm
+        rate, limit = config.learning_rate.start, config.max_gradient_norm
         self._optimizers = {
             name: FlatAdam(each, learning_rate=rate, max_gradient_norm=limit)
             for name, each in (("policy", policy), ("critic", critic))
@@ -158,7 +159,7 @@ class SACLearner(Learner):
 
         from rljob.nets.torch_batch import tensors
 
-        data = tensors(batch, self._device)
+        data, rate = tensors(batch, self._device), self._config.learning_rate.at(progress)
         observation, following = data["observation"], data["next_observation"]
         temperature = self._log_temperature.detach().exp()
         with torch.no_grad():
@@ -168,15 +169,15 @@ class SACLearner(Learner):
             target = data["reward"] + goes_on * (ahead - temperature * log_prob)
         q = self._critic(observation, data["action"])["q"].squeeze(-1)
         critic_loss = (q - target).square().mean(-1).sum()
-        critic_norm = self._optimizers["critic"].step(critic_loss)
+        critic_norm = self._optimizers["critic"].step(critic_loss, rate)
 
         action, log_prob = self._sample(observation)
         value = self._critic(observation, action)["q"].amin(0).squeeze(-1)
         policy_loss = (temperature * log_prob - value).mean()
-        policy_norm = self._optimizers["policy"].step(policy_loss)
+        policy_norm = self._optimizers["policy"].step(policy_loss, rate)
 
         excess = log_prob.detach().mean() + self._algorithm.target_entropy
-        self._optimizers["temperature"].step(-self._log_temperature * excess)
+        self._optimizers["temperature"].step(-self._log_temperature * excess, rate)
         self._target.follow(self._config.tau)
         return Update(
             {
@@ -185,6 +186,7 @@ class SACLearner(Learner):
                 "mean_q": q.mean().item(),
                 "entropy": -log_prob.mean().item(),
                 "temperature": temperature.item(),
+                "learning_rate": rate,
                 "policy_gradient_norm": policy_norm,
                 "critic_gradient_norm": critic_norm,
             }

@@ -1,13 +1,15 @@
-"""`rljob algorithms`: the built-in algorithms, or the settings of one of them."""
+"""`rljob algorithms`: the built-in algorithms, the settings of one of them, or the course of one setting."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rljob.cli import output
+from rljob.errors import InputError
 
 if TYPE_CHECKING:
     from rljob.algorithms.base import Algorithm
@@ -22,12 +24,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="show the settings of this algorithm"
     )
-    output.add_option(parser)
+    shown = parser.add_mutually_exclusive_group()
+    output.add_option(shown)
+    shown.add_argument(
+        "--plot", metavar="SETTING", help="draw how this setting of NAME changes while training"
+    )
+    parser.add_argument(
+        "-f", "--file", type=Path, metavar="JOB", help="with --plot: the settings of this job"
+    )
     parser.set_defaults(handle=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Print the list, or one algorithm with its settings."""
+    """Print the list, one algorithm with its settings, or one setting over the job."""
+    if arguments.plot is not None:
+        from rljob.cli.schedule_plot import plot
+
+        return plot(arguments.name, arguments.plot, arguments.file)
+    if arguments.file is not None:
+        raise InputError("--file is only used with --plot SETTING")
     from rljob.algorithms import BUILT_IN, resolve_algorithm
     from rljob.spec import AlgorithmSpec
     from rljob.spec.invalid import checked
@@ -86,7 +101,7 @@ def settings(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     found = []
     for name, field in schema["properties"].items():
-        types = [each["type"] for each in field.get("anyOf", [field])]
+        types = [kind for each in field.get("anyOf", [field]) for kind in _kinds(each)]
         found.append(
             {
                 "name": name,
@@ -97,6 +112,11 @@ def settings(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    kind: str | list[str] = schema["type"]
+    return kind if isinstance(kind, list) else [kind]
 
 
 def table(algorithms: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 FORMATS = ("json", "yaml")
 
 
-def add_option(parser: argparse.ArgumentParser) -> None:
+def add_option(parser: argparse._ActionsContainer) -> None:
     """Add `--output`."""
     parser.add_argument("-o", "--output", choices=FORMATS, help="print JSON or YAML")
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from rljob import algorithms, nets
+from rljob.algorithms.renamed import REPLACED
 from rljob.spec import Metadata, RLJobSpec
 from rljob.spec.cel import VALIDATIONS, Rule, rule, text, texts
 from rljob.spec.status import RLJobStatus
@@ -70,15 +71,23 @@ _COLUMNS = [
 ]
 
 
-def definition() -> dict[str, Any]:
-    """The whole CustomResourceDefinition."""
+def definition(
+    algorithm_configs: Mapping[str, type[BaseModel]] | None = None,
+) -> dict[str, Any]:
+    """The whole CustomResourceDefinition.
+
+    Args:
+        algorithm_configs: settings of each algorithm that it knows by name; by default the built-in ones.
+    """
+    if algorithm_configs is None:
+        algorithm_configs = {name: one.Config for name, one in algorithms.BUILT_IN.items()}
     version = {
         "name": "v1alpha1",
         "served": True,
         "storage": True,
         "additionalPrinterColumns": _COLUMNS,
         "subresources": {"status": {}, "scale": _SCALE},
-        "schema": {"openAPIV3Schema": _schema()},
+        "schema": {"openAPIV3Schema": _schema(algorithm_configs)},
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -98,11 +107,9 @@ def to_yaml() -> str:
     return _HEADER + yaml.dump(definition(), Dumper=_SchemaDumper, sort_keys=False, width=100)
 
 
-def _schema() -> Schema:
+def _schema(algorithm_configs: Mapping[str, type[BaseModel]]) -> Schema:
     spec = structural(RLJobSpec)
-    _add_settings(
-        spec, "algorithm", {name: one.Config for name, one in algorithms.BUILT_IN.items()}
-    )
+    _add_settings(spec, "algorithm", algorithm_configs)
     _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
     status = lenient(RLJobStatus)
     return {
@@ -137,17 +144,14 @@ def _name_rule() -> Rule:
 def _add_settings(
     spec: Schema, section: str, built_in: Mapping[str, type[BaseModel]], default: str = ""
 ) -> None:
-    """Add rules that reject unknown built-in names and settings, and list the settings in the description."""
+    """Add rules that reject unknown built-in names and settings."""
     settings = {
         name: list(model.model_json_schema()["properties"]) for name, model in built_in.items()
     }
-    schema = spec["properties"][section]
-    schema[VALIDATIONS] += [
+    spec["properties"][section][VALIDATIONS] += [
         _known_names(section, list(settings)),
-        *(_known_settings(name, names, name == default) for name, names in settings.items()),
+        _known_settings(section, settings, default),
     ]
-    config = schema["properties"]["config"]
-    config["description"] += "".join(f" {_knows(name, names)}." for name, names in settings.items())
 
 
 def _known_names(section: str, names: list[str]) -> Rule:
@@ -160,34 +164,41 @@ def _known_names(section: str, names: list[str]) -> Rule:
     )
 
 
-def _known_settings(name: str, names: list[str], default: bool) -> Rule:
-    """A rule that `config` has only settings of the built-in of that name.
+def _known_settings(section: str, settings: Mapping[str, list[str]], default: str) -> Rule:
+    """One rule for all built-in ones: `config` has only settings of the one that is named.
 
     CEL sees the names in a free-form mapping but not the values: the roles check those.
-    `dyn` is needed because a mapping to values of any type has no type.
+    `dyn` is needed because a mapping to values of any type has no type. A list of one names the chosen row. The API
+    server's estimate of costs allows it in an expression that goes over `config`, and not beside it.
     """
-    chosen = f"has(self.name) && self.name == {text(name)}"
-    if default:
-        chosen = f"(has(self.name) ? self.name == {text(name)} : !has(self.entryPoint))"
+    table = _literal({name: texts(names) for name, names in settings.items()})
+    sentences = _literal(
+        {name: text(f"{name} knows: {', '.join(names)}") for name, names in settings.items()}
+    )
+    name = f"(has(self.name) ? self.name : {text(default)})" if default else "self.name"
+    chosen = "!has(self.entryPoint)" if default else "has(self.name)"
     hint = (
-        f"{texts(names)}.filter(n, n.lowerAscii() == k.replace('_', '').lowerAscii())"
-        ".map(n, ' Did you mean ' + n + '?').join('')"
+        f"(k in {_REPLACED} ? ' It is part of a schedule now; write ' + {_REPLACED}[k] + '.' : "
+        "known.filter(n, n.lowerAscii() == k.replace('_', '').lowerAscii())"
+        ".map(n, ' Did you mean ' + n + '?').join(''))"
     )
-    wrong = (
-        f"dyn(self).config.filter(k, !(k in {texts(names)}))"
-        f".map(k, k + {text(f': unknown setting of {name}.')} + {hint}).join(' ')"
-    )
-    knows = _knows(name, names)
+    wrong = f"k in known ? '' : k + ': unknown setting of ' + {name} + '.' + {hint} + ' '"
     return rule(
-        f"!({chosen}) || !has(dyn(self).config) || dyn(self).config.all(k, k in {texts(names)})",
-        f"unknown setting of {name}. {knows}",
-        computed=f"{wrong} + {text(f' {knows}')}",
+        f"!({chosen}) || !has(dyn(self).config) || [{table}].all(table, "
+        f"!({name} in table) || dyn(self).config.all(k, k in table[{name}]))",
+        f"unknown setting of the {section}",
+        computed=f"dyn(self).config.map(k, [{table}[{name}]].map(known, {wrong}).join('')).join('') + "
+        f"{sentences}[{name}]",
         at="config",
     )
 
 
-def _knows(name: str, names: list[str]) -> str:
-    return f"{name} knows: {', '.join(names)}"
+def _literal(values: Mapping[str, str]) -> str:
+    """A CEL literal of a mapping whose values are CEL."""
+    return "{" + ", ".join(f"{text(key)}: {value}" for key, value in values.items()) + "}"
+
+
+_REPLACED = _literal({name: text(line) for name, line in REPLACED.items()})
 
 
 class _SchemaDumper(yaml.SafeDumper):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Learner, Progress
+from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner, Progress
 from rljob.algorithms.publishing import policy_arrays
+from rljob.algorithms.settings import check_schedules
 from rljob.envs.spaces import Arrays
 from rljob.envs.vector import Environments
 from rljob.nets import build_acting, build_networks
@@ -32,6 +33,7 @@ class JobParts:
 
     job: RLJob
     environments: Environments
+    config: AlgorithmConfig
     algorithm: Algorithm
     networks: ActingNetworks
     plan: ExperienceFormat
@@ -60,7 +62,9 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
     torch.set_num_threads(threads)
     try:
         spaces = environments.spaces
-        algorithm = resolve_algorithm(spec.algorithm)(load_config(spec.algorithm), spaces)
+        config = load_config(spec.algorithm)
+        check_schedules(config, spec.stop)
+        algorithm = resolve_algorithm(spec.algorithm)(config, spaces)
         nets = algorithm.networks
         networks = build_acting(spec.network, nets, spaces, spec.rollout.precision)
         built = build_networks(spec.network, nets, spaces, seed, spec.learner.precision)
@@ -71,7 +75,7 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         plan = ExperienceFormat.of(
             algorithm.data, algorithm.fields, envs, spaces, networks.core_size
         )
-        parts = JobParts(job, environments, algorithm, networks, plan, modules, learner)
+        parts = JobParts(job, environments, config, algorithm, networks, plan, modules, learner)
         networks.load(parts.policy(Progress(0, 0.0)))
         yield parts
     finally:

@@ -12,6 +12,7 @@ import numpy as np
 
 from rljob import spec as specs
 from rljob.algorithms.base import Arrays, Progress
+from rljob.algorithms.settings import unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.plan.job_parts import JobParts, job_parts
@@ -108,6 +109,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         )
     segment = _play(parts, trial)
     trial.metrics = _update(parts, segment)
+    trial.warnings += unfinished_schedules(parts.config, parts.job.spec.stop)
     odd = [name for name, value in trial.metrics.items() if not math.isfinite(value)]
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")

@@ -17,6 +17,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from rljob.errors import InputError
 from rljob.spec.file import JobSource, below_spec
 
+OTHER_FORMS_KEY = "x-rljob-other-forms"
+"""In the JSON schema of a value of several types: what it may be beside the first of them, in words."""
+
 _MAX_PROBLEMS = 20
 _MAX_VALUE = 60
 
@@ -110,14 +113,15 @@ def _messages(
     loc, kind = details["loc"], details["type"]
     value, context = details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        _, section = _find(root, loc[:-1])
-        yield loc, _unknown(str(loc[-1]), loc[:-1], section, root, label)
+        whole, section = _find(root, loc[:-1])
+        yield (*whole, loc[-1]), _unknown(str(loc[-1]), whole, section, root, label)
     elif kind == "rules":
+        whole, _ = _find(root, loc)
         for name, message in context["problems"].items():
-            yield (*loc, *filter(None, [name])), message
+            yield (*whole, *filter(None, [name])), message
     elif kind == "missing":
-        _, section = _find(root, loc)
-        yield loc, f"is required. {_sentence(section)}".rstrip()
+        whole, section = _find(root, loc)
+        yield whole, f"is required. {_sentence(section)}".rstrip()
     elif kind in ("value_error", "assertion_error"):
         # A rule about a whole section speaks for itself.
         start = "" if isinstance(value, Mapping) else f"{show(value)} is not allowed; "
@@ -134,7 +138,8 @@ def _unknown(
     name: str, loc: Sequence[Any], section: JsonSchema, root: JsonSchema, label: str
 ) -> str:
     names = list(section.get("properties", {}))
-    whose = label if label and not loc else str(loc[-1]) if loc else str(root.get("title"))
+    sections = [each for each in loc if isinstance(each, str)]
+    whose = label if label and not loc else sections[-1] if sections else str(root.get("title"))
     what = f"unknown setting of {label}" if label and not loc else "unknown field"
     near = nearest(name, names)
     if near is None:
@@ -164,6 +169,8 @@ def allowed(schema: JsonSchema, root: JsonSchema) -> str:
     if "anyOf" in schema:
         return " or ".join(allowed(choice, root) for choice in schema["anyOf"])
     kind = schema.get("type")
+    if isinstance(kind, list):
+        return f"{allowed({**schema, 'type': kind[0]}, root)}, or {schema[OTHER_FORMS_KEY]}"
     if kind in ("integer", "number"):
         return _range("an integer" if kind == "integer" else "a number", schema)
     if kind == "string":
@@ -208,10 +215,12 @@ def _at_most(schema: JsonSchema, bound: str, what: str) -> str:
 def _find(root: JsonSchema, loc: Sequence[Any]) -> tuple[Sequence[Any], JsonSchema]:
     """The part of a location that names fields, and the schema there.
 
-    Pydantic adds the names of union members and of validators; they are no fields and end the walk.
+    Pydantic adds the names of union members and of validators; they are no fields and end the walk. The kinds
+    of a value of several kinds are passed over.
     """
     section = _resolve(root, root)
-    for depth, name in enumerate(loc):
+    known: list[Any] = []
+    for name in loc:
         properties = section.get("properties", {})
         if name in properties:
             section = _resolve(properties[name], root)
@@ -219,9 +228,12 @@ def _find(root: JsonSchema, loc: Sequence[Any]) -> tuple[Sequence[Any], JsonSche
             section = _resolve(section["items"], root)
         elif isinstance(section.get("additionalProperties"), Mapping):
             section = _resolve(section["additionalProperties"], root)
+        elif isinstance(section.get("type"), list) and name in section["type"]:
+            continue
         else:
-            return loc[:depth], section
-    return loc, section
+            break
+        known.append(name)
+    return known, section
 
 
 def _resolve(schema: JsonSchema, root: JsonSchema) -> JsonSchema:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rljob.algorithms.progress import Progress
 from rljob.spec import StopSpec
 
 WINDOW_EPISODES = 100
@@ -96,6 +97,10 @@ class TrainingProgress:
         """Whether the time to train is used up, whether or not there is experience to train on."""
         used_up = stop.duration is not None and self.seconds >= stop.duration.seconds
         return used_up and self.updates > 0
+
+    def at(self, stop: StopSpec) -> Progress:
+        """For schedules."""
+        return Progress(self.steps, self.share(stop), self.updates)
 
     def share(self, stop: StopSpec) -> float:
         """How much of the budget is used, in [0, 1]: by steps, else by time, else 0.

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Algorithm, Learner, Progress, Replay
+from rljob.algorithms.base import Algorithm, Learner, Replay
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.saved_state import LearnerState
+from rljob.algorithms.settings import check_schedules
 from rljob.checkpoints import policy
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import BOUNDARY
@@ -77,7 +78,9 @@ class Training:
         self._trace: Trace = context.tracer()
         spaces = Spaces.from_json(opened.plan.spaces)
         algorithm_class = resolve_algorithm(spec.algorithm)
-        self._algorithm: Algorithm = algorithm_class(load_config(spec.algorithm), spaces)
+        config = load_config(spec.algorithm)
+        check_schedules(config, spec.stop)
+        self._algorithm: Algorithm = algorithm_class(config, spaces)
         networks = build_networks(
             spec.network, self._algorithm.networks, spaces, context.seed, spec.learner.precision
         )
@@ -163,7 +166,7 @@ class Training:
         started = time.monotonic()
         keys, priorities = [], []
         for arrays in batch.updates:
-            update = self._learner.update(arrays, self._so_far())
+            update = self._learner.update(arrays, self._progress.at(self._spec.stop))
             if update.priorities is not None:
                 keys.append(arrays["key"].reshape(-1))
                 priorities.append(update.priorities.reshape(-1))
@@ -210,14 +213,10 @@ class Training:
     def _finite(self) -> bool:
         parameters = (p for network in self._networks.values() for p in network.parameters())
         # Not the exported weights: these hold a network's buffers, and the limit of an encoder is infinite.
-        published = self._learner.publish(self._so_far()).values()
+        published = self._learner.publish(self._progress.at(self._spec.stop)).values()
         return all(bool(each.isfinite().all()) for each in parameters) and all(
             bool(np.isfinite(each).all()) for each in published
         )
-
-    def _so_far(self) -> Progress:
-        progress = self._progress
-        return Progress(progress.steps, progress.share(self._spec.stop), progress.updates)
 
     def _at_boundary(self) -> bool:
         return self._spec.strict and self._version == self._boundary
@@ -241,7 +240,9 @@ class Training:
 
     def _policy(self, copy: bool) -> Arrays:
         """What acting needs of this version."""
-        arrays = policy_arrays(self._algorithm, self._networks, self._learner, self._so_far(), copy)
+        arrays = policy_arrays(
+            self._algorithm, self._networks, self._learner, self._progress.at(self._spec.stop), copy
+        )
         if self._spec.strict:
             arrays[BOUNDARY] = np.asarray(self._boundary)
         return arrays
