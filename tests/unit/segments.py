@@ -13,6 +13,7 @@ from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.nets.acting import ActingNetworks
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 
+
 def make_algorithm(
     name: str, action: Space | None = None, observation: Space | None = None, **config: Any
 ) -> Algorithm:
