@@ -98,6 +98,13 @@ def test_an_algorithm_that_follows_no_memory_is_refused(build: Any) -> None:
     assert caught.value.path == "network.name"
 
 
+def test_acting_in_bfloat16_is_refused() -> None:
+    spaces = Spaces(BoxSpace((2,)), DiscreteSpace(3))
+    with pytest.raises(InputError, match="allowed is float32") as caught:
+        nets.build_acting(NetworkSpec(name="gru"), NET, spaces, "bfloat16")
+    assert caught.value.path == "rollout.precision"
+
+
 def test_acting_never_imports_torch() -> None:
     program = """
 import sys

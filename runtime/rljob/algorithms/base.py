@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Bounds(ge=1, le=1_000_000_000), AS_INTEGER]
 Share = Annotated[float, Bounds(ge=0, le=1)]
 Positive = Annotated[float, Bounds(gt=0, le=1000)]
+Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
 Rate = Annotated[float, Bounds(gt=0, le=1)]
 
 

@@ -7,15 +7,14 @@ V-trace corrects for the policy versions by which they are behind.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-from pydantic import Field as Bounds
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rljob.algorithms.base import (
     Acted,
     Actor,
     AlgorithmConfig,
     Arrays,
+    Coefficient,
     Count,
     Field,
     Head,
@@ -38,8 +37,6 @@ from rljob.envs.spaces import Spaces
 
 if TYPE_CHECKING:
     from rljob.nets.torch_nets import Network
-
-Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
 
 
 class IMPALAConfig(AlgorithmConfig):

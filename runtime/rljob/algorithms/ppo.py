@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from pydantic import Field as Bounds
 
 from rljob.algorithms.base import (
     Acted,
     Actor,
     AlgorithmConfig,
     Arrays,
+    Coefficient,
     Count,
     Field,
     Head,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from rljob.nets.torch_gradients import Placed
     from rljob.nets.torch_nets import Network
 
-Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
 VALUED_BYTES = 32 << 20
 """Encoded observations that are valued at a time: images take many times that on their way."""
 

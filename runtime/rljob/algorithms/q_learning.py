@@ -32,7 +32,7 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.envs.spaces import DiscreteSpace, Spaces
+from rljob.envs.spaces import DiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 
 
@@ -60,22 +60,26 @@ class QLearning:
     networks: ClassVar[Mapping[str, Net]] = {}
 
     def __init__(self, config: QLearningConfig, spaces: Spaces) -> None:
-        for role in ("observation", "action"):
-            space = getattr(spaces, role)
+        for role, space in (("observations", spaces.observation), ("actions", spaces.action)):
             if not isinstance(space, DiscreteSpace):
                 raise InputError(
-                    f"QLearning needs Discrete {role}s and cannot use {space}; DQN and PPO can",
+                    f"QLearning needs Discrete {role} and cannot use {space}; DQN and PPO can",
                     path="environment",
                 )
-            setattr(self, role + "s", space.n)
         self.config = config
+        self.shape = (_choices(spaces.observation), _choices(spaces.action))
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
 
     def actor(self, policy: Policy, place: Place) -> QLearningActor:
         return QLearningActor(self, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> QLearningLearner:
-        return QLearningLearner(self.config, np.zeros((self.observations, self.actions)))
+        return QLearningLearner(self.config, np.zeros(self.shape))
+
+
+def _choices(space: Space) -> int:
+    assert isinstance(space, DiscreteSpace)
+    return space.n
 
 
 class QLearningActor(Actor):

@@ -127,8 +127,8 @@ def table(algorithms: list[dict[str, Any]]) -> str:
         (
             each["name"],
             each["data"],
-            _kinds(each["observations"]),
-            _kinds(each["actions"]),
+            _spaces(each["observations"]),
+            _spaces(each["actions"]),
             each["about"],
         )
         for each in algorithms
@@ -137,7 +137,7 @@ def table(algorithms: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _kinds(names: list[str]) -> str:
+def _spaces(names: list[str]) -> str:
     return "any" if len(names) == KINDS else ", ".join(names)
 
 
@@ -151,7 +151,7 @@ def detail(algorithm: Mapping[str, Any]) -> str:
         for each in algorithm["settings"]
     ]
     lines, _ = columns([("SETTING", "DEFAULT", "ALLOWED", "MEANING"), *rows])
-    observations, actions = (_kinds(algorithm[name]) for name in ("observations", "actions"))
+    observations, actions = (_spaces(algorithm[name]) for name in ("observations", "actions"))
     about = f"{algorithm['name']}: {algorithm['about']}"
     facts = f"Data: {algorithm['data']}. Observations: {observations}. Actions: {actions}."
     return "\n".join([about, facts, "", *lines, ""])

@@ -119,6 +119,11 @@ def build_acting(
                     for name, net in acting.items()
                 }
             )
+        if network.remembers:
+            raise InputError(
+                f"{precision} is not possible with {spec.name}, which has a memory; allowed is float32",
+                path="rollout.precision",
+            )
         if find_spec("torch") is None:
             raise InputError(
                 f'{precision} acts with torch, which is not installed; pip install "rljob[learner]"',
@@ -133,7 +138,9 @@ def build_acting(
         return ActingNetworks({})
     from rljob.nets import torch_nets
 
-    modules = torch_nets.build(network, acting, spaces.observation, 0, precision == "bfloat16")
+    modules: dict[str, Any] = dict(
+        torch_nets.build(network, acting, spaces.observation, 0, precision == "bfloat16")
+    )
     return ActingNetworks(
         {name: torch_nets.TorchEngine(modules[name], net.acts) for name, net in acting.items()}
     )

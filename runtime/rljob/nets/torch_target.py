@@ -18,7 +18,7 @@ class Target:
 
     def __init__(self, source: nn.Module) -> None:
         self._source = source
-        self.network = copy.deepcopy(source).requires_grad_(False)
+        self.network: Any = copy.deepcopy(source).requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, *inputs: torch.Tensor) -> Any:
@@ -32,7 +32,8 @@ class Target:
             mine.copy_(theirs)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.network.state_dict()
+        state: dict[str, Any] = self.network.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state)
