@@ -148,15 +148,24 @@ images: ## Build the images and bring them to the cluster if it is up (IMAGES="w
 monitoring-images: ## Bring the Prometheus Operator and Prometheus to the cluster, for the end-to-end tests
 	@tests/cluster/monitoring.sh
 
+.PHONY: policies
+policies: ## Enforce NetworkPolicies on the cluster
+	@tests/cluster/policies.sh
+
 .PHONY: e2e
 e2e: $(READY) ## Run the end-to-end tests, on a cluster of their own when none is up
 	@tests/cluster/with.sh $(MAKE) --no-print-directory in-cluster
 
-# What e2e does with the cluster that it was given.
+.PHONY: e2e-full
+e2e-full: $(READY) ## The same, with NetworkPolicies enforced, and nodes that restart (an hour)
+	@tests/cluster/with.sh $(MAKE) --no-print-directory policies in-cluster WHICH=
+
+WHICH := -m "not full"
+# What both do with the cluster that they were given.
 .PHONY: in-cluster
 in-cluster: images monitoring-images
 	@tests/cluster/programs.sh helm
-	$(BIN)/python -m pytest tests/e2e --timeout=900 -n 2 --maxschedchunk=1 $(ARGS)
+	$(BIN)/python -m pytest tests/e2e --timeout=900 -n 2 --maxschedchunk=1 $(WHICH) $(ARGS)
 
 ##@ Check
 

@@ -61,5 +61,17 @@ workers() {
     kubectl get nodes --selector '!node-role.kubernetes.io/control-plane' --output jsonpath='{.items[*].metadata.name}'
 }
 
+# write_on NODE FILE [MODE]: a file there, from stdin.
+write_on() {
+    "$DOCKER" exec -i "$1" sh -c 'cat >"$0.new" && chmod "$1" "$0.new" && mv "$0.new" "$0"' "$2" "${3:-644}"
+}
+
+# start_service NODE NAME COMMAND: run it there from now on, also after a restart of the node.
+start_service() {
+    printf '%s\n' '[Service]' "ExecStart=$3" Restart=always RestartSec=1 '[Install]' WantedBy=multi-user.target |
+        write_on "$1" "/etc/systemd/system/$2.service"
+    "$DOCKER" exec "$1" sh -c "systemctl daemon-reload && systemctl --quiet enable $2 && systemctl restart $2" </dev/null
+}
+
 # on_node NODE ARGUMENT...: containerd's client there, in the part of its store that Kubernetes uses.
 on_node() { "$DOCKER" exec -i "$1" ctr --namespace k8s.io "${@:2}"; }

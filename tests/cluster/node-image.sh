@@ -5,7 +5,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 NODE_PACKAGES=bash,busybox-static,ca-certificates,conntrack,containerd,containernetworking-plugins,curl,dbus,e2fsprogs
-NODE_PACKAGES+=,ethtool,iproute2,iptables,jq,kmod,libseccomp2,mount,nftables,pigz,procps,rsync,runc,socat,systemd
+NODE_PACKAGES+=,ethtool,iproute2,ipset,iptables,jq,kmod,libseccomp2,mount,nftables,pigz,procps,rsync,runc,socat,systemd
 NODE_PACKAGES+=,systemd-sysv,util-linux
 
 inputs=$(cat "$HERE"/{node-image.sh,name_images.py} "$HERE"/programs/{go.mod,go.sum,coredns/main.go} | sha256sum)
@@ -25,11 +25,11 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"; kill $(jobs -p) 2>/dev/null || true' EXIT
 
 node_packages() {
-    [ -e "$root/.complete" ] && return
+    [ "$(cat "$root/.complete" 2>/dev/null)" = "$NODE_PACKAGES" ] && return
     rm -rf "$root"
     debian_root trixie "$NODE_PACKAGES" "$root" >"$CACHE/mmdebstrap.log" 2>&1 ||
         fail "mmdebstrap failed; its output is in $CACHE/mmdebstrap.log"
-    touch "$root/.complete"
+    echo "$NODE_PACKAGES" >"$root/.complete"
 }
 
 # kind's own scripts and units for a node, and what else its base image sets up.

@@ -22,6 +22,7 @@ find_go() {
 package_of() {
     case $1 in
         kind) echo sigs.k8s.io/kind ;;
+        kube-router) echo github.com/cloudnativelabs/kube-router/v2/cmd/kube-router ;;
         kube*) echo "k8s.io/kubernetes/cmd/$1" ;;
         coredns) echo ./coredns ;;
         crane) echo github.com/google/go-containerregistry/cmd/crane ;;
@@ -39,6 +40,7 @@ package_of() {
 home_of() {
     case $1 in
         github.com/prometheus-operator/*) echo prometheus-operator ;;
+        github.com/cloudnativelabs/*) echo kube-router ;;
         *) echo . ;;
     esac
 }
@@ -86,25 +88,27 @@ mkdir -p "$CACHE"/{bin,built}
 exec {lock}>"$CACHE/built/.lock"
 flock --nonblock "$lock" || { say "waiting for another build of programs"; flock "$lock"; }
 flags=$(linker_flags)
-main=() operator=() alone=()
+main=() operator=() router=() alone=()
 for program; do
     package=$(package_of "$program")
     [ "$(cat "$CACHE/built/$program" 2>/dev/null)" != "$(inputs_of "$package")" ] || [ ! -x "$CACHE/bin/$program" ] ||
         continue
     case $program in
         prometheus-operator | prometheus-config-reloader) operator+=("$program") ;;
+        kube-router) router+=("$program") ;;
         # It cannot be in one build with others: its logrus differs from theirs by a capital letter.
         local-path-provisioner) alone+=("$program") ;;
         *) main+=("$program") ;;
     esac
 done
-[ $((${#main[@]} + ${#operator[@]} + ${#alone[@]})) -gt 0 ] || exit 0
-say "building" "${main[@]}" "${operator[@]}" "${alone[@]}"
+all=("${main[@]}" "${operator[@]}" "${router[@]}" "${alone[@]}")
+[ ${#all[@]} -gt 0 ] || exit 0
+say "building" "${all[@]}"
 find_go
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly
 built=$(mktemp -d "$CACHE/built/XXXXXX")
 trap 'rm -rf "$built"' EXIT
-for group in main operator alone; do
+for group in main operator router alone; do
     declare -n programs=$group
     [ ${#programs[@]} -eq 0 ] || build "${programs[@]}"
 done
