@@ -277,7 +277,7 @@ def _segment_header(stored: Stored) -> Header:
 
 
 class ReplayMode:
-    """Transitions in a ring, sampled in the samples-per-insert band."""
+    """Transitions, or sequences, in a ring, sampled in the samples-per-insert band."""
 
     def __init__(
         self,
@@ -290,7 +290,9 @@ class ReplayMode:
         self._lineage = 0
         self._arena = arena
         self._layout = plan.layout
-        self._store = ReplayStore(arena, plan.layout, data.priority_exponent)
+        self._store = ReplayStore(
+            arena, plan.layout, data.priority_exponent, data.length, data.period, data.start
+        )
         self._data = data
         self._limiter = limiter
         self._rng = np.random.default_rng(seed)
@@ -325,7 +327,7 @@ class ReplayMode:
         if self._limiter.strict and link.lent:
             return 0
         inserted, sampled = self._arena.counter("steps"), self._arena.counter("sampled")
-        return self._limiter.room(inserted, granted, sampled)
+        return self._limiter.room(inserted, granted, sampled, self._store.ready > 0)
 
     def minimum(self, link: LearnerLink, granted: int) -> int:
         return link.version if self._limiter.strict else link.first_version
@@ -346,9 +348,8 @@ class ReplayMode:
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]:
         while (
             link.position < link.limit
-            and self._store.held
             and self._limiter.may_sample(
-                self._arena.counter("steps"), self._arena.counter("sampled")
+                self._arena.counter("steps"), self._arena.counter("sampled"), self._store.ready > 0
             )
         ):
             yield self._batch(link, now)
@@ -360,14 +361,14 @@ class ReplayMode:
         if self._outbox is not None and (taken := self._outbox.take(size)) is not None:
             place, memory = taken
         sampled = self._store.sample(count, batch, self._rng, now, memory)
-        self._arena.count("sampled", count * batch)
+        self._arena.count("sampled", self._data.samples)
         acted = round(float(sampled.versions.mean()))
         header = Header(MessageKind.BATCH, version=acted, lineage=link.lineage)
         payload = sampled.payload.data
         if memory is not None:
             header.seq, header.bits, payload = place, size, memoryview(b"")
         lent = link.lend(InFlight(header, payload, now, place=place))
-        return lent, Freshness(link.version - sampled.versions, sampled.ages, count * batch)
+        return lent, Freshness(link.version - sampled.versions, sampled.ages, self._data.samples)
 
     def confirmed(self, lent: InFlight) -> None:
         # Sampling does not consume, but the place can be written again.
