@@ -116,6 +116,7 @@ def _settings(context: RoleContext) -> StoreSettings:
         spec.buffer.samples_per_insert,
         spec.strict,
         context.seed,
+        spec.rollout.replicas,
     )
 
 

@@ -39,6 +39,7 @@ class StoreSettings:
         samples_per_insert: overrides the algorithm's; see `ReplayLimiter`.
         strict: lockstep, for runs that can be repeated exactly.
         seed: of sampling.
+        rollouts: whose segments share the capacity.
     """
 
     capacity: int
@@ -46,6 +47,7 @@ class StoreSettings:
     samples_per_insert: float | None
     strict: bool
     seed: int
+    rollouts: int = 1
 
 
 class Observer:
@@ -264,18 +266,24 @@ def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -
         size = sum(map(nbytes, batch_fields(plan.layout.fields, data.length, 1, 1))) + _MARK_BYTES
     most = (MAX_PAYLOAD_BYTES - _TABLE_BYTES) // (size * data.updates_per_publish)
     if data.batch_size > most:
+        allowed = f"at most {most}" if most else "not even one fits: shorten the sequences"
         raise InputError(
             f"{data.batch_size} {drawn} of {size} bytes, {data.updates_per_publish} times "
-            f"in one message, exceed the size of a message; at most {most}",
+            f"in one message, exceed the size of a message; {allowed}",
             path="algorithm.config.batchSize",
         )
     slots = settings.capacity // plan.steps
-    if slots * plan.steps < data.min_size or slots < max(2, data.span):
-        least = max(data.min_size + plan.steps, max(2, data.span) * plan.steps)
-        segments = f"{data.span} segments" if data.span > 1 else "one segment"
+    # Each rollout's segments are overwritten by those of all.
+    needed = settings.rollouts * data.span if data.length > 1 else 2
+    if slots * plan.steps < data.min_size or slots < needed:
+        least = max(data.min_size + plan.steps, needed * plan.steps)
+        reason = f"the algorithm's minSize and one segment of {plan.steps} steps"
+        if data.length > 1:
+            reason += (
+                f"; sequences of {data.length} steps reach over {data.span} segments of each rollout"
+            )
         raise InputError(
-            f"{settings.capacity} steps are too few for this job; at least {least} "
-            f"(the algorithm's minSize and {segments} of {plan.steps} steps)",
+            f"{settings.capacity} steps are too few for this job; at least {least} ({reason})",
             path="buffer.capacity",
         )
     return slots
