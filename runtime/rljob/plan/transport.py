@@ -58,8 +58,8 @@ class MeasuredTransport:
         buffer, plan, slots = parts.job.spec.buffer, parts.plan, SLOTS
         # The learner gets something for every segment.
         if isinstance(plan.data, Replay):
-            plan = replace(plan, data=replace(plan.data, min_size=1))
             slots = max(SLOTS, plan.data.span)
+            plan = replace(plan, data=replace(plan.data, min_size=1))
         else:
             plan = replace(plan, data=replace(plan.data, segments_per_batch=1))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rljob-plan-")))

@@ -169,7 +169,8 @@ class ReplayStore:
         if self._sequences is not None:
             counts &= self._sequences.allowed
         self._top[0] = max(self._top[0], given.max(initial=0, where=counts))
-        return np.where(fit, given, self._top[0]).reshape(-1).astype(np.float64)
+        initial: np.ndarray = np.where(fit, given, self._top[0]).reshape(-1)
+        return initial
 
     def _admit(self, slot: int) -> None:
         self._held += self.valid(slot)
