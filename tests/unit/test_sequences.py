@@ -255,6 +255,23 @@ def filled(
     return ring
 
 
+def test_a_late_segment_says_whether_the_one_after_it_begins_an_episode() -> None:
+    ring = Ring(2, 1, "episode", 0.0, seed=0)
+    life = Life(1, 1, 1, ring.rng)
+    first, second = life.segment(ring.layout), life.segment(ring.layout)
+    for name in ("terminated", "truncated"):
+        for _, arrays in (first, second):
+            arrays[name][...] = False
+    first[1]["valid"][...], second[1]["valid"][...] = True, True
+    first[1]["valid"][-1] = False
+    second[1]["observation"][0] = first[1]["observation"][-1]
+    ring.put(second)
+    assert ring.store.ready == 0, "nobody knows what was before its first row"
+    ring.put(first)
+    # One begins at the first row of each.
+    assert ring.store.ready == len(ring.reference.sequences()) == 2 * ENVS
+
+
 def test_shapes_are_those_of_segments() -> None:
     ring = filled(length=6, period=2, exponent=0.5)
     arrays = unpack(ring.store.sample(3, 8, ring.rng, 0.0).payload.data)

@@ -346,11 +346,8 @@ class ReplayMode:
                 self._outbox = Outbox(size, known.shares)
 
     def deliver(self, link: LearnerLink, now: float) -> Iterator[tuple[InFlight, Freshness]]:
-        while (
-            link.position < link.limit
-            and self._limiter.may_sample(
-                self._arena.counter("steps"), self._arena.counter("sampled"), self._store.ready > 0
-            )
+        while link.position < link.limit and self._limiter.may_sample(
+            self._arena.counter("steps"), self._arena.counter("sampled"), self._store.ready > 0
         ):
             yield self._batch(link, now)
 

@@ -279,9 +279,7 @@ def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -
         least = max(data.min_size + plan.steps, needed * plan.steps)
         reason = f"the algorithm's minSize and one segment of {plan.steps} steps"
         if data.length > 1:
-            reason += (
-                f"; sequences of {data.length} steps reach over {data.span} segments of each rollout"
-            )
+            reason += f"; sequences of {data.length} steps reach over {data.span} segments of each rollout"
         raise InputError(
             f"{settings.capacity} steps are too few for this job; at least {least} ({reason})",
             path="buffer.capacity",
