@@ -64,6 +64,7 @@ def sequence_plan(
 ) -> ExperienceFormat:
     """As `replay_plan`, for sequences of `length` steps."""
     plan = replay_plan(**extra)
+    assert isinstance(plan.data, Replay)
     data = replace(plan.data, length=length, period=period, start=start)
     fields = plan.layout.fields
     if core_size:

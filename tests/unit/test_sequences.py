@@ -95,7 +95,7 @@ class Reference:
         if before not in stored or after not in stored:
             return False
         ends, begins = (stored[each]["observation"] for each in (before, after))
-        return ends[LENGTH, env].tolist() == begins[0, env].tolist()
+        return np.array_equal(ends[LENGTH, env], begins[0, env])
 
     def rows(self, origin: Origin, step: int, env: int) -> list[Row]:
         """Rows that follow each other from this one on, up to `length`."""
@@ -291,7 +291,7 @@ def test_shapes_are_those_of_segments() -> None:
 
 @pytest.mark.parametrize("kind", [(5, 1, "row"), (6, 2, "row"), (5, 1, "episode")])
 @pytest.mark.parametrize("exponent", [0.0, 0.7])
-def test_every_sequence_is_equally_likely(kind: Any, exponent: float) -> None:
+def test_every_sequence_is_equally_likely(kind: tuple[int, int, Start], exponent: float) -> None:
     ring = filled(*kind, exponent, count=SLOTS + 2)
     sequences = ring.reference.sequences()
     arrays = unpack(ring.store.sample(10, 800, ring.rng, 0.0).payload.data)
