@@ -9,15 +9,19 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.process.context import actor_number, job_number
+from rljob.roles.buffer.sequences import Sequences
 from rljob.spec import RLJob
+from rljob.spec.experience import Field, OnPolicy, Replay
 from rljob.wire.arrays import Layout, pack, read_layout
 from rljob.wire.delivery import Receiver
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import HEADER_BYTES, Header, MessageKind, Rejected, decode
 from rljob.wire.weights import CHUNK_BYTES, Chunk, Published, Want, WeightServer
 
@@ -193,6 +197,85 @@ def _weights() -> dict[str, Any]:
     }
 
 
+SPACES = Spaces(BoxSpace((3,)), DiscreteSpace(2))
+PLANS = {
+    "on-policy, the acting network remembers 5 numbers": ExperienceFormat.of(
+        OnPolicy(4), (), 2, SPACES, core_size=5
+    ),
+    "transitions with n-step returns": ExperienceFormat.of(
+        Replay(4, 8, 16, 4.0), (Field("next_row", "int32"),), 2, SPACES
+    ),
+    "sequences with memory, priorities by actors": ExperienceFormat.of(
+        Replay(4, 8, 16, 4.0, 0.6, 2, length=6, period=2),
+        (Field("priority", "float32"),),
+        2,
+        SPACES,
+        core_size=5,
+    ),
+    "sequences from the first row of an episode": ExperienceFormat.of(
+        Replay(4, 8, 16, 4.0, length=6, start="episode"), (), 2, SPACES
+    ),
+}
+
+
+def bad_plans() -> dict[str, Any]:
+    """Plans that are rejected."""
+    good = PLANS["sequences with memory, priorities by actors"].to_json()
+
+    def used(**changes: Any) -> Any:
+        return {**good, "data": {**good["data"], **changes}}
+
+    def laid_out(*changes: list[Any]) -> Any:
+        kept = [each for each in good["layout"] if each[0] not in {change[0] for change in changes}]
+        return {**good, "layout": [*kept, *changes]}
+
+    return {
+        "a period that does not divide the segment": used(period=3),
+        "a period for transitions": used(length=1),
+        "episodes with a period": used(start="episode"),
+        "an unknown start": used(start="any"),
+        "memory at other rows than every period-th": laid_out(["core", "float32", [4, 2, 5]]),
+        "memory of another dtype": laid_out(["core", "float64", [2, 2, 5]]),
+        "priorities of another shape": laid_out(["priority", "float32", [4, 2, 1]]),
+        "next_row in sequences": laid_out(["next_row", "int32", [4, 2]]),
+    }
+
+
+def _plan_reason(plan: Any) -> str:
+    try:
+        ExperienceFormat.from_json(plan)
+    except Rejected as rejected:
+        return rejected.reason
+    raise AssertionError("was accepted")
+
+
+def _sequences() -> dict[str, Any]:
+    """Where sequences begin in five segments of two rollouts, T = 4 and N = 1."""
+    origins = [(1, 7, 0), (1, 7, 1), (2, 7, 0), (1, 7, 2), (1, 7, 4)]
+    valid = np.ones((len(origins), 4, 1), np.bool_)
+    valid[1, 1] = valid[3, 3] = False
+    observation = np.zeros((len(origins), 5, 1), np.int64)
+    observation[3, 0] = 1
+    found = []
+    kinds: tuple[tuple[int, int, Literal["row", "episode"]], ...] = (
+        (2, 1, "row"),
+        (5, 1, "row"),
+        (5, 2, "row"),
+        (2, 1, "episode"),
+    )
+    for length, period, start in kinds:
+        sequences = Sequences(valid, observation, length, period, start)
+        for slot, origin in enumerate(origins):
+            sequences.add(slot, origin)
+        begins = [[*origins[slot], int(row)] for slot, row, _ in np.argwhere(sequences.begins)]
+        found.append({"length": length, "period": period, "start": start, "begins": begins})
+    stored = [
+        {"segment": origin, "valid": valid[slot, :, 0].tolist(), "goesOn": bool(origin[2] == 1)}
+        for slot, origin in enumerate(origins)
+    ]
+    return {"stored": stored, "drawn": found}
+
+
 def vectors() -> dict[str, Any]:
     """Everything that `docs/design/protocol-vectors.json` holds."""
     payload = pack(ARRAYS)
@@ -234,6 +317,12 @@ def vectors() -> dict[str, Any]:
             {"what": what, "hex": table.hex(), "reason": table_reason(table)}
             for what, table in bad_tables().items()
         ],
+        "plans": [{"what": what, "plan": plan.to_json()} for what, plan in PLANS.items()],
+        "rejectedPlans": [
+            {"what": what, "plan": plan, "reason": _plan_reason(plan)}
+            for what, plan in bad_plans().items()
+        ],
+        "sequences": _sequences(),
         "delivery": _delivery(),
         "weights": _weights(),
         "numbers": {

@@ -60,6 +60,20 @@ def replay_plan(
     return ExperienceFormat(make_layout(length, envs, **extra), data, SPACES.to_json())
 
 
+def sequence_plan(
+    length: int, period: int = 1, core_size: int = 0, start: Any = "row", **extra: Any
+) -> ExperienceFormat:
+    """As `replay_plan`, for sequences of `length` steps."""
+    plan = replay_plan(**extra)
+    assert isinstance(plan.data, Replay)
+    data = replace(plan.data, length=length, period=period, start=start)
+    fields = plan.layout.fields
+    if core_size:
+        shape = (plan.length // period, plan.envs, core_size)
+        fields = (*fields, Field("core", "float32", shape))
+    return ExperienceFormat(Layout(fields), data, plan.spaces)
+
+
 def make_payload(
     plan: ExperienceFormat, number: int, episodes: np.ndarray | None = None, invalid: int = 0
 ) -> memoryview:

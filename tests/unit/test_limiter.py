@@ -189,3 +189,15 @@ def test_grants_go_to_those_with_the_fewest() -> None:
     assert distribute(5, {1: ACTOR_WINDOW + 2}) == {}
     assert distribute(5, {}) == {}
     assert distribute(-3, {1: 0}) == {}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("inserted", [8, 1000, 10**6])
+def test_while_nothing_can_be_drawn_one_segment_more_is_always_granted(
+    inserted: int, strict: bool
+) -> None:
+    limiter = ReplayLimiter(2.0, min_size=8, chunk=16, segment=4, strict=strict)
+    assert not limiter.may_sample(inserted, 0, ready=False)
+    assert limiter.room(inserted, 0, 0, ready=False) >= 1
+    assert inserted == 8 or limiter.room(inserted, 1, 0, ready=False) == 0
+    assert inserted == 8 or limiter.may_sample(inserted, 0, ready=True)

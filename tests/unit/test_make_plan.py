@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from rljob.algorithms import load_config, resolve_algorithm
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.errors import InputError
 from rljob.spec import parse
-from rljob.spec.experience import OnPolicy
+from rljob.spec.experience import Field, OnPolicy, Replay
 from rljob.wire.arrays import Layout
 from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
@@ -64,3 +65,45 @@ def test_the_records_of_a_segments_episodes_count_too() -> None:
     with pytest.raises(Rejected, match="bytes exceed"):
         ExperienceFormat.from_json(beyond.to_json())
     assert ExperienceFormat.from_json(largest.to_json()) == largest
+
+
+def replay(**values: Any) -> Replay:
+    return Replay(
+        **{"segment_length": 8, "batch_size": 4, "min_size": 8, "samples_per_insert": 1.0, **values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [(OnPolicy(8), 1), (replay(), 8), (replay(length=20, period=4), 2), (replay(length=20), 8)],
+)
+def test_memory_is_kept_where_training_may_begin(data: OnPolicy | Replay, rows: int) -> None:
+    plan = ExperienceFormat.of(data, (), 3, SPACES, core_size=16)
+    assert plan.layout.fields[-1] == Field("core", "float32", (rows, 3, 16))
+    assert ExperienceFormat.from_json(plan.to_json()) == plan
+    assert "core" not in {
+        field.name for field in ExperienceFormat.of(data, (), 3, SPACES).layout.fields
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "text"),
+    [
+        (replay(length=20, period=3), (), "period 3 does not divide the 8 steps of a segment"),
+        (replay(period=2), (), "period 2 and start 'row' need sequences"),
+        (replay(start="episode"), (), "need sequences, and length is 1"),
+        (replay(length=20, period=2, start="episode"), (), "an episode may begin at any row"),
+        (replay(length=20), (Field("next_row", "int32"),), "next_row is for transitions"),
+        (replay(length=20), (Field("maps", "uint8", (1, 1, 1, 1)),), "6 is the most"),
+        (replay(), (Field("priority", "float64"),), "priority has dtype float64"),
+        (replay(), (Field("core", "float32"),), "field 'core' is not allowed"),
+        (OnPolicy(8), (Field("key", "uint64"),), "field 'key' is not allowed"),
+        (OnPolicy(8), (Field("reward", "float32"),), "field 'reward' is not allowed"),
+    ],
+)
+def test_an_algorithm_that_asks_for_what_cannot_be_is_told(
+    data: OnPolicy | Replay, fields: tuple[Field, ...], text: str
+) -> None:
+    with pytest.raises(InputError, match=text) as caught:
+        ExperienceFormat.of(data, fields, 3, SPACES)
+    assert caught.value.path == "algorithm"

@@ -207,6 +207,9 @@ PLAN: dict[str, Any] = {
         "samples_per_insert": 8.0,
         "priority_exponent": 0.0,
         "updates_per_publish": 1,
+        "length": 1,
+        "period": 1,
+        "start": "row",
     },
     "spaces": Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json(),
 }

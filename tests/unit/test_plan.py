@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from rljob.spec.experience import Field
+from rljob.wire.arrays import Layout
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Rejected
-from tests.unit.experience import on_policy_plan, replay_plan
+from tests.unit.experience import on_policy_plan, replay_plan, sequence_plan
 
-PLANS = [on_policy_plan(), replay_plan(), replay_plan(priority_exponent=0.6, next_row="int32")]
+
+def on_policy_with_core() -> ExperienceFormat:
+    plan = on_policy_plan()
+    core = Field("core", "float32", (1, plan.envs, 5))
+    return replace(plan, layout=Layout((*plan.layout.fields, core)))
+
+
+PLANS = [
+    on_policy_plan(),
+    on_policy_with_core(),
+    replay_plan(),
+    replay_plan(priority_exponent=0.6, next_row="int32"),
+    sequence_plan(9, period=2, core_size=5, priority_exponent=0.6, priority="float32"),
+    sequence_plan(9, start="episode"),
+]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -23,9 +40,12 @@ def test_json_and_back(plan: ExperienceFormat) -> None:
     assert again.layout.table == plan.layout.table
 
 
-def change(path: str, value: Any) -> Any:
-    """A replay plan's JSON with one value replaced, or removed for `...`."""
-    json_value = copy.deepcopy(replay_plan(next_row="int32").to_json())
+TRANSITIONS = replay_plan(next_row="int32")
+
+
+def change(path: str, value: Any, plan: ExperienceFormat = TRANSITIONS) -> Any:
+    """A plan's JSON with one value replaced, or removed for `...`."""
+    json_value = copy.deepcopy(plan.to_json())
     *parents, last = path.split(".")
     at: Any = json_value
     for parent in parents:
@@ -79,6 +99,18 @@ def change(path: str, value: Any) -> Any:
         ("data.samples_per_insert", float("nan"), "json"),
         ("data.samples_per_insert", float("inf"), "json"),
         ("data.priority_exponent", -0.1, "json"),
+        ("data.length", 0, "json"),
+        ("data.length", "1", "json"),
+        ("data.length", 2**31, "json"),
+        ("data.length", 5, "layout"),
+        ("data.period", 0, "json"),
+        ("data.period", 2, "json"),
+        ("data.start", "episode", "json"),
+        ("data.start", "any", "json"),
+        ("data.start", ["row"], "json"),
+        ("layout.6", ["priority", "float64", [4, 2]], "layout"),
+        ("layout.6", ["priority", "float32", [4, 2, 1]], "layout"),
+        ("layout.6", ["core", "float32", [1, 2, 5]], "layout"),
         ("spaces", ..., "json"),
         ("spaces", [], "json"),
         ("spaces", {}, "json"),
@@ -93,5 +125,34 @@ def test_what_to_json_would_not_write_is_rejected(path: str, value: Any, reason:
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("data.period", 3, "json"),
+        ("data.period", 8, "json"),
+        ("data.period", 4, "layout"),
+        ("data.period", 1, "layout"),
+        ("data.length", 1, "json"),
+        ("data.start", "episode", "json"),
+        ("layout.6", ["core", "float32", [4, 2, 5]], "layout"),
+        ("layout.6", ["core", "float32", [2, 3, 5]], "layout"),
+        ("layout.6", ["core", "float32", [2, 2]], "layout"),
+        ("layout.6", ["core", "float64", [2, 2, 5]], "layout"),
+        ("layout.6", ["next_row", "int32", [4, 2]], "layout"),
+        ("layout.6", ["frames", "uint8", [4, 2, 1, 1, 1, 1]], "layout"),
+    ],
+)
+def test_sequences_that_cannot_be_are_rejected(path: str, value: Any, reason: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        ExperienceFormat.from_json(change(path, value, sequence_plan(9, period=2, core_size=5)))
+    assert caught.value.reason == reason
+
+
 def test_an_unchanged_one_is_not() -> None:
     ExperienceFormat.from_json(change("data.samples_per_insert", 2))
+    ExperienceFormat.from_json(change("data.length", 7, sequence_plan(9, period=2, core_size=5)))
+
+
+@pytest.mark.parametrize("name", ["length", "period", "start"])
+def test_what_says_that_transitions_are_drawn_may_be_left_out(name: str) -> None:
+    assert ExperienceFormat.from_json(change(f"data.{name}", ...)) == TRANSITIONS

@@ -110,8 +110,7 @@ def _version(parts: JobParts, segment_steps: float) -> tuple[float, int, bool]:
     if isinstance(data, OnPolicy):
         return data.segments_per_batch or 0, 1, strict or buffer.max_policy_lag == 0
     ratio = buffer.samples_per_insert or data.samples_per_insert
-    samples = data.updates_per_publish * data.batch_size
-    return samples / ratio / segment_steps, data.updates_per_publish, strict
+    return data.samples / ratio / segment_steps, data.updates_per_publish, strict
 
 
 def _train(parts: JobParts, batch: Batch, updates: Updates, on_policy: bool) -> None:

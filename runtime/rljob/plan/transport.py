@@ -39,7 +39,7 @@ PATIENCE = 10.0
 SOON = 0.02
 """Seconds to wait for a message."""
 SLOTS = 16
-"""Segments in the buffer."""
+"""Segments in the buffer, unless a sequence reaches over more."""
 
 
 class MeasuredTransport:
@@ -55,16 +55,17 @@ class MeasuredTransport:
 
     def __init__(self, parts: JobParts, segment: Arrays, stack: ExitStack) -> None:
         self._parts, self._segment = parts, segment
-        buffer, plan = parts.job.spec.buffer, parts.plan
+        buffer, plan, slots = parts.job.spec.buffer, parts.plan, SLOTS
         # The learner gets something for every segment.
         if isinstance(plan.data, Replay):
+            slots = max(SLOTS, plan.data.span)
             plan = replace(plan, data=replace(plan.data, min_size=1))
         else:
             plan = replace(plan, data=replace(plan.data, segments_per_batch=1))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rljob-plan-")))
         lag = max(1, buffer.max_policy_lag)
         settings = StoreSettings(
-            SLOTS * plan.steps, lag, buffer.samples_per_insert, strict=False, seed=0
+            slots * plan.steps, lag, buffer.samples_per_insert, strict=False, seed=0
         )
         trace = Trace(None, "")
         self._buffer = Buffer(settings, folder / "arena", 1, BufferReporter(BufferMetrics(), trace))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -10,7 +11,8 @@ class Field:
     """One array: its name, its numpy dtype, its shape.
 
     For an array that an algorithm adds to a segment, `shape` is that of one step; the array in the
-    segment has the shape `[T, N, *shape]`.
+    segment has the shape `[T, N, *shape]`. Two names have a meaning: `next_row` and `priority`, see
+    docs/design/protocol.md.
     """
 
     name: str
@@ -33,15 +35,21 @@ class OnPolicy:
 
 @dataclass(frozen=True)
 class Replay:
-    """Transitions are stored and sampled many times, in the samples-per-insert band.
+    """Transitions, or sequences of them, are stored and sampled many times, in the samples-per-insert band.
 
     Args:
         segment_length: `T`, environment steps in one segment.
-        batch_size: transitions in one update.
+        batch_size: transitions, or sequences, in one update.
         min_size: transitions stored before the first update.
-        samples_per_insert: transitions sampled for each one inserted; `buffer.samplesPerInsert` overrides it.
+        samples_per_insert: transitions sampled for each one inserted, those of sequences one by one;
+            `buffer.samplesPerInsert` overrides it.
         priority_exponent: 0 samples uniformly, otherwise proportionally to priority**exponent.
         updates_per_publish: updates between two published policy versions.
+        length: environment steps of what is drawn; 1 draws transitions. A sequence goes on over the ends of
+            segments and episodes.
+        period: a sequence may begin at every `period`-th row of a segment, and the array `core` has only
+            these rows. It divides `segment_length`.
+        start: `episode` lets a sequence begin at the first row of an episode only; `period` is then 1.
     """
 
     segment_length: int
@@ -50,3 +58,16 @@ class Replay:
     samples_per_insert: float
     priority_exponent: float = 0.0
     updates_per_publish: int = 8
+    length: int = 1
+    period: int = 1
+    start: Literal["row", "episode"] = "row"
+
+    @property
+    def samples(self) -> int:
+        """Environment steps drawn between two published policy versions."""
+        return self.updates_per_publish * self.batch_size * self.length
+
+    @property
+    def span(self) -> int:
+        """Segments that one sequence reaches over, at most."""
+        return (self.segment_length - self.period + self.length - 1) // self.segment_length + 1

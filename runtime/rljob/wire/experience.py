@@ -13,7 +13,7 @@ from typing import Any
 from rljob.envs.spaces import Spaces
 from rljob.errors import InputError
 from rljob.spec.experience import Field, OnPolicy, Replay
-from rljob.wire.arrays import DTYPES, Layout
+from rljob.wire.arrays import DTYPES, MAX_DIMENSIONS, Layout
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
 
 EPISODE_BYTES = 16
@@ -26,10 +26,12 @@ REQUIRED = {
     "truncated": "bool",
     "valid": "bool",
 }
-CORE = "core"
-"""The memory of the acting network before the first row of a segment, `[1, N, size]`."""
 RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
 """Names that sampling gives to arrays of its own."""
+CORE = "core"
+"""Memory of the acting network before some rows of a segment: float32 `[rows, N, size]`, see `core_rows`."""
+PRIORITY = "priority"
+"""Priorities of a segment's rows when they are stored: float32 `[T, N]`."""
 
 
 @dataclass(frozen=True)
@@ -100,23 +102,28 @@ class ExperienceFormat:
             data: how the algorithm uses experience.
             fields: what the algorithm adds to each step.
             envs: environments of one rollout.
-            core_size: numbers that the acting network remembers of each environment.
+            core_size: numbers that the acting network remembers of each environment; 0 adds no `core`.
 
         Raises:
-            InputError: one segment is larger than a message may be.
+            InputError: the algorithm asks for what cannot be, or one segment is larger than a message may be.
         """
+        if found := _contradiction(data):
+            raise InputError(f"{found}; change the algorithm's `data`", path="algorithm")
+        for each in fields:
+            if each.name in {"observation", "action", CORE, *REQUIRED, *RESERVED}:
+                text = f"field {each.name!r} is not allowed; rljob has an array of this name"
+                raise InputError(text, path="algorithm")
         length = data.segment_length
         observation, action = spaces.observation, spaces.action
-        arrays = [
+        arrays = (
             Field("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
             Field("action", action.dtype.name, (length, envs, *action.shape)),
             *(Field(name, dtype, (length, envs)) for name, dtype in REQUIRED.items()),
             *(Field(each.name, each.dtype, (length, envs, *each.shape)) for each in fields),
-        ]
-        if core_size:
-            arrays.append(Field(CORE, "float32", (1, envs, core_size)))
+            *([Field(CORE, "float32", (core_rows(data), envs, core_size))] if core_size else []),
+        )
         try:
-            layout = Layout(tuple(arrays))
+            layout = Layout(arrays)
             _check_size(layout, length * envs)
         except Rejected as error:
             raise InputError(
@@ -124,6 +131,10 @@ class ExperienceFormat:
                 f"{error.detail}; lower one of them",
                 path="rollout.envsPerReplica",
             ) from error
+        try:
+            _check_layout(layout, data)
+        except Rejected as error:
+            raise InputError(error.detail, path="algorithm") from error
         return cls(layout, data, spaces.to_json())
 
     @classmethod
@@ -135,7 +146,8 @@ class ExperienceFormat:
         if not isinstance(spaces, dict) or not isinstance(data, dict):
             raise Rejected("json", "spaces and data must be objects")
         layout = Layout.from_json(value.get("layout"))
-        length = _check_layout(layout)
+        use = _data(dict(data), _length(layout))
+        _check_layout(layout, use)
         try:
             known = Spaces.from_json(spaces)
         except (ValueError, InputError) as error:
@@ -144,7 +156,7 @@ class ExperienceFormat:
             space = {"observation": known.observation, "action": known.action}.get(field.name)
             if space is not None and field.shape[2:] != space.shape:
                 raise Rejected("layout", f"{field.name} has shape {field.shape}, its space {space}")
-        return cls(layout, _data(dict(data), length), spaces)
+        return cls(layout, use, spaces)
 
 
 def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
@@ -157,13 +169,37 @@ def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
         raise Rejected("json", f"data: {error}") from error
     for name, number in vars(data).items():
         allowed, least = _NUMBERS.get(name, ((int,), 1))
-        if type(number) not in allowed or not least <= number < 2**31:
+        if name in _WORDS:
+            fits = number in _WORDS[name]
+        else:
+            fits = type(number) in allowed and least <= number < 2**31
+        if not fits:
             raise Rejected("json", f"data.{name} is {str(number)[:80]}")
+    if found := _contradiction(data):
+        raise Rejected("json", f"data: {found}")
     return (
         replace(data, segments_per_batch=data.segments_per_batch or None)
         if isinstance(data, OnPolicy)
         else data
     )
+
+
+def core_rows(data: OnPolicy | Replay) -> int:
+    """Rows of a segment at which `core` is kept: those where what is trained on may begin."""
+    return data.segment_length // data.period if isinstance(data, Replay) else 1
+
+
+def _contradiction(data: OnPolicy | Replay) -> str:
+    """Which of its values do not fit each other; empty if all do."""
+    if isinstance(data, OnPolicy):
+        return ""
+    if data.segment_length % data.period:
+        return f"period {data.period} does not divide the {data.segment_length} steps of a segment"
+    if data.length == 1 and (data.period, data.start) != (1, "row"):
+        return f"period {data.period} and start {data.start!r} need sequences, and length is 1"
+    if data.start == "episode" and data.period != 1:
+        return f"period is {data.period}, but an episode may begin at any row; with start 'episode' it is 1"
+    return ""
 
 
 _KINDS: dict[str, type[OnPolicy | Replay]] = {"on-policy": OnPolicy, "replay": Replay}
@@ -173,9 +209,15 @@ _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
     "priority_exponent": ((int, float), 0),
 }
 """Types and least value of what is not a count."""
+_WORDS = {"start": ("row", "episode")}
 
-
-_INTEGERS = tuple(name for name in DTYPES if "int" in name)
+_DTYPES = {
+    **{name: (dtype,) for name, dtype in REQUIRED.items()},
+    "next_row": tuple(name for name in DTYPES if "int" in name),
+    CORE: ("float32",),
+    PRIORITY: ("float32",),
+}
+_DIMENSIONS = {**dict.fromkeys((*REQUIRED, "next_row", PRIORITY), 2), CORE: 3}
 
 
 def _check_size(layout: Layout, steps: int) -> None:
@@ -185,25 +227,34 @@ def _check_size(layout: Layout, steps: int) -> None:
         raise Rejected("table", f"{most} bytes exceed {MAX_PAYLOAD_BYTES}")
 
 
-def _check_layout(layout: Layout) -> int:
+def _length(layout: Layout) -> int:
     """The segments' length; raises Rejected where the layout is none of segments."""
+    shape = next((field.shape for field in layout.fields if field.name == "reward"), ())
+    if len(shape) != 2 or not all(shape):
+        raise Rejected("layout", f"reward has shape {shape}")
+    return shape[0]
+
+
+def _check_layout(layout: Layout, data: OnPolicy | Replay) -> None:
+    """Raises Rejected where the layout is none of segments that are used like this."""
     fields = {field.name: field for field in layout.fields}
     missing = {"observation", "action", *REQUIRED} - fields.keys()
     if missing:
         raise Rejected("layout", f"{', '.join(sorted(missing))} missing")
-    steps = fields["reward"].shape
-    if len(steps) != 2 or not all(steps):
-        raise Rejected("layout", f"reward has shape {steps}")
-    next_row = fields.get("next_row")
-    if next_row is not None and (next_row.shape != steps or next_row.dtype not in _INTEGERS):
-        raise Rejected("layout", f"next_row has shape {next_row.shape}, dtype {next_row.dtype}")
     if RESERVED & fields.keys():
         raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
+    steps, sequences = fields["reward"].shape, isinstance(data, Replay) and data.length > 1
     _check_size(layout, math.prod(steps))
+    rows = {"observation": steps[0] + 1, CORE: core_rows(data)}
     for field in layout.fields:
-        rows = {"observation": steps[0] + 1, CORE: 1}.get(field.name, steps[0])
-        if field.shape[:2] != (rows, steps[1]):
+        if field.shape[:2] != (rows.get(field.name, steps[0]), steps[1]):
             raise Rejected("layout", f"{field.name} has shape {field.shape}")
-        if field.dtype != REQUIRED.get(field.name, field.dtype):
+        if field.dtype not in _DTYPES.get(field.name, (field.dtype,)):
             raise Rejected("layout", f"{field.name} has dtype {field.dtype}")
-    return steps[0]
+        if field.name in _DIMENSIONS and len(field.shape) != _DIMENSIONS[field.name]:
+            raise Rejected("layout", f"{field.name} has shape {field.shape}")
+        if sequences and len(field.shape) >= MAX_DIMENSIONS:
+            text = f"{field.name} has shape {field.shape}; batches of sequences have one dimension more"
+            raise Rejected("layout", f"{text}, and {MAX_DIMENSIONS} is the most")
+    if sequences and "next_row" in fields:
+        raise Rejected("layout", "next_row is for transitions; in a sequence the next row follows")

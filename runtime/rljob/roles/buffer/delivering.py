@@ -328,7 +328,7 @@ def _segment_header(stored: Stored) -> Header:
 
 
 class ReplayMode:
-    """Transitions in a ring, sampled in the samples-per-insert band."""
+    """Transitions, or sequences, in a ring, sampled in the samples-per-insert band."""
 
     def __init__(
         self,
@@ -345,7 +345,9 @@ class ReplayMode:
         self._again: Sampled | None = None
         self._arena = arena
         self._layout = plan.layout
-        self._store = ReplayStore(arena, plan.layout, data.priority_exponent)
+        self._store = ReplayStore(
+            arena, plan.layout, data.priority_exponent, data.length, data.period, data.start
+        )
         self._data = data
         self._limiter = limiter
         self._rng = np.random.default_rng(seed)
@@ -380,7 +382,7 @@ class ReplayMode:
         if self._limiter.strict and link.lent:
             return 0
         inserted, sampled = self._arena.counter("steps"), self._arena.counter("sampled")
-        return self._limiter.room(inserted, granted, sampled)
+        return self._limiter.room(inserted, granted, sampled, self._store.ready > 0)
 
     def minimum(self, link: LearnerLink, granted: int) -> int:
         return link.version if self._limiter.strict else link.first_version
@@ -415,12 +417,8 @@ class ReplayMode:
         if self._again is not None and link.position < link.limit:
             sampled, self._again = self._again, None
             yield self._lend(link, sampled, now)
-        while (
-            link.position < link.limit
-            and self._store.held
-            and self._limiter.may_sample(
-                self._arena.counter("steps"), self._arena.counter("sampled")
-            )
+        while link.position < link.limit and self._limiter.may_sample(
+            self._arena.counter("steps"), self._arena.counter("sampled"), self._store.ready > 0
         ):
             yield self._batch(link, now)
 
@@ -431,7 +429,7 @@ class ReplayMode:
         if self._outbox is not None and (taken := self._outbox.take(size)) is not None:
             place, memory = taken
         sampled = self._store.sample(count, batch, self._rng, now, memory)
-        self._arena.count("sampled", count * batch)
+        self._arena.count("sampled", self._data.samples)
         return self._lend(link, sampled, now, place)
 
     def _lend(
@@ -443,8 +441,7 @@ class ReplayMode:
         if place >= 0:
             header.seq, header.bits, payload = place, len(payload), memoryview(b"")
         lent = link.lend(InFlight(header, payload, now, place=place, sampled=sampled))
-        steps = len(sampled.drawn.rows)
-        return lent, Freshness(link.version - sampled.versions, sampled.ages, steps)
+        return lent, Freshness(link.version - sampled.versions, sampled.ages, self._data.samples)
 
     def confirmed(self, lent: InFlight) -> None:
         if lent.sampled is not None:

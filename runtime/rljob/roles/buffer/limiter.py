@@ -55,7 +55,7 @@ class OnPolicyLimiter:
 
 @dataclass
 class ReplayLimiter:
-    """Holds the ratio of sampled to inserted transitions in a band.
+    """Holds the ratio of sampled to inserted transitions in a band; a sequence counts as all of its rows.
 
     As in Reverb's SampleToInsertRatio (Cassirer et al. 2021, https://arxiv.org/abs/2102.04736): both
     sides are blocked at the band's edges, so rollouts and learner cannot outrun each other.
@@ -84,26 +84,33 @@ class ReplayLimiter:
     def _ahead(self, inserted: int, sampled: int) -> float:
         return (inserted - self.min_size) * self.samples_per_insert - sampled
 
-    def may_sample(self, inserted: int, sampled: int) -> bool:
-        """Whether the learner may have one more delivery of `chunk` transitions."""
-        if inserted < self.min_size:
+    def may_sample(self, inserted: int, sampled: int, ready: bool = True) -> bool:
+        """Whether the learner may have one more delivery of `chunk` transitions.
+
+        Args:
+            ready: whether anything that is stored can be drawn.
+        """
+        if inserted < self.min_size or not ready:
             return False
         return self._ahead(inserted, sampled) + self.band >= self.chunk
 
-    def room(self, inserted: int, granted: int, sampled: int) -> int:
+    def room(self, inserted: int, granted: int, sampled: int, ready: bool = True) -> int:
         """Segments that may be granted beyond those granted.
 
         Args:
             inserted: transitions stored so far.
             granted: segments granted and not yet stored.
+            ready: whether anything that is stored can be drawn.
         """
         expected = inserted + granted * self.segment
         if self.strict:
-            return 0 if granted or self.may_sample(inserted, sampled) else 1
+            return 0 if granted or self.may_sample(inserted, sampled, ready) else 1
         if expected < self.min_size:
             return -(-(self.min_size - expected) // self.segment)
         slack = self.band - self._ahead(expected, sampled)
-        return max(0, int(slack / (self.samples_per_insert * self.segment)))
+        room = max(0, int(slack / (self.samples_per_insert * self.segment)))
+        # No sequence is whole, however much is stored: without more segments neither side could go on.
+        return room if ready else max(room, 1 - granted)
 
 
 def distribute(room: int, granted: Mapping[int, int]) -> dict[int, int]:

@@ -1,19 +1,23 @@
-"""Transitions in a ring of segments, sampled uniformly or by priority."""
+"""Transitions, or sequences of them, in a ring of segments, sampled uniformly or by priority."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from rljob.envs.values import LARGEST
 from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.sequences import Sequences, batch_fields
 from rljob.roles.buffer.sumtree import SumTree
 from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, nbytes
+from rljob.wire.experience import PRIORITY
 
-NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row"})
-"""Fields of a segment that a batch does not carry unchanged."""
+NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row", PRIORITY})
+"""Fields of a segment that a batch of transitions does not carry unchanged."""
 _FLOAT = 8
 
 
@@ -48,7 +52,8 @@ class Sampled:
     Attributes:
         payload: what is sent.
         drawn: what it was gathered from.
-        versions: policy versions that acted, int64, for up to 64 of the transitions.
+        versions: policy versions that acted, int64, for up to 64 of the transitions, or of the rows at which
+            sequences begin.
         ages: seconds since these were stored, float64.
     """
 
@@ -65,10 +70,21 @@ class ReplayStore:
         arena: with `data_bytes(...)` of data; what it holds already can be sampled.
         layout: of one segment, see `rljob.algorithms.base`; `next_row` is optional.
         priority_exponent: 0 for uniform sampling.
+        length, period, start: of what is drawn, see `rljob.spec.experience.Replay`.
     """
 
-    def __init__(self, arena: Arena, layout: Layout, priority_exponent: float) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        layout: Layout,
+        priority_exponent: float,
+        length: int = 1,
+        period: int = 1,
+        start: Literal["row", "episode"] = "row",
+    ) -> None:
         self._arena = arena
+        self._layout = layout
+        self._steps = length
         self._slots = len(arena.slots)
         self._length, self._envs = next(f.shape for f in layout.fields if f.name == "reward")
         self._rows = self._length * self._envs
@@ -86,9 +102,19 @@ class ReplayStore:
             name: array.reshape(array.shape[0] * array.shape[1] * array.shape[2], *array.shape[3:])
             for name, array in self._fields.items()
         }
+        self._sequences: Sequences | None = None
+        # Rows at which what is drawn may begin.
+        self._drawable = self._flat["valid"]
+        if length > 1:
+            valid, observation = self._fields["valid"], self._fields["observation"]
+            self._sequences = Sequences(valid, observation, length, period, start)
+            self._drawable = self._sequences.begins.reshape(-1)
         self._exponent = priority_exponent
-        self._tree = SumTree(self._slots * self._rows) if priority_exponent else None
-        if self._tree is not None:
+        self._leaves: np.ndarray | None = None
+        # Sequences begin at few rows, which a tree finds without many vain proposals.
+        by_weight = bool(priority_exponent) or self._sequences is not None
+        self._tree = SumTree(self._slots * self._rows) if by_weight else None
+        if priority_exponent:
             # In the arena as well, so that a restarted buffer samples as its predecessor would have.
             end = at + _FLOAT * self._slots * self._rows
             self._leaves = arena.data[at:end].view(np.float64)
@@ -107,11 +133,16 @@ class ReplayStore:
 
     @property
     def held(self) -> int:
-        """Transitions that can be sampled."""
+        """Transitions that are stored."""
         return self._held
 
+    @property
+    def ready(self) -> int:
+        """Transitions, or sequences, that can be drawn."""
+        return self._held if self._sequences is None else self._sequences.ready
+
     def valid(self, slot: int) -> int:
-        """Transitions in one slot that can be sampled."""
+        """Transitions in one slot."""
         return int(np.count_nonzero(self._fields["valid"][slot]))
 
     @property
@@ -131,23 +162,48 @@ class ReplayStore:
         evicted = int(self._arena.slots["stored"][slot])
         if evicted:
             self._held -= self.valid(slot)
+        if self._sequences is not None:
+            self._weigh(self._sequences.remove(slot))
         self._arena.begin(slot)
         for name, array in arrays.items():
             self._fields[name][slot] = array
-        if self._tree is not None:
-            self._leaves[self._range(slot)] = self._top[0] ** self._exponent
+        if self._leaves is not None:
+            self._leaves[self._range(slot)] = self._initial(slot) ** self._exponent
         self._arena.commit(slot, origin, stamp, now)
         self._admit(slot)
         self._next = (slot + 1) % self._slots
         return evicted
 
+    def _initial(self, slot: int) -> np.ndarray:
+        """Priorities, float64, of rows that no learner has seen: the actor's, otherwise the highest so far."""
+        if PRIORITY not in self._fields:
+            return self._top[:1]
+        given = self._fields[PRIORITY][slot]
+        fit = (given > 0) & (given <= LARGEST)
+        counts = fit & self._fields["valid"][slot]
+        if self._sequences is not None:
+            counts &= self._sequences.allowed
+        self._top[0] = max(self._top[0], given.max(initial=0, where=counts))
+        initial: np.ndarray = np.where(fit, given, self._top[0]).reshape(-1)
+        return initial
+
     def _admit(self, slot: int) -> None:
-        valid = self._fields["valid"][slot].reshape(-1)
-        self._held += int(np.count_nonzero(valid))
+        self._held += self.valid(slot)
         self._used = max(self._used, slot + 1)
-        if self._tree is not None:
+        if self._sequences is not None:
+            row = self._arena.slots[slot]
+            origin = (int(row["actor"]), int(row["epoch"]), int(row["seq"]))
+            self._weigh(self._sequences.add(slot, origin))
+        elif self._tree is not None:
+            self._weigh((slot,))
+
+    def _weigh(self, slots: Iterable[int]) -> None:
+        """Set the weights of all rows of these slots."""
+        assert self._tree is not None
+        for slot in slots:
             rows = self._range(slot)
-            self._tree.set(np.arange(rows.start, rows.stop), valid * self._leaves[rows])
+            weights = self._drawable[rows] * (1.0 if self._leaves is None else self._leaves[rows])
+            self._tree.set(np.arange(rows.start, rows.stop), weights)
 
     def _range(self, slot: int) -> slice:
         return slice(slot * self._rows, (slot + 1) * self._rows)
@@ -164,15 +220,32 @@ class ReplayStore:
         now: float,
         memory: memoryview | None = None,
     ) -> Sampled:
-        """Draw `count` batches of `batch` transitions, with replacement; into `memory`, if it is given.
+        """Draw `count` batches of `batch` with replacement; into `memory`, if it is given.
 
-        The payload holds `action`, `reward`, `terminated` and the algorithm's fields as they were
-        stored, `observation` and `next_observation`; for prioritised replay also `key` (uint64, for
-        `reprioritise`), `probability` (float64) and `stored` (int64), the transitions drawn from.
+        For transitions, the payload holds `action`, `reward`, `terminated` and the algorithm's fields as they
+        were stored, `observation` and `next_observation`; for sequences, see `sequences.batch_fields`. For
+        prioritised replay it also has, for each drawn, `key` (uint64, for `reprioritise`), `probability`
+        (float64) and `stored` (int64), the number that could be drawn.
         """
         rows = self._draw(count * batch, rng)
         payload, out = self._batch_layout(count, batch).allocate_empty(memory)
         slots = rows // self._rows
+        if self._sequences is None:
+            self._gather(rows, slots, out)
+        else:
+            self._sequences.gather(rows.reshape(count, batch), self._flat, out)
+        if self._leaves is not None and self._tree is not None:
+            order = self._arena.slots["order"][slots]
+            out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)
+            out["probability"].reshape(-1)[:] = self._tree.get(rows) / self._tree.total
+            out["stored"][...] = self.ready
+        some = self._arena.slots[slots[:64]]
+        drawn = Drawn(rows, self._arena.newest)
+        # The clock may have been set back between two lives of the buffer.
+        return Sampled(payload, drawn, some["version"].copy(), np.maximum(0, now - some["time"]))
+
+    def _gather(self, rows: np.ndarray, slots: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        """Copy transitions into the arrays of a batch."""
         observation_rows = rows + slots * self._envs
         if "next_row" in self._flat:
             ahead = self._flat["next_row"].take(rows) - rows % self._rows // self._envs
@@ -186,43 +259,36 @@ class ReplayStore:
                 flat = array.reshape(rows.shape[0], *array.shape[2:])
                 # Clipping is for speed: without it numpy copies the output twice.
                 np.take(self._flat[stored], index.get(name, rows), axis=0, out=flat, mode="clip")
-        if self._tree is not None:
-            order = self._arena.slots["order"][slots]
-            out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)
-            out["probability"].reshape(-1)[:] = self._tree.get(rows) / self._tree.total
-            out["stored"][...] = self._held
-        some = self._arena.slots[slots[:64]]
-        drawn = Drawn(rows, self._arena.newest)
-        # The clock may have been set back between two lives of the buffer.
-        return Sampled(payload, drawn, some["version"].copy(), np.maximum(0, now - some["time"]))
 
     def discard(self, drawn: Drawn) -> None:
-        """Sample these transitions no more, unless they were overwritten meanwhile."""
+        """Draw these transitions or sequences no more, unless they were overwritten meanwhile."""
         rows = np.unique(drawn.rows)
         same = self._arena.slots["order"][rows // self._rows] <= drawn.order
-        valid = self._flat["valid"]
-        rows = rows[same & valid[rows]]
-        valid[rows] = False
+        rows = rows[same & self._drawable[rows]]
+        if self._sequences is not None:
+            self._weigh(self._sequences.discard(rows))
+            return
+        self._flat["valid"][rows] = False
         self._held -= len(rows)
         if self._tree is not None:
             self._tree.set(rows, np.zeros(len(rows)))
 
     def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
-        """Set priorities of sampled transitions; those overwritten meanwhile are left alone.
+        """Set priorities of what was sampled; what was overwritten meanwhile is left alone.
 
         Args:
             keys: uint64 `[n]` as sampled.
             priorities: positive float `[n]` up to `LARGEST`; others are left out, as a sum of them has to be exact
                 enough to sample from.
         """
-        if self._tree is None:
+        if self._leaves is None or self._tree is None:
             return
         rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
         inside = rows < self._slots * self._rows
         rows = np.where(inside, rows, 0)
         current = self._arena.slots["order"][rows // self._rows] == keys >> np.uint64(32)
-        fit = inside & current & (priorities > 0) & (priorities <= LARGEST)
-        fit &= self._flat["valid"][rows]
+        # A sequence can end to be whole while the segment where it begins is stored.
+        fit = inside & current & self._drawable[rows] & (priorities > 0) & (priorities <= LARGEST)
         if fit.any():
             self._top[0] = max(self._top[0], priorities[fit].max())
             rows, leaves = rows[fit], priorities[fit].astype(np.float64) ** self._exponent
@@ -231,11 +297,11 @@ class ReplayStore:
 
     def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         rows = self._propose(count, rng)
-        valid = self._flat["valid"]
-        wrong = np.flatnonzero(~valid[rows])
+        drawable = self._drawable
+        wrong = np.flatnonzero(~drawable[rows])
         while len(wrong):
             rows[wrong] = self._propose(len(wrong), rng)
-            wrong = wrong[~valid[rows[wrong]]]
+            wrong = wrong[~drawable[rows[wrong]]]
         return rows
 
     def _propose(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -249,6 +315,16 @@ class ReplayStore:
         return self._batch[1]
 
     def _batch_fields(self, count: int, batch: int) -> tuple[Field, ...]:
+        fields = self._drawn_fields(count, batch)
+        if self._leaves is not None:
+            fields.append(Field("key", "uint64", (count, batch)))
+            fields.append(Field("probability", "float64", (count, batch)))
+            fields.append(Field("stored", "int64", (count, batch)))
+        return tuple(fields)
+
+    def _drawn_fields(self, count: int, batch: int) -> list[Field]:
+        if self._sequences is not None:
+            return list(batch_fields(self._layout.fields, self._steps, count, batch))
         fields = [
             Field(name, array.dtype.name, (count, batch, *array.shape[1:]))
             for name, array in self._flat.items()
@@ -258,8 +334,4 @@ class ReplayStore:
         for name in ("observation", "next_observation"):
             shape = (count, batch, *observation.shape[1:])
             fields.append(Field(name, observation.dtype.name, shape))
-        if self._tree is not None:
-            fields.append(Field("key", "uint64", (count, batch)))
-            fields.append(Field("probability", "float64", (count, batch)))
-            fields.append(Field("stored", "int64", (count, batch)))
-        return tuple(fields)
+        return fields

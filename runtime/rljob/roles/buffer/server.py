@@ -131,6 +131,7 @@ def _settings(context: RoleContext) -> StoreSettings:
         spec.strict,
         context.seed,
         memory_limit(),
+        spec.rollout.replicas,
     )
 
 

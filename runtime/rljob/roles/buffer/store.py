@@ -15,16 +15,20 @@ from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Freshness, KeepAside, Mode, OnPolicyMode, ReplayMode
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
+from rljob.roles.buffer.sequences import batch_fields
 from rljob.spec.experience import OnPolicy, Replay
+from rljob.wire.arrays import nbytes
 from rljob.wire.delivery import DeliveryVerdict, Receiver
-from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
+from rljob.wire.experience import EPISODE_BYTES, PRIORITY, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
 PROCESS_BYTES = 128 * 2**20
 """Memory of the buffer beside its experience: its process, and messages on their way."""
+_MARK_BYTES = 24
+"""Of one that is drawn by priority: its key, its probability, and the number of those drawn from."""
+_TABLE_BYTES = 1 << 14
+"""At least what the table of a batch takes, with the bytes between arrays."""
 _ORIGIN = ("actor", "epoch", "seq")
-_SAMPLED_BYTES = 24
-"""Of a sampled transition: its key, its probability, and how many are stored."""
 _NO_EPISODES = np.zeros((0, 2))
 
 
@@ -39,6 +43,7 @@ class StoreSettings:
         strict: lockstep, for runs that can be repeated exactly.
         seed: of sampling.
         memory: that the process may use; None where that is not known.
+        rollouts: whose segments share the capacity.
     """
 
     capacity: int
@@ -47,6 +52,7 @@ class StoreSettings:
     strict: bool
     seed: int
     memory: MemoryLimit | None = None
+    rollouts: int = 1
 
 
 class Observer:
@@ -137,7 +143,7 @@ class Store:
         ratio = ReplayLimiter(
             settings.samples_per_insert or data.samples_per_insert,
             data.min_size,
-            data.updates_per_publish * data.batch_size,
+            data.samples,
             self.plan.steps,
             settings.strict,
         )
@@ -188,7 +194,8 @@ class Store:
         episodes = self._episodes_in(payload[layout.size :])
         arrays = layout.views(payload)
         # What is not finite would be in every mean from then on, and stop each learner that trains on it.
-        found = problem(arrays, self._spaces)
+        # A priority may be anything; see `ReplayStore`.
+        found = problem({n: a for n, a in arrays.items() if n != PRIORITY}, self._spaces)
         if found:
             raise Rejected("values", found)
         return arrays, episodes
@@ -308,21 +315,28 @@ def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: Stor
 
 def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -> int:
     # A transition travels with both its observations: at most twice its share of a segment.
-    transition = 2 * plan.layout.size // plan.steps + _SAMPLED_BYTES
-    delivery = data.updates_per_publish * data.batch_size * transition
-    if delivery > MAX_PAYLOAD_BYTES:
-        most = MAX_PAYLOAD_BYTES // (transition * data.updates_per_publish)
+    drawn, size = "transitions", 2 * plan.layout.size // plan.steps + _MARK_BYTES
+    if data.length > 1:
+        drawn = f"sequences of {data.length} steps,"
+        size = sum(map(nbytes, batch_fields(plan.layout.fields, data.length, 1, 1))) + _MARK_BYTES
+    most = (MAX_PAYLOAD_BYTES - _TABLE_BYTES) // (size * data.updates_per_publish)
+    if data.batch_size > most:
+        allowed = f"at most {most}" if most else "not even one fits: shorten the sequences"
         raise InputError(
-            f"{data.batch_size} transitions of {transition} bytes, {data.updates_per_publish} times "
-            f"in one message, exceed the size of a message; at most {most}",
+            f"{data.batch_size} {drawn} of {size} bytes, {data.updates_per_publish} times "
+            f"in one message, exceed the size of a message; {allowed}",
             path="algorithm.config.batchSize",
         )
     slots = settings.capacity // plan.steps
-    if slots * plan.steps < data.min_size or slots < 2:
-        least = max(data.min_size + plan.steps, 2 * plan.steps)
+    # Each rollout's segments are overwritten by those of all.
+    needed = settings.rollouts * data.span if data.length > 1 else 2
+    if slots * plan.steps < data.min_size or slots < needed:
+        least = max(data.min_size + plan.steps, needed * plan.steps)
+        reason = f"the algorithm's minSize and one segment of {plan.steps} steps"
+        if data.length > 1:
+            reason += f"; sequences of {data.length} steps reach over {data.span} segments of each rollout"
         raise InputError(
-            f"{settings.capacity} steps are too few for this job; at least {least} "
-            f"(the algorithm's minSize and one segment of {plan.steps} steps)",
+            f"{settings.capacity} steps are too few for this job; at least {least} ({reason})",
             path="buffer.capacity",
         )
     return slots
