@@ -27,7 +27,7 @@ PROCESS_BYTES = 128 * 2**20
 _MARK_BYTES = 24
 """Of one that is drawn by priority: its key, its probability, and the number of those drawn from."""
 _TABLE_BYTES = 1 << 14
-"""At least what the table of a batch takes, with the bytes between arrays."""
+"""At most what the table of a batch takes, with the bytes between arrays."""
 _ORIGIN = ("actor", "epoch", "seq")
 _NO_EPISODES = np.zeros((0, 2))
 
@@ -321,7 +321,9 @@ def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -
         size = sum(map(nbytes, batch_fields(plan.layout.fields, data.length, 1, 1))) + _MARK_BYTES
     most = (MAX_PAYLOAD_BYTES - _TABLE_BYTES) // (size * data.updates_per_publish)
     if data.batch_size > most:
-        allowed = f"at most {most}" if most else "not even one fits: shorten the sequences"
+        allowed = f"at most {most}"
+        if data.length > 1 and not most:
+            allowed = "not even one fits: shorten the sequences"
         raise InputError(
             f"{data.batch_size} {drawn} of {size} bytes, {data.updates_per_publish} times "
             f"in one message, exceed the size of a message; {allowed}",
@@ -329,7 +331,7 @@ def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -
         )
     slots = settings.capacity // plan.steps
     # Each rollout's segments are overwritten by those of all.
-    needed = settings.rollouts * data.span if data.length > 1 else 2
+    needed = max(2, settings.rollouts * data.span if data.length > 1 else 0)
     if slots * plan.steps < data.min_size or slots < needed:
         least = max(data.min_size + plan.steps, needed * plan.steps)
         reason = f"the algorithm's minSize and one segment of {plan.steps} steps"
