@@ -329,7 +329,7 @@ import subprocess
 
 import gymnasium
 import rljob
-from rljob.algorithms.ppo import PPO, PPOLearner
+from rljob.algorithms.ppo import PPO, PPOActor, PPOLearner
 
 
 class FailingLearner(PPOLearner):
@@ -344,9 +344,16 @@ class Failing(PPO):
         return made
 
 
-class Clueless(PPO):
-    def act(self, *arguments, **named):
+class CluelessActor(PPOActor):
+    def act(self, *arguments):
         raise KeyboardInterrupt
+
+
+class Clueless(PPO):
+    def actor(self, *arguments):
+        made = super().actor(*arguments)
+        made.__class__ = CluelessActor
+        return made
 
 
 class InTheWay(gymnasium.Wrapper):
@@ -428,7 +435,8 @@ def test_an_environment_that_starts_a_run_is_refused(place: Place) -> None:
     (place.folder / "users.py").write_text(USERS)
     done = place.run("run", place.write(environment={"entryPoint": "users:Nested"}))
     assert done.returncode == 2
-    assert re.search(r"users\.py:\d+ starts a run in rollout-\d: an environment", done.stderr)
+    said = done.stdout + done.stderr
+    assert re.search(r"users\.py:\d+ starts a run in rollout-\d: an environment", said)
     place.assert_clean()
 
 
