@@ -75,8 +75,9 @@ def test_the_keys_are_those_of_four_roles_and_stay(job: Job) -> None:
     secret = job.get(BY_NAME["Secret"], "x-keys")
     assert secret is not None
     roles = ("rollout", "buffer", "learner", "evaluator")
-    assert set(secret["data"]) == {f"{r}.{part}" for r in roles for part in ("public", "secret")}
-    assert len(set(secret["data"].values())) == 8
+    keys = {f"{role}.{part}" for role in roles for part in ("public", "secret")}
+    assert set(secret["data"]) == {*keys, names.STATE_TOKEN}
+    assert len(set(secret["data"].values())) == 9
     assert secret["metadata"]["ownerReferences"][0]["name"] == "x"
 
 
