@@ -75,8 +75,9 @@ def test_the_keys_are_those_of_four_roles_and_stay(job: Job) -> None:
     secret = job.get(BY_NAME["Secret"], "x-keys")
     assert secret is not None
     roles = ("rollout", "buffer", "learner", "evaluator")
-    assert set(secret["data"]) == {f"{r}.{part}" for r in roles for part in ("public", "secret")}
-    assert len(set(secret["data"].values())) == 8
+    keys = {f"{role}.{part}" for role in roles for part in ("public", "secret")}
+    assert set(secret["data"]) == {*keys, names.STATE_TOKEN}
+    assert len(set(secret["data"].values())) == 9
     assert secret["metadata"]["ownerReferences"][0]["name"] == "x"
 
 
@@ -363,7 +364,9 @@ def test_keys_change_while_pods_run(job: Job) -> None:
     first, second = (job.get(BY_NAME["Secret"], name) for name in ("x-keys", "x-keys-2"))
     assert first is not None
     assert second is not None
-    assert not set(first["data"].values()) & set(second["data"].values())
+    assert {name for name in first["data"] if first["data"][name] == second["data"][name]} == {
+        names.STATE_TOKEN
+    }, "the token is the job's, the keys are new"
     for name in pods:
         job.server.call("DELETE", POD.path(job.namespace, name))
 
