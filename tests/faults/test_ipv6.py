@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob.kube import names
+from rljob.kube.names import METRICS_PORT
 from rljob.wire.keygen import generate
 from tests.faults import network as networks
 from tests.faults.judging import PPO, judged
@@ -57,7 +57,7 @@ wire.close()
 def test_a_job_trains_where_there_is_ipv6_alone(tmp_path: Path) -> None:
     with spread(tmp_path, PPO, versions=(6,)) as run:
         for role in (BUFFER, LEARNER):
-            url = names.page(run.net.address(role, 6), "metrics")
+            url = f"http://[{run.net.address(role, 6)}]:{METRICS_PORT}/metrics"
             fetch = run.net.inside(ROLLOUTS, [sys.executable, "-c", FETCH, url])
             done = subprocess.run(fetch, capture_output=True, text=True, timeout=120, check=False)
             assert done.stdout == "200\n", done.stderr
