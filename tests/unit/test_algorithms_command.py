@@ -27,11 +27,12 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_all_algorithms_have_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     head, *lines = printed(capsys).splitlines()
-    assert head.split() == ["NAME", "DATA", "ACTIONS", "ABOUT"]
+    assert head.split() == ["NAME", "DATA", "OBSERVATIONS", "ACTIONS", "ABOUT"]
     assert [line.split()[0] for line in lines] == list(BUILT_IN)
-    ppo, dqn = lines
-    assert "on-policy   Discrete, MultiDiscrete, Box   Proximal policy" in ppo
-    assert dqn.split()[1:4] == ["replay", "Discrete", "Deep"]
+    found = {line.split()[0]: line.split()[1:5] for line in lines}
+    assert found["PPO"] == ["on-policy", "any", "any", "Proximal"]
+    assert found["DQN"] == ["replay", "any", "Discrete", "Deep"]
+    assert found["QLearning"] == ["on-policy", "Discrete", "Discrete", "Q-learning"]
 
 
 def test_every_setting_of_one_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +134,10 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("PP0", "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, DQN"),
+        (
+            "PP0",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, IMPALA, DQN, SAC, QLearning",
+        ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
 )
@@ -146,5 +150,7 @@ def test_an_unknown_name_is_refused(
 
 def test_which_algorithms_can_use_which_actions() -> None:
     observation = BoxSpace((3,))
-    assert fitting(Spaces(observation, DiscreteSpace(2))) == ("PPO", "DQN")
-    assert fitting(Spaces(observation, BoxSpace((1,)))) == ("PPO",)
+    assert fitting(Spaces(observation, DiscreteSpace(2))) == ("PPO", "IMPALA", "DQN")
+    assert fitting(Spaces(observation, BoxSpace((1,)))) == ("PPO", "IMPALA")
+    assert fitting(Spaces(observation, BoxSpace((1,), low=-1, high=1))) == ("PPO", "IMPALA", "SAC")
+    assert "QLearning" in fitting(Spaces(DiscreteSpace(3), DiscreteSpace(2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -1027,7 +1028,13 @@ def test_a_snapshot_holds_sequences_and_their_memory(tmp_path: Path) -> None:
         follow(bench, plan, seq, core=seq)
     request = {"name": "7", "keep": 1}
     answer = bench.ask(Header(MessageKind.SNAPSHOT, epoch=1), encode_json(request))
-    saved = decode_json(of_kind(answer, MessageKind.SNAPSHOT_DONE)[0].payload)
+    deadline = time.monotonic() + 60
+    # The buffer copies in a thread.
+    while not (done := of_kind(answer, MessageKind.SNAPSHOT_DONE)):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+        answer = bench.turn()
+    saved = decode_json(done[0].payload)
     first = drawn(bench)
     for seq in range(4, 9):
         follow(bench, plan, seq, core=seq)

@@ -65,7 +65,8 @@ def look(
         return KeyRotation(order, CURRENT, _current(wanted), needed)
     if not active or wanted not in observed.keys_made:
         again = ASK_SECONDS if active else None
-        return KeyRotation(order, *_step(order, wanted, ()), needed, again=again)
+        said = _as_before(previous, _step(order, wanted, ()))
+        return KeyRotation(order, *said, needed, again=again)
     pods = {pod.name: (role, pod) for role in ROLES for pod in world.running(role)}
     inspection = observed.inspection
     age = (now - inspection.at).total_seconds() if inspection is not None else ASK_SECONDS
@@ -83,6 +84,8 @@ def look(
             order, *_step(order, wanted, ()), _needed(order, wanted), again=ASK_SECONDS
         )
     said = _step(order, wanted, late)
+    if inspection is None:
+        said = _as_before(previous, _step(order, wanted, ()))
     if age < ASK_SECONDS:
         return KeyRotation(order, *said, needed, again=ASK_SECONDS - age)
     return KeyRotation(order, *said, needed, tuple(_questions(pods.values())))
@@ -126,6 +129,16 @@ def _step(order: KeyOrder, wanted: int, late: Sequence[str]) -> tuple[str, str]:
     if order.oldest < order.current:
         return "Changing", f"{both} Keys {wanted} are not used yet{who}."
     return "Retiring", f"Older keys than {wanted} are still accepted{who}."
+
+
+def _as_before(previous: RLJobStatus, said: tuple[str, str]) -> tuple[str, str]:
+    """What was said of the same step before. An operator that has just started has asked nobody yet."""
+    reason, message = said
+    for one in previous.conditions:
+        same = one.type == "KeysCurrent" and one.reason == reason
+        if same and one.message.startswith(message.removesuffix(".")):
+            return reason, one.message
+    return said
 
 
 def _current(generation: int) -> str:
