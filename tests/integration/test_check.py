@@ -116,3 +116,22 @@ def test_experience_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> 
     assert done.returncode == 2
     assert "buffer.capacity: " in done.stderr
     assert "Set at most" in done.stderr
+
+
+def test_a_learner_that_cannot_be_saved_is_told(tmp_path: Path) -> None:
+    (tmp_path / "learns.py").write_text(
+        """
+import torch
+from rljob.algorithms.ppo import PPO
+
+class Half(PPO):
+    def learner(self, networks, seed):
+        made = super().learner(networks, seed)
+        made.average = torch.zeros(2, dtype=torch.bfloat16)
+        return made
+"""
+    )
+    done = check(tmp_path, "--set", 'algorithm={"entryPoint": "learns:Half"}')
+    assert done.returncode == 1
+    assert "the learner cannot be saved: " in done.stderr
+    assert "BFloat16" in done.stderr

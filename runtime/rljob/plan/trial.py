@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from rljob.process.memory import memory_limit
 from rljob.roles.buffer.store import StoreSettings, check_memory, slots_for
 from rljob.roles.rollout.collect import Collector
 from rljob.spec import RLJob
+from rljob.user_code.failure import explain
 
 SECONDS = 3.0
 """Time for which the environments are played; at least one segment is."""
@@ -109,6 +111,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         )
     segment = _play(parts, trial)
     trial.metrics = _update(parts, segment)
+    _save(parts)
     trial.warnings += unfinished_schedules(parts.config, parts.job.spec.stop)
     odd = [name for name, value in trial.metrics.items() if not math.isfinite(value)]
     if odd:
@@ -196,6 +199,20 @@ def _wider(known: tuple[float, float], values: np.ndarray) -> tuple[float, float
     if not values.size:
         return known
     return min(known[0], float(values.min())), max(known[1], float(values.max()))
+
+
+def _save(parts: JobParts) -> None:
+    """Save the learner and load it again, as a checkpoint and a resumed run do.
+
+    Raises:
+        RunError: what its attributes hold cannot be saved.
+    """
+    try:
+        state = parts.learner.state()
+        json.dumps(state.values)
+        parts.learner.load_state(state)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"the learner cannot be saved: {explain(error)}") from error
 
 
 def _update(parts: JobParts, segment: Arrays) -> dict[str, float]:
