@@ -16,7 +16,7 @@ from tests.controlplane.jobs import message_of
 from tests.unit.manyalgorithms import many
 from tests.unit.specs import job
 
-GROUP = "many.rljob.dev"
+GROUP, PLURAL = "many.rljob.dev", "manyjobs"
 KNOWN = "learningRate7"
 GOOD: dict[str, Any] = {
     "none": {},
@@ -36,8 +36,10 @@ BAD: dict[str, Any] = {
 def crowded(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> ApiServer:
     """The server, with a second definition that has all these algorithms."""
     made = json.loads(json.dumps(definition(many())).replace("rljob.dev", GROUP))
-    made["spec"]["names"] |= {"shortNames": [], "categories": []}
-    made["metadata"]["name"] = f"rljobs.{GROUP}"
+    # Names of its own: to other tests, `rljobs` are those of the project.
+    names = {"plural": PLURAL, "singular": "manyjob", "shortNames": [], "categories": []}
+    made["spec"]["names"] |= names
+    made["metadata"]["name"] = f"{PLURAL}.{GROUP}"
     made["spec"]["group"] = GROUP
     file = tmp_path_factory.mktemp("crd") / "crd.yaml"
     file.write_text(yaml.safe_dump(made))
@@ -49,7 +51,7 @@ def crowded(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 def create(server: ApiServer, config: dict[str, Any]) -> Answer:
-    path = f"/apis/{GROUP}/v1alpha1/namespaces/default/rljobs?fieldValidation=Strict&dryRun=All"
+    path = f"/apis/{GROUP}/v1alpha1/namespaces/default/{PLURAL}?fieldValidation=Strict&dryRun=All"
     content = job(algorithm={"name": "Algorithm7", "config": config})
     return server.call("POST", path, {**content, "apiVersion": f"{GROUP}/v1alpha1"})
 
