@@ -178,7 +178,7 @@ EXPLAINED = {
         "template",
     ],
     "rlj.spec.environment": ["Gymnasium id", "Cannot be changed once the job exists"],
-    "rljobs.spec.algorithm.config": ["PPO knows: learningRate", "DQN knows: learningRate"],
+    "rljobs.spec.algorithm.config": ["`rljob algorithms NAME`, list the known ones"],
     "rljob.spec.learner.template": ["PodTemplateSpec", "`learner`"],
     "rljob.spec.checkpoint.interval": ["Default: 60s."],
     "rljob.spec.cleanPodPolicy": ["Running", "All", "None"],

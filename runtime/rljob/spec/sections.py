@@ -132,7 +132,7 @@ class AlgorithmSpec(Section):
     config: FreeForm = Field(
         default_factory=dict,
         description="The algorithm's settings, e.g. `learningRate`. An unknown setting is rejected; "
-        "the error lists the known ones.",
+        "the error, and `rljob algorithms NAME`, list the known ones.",
     )
 
     @model_validator(mode="after")
