@@ -160,3 +160,36 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
     assert steps >= boundary_after(0, ENVS[algorithm])
     assert counters(resumed) == counters(folder)
     assert policy(resumed) == policy(folder)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "network", "steps"),
+    [
+        ("IMPALA", "CartPole-v1", "mlp", 8000),
+        ("IMPALA", "CartPole-v1", "gru", 4000),
+        ("SAC", "Pendulum-v1", "mlp", 1200),
+        ("QLearning", "Taxi-v4", "mlp", 20_000),
+    ],
+)
+def test_every_algorithm_repeats_itself(
+    algorithm: str, environment: str, network: str, steps: int, tmp_path: Path
+) -> None:
+    content = {
+        "metadata": {"name": "strict"},
+        "spec": {
+            "environment": {"id": environment},
+            "algorithm": {"name": algorithm},
+            "network": {"name": network},
+            "stop": {"steps": steps},
+            "seed": 3,
+            "strict": True,
+            "rollout": {"replicas": 1, "envsPerReplica": 4},
+        },
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(content))
+    once, again, other = (
+        rljob.run(tmp_path / "job.yaml", dir=tmp_path / name, seed=seed)
+        for name, seed in (("once", 3), ("again", 3), ("other", 4))
+    )
+    assert policy(once.folder) == policy(again.folder)
+    assert policy(once.folder) != policy(other.folder)
