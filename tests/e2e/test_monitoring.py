@@ -23,7 +23,7 @@ from tests.e2e.kube import ROOT, Job, Namespace, Object, environment, kubectl, u
 from tests.helm import CHART, succeed
 from tests.monitoring.agreement import agrees
 from tests.monitoring.panels import queries, without_data
-from tests.monitoring.prometheus import Prometheus
+from tests.monitoring.prometheus import RULES, Prometheus
 
 CLUSTER = ROOT / "tests" / "cluster"
 MODULE = "github.com/prometheus-operator/prometheus-operator"
@@ -209,7 +209,8 @@ def test_a_job_fills_every_panel_and_agrees_with_its_own_records(
         groups = prometheus.get("/api/v1/rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
-        assert sum(rule["type"] == "alerting" for rule in rules) == 8
+        alerts = {rule["name"] for rule in rules if rule["type"] == "alerting"}
+        assert alerts == set(re.findall(r"alert: (\w+)", "".join(map(Path.read_text, RULES))))
         # Others' jobs may be in the cluster as well.
         firing = f'ALERTS{{namespace=~"{namespace.name}|{OPERATOR}",alertstate="firing"}}'
         assert prometheus.query(firing) == []
