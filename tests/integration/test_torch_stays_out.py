@@ -27,3 +27,11 @@ def test_rollouts_and_buffer_run_without_torch(tmp_path: Path) -> None:
             "learner-0": True,
         }
         run.stop()
+
+
+def test_nobody_starts_torch_for_a_table(tmp_path: Path) -> None:
+    content = job({"name": "QLearning"}, environment={"id": "Taxi-v4"})
+    with running(tmp_path, content) as run:
+        for role in ("rollout-0", "buffer-0", "learner-0"):
+            assert "libtorch" not in Path(f"/proc/{run.pid(role)}/maps").read_text()
+        run.stop()

@@ -69,6 +69,11 @@ def uses_torch(algorithm: type[Algorithm]) -> bool:
     return getattr(algorithm, "networks", None) != {}
 
 
+def needs_torch(spec: AlgorithmSpec) -> bool:
+    """Whether a job's learner may need torch; True of every import path, which is not imported here."""
+    return spec.entry_point is not None or uses_torch(resolve_algorithm(spec))
+
+
 def fitting(spaces: Spaces) -> tuple[str, ...]:
     """Names of the built-in algorithms that can use these spaces."""
     return tuple(name for name, algorithm in BUILT_IN.items() if _fits(algorithm, spaces))

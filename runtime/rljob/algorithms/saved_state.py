@@ -79,7 +79,9 @@ def _parts(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _torch() -> Any:
     """Torch where something has imported it: without, nothing can be an object of it."""
-    return sys.modules.get("torch")
+    torch = sys.modules.get("torch")
+    # While another thread imports it, it is there without its content.
+    return torch if hasattr(torch, "Tensor") and hasattr(torch, "from_numpy") else None
 
 
 def _is_tensor(value: Any) -> bool:

@@ -58,6 +58,12 @@ class ForkStarter:
         """Fork a process, or give the request to the process that waits for a learner."""
         if self.waiting is None or request.argv[:2] != ["role", "learner"]:
             return self._fork(lambda: self._run(request))
+        if not request.torch:
+            os.kill(self.waiting, signal.SIGKILL)
+            os.waitpid(self.waiting, 0)
+            os.close(self._assign)
+            self.waiting = None
+            return self._fork(lambda: self._run(request))
         pid, self.waiting = self.waiting, None
         with os.fdopen(self._assign, "w") as pipe, contextlib.suppress(BrokenPipeError):
             pipe.write(json.dumps(asdict(request)))

@@ -27,6 +27,7 @@ class LaunchRequest:
         argv: arguments of `rljob`, the same as in a pod.
         log: file that gets its output.
         path: what goes before `sys.path`.
+        torch: whether a learner needs it.
     """
 
     mark: str
@@ -34,6 +35,7 @@ class LaunchRequest:
     argv: list[str]
     log: str
     path: list[str]
+    torch: bool = True
 
 
 class Starter(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rljob import spec as specs
+from rljob.algorithms import needs_torch
 from rljob.algorithms.settings import check_settings
 from rljob.checkpoints.manifest import checkpoints
 from rljob.errors import InputError, RunError
@@ -156,11 +157,11 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
 
 def checked(job: RLJob) -> RLJob:
     """Check the job without starting a process. The roles check import paths."""
-    if importlib.util.find_spec("torch") is None:
+    check_settings(job)
+    if needs_torch(job.spec.algorithm) and importlib.util.find_spec("torch") is None:
         raise InputError(
             "training needs torch, which is not installed: pip install 'rljob[learner]'"
         )
-    check_settings(job)
     try:
         check_syntax(job.spec.code)
         check_sinks(job.spec.sinks)

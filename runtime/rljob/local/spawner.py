@@ -73,12 +73,17 @@ class Spawner:
         self.running: dict[str, int | None] = {}
         self.remove_at_end(self.scratch)
 
-    def spawn(self, name: str, argv: Sequence[str], log: Path, path: Sequence[str]) -> None:
-        """Start `rljob ARGV…` as `name`. Append its output to `log`; put `path` before `sys.path`."""
+    def spawn(
+        self, name: str, argv: Sequence[str], log: Path, path: Sequence[str], torch: bool = True
+    ) -> None:
+        """Start `rljob ARGV…` as `name`. Append its output to `log`; put `path` before `sys.path`.
+
+        Args:
+            torch: whether a learner needs it.
+        """
         self.running[name] = None
-        self._send(
-            {"op": "spawn", "name": name, "argv": list(argv), "log": str(log), "path": list(path)}
-        )
+        request = {"name": name, "argv": list(argv), "log": str(log), "path": list(path)}
+        self._send({"op": "spawn", "torch": torch, **request})
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a role, if it is running."""

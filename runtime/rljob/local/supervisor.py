@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rljob.algorithms import needs_torch
 from rljob.diagnosis import set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
@@ -227,7 +228,8 @@ class Supervisor:
         role.state, role.due, role.port, role.started = "starting", None, None, self.clock()
         port_file(role, self.wiring).unlink(missing_ok=True)
         argv = arguments(role, self.folder, self.wiring)
-        self.spawner.spawn(role.name, argv, role.log, self.wiring.path)
+        torch = needs_torch(self.job.spec.algorithm)
+        self.spawner.spawn(role.name, argv, role.log, self.wiring.path, torch)
 
     def _announce(self) -> None:
         ports = [f"{role.name} {role.port}" for role in self.roles.values() if role.port]
