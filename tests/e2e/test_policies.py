@@ -123,7 +123,7 @@ def test_each_role_reaches_the_ports_that_it_uses_and_no_others(
         namespace,
         listener("closed", image, {"control": "closed"}),
         listener("open", image, {}),
-        listener("other-job", image, {**ours, "rljob.dev/job-name": "y"}),
+        listener("other-job", image, {**ours, "rljob.dev/job-name": "other"}),
     )
     running(elsewhere, listener("like-ours", image, ours))
     control = [f"{address(namespace, name)}:{LISTENING}" for name in ("open", "closed")]
