@@ -18,9 +18,10 @@ FULL = pytest.mark.full
 SEEDS = (1, *(pytest.param(seed, marks=FULL) for seed in (2, 3)))
 # What the task calls solved. It stands here and not only in the examples, whose stop condition it is.
 PPO = {"cartpole-ppo": 475.0, "acrobot-ppo": -110.0, "pendulum-ppo": -300.0}
+SOLVED = {**PPO, "cartpole-impala": 475.0}
 
-# Three runs in a row reach 500, 8.0 less what the seed's passengers cost, and -150; the bars leave room for lag.
-GREEDY = {"cartpole-impala": 450.0, "taxi-q-learning": 7.2, "pendulum-sac": -200.0}
+# The best policy of Taxi gets about 7.9; the bars leave room for the places of 100 passengers, and for lag.
+GREEDY = {"taxi-q-learning": 7.2, "pendulum-sac": -200.0}
 
 
 def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:
@@ -40,13 +41,13 @@ def mean_return(result: rljob.Result) -> float:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=FULL if name == "acrobot-ppo" else ()) for name in PPO]
+    "name", [pytest.param(name, marks=FULL if name == "acrobot-ppo" else ()) for name in SOLVED]
 )
-def test_ppo_learns(name: str, seed: int, tmp_path: Path) -> None:
+def test_it_learns(name: str, seed: int, tmp_path: Path) -> None:
     result = train(name, tmp_path / "run", seed)
 
     assert result.reason == "MeanReturnReached"
-    assert mean_return(result) >= PPO[name]
+    assert mean_return(result) >= SOLVED[name]
 
 
 # A seed fixes the course of a run only with `strict`. Without it about one run in sixty ends a little
