@@ -5,12 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.jobs import endless
-from tests.e2e.kube import Namespace, until
+from tests.e2e.kube import Namespace, Object, until
 from tests.e2e.test_code import container_of, copy_of
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]
 PATIENCE = 900.0
 """A kubelet takes about a minute for each of the three steps."""
+
+
+def rollout_like(pod: Object, name: str) -> Object:
+    """A copy of a rollout that nobody owns, with the labels by which NetworkPolicies know it."""
+    made = copy_of(pod, name, "x-keys")
+    labels = {k: v for k, v in pod["metadata"]["labels"].items() if k != "pod-template-hash"}
+    made["metadata"]["labels"] = labels
+    return made
 
 
 def test_new_keys_reach_pods_that_run_and_old_ones_open_nothing(namespace: Namespace) -> None:
@@ -41,7 +49,7 @@ def test_new_keys_reach_pods_that_run_and_old_ones_open_nothing(namespace: Names
             "data": {"keys.json": str(first).replace("'", '"')},
         }
     )
-    old = copy_of(pod, "intruder", "x-keys")
+    old = rollout_like(pod, "intruder")
     for volume in old["spec"]["volumes"]:
         for source in volume.get("projected", {}).get("sources", ()):
             if "configMap" in source:
@@ -50,7 +58,7 @@ def test_new_keys_reach_pods_that_run_and_old_ones_open_nothing(namespace: Names
                 source["secret"]["name"] = "nothing"
     namespace.apply(old)
     until(lambda: container_of(namespace, "intruder").get("started"), "the intruder has started")
-    namespace.apply(copy_of(pod, "welcome", "x-keys"))
+    namespace.apply(rollout_like(pod, "welcome"))
     until(lambda: container_of(namespace, "welcome").get("ready"), "the other one is ready")
     assert not container_of(namespace, "intruder")["ready"]
     job.until_trains(job.steps())
