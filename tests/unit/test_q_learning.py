@@ -64,6 +64,14 @@ def test_a_truncated_episode_goes_on_with_what_followed() -> None:
     assert q[0, 0] == 0.5 * 0.5 * 8
 
 
+def test_environments_in_the_same_state_correct_it_one_after_the_other() -> None:
+    _, q, learner = make()
+    one = segment([0, 1], [0], [4])
+    many = {name: np.repeat(array, 64, axis=1) for name, array in one.items()}
+    learner.update(many, NOW)  # type: ignore[attr-defined]
+    assert q[0, 0] == pytest.approx(4)
+
+
 def test_a_restored_learner_goes_on() -> None:
     algorithm, q, learner = make()
     learner.update(segment([0, 1], [0], [4]), NOW)  # type: ignore[attr-defined]

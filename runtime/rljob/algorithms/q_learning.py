@@ -104,18 +104,16 @@ class QLearningLearner(Learner):
     def update(self, batch: Arrays, progress: Progress) -> Update:
         config, q = self._config, self._q
         rate = config.learning_rate.at(progress)
+        seen, action, reward = (batch[name] for name in ("observation", "action", "reward"))
         errors = []
-        for t in range(len(batch["reward"])):
-            valid = batch["valid"][t]
-            state, following = (batch["observation"][row][valid] for row in (t, t + 1))
-            action = batch["action"][t][valid]
-            ahead = config.gamma * ~batch["terminated"][t][valid] * q[following].max(-1)
-            error = batch["reward"][t][valid] + ahead - q[state, action]
-            # Environments in the same state with the same action correct its entry together.
-            np.add.at(q, (state, action), rate * error)
-            errors.append(np.abs(error))
-        error = np.concatenate(errors)
-        return Update({"error": float(error.mean())} if error.size else {})
+        # One after the other: several at once would correct an entry that they share too far.
+        for t, env in np.argwhere(batch["valid"]):
+            entry = seen[t, env], action[t, env]
+            ahead = 0.0 if batch["terminated"][t, env] else q[seen[t + 1, env]].max()
+            error = reward[t, env] + config.gamma * ahead - q[entry]
+            q[entry] += rate * error
+            errors.append(abs(error))
+        return Update({"error": float(np.mean(errors))} if errors else {})
 
     def publish(self, progress: Progress) -> dict[str, Any]:
         return {"q": self._q, "epsilon": self._config.epsilon.at(progress)}
