@@ -17,6 +17,7 @@ from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
 from rljob.wire.watermark import Watermark
+from tests.unit import specs
 from tests.unit.experience import (
     Bench,
     make_payload,
@@ -1059,3 +1060,10 @@ def test_sequences_that_no_message_can_carry_are_refused() -> None:
     begin(Bench(capacity=10**6), sequence_plan(1000, batch_size=most))
     with pytest.raises(InputError, match="shorten the sequences"):
         begin(Bench(capacity=10**6), sequence_plan(2**31 - 1, batch_size=1))
+
+
+def test_settings_are_those_of_the_job() -> None:
+    spec = parse(specs.job(rollout={"replicas": 5}, buffer={"capacity": 70_000})).spec
+    settings = StoreSettings.of(spec, 3, None)
+    assert (settings.rollouts, settings.capacity, settings.seed) == (5, 70_000, 3)
+    assert StoreSettings.of(spec.model_copy(update={"strict": True}), 3, None).max_policy_lag == 0

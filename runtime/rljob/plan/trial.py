@@ -122,14 +122,7 @@ def _try_out(parts: JobParts) -> JobTrial:
 def _check_buffer(parts: JobParts) -> None:
     """Raises InputError where the job's experience does not fit into this machine's memory."""
     spec = parts.job.spec
-    settings = StoreSettings(
-        spec.buffer.capacity,
-        0 if spec.strict else spec.buffer.max_policy_lag,
-        spec.buffer.samples_per_insert,
-        spec.strict,
-        seed=0,
-        memory=memory_limit(),
-    )
+    settings = StoreSettings.of(spec, 0, memory_limit())
     batch = parts.plan.segments_per_batch(spec.rollout.replicas)
     check_memory(parts.plan, slots_for(parts.plan, batch, settings), settings)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-CGROUP = Path("/sys/fs/cgroup")
+from rljob import system
+from rljob.system import CGROUP
+
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
@@ -31,11 +32,8 @@ def memory_limit(cgroup: Path = CGROUP, own: Path = OWN_GROUPS) -> MemoryLimit |
         own: the groups of this process, a line for each hierarchy.
     """
     found = [MemoryLimit(size, "the memory limit of its container") for size in _sizes(cgroup, own)]
-    try:
-        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        machine = 0
-    if machine > 0:
+    machine = system.memory()
+    if machine is not None:
         found.append(MemoryLimit(machine, "the memory of this machine"))
     return min(found, key=lambda limit: limit.bytes, default=None)
 

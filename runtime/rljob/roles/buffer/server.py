@@ -82,7 +82,7 @@ def main(context: RoleContext) -> None:
         context.folder.mkdir(parents=True, exist_ok=True)
         reporter = BufferReporter(metrics, context.tracer())
         buffer = Buffer(
-            _settings(context),
+            StoreSettings.of(context.job.spec, context.seed, memory_limit()),
             context.folder / ARENA,
             context.started,
             reporter,
@@ -120,19 +120,6 @@ def main(context: RoleContext) -> None:
             if now - reported > REPORT_EVERY:
                 reported = now
                 _report(metrics, buffer, now)
-
-
-def _settings(context: RoleContext) -> StoreSettings:
-    spec = context.job.spec
-    return StoreSettings(
-        spec.buffer.capacity,
-        0 if spec.strict else spec.buffer.max_policy_lag,
-        spec.buffer.samples_per_insert,
-        spec.strict,
-        context.seed,
-        memory_limit(),
-        spec.rollout.replicas,
-    )
 
 
 def _taken(

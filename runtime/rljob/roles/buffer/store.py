@@ -16,6 +16,7 @@ from rljob.roles.buffer.delivering import Freshness, KeepAside, Mode, OnPolicyMo
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
 from rljob.roles.buffer.sequences import batch_fields
+from rljob.spec import RLJobSpec
 from rljob.spec.experience import OnPolicy, Replay
 from rljob.wire.arrays import nbytes
 from rljob.wire.delivery import DeliveryVerdict, Receiver
@@ -53,6 +54,19 @@ class StoreSettings:
     seed: int
     memory: MemoryLimit | None = None
     rollouts: int = 1
+
+    @classmethod
+    def of(cls, spec: RLJobSpec, seed: int, memory: MemoryLimit | None) -> StoreSettings:
+        """Those of a job."""
+        return cls(
+            spec.buffer.capacity,
+            0 if spec.strict else spec.buffer.max_policy_lag,
+            spec.buffer.samples_per_insert,
+            spec.strict,
+            seed,
+            memory,
+            spec.rollout.replicas,
+        )
 
 
 class Observer:
