@@ -13,6 +13,8 @@ import pytest
 from rljob.errors import InputError, RunError
 from rljob.roles.buffer.core import RESEND_AFTER, Outgoing
 from rljob.roles.buffer.rollouts import FENCE_AFTER, FORGET_AFTER, MOST_STRIKES, SILENT_AFTER
+from rljob.roles.buffer.store import StoreSettings
+from rljob.spec import parse
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
