@@ -1,4 +1,5 @@
-"""Action distributions: one object per action space, acting in numpy and learning in torch.
+"""Action distributions: one object per action space, acting in numpy and learning in torch; and the actor that
+samples from one.
 
 Discrete and MultiDiscrete use independent categoricals over `logits`; Box uses a diagonal Gaussian
 with the network's `mean` and a free `log_std`. Actions are in stored units (see `spaces`).
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rljob.algorithms.acting import ActionScores
+from rljob.algorithms.acting import Acted, ActionScores, Actor, Seen
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.nets.head import Head
 
@@ -140,6 +141,22 @@ class DiagonalGaussian:
         constant = 0.5 * _LOG_2PI * mean.shape[-1]
         log_prob = noise.square().sum(-1) * -0.5 - spread - constant
         return log_prob, spread + (constant + 0.5 * mean.shape[-1])
+
+
+class DistributionActor(Actor):
+    """Samples actions and stores their log-probabilities in the field `log_prob`; greedy, takes the likeliest.
+
+    The heads of the distribution are outputs of the first acting network.
+    """
+
+    algorithm: Distribution
+
+    def act(self, seen: Seen) -> Acted:
+        distribution, outputs = self.algorithm, self.policy(seen)
+        if self.place.greedy:
+            return Acted(distribution.mode(outputs), scores=distribution.shown(outputs))
+        action, log_prob = distribution.sample(outputs, self.rng)
+        return Acted(action, {"log_prob": log_prob})
 
 
 def distribution_for(space: Space) -> Distribution:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rljob.algorithms.base import (
-    Acted,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Coefficient,
@@ -27,11 +25,10 @@ from rljob.algorithms.base import (
     Progress,
     Rate,
     Schedule,
-    Seen,
     Share,
     Update,
 )
-from rljob.algorithms.distributions import Distribution, distribution_for
+from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
 from rljob.algorithms.v_trace import v_trace
 from rljob.envs.spaces import Spaces
 
@@ -77,24 +74,11 @@ class IMPALA:
         policy = Net(heads_and_value, acts=tuple(heads), memory=True)
         self.networks: Mapping[str, Net] = {"policy": policy}
 
-    def actor(self, policy: Policy, place: Place) -> IMPALAActor:
-        return IMPALAActor(self._distribution, policy, place)
+    def actor(self, policy: Policy, place: Place) -> DistributionActor:
+        return DistributionActor(self._distribution, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> IMPALALearner:
         return IMPALALearner(self._config, self._distribution, networks["policy"])
-
-
-class IMPALAActor(Actor):
-    """The acting half of IMPALA."""
-
-    algorithm: Distribution
-
-    def act(self, seen: Seen) -> Acted:
-        distribution, outputs = self.algorithm, self.policy(seen)
-        if self.place.greedy:
-            return Acted(distribution.mode(outputs), scores=distribution.shown(outputs))
-        action, log_prob = distribution.sample(outputs, self.rng)
-        return Acted(action, {"log_prob": log_prob})
 
 
 class IMPALALearner(Learner):

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from rljob.algorithms.base import (
-    Acted,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Coefficient,
@@ -32,11 +30,10 @@ from rljob.algorithms.base import (
     Progress,
     Rate,
     Schedule,
-    Seen,
     Share,
     Update,
 )
-from rljob.algorithms.distributions import Distribution, distribution_for
+from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
 from rljob.algorithms.gae import gae
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.envs.spaces import Spaces, encode, encoded_shape, encoded_size
@@ -157,23 +154,12 @@ class PPO:
         policy = Net({**heads, "value": Head(1, trunk="value")}, acts=tuple(heads))
         self.networks: Mapping[str, Net] = {"policy": policy}
 
-    def actor(self, policy: Policy, place: Place) -> PPOActor:
-        return PPOActor(self._distribution, policy, place)
+    def actor(self, policy: Policy, place: Place) -> DistributionActor:
+        return DistributionActor(self._distribution, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> PPOLearner:
         network = networks["policy"]
         return PPOLearner(self._config, self._spaces, self._distribution, network, seed)
-
-
-class PPOActor(Actor):
-    """The acting half of PPO."""
-
-    def act(self, seen: Seen) -> Acted:
-        distribution, outputs = self.algorithm, self.policy(seen)
-        if self.place.greedy:
-            return Acted(distribution.mode(outputs), scores=distribution.shown(outputs))
-        action, log_prob = distribution.sample(outputs, self.rng)
-        return Acted(action, {"log_prob": log_prob})
 
 
 class PPOLearner(Learner):
