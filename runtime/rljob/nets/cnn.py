@@ -24,17 +24,14 @@ from numpy.lib.stride_tricks import as_strided
 from pydantic import Field, Strict, model_validator
 
 from rljob.envs.spaces import BoxSpace, Space, encode, encoded_shape, encoded_size
-from rljob.errors import InputError, RunError
+from rljob.errors import InputError
+from rljob.nets.numpy_engine import NumpyEngine
 from rljob.nets.parts import (
     Arrays,
     Layer,
     NetworkConfig,
-    Normalisation,
     Width,
-    encode_others,
-    load_layers,
     relu,
-    take_free,
 )
 from rljob.spec.schema import AS_INTEGER
 
@@ -158,17 +155,12 @@ class _Patches:
         return y.reshape(count, rows, columns, shape.out)
 
 
-class CNNEngine:
+class CNNEngine(NumpyEngine):
     """Acts with a CNN: images `[N, ...]` to `{head: float32 [N, size]}`, without torch.
-
-    Computes the acting heads only, into buffers that it keeps: a result is valid until the next call.
-    Not for use by several threads at once.
 
     Raises:
         InputError: as `convolutions`.
     """
-
-    core_size = 0
 
     def __init__(
         self,
@@ -177,11 +169,10 @@ class CNNEngine:
         heads: Mapping[str, Head],
         acting_heads: Sequence[str],
     ) -> None:
-        self._space, *self._others = inputs
+        super().__init__(inputs, heads, acting_heads)
         shapes = convolutions(config, self._space)
         self._first = channels_first(self._space)
         self._bytes = isinstance(self._space, BoxSpace) and self._space.image
-        self._heads, self._acting = heads, tuple(acting_heads)
         self._image = shapes[0]
         image = (BLOCK, self._image.height, self._image.width, self._image.channels)
         self._buffer = np.empty(image, np.float32)
@@ -199,38 +190,25 @@ class CNNEngine:
             for name in self._acting
             if not heads[name].free
         }
-        self._normalise: Normalisation | None = None
-        self._free: Arrays = {}
-        self._loaded = False
+
+    def _layers(self) -> list[Layer]:
+        convolving = [patches.layer for patches in self._convolutions]
+        return [*convolving, *self._hidden, *self._outputs.values()]
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Use these weights from the next call on; unchanged where it raises.
-
-        Raises:
-            RunError: naming a tensor that is missing or has the wrong shape.
-        """
-        normalise = Normalisation.take(tensors, encoded_shape(self._space))
-        free = take_free(tensors, self._heads, self._acting)
-        convolving = [patches.layer for patches in self._convolutions]
-        load_layers([*convolving, *self._hidden, *self._outputs.values()], tensors)
-        self._normalise, self._free, self._loaded = normalise, free, True
-        if self._bytes and normalise is None:
+        """See `NumpyEngine.load`."""
+        super().load(tensors)
+        if self._bytes and self._normalise is None:
             # Here it costs nothing to divide bytes by 255, as `encode` does.
-            convolving[0].weight /= 255
+            self._convolutions[0].layer.weight /= 255
 
     def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
-        if not self._loaded:
-            raise RunError("the engine has no weights yet")
-        h = self._convolve(inputs[0])
-        if self._others:
-            h = np.concatenate([h, *encode_others(self._others, inputs)], axis=1)
+        self._check_loaded()
+        h = self._with_others(self._convolve(inputs[0]), inputs)
         for layer in self._hidden:
             h = layer(h)
             relu(h, out=h)
-        outputs = {name: layer(h) for name, layer in self._outputs.items()}
-        for name, values in self._free.items():
-            outputs[name] = np.broadcast_to(values, (len(h), len(values)))
-        return outputs
+        return self._with_free({name: layer(h) for name, layer in self._outputs.items()}, len(h))
 
     def _convolve(self, observation: np.ndarray) -> np.ndarray:
         """Flat features `[N, features]`."""

@@ -21,18 +21,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Strict
 
-from rljob.envs.spaces import Space, encode, encoded_shape, encoded_size
-from rljob.errors import RunError
+from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.numpy_engine import NumpyEngine
 from rljob.nets.parts import (
     Arrays,
     Layer,
     NetworkConfig,
-    Normalisation,
     Width,
-    encode_others,
-    load_layers,
     relu,
-    take_free,
 )
 
 if TYPE_CHECKING:
@@ -52,11 +48,8 @@ class GRUConfig(NetworkConfig):
     """Numbers that the network remembers."""
 
 
-class GRUEngine:
-    """Acts with a GRU: inputs `[N, ...]` and the memory, which it overwrites, to `{head: float32 [N, size]}`.
-
-    Computes the acting heads only. Not for use by several threads at once.
-    """
+class GRUEngine(NumpyEngine):
+    """Acts with a GRU: inputs `[N, ...]` and the memory, which it overwrites, to `{head: float32 [N, size]}`."""
 
     def __init__(
         self,
@@ -65,9 +58,8 @@ class GRUEngine:
         heads: Mapping[str, Head],
         acting_heads: Sequence[str],
     ) -> None:
+        super().__init__(inputs, heads, acting_heads)
         self.core_size = config.size
-        self._space, *self._others = inputs
-        self._heads, self._acting = heads, tuple(acting_heads)
         self._activate = np.tanh if config.activation == "tanh" else relu
         sizes = [sum(map(encoded_size, inputs)), *config.hidden]
         self._hidden = [
@@ -80,33 +72,14 @@ class GRUEngine:
             for name in self._acting
             if not heads[name].free
         }
-        self._normalise: Normalisation | None = None
-        self._free: Arrays = {}
-        self._loaded = False
 
-    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Use these weights from the next call on; unchanged where it raises.
-
-        Raises:
-            RunError: naming a tensor that is missing or has the wrong shape.
-        """
-        normalise = Normalisation.take(tensors, encoded_shape(self._space))
-        free = take_free(tensors, self._heads, self._acting)
-        load_layers([*self._hidden, self._input, self._memory, *self._outputs.values()], tensors)
-        self._normalise, self._free, self._loaded = normalise, free, True
+    def _layers(self) -> list[Layer]:
+        return [*self._hidden, self._input, self._memory, *self._outputs.values()]
 
     def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
-        if not self._loaded:
-            raise RunError("the engine has no weights yet")
-        rows, size = len(inputs[0]), self.core_size
+        h, size = self._encoded(inputs), self.core_size
         if core is None:
-            core = np.zeros((rows, size), np.float32)
-        h = encode(self._space, inputs[0])
-        if self._normalise is not None:
-            h = self._normalise(h)
-        h = h.reshape(rows, -1)
-        if self._others:
-            h = np.concatenate([h, *encode_others(self._others, inputs)], axis=1)
+            core = np.zeros((len(h), size), np.float32)
         for layer in self._hidden:
             h = layer(h)
             self._activate(h, out=h)
@@ -115,6 +88,4 @@ class GRUEngine:
         candidate = np.tanh(new[:, 2 * size :] + gates[:, :size] * old[:, 2 * size :])
         core[...] = candidate + gates[:, size:] * (core - candidate)
         outputs = {name: layer(core) for name, layer in self._outputs.items()}
-        for name, values in self._free.items():
-            outputs[name] = np.broadcast_to(values, (rows, len(values)))
-        return outputs
+        return self._with_free(outputs, len(core))

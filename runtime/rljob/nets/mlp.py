@@ -20,18 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Strict
 
-from rljob.envs.spaces import Space, encode, encoded_shape, encoded_size
-from rljob.errors import RunError
+from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.numpy_engine import NumpyEngine
 from rljob.nets.parts import (
     Arrays,
     Layer,
     NetworkConfig,
-    Normalisation,
     Width,
-    encode_others,
-    load_layers,
     relu,
-    take_free,
 )
 
 if TYPE_CHECKING:
@@ -59,14 +55,8 @@ def group_by_trunk(heads: Mapping[str, Head], shared: bool) -> dict[str, tuple[s
     return trunks
 
 
-class MLPEngine:
-    """Acts with an MLP: inputs `[N, ...]` to `{head: float32 [N, size]}`, without torch.
-
-    Computes the acting heads only, into buffers that it keeps: a result is valid until the next call.
-    Not for use by several threads at once.
-    """
-
-    core_size = 0
+class MLPEngine(NumpyEngine):
+    """Acts with an MLP: inputs `[N, ...]` to `{head: float32 [N, size]}`, without torch."""
 
     def __init__(
         self,
@@ -75,19 +65,15 @@ class MLPEngine:
         heads: Mapping[str, Head],
         acting_heads: Sequence[str],
     ) -> None:
+        super().__init__(inputs, heads, acting_heads)
         self._config = config
-        self._space, *self._others = inputs
         self._inputs = sum(map(encoded_size, inputs))
         self._activate = np.tanh if config.activation == "tanh" else relu
-        self._heads, self._acting = heads, tuple(acting_heads)
         self._trunks = [
             self._trunk(trunk, acting)
             for trunk, names in group_by_trunk(heads, config.shared).items()
             if (acting := [name for name in names if name in acting_heads])
         ]
-        self._normalise: Normalisation | None = None
-        self._free: Arrays = {}
-        self._loaded = False
 
     def _trunk(self, trunk: str, heads: Sequence[str]) -> tuple[list[Layer], dict[str, Layer]]:
         sizes = [self._inputs, *self._config.hidden]
@@ -100,28 +86,11 @@ class MLPEngine:
             for name in heads
         }
 
-    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Use these weights from the next call on; unchanged where it raises.
-
-        Raises:
-            RunError: naming a tensor that is missing or has the wrong shape.
-        """
-        normalise = Normalisation.take(tensors, encoded_shape(self._space))
-        free = take_free(tensors, self._heads, self._acting)
-        layers = [layer for hidden, heads in self._trunks for layer in (*hidden, *heads.values())]
-        load_layers(layers, tensors)
-        self._normalise, self._free, self._loaded = normalise, free, True
+    def _layers(self) -> list[Layer]:
+        return [layer for hidden, heads in self._trunks for layer in (*hidden, *heads.values())]
 
     def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
-        if not self._loaded:
-            raise RunError("the engine has no weights yet")
-        rows = len(inputs[0])
-        x = encode(self._space, inputs[0])
-        if self._normalise is not None:
-            x = self._normalise(x)
-        x = x.reshape(rows, -1)
-        if self._others:
-            x = np.concatenate([x, *encode_others(self._others, inputs)], axis=1)
+        x = self._encoded(inputs)
         outputs: Arrays = {}
         for hidden, heads in self._trunks:
             h = x
@@ -130,6 +99,4 @@ class MLPEngine:
                 self._activate(h, out=h)
             for name, layer in heads.items():
                 outputs[name] = layer(h)
-        for name, values in self._free.items():
-            outputs[name] = np.broadcast_to(values, (rows, len(values)))
-        return outputs
+        return self._with_free(outputs, len(x))

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from rljob.envs.spaces import Arrays as Arrays
-from rljob.envs.spaces import Space, encode
 from rljob.errors import RunError
 from rljob.spec.schema import AS_INTEGER
 
@@ -38,14 +37,6 @@ class NetworkConfig(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
     )
-
-
-def encode_others(spaces: Sequence[Space], inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """All inputs `[N, ...]` but the first, encoded and flat: float32 `[N, size]` each."""
-    return [
-        encode(space, array).reshape(len(array), -1)
-        for space, array in zip(spaces, inputs[1:], strict=True)
-    ]
 
 
 class Layer:
