@@ -6,19 +6,20 @@ waits until every running pod has taken the one before; pods are asked for that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from rljob.errors import InputError
 from rljob.kube import manifests, names
 from rljob.spec.invalid import show
-from rljob.spec.roles import ROLES, RoleName
+from rljob.spec.roles import ROLES
 from rljob.spec.status import RLJobStatus
 from rljob.wire.rotation import FIRST, KeyOrder, following, lags
 from rljob_operator.decide.decision import Question
-from rljob_operator.decide.job_resources import JobResources, PodState, at
+from rljob_operator.decide.job_resources import JobResources, at
 from rljob_operator.decide.observed import Observed
+from rljob_operator.decide.questions import questions
 
 ASK_SECONDS = 5.0
 """Interval between two requests to all pods while keys are changed."""
@@ -83,12 +84,13 @@ def look(
         return KeyRotation(
             order, *_step(order, wanted, ()), _needed(order, wanted), again=ASK_SECONDS
         )
-    said = _step(order, wanted, late)
     if inspection is None:
         said = _as_before(previous, _step(order, wanted, ()))
+    else:
+        said = _step(order, wanted, late)
     if age < ASK_SECONDS:
         return KeyRotation(order, *said, needed, again=ASK_SECONDS - age)
-    return KeyRotation(order, *said, needed, tuple(_questions(pods.values())))
+    return KeyRotation(order, *said, needed, tuple(questions(pods.values())))
 
 
 def _wanted(world: JobResources, told: KeyOrder | None) -> int:
@@ -143,9 +145,3 @@ def _as_before(previous: RLJobStatus, said: tuple[str, str]) -> tuple[str, str]:
 
 def _current(generation: int) -> str:
     return f"Only keys {generation} are accepted."
-
-
-def _questions(pods: Iterable[tuple[RoleName, PodState]]) -> Iterator[Question]:
-    for role, pod in pods:
-        if pod.address is not None:
-            yield Question(role, pod.name, names.page(pod.address, "state"))

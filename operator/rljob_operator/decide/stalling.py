@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rljob.diagnosis.stall import Stall, StallLimits, diagnose, given_up, stalled_at
-from rljob.kube import names
 from rljob.spec import RLJobSpec
 from rljob.spec.roles import NEEDED, RoleName
 from rljob.spec.status import Failure, RLJobStatus
@@ -17,6 +16,7 @@ from rljob_operator.decide.decision import Question, Reference
 from rljob_operator.decide.job_resources import JobResources, PodState, at
 from rljob_operator.decide.lifecycle import Outcome
 from rljob_operator.decide.observed import Observed
+from rljob_operator.decide.questions import questions
 from rljob_operator.decide.status.report import Reported
 
 
@@ -92,7 +92,7 @@ def look(
         return StallCheck(advanced, again=(due - now).total_seconds())
     inspection = observed.inspection
     if inspection is None or inspection.at < due:
-        return StallCheck(advanced, ask=tuple(_questions(world)))
+        return StallCheck(advanced, ask=tuple(questions(_pods(world))))
     if inspection.refused:
         return StallCheck(advanced)
     reports = [one for one in inspection.asked if one.role in NEEDED]
@@ -100,7 +100,7 @@ def look(
     begun, at_now = _begun(world, advanced), now.timestamp()
     late = limits.last_look(begun, at_now)
     if inspection.at.timestamp() < late:
-        return StallCheck(advanced, stall, asked, ask=tuple(_questions(world)))
+        return StallCheck(advanced, stall, asked, ask=tuple(questions(_pods(world))))
     if late > -math.inf:
         stall = given_up(stall, reports, limits)
     again = limits.next_look(begun, at_now) - at_now
@@ -140,9 +140,3 @@ def _starts(world: JobResources, begun: bool = True) -> Iterator[str]:
         started = at(pod.main, "state", "running", "startedAt")
         if started:
             yield str(started)
-
-
-def _questions(world: JobResources) -> Iterator[Question]:
-    for role, pod in _pods(world):
-        if pod.address is not None:
-            yield Question(role, pod.name, names.page(pod.address, "state"))

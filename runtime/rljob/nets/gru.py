@@ -84,7 +84,8 @@ class GRUEngine(NumpyEngine):
             h = layer(h)
             self._activate(h, out=h)
         new, old = self._input(h), self._memory(core)
-        gates = 1 / (1 + np.exp(-(new[:, : 2 * size] + old[:, : 2 * size])))
+        # The logistic function by tanh, which cannot overflow.
+        gates = 0.5 + 0.5 * np.tanh(0.5 * (new[:, : 2 * size] + old[:, : 2 * size]))
         candidate = np.tanh(new[:, 2 * size :] + gates[:, :size] * old[:, 2 * size :])
         core[...] = candidate + gates[:, size:] * (core - candidate)
         outputs = {name: layer(core) for name, layer in self._outputs.items()}

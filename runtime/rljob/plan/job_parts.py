@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms import load_config, resolve_algorithm, uses_torch
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner, Progress
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.settings import check_schedules
@@ -55,21 +55,23 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
     Raises:
         InputError: when environment, algorithm or network cannot be used.
     """
-    import torch
-
-    spec, before, seed = job.spec, torch.get_num_threads(), job.spec.seed or 0
-    environments = Environments(spec.environment, spec.rollout.envs_per_replica)
-    torch.set_num_threads(threads)
-    try:
+    spec, seed = job.spec, job.spec.seed or 0
+    with ExitStack() as stack:
+        environments = Environments(spec.environment, spec.rollout.envs_per_replica)
+        stack.callback(environments.close)
         spaces = environments.spaces
         config = load_config(spec.algorithm)
         check_schedules(config, spec.stop)
-        algorithm = resolve_algorithm(spec.algorithm)(config, spaces)
+        algorithm_class = resolve_algorithm(spec.algorithm)
+        algorithm = algorithm_class(config, spaces)
+        modules: dict[str, torch.nn.Module] = {}
         nets = algorithm.networks
         networks = build_acting(spec.network, nets, spaces, spec.rollout.precision)
-        built = build_networks(spec.network, nets, spaces, seed, spec.learner.precision)
-        device = device_of(spec.learner.device)
-        modules: dict[str, torch.nn.Module] = {n: each.to(device) for n, each in built.items()}
+        if uses_torch(algorithm_class):
+            stack.enter_context(_torch_threads(threads))
+            built = build_networks(spec.network, nets, spaces, seed, spec.learner.precision)
+            device = device_of(spec.learner.device)
+            modules = {name: each.to(device) for name, each in built.items()}
         learner = algorithm.learner(modules, seed)
         envs = spec.rollout.envs_per_replica
         plan = ExperienceFormat.of(
@@ -78,6 +80,15 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         parts = JobParts(job, environments, config, algorithm, networks, plan, modules, learner)
         networks.load(parts.policy(Progress(0, 0.0)))
         yield parts
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-        environments.close()
