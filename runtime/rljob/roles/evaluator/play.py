@@ -12,7 +12,8 @@ import numpy as np
 
 from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.algorithms.base import Acted, Actor, Algorithm, Place, Policy, Seen
+from rljob.algorithms.acting_group import ActingGroup
+from rljob.algorithms.base import Acted, Algorithm, Place
 from rljob.checkpoints import checkpoint
 from rljob.envs.vector import Environments, Step
 from rljob.errors import InputError, RunError
@@ -121,24 +122,18 @@ class GreedyActing:
     ) -> None:
         count = environments.count
         self._environments = environments
-        self._policy = Policy(networks, count)
         place = Place(count, np.random.default_rng(seed), total=count, greedy=True)
-        self._actor: Actor = algorithm.actor(self._policy, place)
+        self._acting = ActingGroup(algorithm, networks, place)
         self._observation = environments.reset(seed)
-        self._begins, self._reward = np.ones(count, np.bool_), np.zeros(count, np.float32)
 
     def act(self) -> Acted:
         """The next actions."""
-        valid = self._environments.valid
-        self._policy.forget(self._begins)
-        acted = self._actor.act(Seen(self._observation, self._begins, valid, self._reward))
-        self._begins = ~valid
-        return acted
+        return self._acting.act(self._observation, self._environments.valid)
 
     def step(self, acted: Acted) -> Step:
         """Take them."""
         step = self._environments.step(acted.action)
-        self._observation, self._reward = step.observation, step.reward
+        self._observation, self._acting.reward = step.observation, step.reward
         return step
 
 

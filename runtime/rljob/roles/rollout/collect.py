@@ -9,7 +9,8 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from rljob.algorithms.base import Acted, Actor, Algorithm, Arrays, Place, Policy, Seen
+from rljob.algorithms.acting_group import ActingGroup
+from rljob.algorithms.base import Algorithm, Arrays, Place
 from rljob.envs.values import problem
 from rljob.envs.vector import Environments, EpisodeStatistics
 from rljob.errors import RunError
@@ -20,24 +21,11 @@ Idle = Callable[[], None]
 
 @dataclass
 class _Group:
-    """Environments that are acted for together, and what their actor is told next."""
+    """Environments, their columns in a segment, and what acts for them."""
 
     environments: Environments
     rows: slice
-    policy: Policy
-    actor: Actor
-    begins: np.ndarray
-    reward: np.ndarray
-
-    def act(self, observation: np.ndarray, valid: np.ndarray, core: np.ndarray | None) -> Acted:
-        """Choose actions; `core`, if given, takes the memory before them."""
-        self.policy.forget(self.begins)
-        if core is not None:
-            core[...] = self.policy.core
-        acted = self.actor.act(Seen(observation, self.begins, valid, self.reward))
-        # A row that only resets is followed by the first of an episode.
-        self.begins = ~valid
-        return acted
+    acting: ActingGroup
 
 
 class Collector:
@@ -85,9 +73,11 @@ class Collector:
         """Begin new episodes; a seed determines everything that follows."""
         sequence = np.random.SeedSequence(seed)
         rng = np.random.default_rng(sequence)
-        self._groups = [
-            self._group(environments, rows, rng) for environments, rows in self._environments
-        ]
+        self._groups = []
+        for environments, rows in self._environments:
+            place = Place(environments.count, rng, self._first + rows.start, self._total)
+            acting = ActingGroup(self._algorithm, self._networks, place)
+            self._groups.append(_Group(environments, rows, acting))
         seeds: list[int | None] = [None] * len(self._groups)
         if seed is not None:
             seeds = [int(each) for each in sequence.generate_state(len(seeds), np.uint32)]
@@ -97,14 +87,6 @@ class Collector:
         ]
         self._observation = np.concatenate(started)
         self._statistics = EpisodeStatistics(self._count)
-
-    def _group(self, environments: Environments, rows: slice, rng: np.random.Generator) -> _Group:
-        count = environments.count
-        policy = Policy(self._networks, count)
-        place = Place(count, rng, self._first + rows.start, self._total)
-        actor = self._algorithm.actor(policy, place)
-        begins, reward = np.ones(count, np.bool_), np.zeros(count, np.float32)
-        return _Group(environments, rows, policy, actor, begins, reward)
 
     def collect(self, segment: Arrays, between_steps: Idle) -> np.ndarray:
         """Step `T` times.
@@ -139,14 +121,14 @@ class Collector:
                     step = group.environments.receive()
                     stepping += clock() - before
                     part["observation"][t] = step.observation
-                    part["reward"][t - 1] = group.reward = step.reward
+                    part["reward"][t - 1] = group.acting.reward = step.reward
                     part["terminated"][t - 1] = step.terminated
                     part["truncated"][t - 1] = step.truncated
                 if t < length:
                     part["valid"][t] = valid = group.environments.valid
                     before = clock()
                     core = part["core"][t // every] if every and t % every == 0 else None
-                    acted = group.act(part["observation"][t], valid, core)
+                    acted = group.acting.act(part["observation"][t], valid, core)
                     part["action"][t] = acted.action
                     for name, values in acted.extras.items():
                         part[name][t] = values
@@ -163,6 +145,6 @@ class Collector:
         if found:
             raise RunError(found)
         for group, part in groups:
-            group.actor.finish(part)
+            group.acting.finish(part)
         ended = segment["terminated"] | segment["truncated"]
         return self._statistics.update(segment["reward"], ended, segment["valid"])

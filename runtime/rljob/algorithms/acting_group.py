@@ -1,0 +1,45 @@
+"""Acts for one group of environments that are stepped together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rljob.algorithms.base import Acted, Algorithm, Place, Policy, Seen
+from rljob.envs.spaces import Arrays
+from rljob.nets.acting import ActingNetworks
+
+
+class ActingGroup:
+    """An actor, its memory, and what it is told next; for environments whose episodes all begin anew.
+
+    Attributes:
+        reward: float32 `[N]`, of the last step; whoever steps the environments sets it.
+    """
+
+    def __init__(self, algorithm: Algorithm, networks: ActingNetworks, place: Place) -> None:
+        self._policy = Policy(networks, place.count)
+        self._actor = algorithm.actor(self._policy, place)
+        self._begins = np.ones(place.count, np.bool_)
+        self.reward = np.zeros(place.count, np.float32)
+
+    def act(
+        self, observation: np.ndarray, valid: np.ndarray, core: np.ndarray | None = None
+    ) -> Acted:
+        """Choose the next actions.
+
+        Args:
+            observation: `[N, ...]`, as stored.
+            valid: bool `[N]`, False where the next step only resets.
+            core: takes the memory before them, float32 `[N, core_size]`.
+        """
+        self._policy.forget(self._begins)
+        if core is not None:
+            core[...] = self._policy.core
+        acted = self._actor.act(Seen(observation, self._begins, valid, self.reward))
+        # A row that only resets is followed by the first of an episode.
+        self._begins = ~valid
+        return acted
+
+    def finish(self, segment: Arrays) -> None:
+        """See `Actor.finish`."""
+        self._actor.finish(segment)
