@@ -14,7 +14,7 @@ from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, StoreSettings
 from rljob.spec.experience import Field, OnPolicy, Replay
-from rljob.wire.arrays import Layout
+from rljob.wire.arrays import Layout, unpack
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, encode_json
 from rljob.wire.sockets import Message
@@ -260,3 +260,42 @@ class FakeEndpoint:
         taken = [item for item in self.sent if item[0].kind is kind]
         self.sent = [item for item in self.sent if item[0].kind is not kind]
         return taken
+
+
+def grant(messages: list[Outgoing], actor: int = 1) -> Header:
+    """The last grant to a rollout."""
+    return [m for m in of_kind(messages, MessageKind.GRANT) if m.header.actor == actor][-1].header
+
+
+def begin(
+    bench: Bench, plan: ExperienceFormat, actors: int = 1, limit: int = 100, **learner: Any
+) -> None:
+    for actor in range(1, actors + 1):
+        assert of_kind(bench.hello(plan, actor), MessageKind.WELCOME)
+    assert of_kind(bench.attach(**learner), MessageKind.WELCOME)
+    bench.pull(0, limit)
+    bench.turn()
+
+
+def episodes(messages: list[Outgoing]) -> list[tuple[int, list[float]]]:
+    """For each STATS: the number of the first episode, and the returns."""
+    return [
+        (m.header.seq, unpack(memoryview(m.payload))["episode"][:, 0].tolist())
+        for m in of_kind(messages, MessageKind.STATS)
+    ]
+
+
+def told(bench: Bench, ack: int, limit: int, **more: int) -> list[Outgoing]:
+    """What the learner is sent when it asks."""
+    return [*bench.pull(ack, limit, **more), *bench.turn()]
+
+
+def to_learner(messages: list[Outgoing]) -> list[MessageKind]:
+    return [m.header.kind for m in messages if m.socket == "samples"]
+
+
+def numbers(messages: list[Outgoing]) -> dict[str, float]:
+    payload = of_kind(messages, MessageKind.STATS)[-1].payload
+    return {
+        name: float(a.reshape(-1)[0]) for name, a in unpack(memoryview(payload)).items() if a.size
+    }
