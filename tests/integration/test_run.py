@@ -329,7 +329,8 @@ import subprocess
 
 import gymnasium
 import rljob
-from rljob.algorithms.ppo import PPO, PPOActor, PPOLearner
+from rljob.algorithms.distributions import DistributionActor
+from rljob.algorithms.ppo import PPO, PPOLearner
 
 
 class FailingLearner(PPOLearner):
@@ -344,7 +345,7 @@ class Failing(PPO):
         return made
 
 
-class CluelessActor(PPOActor):
+class CluelessActor(DistributionActor):
     def act(self, *arguments):
         raise KeyboardInterrupt
 
@@ -386,9 +387,9 @@ class Nested(gymnasium.Wrapper):
         (
             "Failing",
             "learner",
-            r"user code raised ValueError: no gradient \(.*users\.py:12, in update\)",
+            r"user code raised ValueError: no gradient \(.*users\.py:13, in update\)",
         ),
-        ("Clueless", "rollout", r"user code raised KeyboardInterrupt \(.*users\.py:24, in act\)"),
+        ("Clueless", "rollout", r"user code raised KeyboardInterrupt \(.*users\.py:25, in act\)"),
     ],
 )
 def test_what_an_algorithm_raises_is_told_with_its_place(
