@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from rljob.envs import factory
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.envs.vector import Environments, EpisodeStatistics
 from rljob.errors import InputError, RLJobError, RunError, UserCodeError
 from rljob.spec import EnvironmentSpec
@@ -225,6 +226,27 @@ def cartpole(
     envs = Environments(EnvironmentSpec(id="CartPole-v1", kwargs=kwargs), count)
     assert envs.vectorised is vectorised
     return envs
+
+
+@pytest.mark.parametrize("vectorised", ENGINES)
+def test_converted_spaces(vectorised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same episode as without: a pole that is pushed to the side to which it leans."""
+    cells = {"to": "discrete", "divisions": [2], "low": [-0.3], "high": [0.3]}
+    convert = {"observation": cells, "action": {"to": "continuous"}}
+    plain = cartpole(vectorised, 2, monkeypatch)
+    spec = EnvironmentSpec.model_validate({"id": "CartPole-v1", "convert": convert})
+    envs = Environments(spec, 2)
+    assert envs.spaces == Spaces(DiscreteSpace(16), BoxSpace((1,), low=-1.0, high=1.0))
+    assert envs.own_spaces == plain.spaces
+    seen, own = envs.reset(seed=3), plain.reset(seed=3)
+    for _ in range(30):
+        # The cells are the signs of the four numbers; that of the angle has the value 2.
+        np.testing.assert_array_equal(seen, (own >= 0) @ [8, 4, 2, 1])
+        leans = (own[:, 2] >= 0).astype(np.int64)
+        np.testing.assert_array_equal(leans, seen // 2 % 2)
+        step, other = envs.step(leans[:, None] * 2.0 - 1.0), plain.step(leans)
+        np.testing.assert_array_equal(step.ended, other.ended)
+        seen, own = step.observation, other.observation
 
 
 @pytest.mark.parametrize("vectorised", ENGINES)

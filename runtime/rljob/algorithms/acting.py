@@ -69,8 +69,7 @@ class Acted:
     """What an actor decided for `N` environments.
 
     Attributes:
-        action: what is stored and trained on; `Spaces.to_environment` maps it to what the environment
-            takes.
+        action: what is stored and trained on; the action space maps it to what the environment takes.
         extras: one array `[N, ...]` for each of the algorithm's `fields` that acting fills (`finish`
             fills the others); may be empty when greedy.
         scores: by which the action was chosen; videos show them.

@@ -131,7 +131,8 @@ class DQN:
     def __init__(self, config: DQNConfig, spaces: Spaces) -> None:
         if not isinstance(spaces.action, DiscreteSpace):
             raise InputError(
-                f"DQN needs Discrete actions and cannot use {spaces.action}; PPO can",
+                f"DQN needs Discrete actions and cannot use {spaces.action}; environment.convert.action can "
+                "make them discrete, and PPO can use them",
                 path="environment",
             )
         self._config = config

@@ -132,12 +132,12 @@ class IMPALALearner(Learner):
         norm = self._optimizer.step(loss, rate)
         return Update(
             {
-                "policy_loss": float(policy_loss),
-                "value_loss": float(value_loss),
-                "entropy": float(mean_entropy),
+                "policy_loss": float(policy_loss.detach()),
+                "value_loss": float(value_loss.detach()),
+                "entropy": float(mean_entropy.detach()),
                 "gradient_norm": norm,
                 "learning_rate": rate,
-                "mean_value": float(value[:-1][rows].mean()),
+                "mean_value": float(value.detach()[:-1][rows].mean()),
                 "mean_log_ratio": float(log_ratio[valid].mean()),
             }
         )

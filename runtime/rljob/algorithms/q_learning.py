@@ -60,10 +60,11 @@ class QLearning:
     networks: ClassVar[Mapping[str, Net]] = {}
 
     def __init__(self, config: QLearningConfig, spaces: Spaces) -> None:
-        for role, space in (("observations", spaces.observation), ("actions", spaces.action)):
+        for role, space in (("observation", spaces.observation), ("action", spaces.action)):
             if not isinstance(space, DiscreteSpace):
                 raise InputError(
-                    f"QLearning needs Discrete {role} and cannot use {space}; DQN and PPO can",
+                    f"QLearning needs Discrete {role}s and cannot use {space}; environment.convert.{role} can "
+                    "make them discrete, and PPO can use them",
                     path="environment",
                 )
         self.config = config

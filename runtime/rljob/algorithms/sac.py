@@ -84,7 +84,8 @@ class SAC:
     def __init__(self, config: SACConfig, spaces: Spaces) -> None:
         if not isinstance(spaces.action, BoxSpace) or not spaces.action.bounded:
             raise InputError(
-                f"SAC needs Box actions with finite bounds and cannot use {spaces.action}; PPO can",
+                f"SAC needs Box actions with finite bounds and cannot use {spaces.action}; "
+                "environment.convert.action makes choices continuous, and PPO can use both",
                 path="environment",
             )
         self.config, self.shape = config, spaces.action.shape

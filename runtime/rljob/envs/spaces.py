@@ -231,10 +231,6 @@ class Spaces:
         """
         return cls(_describe(observation, "observation"), _describe(action, "action"))
 
-    def to_environment(self, action: np.ndarray) -> np.ndarray:
-        """Stored actions `[N, ...]` as the environment takes them."""
-        return self.action.to_environment(action)
-
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without NaN or infinity; `from_json` gives back an equal object."""
         return {"observation": _to_json(self.observation), "action": _to_json(self.action)}

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rljob.envs import factory
+from rljob.envs.conversion import convert_action, convert_observation
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
 from rljob.errors import AskedToEnd, InputError
+from rljob.spec import ConversionSpec
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Environments:
         pictures: whether `picture` is wanted; of one environment only.
 
     Attributes:
-        spaces: of one environment.
+        spaces: of one environment, as the algorithm sees them.
+        own_spaces: before `environment.convert`.
         count: `N`.
         valid: bool `[N]`, False where the *next* step only resets. A new array after each step.
         vectorised: whether the environment's own vector form is used.
@@ -72,12 +75,20 @@ class Environments:
         self.valid = np.ones(count, np.bool_)
         try:
             if isinstance(made, list):
-                self.spaces = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
+                self.own_spaces = Spaces.from_gymnasium(
+                    made[0].observation_space, made[0].action_space
+                )
             else:
-                self.spaces = Spaces.from_gymnasium(
+                self.own_spaces = Spaces.from_gymnasium(
                     made.single_observation_space, made.single_action_space
                 )
-            self._stepper = stepper(made, self.spaces.observation)
+            asked = spec.convert or ConversionSpec()
+            observation, self._observed = convert_observation(
+                self.own_spaces.observation, asked.observation
+            )
+            action, self._taken = convert_action(self.own_spaces.action, asked.action)
+            self.spaces = Spaces(observation, action)
+            self._stepper = stepper(made, self.own_spaces.observation)
         except BaseException:
             factory.close(made)
             raise
@@ -97,7 +108,7 @@ class Environments:
         """
         observation = self._stepper.reset(seed)
         self.valid = np.ones(self.count, np.bool_)
-        return self.spaces.observation.from_environment(observation)
+        return self._observed.from_environment(observation)
 
     def step(self, action: np.ndarray) -> Step:
         """One step of each environment: `send` and `receive` in one."""
@@ -108,12 +119,12 @@ class Environments:
         """Begin one step of each environment; those that are not `valid` reset instead.
 
         Args:
-            action: `[N, ...]`, as stored (see `Spaces.to_environment`).
+            action: `[N, ...]`, as stored.
 
         Raises:
             RunError: an environment raised.
         """
-        self._stepper.send(self.spaces.to_environment(action))
+        self._stepper.send(self._taken.to_environment(action))
 
     def receive(self) -> Step:
         """What the step gave that was begun.
@@ -124,7 +135,7 @@ class Environments:
         observation, reward, terminated, truncated = self._stepper.receive()
         ended = terminated | truncated
         self.valid = ~ended
-        observation = self.spaces.observation.from_environment(observation)
+        observation = self._observed.from_environment(observation)
         return Step(observation, reward, terminated, truncated, ended)
 
     def picture(self) -> np.ndarray:

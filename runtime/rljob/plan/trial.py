@@ -97,8 +97,8 @@ def _try_out(parts: JobParts) -> JobTrial:
     trial = JobTrial(
         environments.count,
         environments.vectorised,
-        str(spaces.observation),
-        str(spaces.action),
+        _told(spaces.observation, environments.own_spaces.observation),
+        _told(spaces.action, environments.own_spaces.action),
         encoded_shape(spaces.observation),
         sum(p.numel() for module in parts.modules.values() for p in module.parameters()),
     )
@@ -117,6 +117,10 @@ def _try_out(parts: JobParts) -> JobTrial:
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")
     return trial
+
+
+def _told(space: Space, own: Space) -> str:
+    return str(space) if space is own else f"{space}, converted from {own}"
 
 
 def _check_buffer(parts: JobParts) -> None:

@@ -11,14 +11,17 @@ from rljob.spec.file import JobSource
 from rljob.spec.job import RLJob, RLJobSpec, dump, load, locate, parse
 from rljob.spec.schema import Section
 from rljob.spec.sections import (
+    ActionConversionSpec,
     AlgorithmSpec,
     BufferSpec,
     CheckpointSpec,
+    ConversionSpec,
     EnvironmentSpec,
     EvaluationSpec,
     LearnerSpec,
     Metadata,
     NetworkSpec,
+    ObservationConversionSpec,
     PersistentVolumeClaim,
     RolloutSpec,
     StopSpec,
@@ -27,9 +30,11 @@ from rljob.spec.sections import (
 )
 
 __all__ = [
+    "ActionConversionSpec",
     "AlgorithmSpec",
     "BufferSpec",
     "CheckpointSpec",
+    "ConversionSpec",
     "Duration",
     "EnvironmentSpec",
     "EvaluationSpec",
@@ -37,6 +42,7 @@ __all__ = [
     "LearnerSpec",
     "Metadata",
     "NetworkSpec",
+    "ObservationConversionSpec",
     "PersistentVolumeClaim",
     "RLJob",
     "RLJobSpec",

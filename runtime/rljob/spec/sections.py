@@ -6,7 +6,7 @@ The CRD is generated from these models, including descriptions and bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -14,6 +14,7 @@ from rljob.spec.cel import IMMUTABLE, Rule, rule, rules
 from rljob.spec.duration import Duration
 from rljob.spec.invalid import refuse
 from rljob.spec.schema import (
+    AS_INTEGER,
     OPERATOR_ONLY,
     FreeForm,
     ImportPath,
@@ -83,6 +84,62 @@ class Metadata(Section):
     )
 
 
+Divisions = Annotated[
+    list[Annotated[int, Field(ge=2, le=65_536), AS_INTEGER]], Field(min_length=1, max_length=1024)
+]
+CellBounds = Annotated[list[Number], Field(min_length=1, max_length=1024)]
+
+
+class ObservationConversionSpec(Section):
+    """Observations as one Discrete number, for tables."""
+
+    to: Literal["discrete"] = Field(
+        description="`discrete`: a Box by its divisions, a MultiDiscrete by its combinations."
+    )
+    divisions: Divisions | None = Field(
+        default=None,
+        examples=[[10], [4, 4, 12, 12]],
+        description="For a Box: cells of equal size into which each of its numbers is divided; one entry for all, "
+        "or one for each.",
+    )
+    low: CellBounds | None = Field(
+        default=None,
+        description="Where the first cell begins, for a Box without bounds; lower numbers belong to it. One entry "
+        "for all, or one for each.",
+    )
+    high: CellBounds | None = Field(
+        default=None,
+        description="Where the last cell ends, for a Box without bounds; higher numbers belong to it. One entry "
+        "for all, or one for each.",
+    )
+
+
+class ActionConversionSpec(Section):
+    """Actions of another kind than the environment's."""
+
+    to: Literal["discrete", "continuous"] = Field(
+        description="`discrete`: one choice from a grid over a Box, or of the combinations of a MultiDiscrete. "
+        "`continuous`: each choice by a number from -1 to 1."
+    )
+    divisions: Divisions | None = Field(
+        default=None,
+        examples=[[5]],
+        description="For a Box as discrete actions: values of each of its numbers, both bounds included; one entry "
+        "for all, or one for each.",
+    )
+
+
+class ConversionSpec(Section):
+    """Spaces of the environment in the form that the algorithm takes."""
+
+    observation: ObservationConversionSpec | None = Field(
+        default=None, description="Observations as one Discrete number, for tables."
+    )
+    action: ActionConversionSpec | None = Field(
+        default=None, description="Discrete actions for a continuous environment, or the reverse."
+    )
+
+
 class EnvironmentSpec(Section):
     """The environment: a Gymnasium id or a custom factory."""
 
@@ -104,6 +161,10 @@ class EnvironmentSpec(Section):
     )
     kwargs: FreeForm = Field(
         default_factory=dict, description="Keyword arguments of the environment."
+    )
+    convert: ConversionSpec | None = Field(
+        default=None,
+        description="Continuous spaces as discrete, and the reverse, for an algorithm that needs it.",
     )
 
     @model_validator(mode="after")
