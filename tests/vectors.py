@@ -18,12 +18,15 @@ from rljob.process.context import actor_number, job_number
 from rljob.roles.buffer.sequences import Sequences
 from rljob.spec import RLJob
 from rljob.spec.experience import Field, OnPolicy, Replay
+from rljob.wire.application import read_application
 from rljob.wire.arrays import Layout, pack, read_layout
 from rljob.wire.delivery import Receiver
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import HEADER_BYTES, Header, MessageKind, Rejected, decode
-from rljob.wire.weights import CHUNK_BYTES, Chunk, Published, Want, WeightServer
+from rljob.wire.refused import Refusal, answer_header
+from rljob.wire.subscription import chunk_header
+from rljob.wire.weights import ACCEPTED, CHUNK_BYTES, Chunk, Published, Want, WeightServer
 
 PATH = Path(__file__).parent.parent / "docs" / "design" / "protocol-vectors.json"
 JOB = 0x1122334455667788
@@ -49,9 +52,14 @@ HEADERS = {
         limit=28672,
     ),
     "PULL": Header(MessageKind.PULL, JOB, epoch=5, seq=17, version=12, ack=16, limit=24),
-    "WANT of one that has nothing": Header(MessageKind.WANT, JOB, version=-1, lineage=0),
-    "CHUNK at 1 MiB of 2.5 MiB": Header(
+    "WANT of one that has nothing": Header(
+        MessageKind.WANT, JOB, version=-1, lineage=0, bits=ACCEPTED
+    ),
+    "CHUNK at 1 MiB of 2.5 MiB, safetensors": Header(
         MessageKind.CHUNK, JOB, seq=1048576, version=12, lineage=5, size=1048608, limit=2621440
+    ),
+    "WANT of one that has version 12 and accepts the encodings 0 and 1": Header(
+        MessageKind.WANT, JOB, version=12, lineage=5, bits=0b11
     ),
     "greatest numbers": Header(
         MessageKind.STATUS,
@@ -93,11 +101,14 @@ def bad_headers() -> dict[str, tuple[bytes, int]]:
         "one byte long": (good + b"\0", 2),
         "other magic": (changed(0, b"RLJC"), 2),
         "wire version 0": (changed(4, b"\0"), 2),
-        "wire version 2": (changed(4, b"\2"), 2),
+        "wire version 1": (changed(4, b"\1"), 2),
+        "wire version 3": (changed(4, b"\3"), 2),
+        "wire version 1 of another job": (changed(4, b"\1\7\0\0\0"), 2),
         "kind 0": (changed(5, b"\0"), 2),
         "kind 16": (changed(5, b"\x10"), 2),
         "flags": (changed(6, b"\1\0"), 2),
-        "reserved": (changed(60, b"\0\0\0\1"), 2),
+        "shard 3": (changed(60, b"\3\0"), 2),
+        "rank 256": (changed(62, b"\0\1"), 2),
         "other job": (changed(8, b"\0"), 2),
         "size too low": (good, 1),
         "size too high": (good, 3),
@@ -138,12 +149,56 @@ def bad_tables() -> dict[str, bytes]:
     }
 
 
+ANSWERED = ("wire version 1", "wire version 3", "shard 3", "rank 256")
+"""Of `bad_headers`, those that a server answers."""
+
+
+def answers() -> list[dict[str, Any]]:
+    """What a server answers to headers that it rejects."""
+    found = []
+    for what in ANSWERED:
+        frame, size = bad_headers()[what]
+        payload = Refusal(_rejection(frame, size).detail).encode()
+        header = answer_header(frame, len(payload))
+        assert header is not None
+        found.append(
+            {"what": what, "hex": frame.hex(), "answer": header.hex(), "payload": payload.decode()}
+        )
+    return found
+
+
+APPLICATIONS: dict[str, Any] = {
+    "none": {},
+    "a name": {"application": "traffic-lights"},
+    "63 characters": {"application": "a" * 63},
+    "one digit": {"application": "7"},
+    "empty": {"application": ""},
+    "64 characters": {"application": "a" * 64},
+    "capitals": {"application": "Traffic"},
+    "two labels": {"application": "traffic.lights"},
+    "ends with a hyphen": {"application": "traffic-"},
+    "no text": {"application": 7},
+    "null": {"application": None},
+}
+
+
+def _application(hello: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"application": read_application(hello)}
+    except Rejected as rejected:
+        return {"reason": rejected.reason}
+
+
 def reason_of(frame: bytes, payload_bytes: int) -> str:
     """Why `decode` rejects a header."""
+    return _rejection(frame, payload_bytes).reason
+
+
+def _rejection(frame: bytes, payload_bytes: int) -> Rejected:
     try:
         decode(frame, payload_bytes, JOB)
     except Rejected as rejected:
-        return rejected.reason
+        return rejected
     raise AssertionError("was accepted")
 
 
@@ -186,6 +241,7 @@ def _weights() -> dict[str, Any]:
         return {
             "seq": chunk.offset,
             "limit": chunk.total,
+            "bits": chunk_header(chunk).bits,
             "size": len(chunk.payload),
             "payloadSha256": hashlib.sha256(chunk.payload).hexdigest(),
         }
@@ -307,6 +363,11 @@ def vectors() -> dict[str, Any]:
                 "reason": reason_of(frame, size),
             }
             for what, (frame, size) in bad_headers().items()
+        ],
+        "refused": answers(),
+        "applications": [
+            {"what": what, "hello": hello, **_application(hello)}
+            for what, hello in APPLICATIONS.items()
         ],
         "arrays": {
             "layout": Layout.of(ARRAYS).to_json(),

@@ -6,8 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +26,12 @@ from rljob.wire.sockets import (
     MOST_RECEIVED,
     MOST_UNREAD,
     ZERO_COPY_BYTES,
-    Client,
     Endpoint,
-    Message,
     Wire,
 )
 from tests.integration.forwarder import Forwarder
+from tests.integration.sides import DEADLINE, JOB, Side, Sides, raw, sent, tcp, until
 from tests.ports import free_port, needs_ipv6
-
-JOB = 77
-DEADLINE = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -51,74 +46,10 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"ipc://{tmp_path}/s" if request.param == "ipc" else tcp()
 
 
-def tcp() -> str:
-    return f"tcp://127.0.0.1:{free_port()}"
-
-
-@dataclass
-class Side:
-    """A wire with one endpoint, and what it has seen."""
-
-    wire: Wire
-    rejected: list[tuple[Client, str]]
-    endpoint: Endpoint
-    messages: list[Message] = field(default_factory=list)
-
-    def take(self) -> None:
-        self.wire.wait(0.01)
-        self.messages += self.endpoint.receive()
-
-    @property
-    def seqs(self) -> list[int]:
-        return [message.header.seq for message in self.messages]
-
-
-class Sides:
-    """Makes sides and closes them at the end."""
-
-    def __init__(self) -> None:
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> Sides:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def wire(self, keys: KeyRing | None = None) -> tuple[Wire, list[tuple[Client, str]]]:
-        rejected: list[tuple[Client, str]] = []
-        wire = Wire(JOB, keys, lambda client, reason: rejected.append((client, reason)))
-        self._stack.callback(wire.close)
-        return wire, rejected
-
-    def server(self, address: str, keys: KeyRing | None = None, name: str = "experience") -> Side:
-        wire, rejected = self.wire(keys)
-        return Side(wire, rejected, wire.serve(address, name))
-
-    def client(
-        self, address: str, keys: KeyRing | None = None, identity: str = "peer", to: str = "buffer"
-    ) -> Side:
-        wire, rejected = self.wire(keys)
-        return Side(wire, rejected, wire.connect(address, identity, to))
-
-
 @pytest.fixture
 def sides() -> Iterator[Sides]:
     with Sides() as made:
         yield made
-
-
-def until(done: Callable[[], object], *turns: Callable[[], object]) -> None:
-    """Turn until it is done; fails when that takes too long."""
-    deadline = time.monotonic() + DEADLINE
-    while not done():
-        assert time.monotonic() < deadline, "nothing more happens"
-        for turn in turns:
-            turn()
-
-
-def sent(side: Side, header: Header, payload: bytes | memoryview = b"") -> None:
-    until(lambda: side.endpoint.send(b"", header, payload), side.take)
 
 
 # -- options -------------------------------------------------------------------------------------
@@ -253,21 +184,6 @@ def test_wake_ends_a_wait(sides: Sides) -> None:
 
 
 # -- bad peers -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def raw(address: str, identity: bytes = b"bad") -> Iterator[zmq.Socket[bytes]]:
-    """A DEALER that sends whatever it likes."""
-    context = zmq.Context()
-    dealer = context.socket(zmq.DEALER)
-    dealer.setsockopt(zmq.IDENTITY, identity)
-    dealer.setsockopt(zmq.LINGER, 0)
-    dealer.connect(address)
-    try:
-        yield dealer
-    finally:
-        dealer.close()
-        context.term()
 
 
 GOOD = Header(MessageKind.STATUS, JOB, size=2).encode()

@@ -46,7 +46,7 @@ def test_a_header_byte_by_byte() -> None:
     assert len(frame) == HEADER_BYTES == 88
     expected = {
         (0, 4): b"RLJB",
-        (4, 5): b"\x01",
+        (4, 5): b"\x02",
         (5, 6): b"\x05",
         (6, 8): b"\0\0",
         (8, 16): JOB.to_bytes(8, "little"),
@@ -55,7 +55,8 @@ def test_a_header_byte_by_byte() -> None:
         (40, 48): (12).to_bytes(8, "little"),
         (48, 56): (5).to_bytes(8, "little"),
         (56, 60): (4096).to_bytes(4, "little"),
-        (60, 64): b"\0" * 4,
+        (60, 62): b"\0\0",
+        (62, 64): b"\0\0",
         (64, 88): b"\0" * 24,
     }
     assert {place: frame[slice(*place)] for place in expected} == expected
@@ -67,11 +68,14 @@ REASON_OF = {
     "one byte long": "header",
     "other magic": "magic",
     "wire version 0": "wire_version",
-    "wire version 2": "wire_version",
+    "wire version 1": "wire_version",
+    "wire version 3": "wire_version",
+    "wire version 1 of another job": "job",
     "kind 0": "kind",
     "kind 16": "kind",
     "flags": "flags",
-    "reserved": "flags",
+    "shard 3": "shard",
+    "rank 256": "rank",
     "other job": "job",
     "size too low": "size",
     "size too high": "size",

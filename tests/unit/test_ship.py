@@ -20,7 +20,8 @@ from rljob.roles.rollout.ship import (
 )
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
-from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
+from rljob.wire.messages import Header, MessageKind, decode_json, encode_json, other_version
+from rljob.wire.refused import Refusal
 from tests.unit.experience import FakeEndpoint, on_policy_plan
 
 ACTOR, EPOCH = 3, 9
@@ -289,6 +290,13 @@ def test_a_rollout_that_was_replaced_ends() -> None:
     line.hear(Header(MessageKind.WHO))
     with pytest.raises(RunError, match="a newer one works"):
         line.hear(*refused(EPOCH + 5))
+
+
+def test_a_rollout_that_works_ends_when_the_buffer_is_of_another_version() -> None:
+    line = Line()
+    line.welcome()
+    with pytest.raises(RunError, match="the buffer refused this rollout: this client speaks"):
+        line.hear(Header(MessageKind.REFUSED), Refusal(other_version(1)).encode())
 
 
 def test_it_is_connected_while_the_buffer_answers() -> None:

@@ -14,7 +14,8 @@ from rljob.roles.learner.source import ASK_EVERY, REQUEST_EVERY, UNREACHED_AFTER
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
-from rljob.wire.messages import Header, MessageKind, decode_json, encode_json
+from rljob.wire.messages import Header, MessageKind, decode_json, encode_json, other_version
+from rljob.wire.refused import Refusal
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import FakeEndpoint, make_payload, on_policy_plan, replay_plan
 
@@ -290,11 +291,18 @@ def test_a_learner_that_was_replaced_ends() -> None:
         refuse(link, LINEAGE + 5)
 
 
-def test_a_refusal_that_says_nothing_is_dropped() -> None:
-    link = Link(on_policy_plan())
+@pytest.mark.parametrize("works", [False, True])
+def test_a_learner_ends_when_the_buffer_is_of_another_version(works: bool) -> None:
+    link = opened(on_policy_plan()) if works else Link(on_policy_plan())
     link.poll()
-    refuse(link, None)
-    assert link.rejected("json") == 1
+    link.endpoint.inbox.append((Header(MessageKind.REFUSED), Refusal(other_version(3)).encode()))
+    with pytest.raises(RunError, match="the buffer refused this learner: this client speaks wire"):
+        link.poll()
+
+
+def test_a_learner_that_works_ignores_an_answer_to_an_earlier_hello() -> None:
+    link = opened(on_policy_plan())
+    refuse(link, LINEAGE + 5)
     assert link.source.lineage == LINEAGE
 
 

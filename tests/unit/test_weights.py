@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from rljob.errors import InputError
-from rljob.wire.messages import Header, MessageKind
-from rljob.wire.subscription import _chunk, _want, chunk_header, read_want
+from rljob.wire.messages import Header, MessageKind, Rejected
+from rljob.wire.subscription import _want, chunk_header, read_chunk, read_want
 from rljob.wire.weights import (
     CHUNK_BYTES,
     DIGEST_BYTES,
@@ -59,8 +59,11 @@ def test_the_chunks_of_the_vectors() -> None:
     server, client = WeightServer(Published.of((5, 12), whole)), WeightClient()
     for window in vector["windows"]:
         chunks = ask(client, server, 0.0)
-        shown = [(c.offset, c.total, hashlib.sha256(c.payload).hexdigest()) for c in chunks]
-        assert shown == [(v["seq"], v["limit"], v["payloadSha256"]) for v in window]
+        shown = [
+            (c.offset, c.total, chunk_header(c).bits, hashlib.sha256(c.payload).hexdigest())
+            for c in chunks
+        ]
+        assert shown == [(v["seq"], v["limit"], v["bits"], v["payloadSha256"]) for v in window]
         assert feed(client, chunks) in ([], [whole])
     assert client.have == (5, 12)
 
@@ -69,9 +72,28 @@ def test_requests_and_chunks_survive_their_headers() -> None:
     for want in (Want(NOTHING, NOTHING, 0), Want((3, 7), (3, 9), 5 * CHUNK_BYTES)):
         assert read_want(_want(want)) == want
     chunk = Chunk((3, 7), CHUNK_BYTES, 2 * CHUNK_BYTES, b"x" * 40)
-    assert _chunk(chunk_header(chunk), memoryview(chunk.payload)) == chunk
+    assert read_chunk(chunk_header(chunk), memoryview(chunk.payload)) == chunk
     assert chunk_header(chunk).kind is MessageKind.CHUNK
-    assert _want(Want(NOTHING, NOTHING, 0)) == Header(MessageKind.WANT, version=-1, lineage=0)
+    first = Header(MessageKind.WANT, version=-1, lineage=0, bits=1)
+    assert _want(Want(NOTHING, NOTHING, 0)) == first
+
+
+@pytest.mark.parametrize("accepted", [0b1, 0b11, 2**64 - 1])
+def test_a_client_may_accept_further_encodings(accepted: int) -> None:
+    assert read_want(Header(MessageKind.WANT, bits=accepted)) == Want((0, -1), (0, -1), 0)
+
+
+@pytest.mark.parametrize("accepted", [0, 0b10])
+def test_a_client_has_to_accept_safetensors(accepted: int) -> None:
+    with pytest.raises(Rejected, match="lack bit 0, safetensors") as caught:
+        read_want(Header(MessageKind.WANT, bits=accepted))
+    assert caught.value.reason == "encoding"
+
+
+def test_weights_in_an_unknown_encoding_are_rejected() -> None:
+    with pytest.raises(Rejected, match="unknown encoding 1") as caught:
+        read_chunk(Header(MessageKind.CHUNK, bits=1), memoryview(b"x" * 40))
+    assert caught.value.reason == "encoding"
 
 
 def test_a_late_joiner_is_served_at_once() -> None:

@@ -1,6 +1,7 @@
 """How roles talk: `docs/design/protocol.md` is the specification, these modules are its Python half.
 
 messages   the fixed header and the kinds            pure
+refused    the message that every version reads     pure
 arrays     the payload: arrays behind an offset table pure
 delivery   credit, acknowledgement, de-duplication   pure
 weights    newest-only transfer of policy versions   pure

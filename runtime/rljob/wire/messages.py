@@ -3,6 +3,8 @@
 A message is one header frame of `HEADER_BYTES` and one payload frame. Every kind has the same header;
 what a kind does not use is zero. Decoding is strict: whatever does not fit raises `Rejected` with a
 reason from `REASONS`, which bounds the label of the counter of rejected messages.
+
+The length of the header, its first 16 bytes and `size` keep their place in every wire version, see `refused`.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 MAGIC = b"RLJB"
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 HEADER_BYTES = 88
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 MAX_JSON_BYTES = 1024 * 1024
 
-_HEADER = struct.Struct("<4sBBHQQQQqQIIQQQ")
+_HEADER = struct.Struct("<4sBBHQQQQqQIHHQQQ")
 assert _HEADER.size == HEADER_BYTES
 
 REASONS = (
@@ -30,18 +32,23 @@ REASONS = (
     "kind",
     "flags",
     "job",
+    "shard",
+    "rank",
     "size",
     "json",
     "table",
     "layout",
     "episodes",
     "values",
+    "encoding",
     "unexpected",
 )
+ANSWERED = frozenset({"wire_version", "shard", "rank", "encoding"})
+"""Reasons that a server tells the sender in REFUSED, because repeating the message will not help."""
 
 
 class Rejected(Exception):
-    """A message that breaks the protocol; `reason` is one of `REASONS`."""
+    """A message that breaks the protocol; `reason` is one of `REASONS`, `detail` is for its sender."""
 
     def __init__(self, reason: str, detail: str) -> None:
         assert reason in REASONS, reason
@@ -88,6 +95,8 @@ class Header:
         ack: all positions below it have arrived.
         bits: bit i set: position `ack + 1 + i` has arrived, too.
         limit: absolute credit, or the position in the delivery to the learner.
+        shard: which of a job's buffers the message is to or from; there is one, 0.
+        rank: which of a job's learners the message is to or from; there is one, 0.
     """
 
     kind: MessageKind
@@ -101,6 +110,8 @@ class Header:
     ack: int = 0
     bits: int = 0
     limit: int = 0
+    shard: int = 0
+    rank: int = 0
 
     def encode(self) -> bytes:
         """The header's 88 bytes, little-endian."""
@@ -116,7 +127,8 @@ class Header:
             self.version,
             self.lineage,
             self.size,
-            0,
+            self.shard,
+            self.rank,
             self.ack,
             self.bits,
             self.limit,
@@ -148,25 +160,40 @@ def decode(frame: bytes | memoryview, payload_bytes: int, job: int) -> Header:
         version,
         lineage,
         size,
-        reserved,
+        shard,
+        rank,
         ack,
         bits,
         limit,
     ) = _HEADER.unpack(frame)
     if magic != MAGIC:
         raise Rejected("magic", repr(magic))
+    if its_job != job:
+        # First: a peer of another wire version is answered, but only within the job.
+        raise Rejected("job", f"{its_job:016x}")
     if wire != WIRE_VERSION:
-        raise Rejected("wire_version", f"{wire} instead of {WIRE_VERSION}")
+        raise Rejected("wire_version", other_version(wire))
     if kind not in _KINDS:
         raise Rejected("kind", str(kind))
-    if flags or reserved:
-        raise Rejected("flags", f"{flags:#06x} and {reserved:#010x} are reserved")
-    if its_job != job:
-        raise Rejected("job", f"{its_job:016x}")
+    if flags:
+        raise Rejected("flags", f"{flags:#06x} are reserved")
+    if shard:
+        raise Rejected("shard", f"this client wants shard {shard}, and the server is shard 0 of 1")
+    if rank:
+        raise Rejected("rank", f"this client names rank {rank}, and the only learner has rank 0")
     if size != payload_bytes or size > MAX_PAYLOAD_BYTES:
         raise Rejected("size", f"header says {size}, payload has {payload_bytes}")
     return Header(
         _KINDS[kind], its_job, actor, epoch, seq, version, lineage, size, ack, bits, limit
+    )
+
+
+def other_version(theirs: int) -> str:
+    """What a client of another wire version is told: both versions, which side is older, what to do."""
+    older = "client" if theirs < WIRE_VERSION else "server"
+    return (
+        f"this client speaks wire version {theirs} and the server {WIRE_VERSION}, so the {older}'s rljob is the older "
+        "one; run all roles of the job with one release of rljob, on a cluster with images of one release"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import logging
 import random
 import socket
 import struct
@@ -26,10 +27,19 @@ from rljob.wire import refusals
 from rljob.wire.endpoints import is_private
 from rljob.wire.families import families, of_machine
 from rljob.wire.keys import KeyRing
-from rljob.wire.messages import HEADER_BYTES, MAX_PAYLOAD_BYTES, Header, Rejected, decode
+from rljob.wire.messages import (
+    ANSWERED,
+    HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
+    Header,
+    Rejected,
+    decode,
+)
+from rljob.wire.refused import AnswerLimit, Refusal, answer_header
 from rljob.wire.silence import Silence
 from rljob.wire.traffic import Traffic
 
+_LOG = logging.getLogger("rljob")
 ZERO_COPY_BYTES = 1024 * 1024
 """Payloads of at least this size are sent without a copy. Below, it costs more to be told when zmq is
 done with the memory: that comes from a thread of pyzmq's, which competes for the interpreter."""
@@ -323,6 +333,7 @@ class Endpoint:
         self._is_router = socket.type == zmq.ROUTER
         self._server_role: RoleName | None = None
         self._server_keys: Iterator[bytes] = iter(())
+        self._answers = AnswerLimit()
         self.traffic = Traffic() if server else Traffic.of_server(refusals.REFUSALS)
 
     def send(self, client: Client, header: Header, payload: bytes | memoryview = b"") -> bool:
@@ -335,10 +346,18 @@ class Endpoint:
         size = header.size = len(payload)
         if size > MAX_PAYLOAD_BYTES:
             raise RunError(f"{header.kind.name}: {size} bytes exceed {MAX_PAYLOAD_BYTES}")
+        return self._send(client, header.encode(), payload)
+
+    def refuse(self, message: Message, error: Rejected) -> None:
+        """Count a message that was received and cannot be served. If its sender has to know, it gets REFUSED."""
+        self._reject(message.client, error, message.header.encode())
+
+    def _send(self, client: Client, header: bytes, payload: bytes | memoryview) -> bool:
+        size = len(payload)
         try:
             if self._is_router:
                 self.socket.send(client, _MORE)
-            self.socket.send(header.encode(), _MORE)
+            self.socket.send(header, _MORE)
             self.socket.send(payload, _LAST, copy=size < ZERO_COPY_BYTES)
         except zmq.Again:
             return False
@@ -364,12 +383,24 @@ class Endpoint:
                     raise Rejected("frames", str(len(frames)))
                 payload = frames[-1].buffer
                 header = decode(frames[-2].buffer, len(payload), self._job)
-            except Rejected as rejected:
-                self._rejected(client, rejected.reason)
+            except Rejected as error:
+                self._reject(client, error, frames[-2].buffer if len(frames) > 1 else b"")
                 continue
             self._silence.heard()
             self._families.heard()
             yield Message(client, header, payload)
+
+    def _reject(self, client: Client, error: Rejected, frame: bytes | memoryview) -> None:
+        self._rejected(client, error.reason)
+        if error.reason not in ANSWERED or not self._is_router:
+            return
+        now, payload = time.monotonic(), Refusal(error.detail).encode()
+        header = answer_header(frame, len(payload))
+        if header is None or not self._answers.answers(client, now):
+            return
+        self._send(client, header, payload)
+        if self._answers.logs(now):
+            _LOG.warning("%.64r is refused: %s", client.decode(errors="replace"), error.detail)
 
     def look(self, now: float) -> None:
         """Connect again if nothing was heard for long; what was queued for the old connection is lost."""

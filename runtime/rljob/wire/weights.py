@@ -26,6 +26,10 @@ KEEP_ALIVE = 2.0
 """Seconds between two empty chunks to a client that waits for a newer version."""
 MAX_WEIGHTS_BYTES = 8 * 1024**3
 """Largest policy version; clients ignore larger ones."""
+SAFETENSORS = 0
+"""Code of an encoding of payloads: a safetensors file as it is. Every client reads it."""
+ACCEPTED = 1 << SAFETENSORS
+"""What a client accepts: bit i stands for the encoding of code i."""
 
 Stamp = tuple[int, int]
 """(lineage, version)"""

@@ -31,10 +31,12 @@ from rljob.roles.buffer.rollouts import (
 from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, Store, StoreSettings
 from rljob.spec.experience import Field
+from rljob.wire.application import read_application
 from rljob.wire.arrays import Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
+from rljob.wire.refused import Refusal
 from rljob.wire.sockets import Message
 
 TOLD_EPISODES = 65_536
@@ -148,7 +150,8 @@ class Buffer:
     def _welcome(self, message: Message, now: float) -> Iterator[Outgoing]:
         header, client = message.header, message.client
         try:
-            plan = ExperienceFormat.from_json(decode_json(message.payload))
+            hello = decode_json(message.payload)
+            plan, application = ExperienceFormat.from_json(hello), read_application(hello)
             if (header.ack + 2 * WINDOW) * plan.layout.size >= 2**63:
                 raise Rejected("unexpected", f"position {header.ack}")
         except Rejected as error:
@@ -170,7 +173,7 @@ class Buffer:
         if self._store is not None:
             self._store.arena.remember(header.actor, receiver)
         self._fence.clear(client)
-        actor = ConnectedRollout(client, receiver, now, receiver.count)
+        actor = ConnectedRollout(client, receiver, now, receiver.count, application=application)
         actor.granted_before(header.limit // self._segment_bytes)
         self.rollouts.welcome(header.actor, actor)
         yield Outgoing("experience", client, self._header(MessageKind.WELCOME))
@@ -187,8 +190,8 @@ class Buffer:
         assert self._plan is not None
         return self._plan.layout.size
 
-    def _refuse(self, client: bytes, text: str, **more: int) -> Outgoing:
-        payload = encode_json({"message": text, **more})
+    def _refuse(self, client: bytes, text: str, newest: int | None = None) -> Outgoing:
+        payload = Refusal(text, newest).encode()
         return Outgoing("experience", client, self._header(MessageKind.REFUSED), payload)
 
     # -- learner -------------------------------------------------------------------------------
@@ -227,8 +230,8 @@ class Buffer:
     ) -> Iterator[Outgoing]:
         if self._link is not None and header.epoch < self._link.lineage:
             text = "a newer process of the learner is running"
-            refusal = encode_json({"message": text, "newest": self._link.lineage})
-            yield Outgoing("samples", client, self._header(MessageKind.REFUSED), refusal)
+            refusal = Refusal(text, self._link.lineage)
+            yield Outgoing("samples", client, self._header(MessageKind.REFUSED), refusal.encode())
             return
         known = Known.from_json(request)
         if self._plan is None:

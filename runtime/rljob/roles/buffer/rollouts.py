@@ -31,6 +31,7 @@ class ConnectedRollout:
         waiting: share of its time that it waits for credit, as last reported.
         turn: sequence number of its last grant among all grants.
         counted: its part in the sums over all live rollouts, see `Rollouts`.
+        application: the application that it says it belongs to; empty for none.
     """
 
     client: bytes
@@ -40,6 +41,7 @@ class ConnectedRollout:
     waiting: float = 0.0
     turn: int = 0
     counted: tuple[int, int] = (0, 0)
+    application: str = ""
 
     @property
     def outstanding(self) -> int:

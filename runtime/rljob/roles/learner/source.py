@@ -20,6 +20,7 @@ from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
+from rljob.wire.refused import Refusal
 from rljob.wire.shared import Inbox
 from rljob.wire.sockets import Endpoint, Message, Wire
 from rljob.wire.watermark import Origin, Watermark
@@ -252,8 +253,8 @@ class ExperienceSource:
             self._asked_at = float("-inf")
             # It will be sent again; taken now, it would be in no HELLO.
             self._early = {}
-        elif header.kind is MessageKind.REFUSED and self._incarnation == 0:
-            self._refused(decode_json(message.payload))
+        elif header.kind is MessageKind.REFUSED:
+            self._refused(Refusal.read(message.payload))
         elif header.ack != self._incarnation:
             return
         elif header.kind is MessageKind.SNAPSHOT_DONE:
@@ -288,12 +289,12 @@ class ExperienceSource:
             return message
         return replace(message, payload=self._inbox.view(header.seq, header.bits))
 
-    def _refused(self, answer: dict[str, Any]) -> None:
-        newest = int(answer["newest"])
-        if newest < self.lineage:
+    def _refused(self, refusal: Refusal) -> None:
+        newest = refusal.newest
+        if newest is not None and (self._incarnation != 0 or newest < self.lineage):
             return  # An answer to an earlier HELLO.
-        if self._opened is not None:
-            raise RunError(f"the buffer refused this learner: {str(answer['message'])[:500]}")
+        if newest is None or self._opened is not None:
+            raise RunError(f"the buffer refused this learner: {refusal.message}")
         # This process has just started, so it is the newer one even if the clocks differ.
         self.lineage = newest + 1
         self._asked_at = float("-inf")

@@ -8,7 +8,7 @@ import time
 
 from rljob.errors import RunError
 from rljob.telemetry.metrics import LearnerMetrics
-from rljob.wire.messages import MessageKind
+from rljob.wire.messages import MessageKind, Rejected
 from rljob.wire.sockets import Client, Endpoint, Wire
 from rljob.wire.subscription import chunk_header, read_want
 from rljob.wire.weights import Chunk, Published, Stamp, WeightServer
@@ -75,7 +75,11 @@ class Publisher:
                 self._send(client, chunk)
         for message in self._endpoint.receive():
             if message.header.kind is MessageKind.WANT:
-                want = read_want(message.header)
+                try:
+                    want = read_want(message.header)
+                except Rejected as error:
+                    self._endpoint.refuse(message, error)
+                    continue
                 for chunk in self._server.wanted(message.client, want, now):
                     self._send(message.client, chunk)
         for client, chunk in self._server.keep_alive(now):

@@ -18,7 +18,8 @@ from rljob.process.trace import Trace
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.delivery import Sender
 from rljob.wire.experience import ACTOR_WINDOW, EPISODE_BYTES, ExperienceFormat
-from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
+from rljob.wire.messages import Header, MessageKind, encode_json
+from rljob.wire.refused import Refusal
 from rljob.wire.sockets import Endpoint, Message
 from rljob.wire.weights import NOTHING, Stamp
 
@@ -178,18 +179,13 @@ class Shipper:
             self._refused(message)
 
     def _refused(self, message: Message) -> None:
-        try:
-            answer = decode_json(message.payload)
-        except Rejected:
-            answer = {}
-        newest = answer.get("newest")
-        if type(newest) is int and not self._was_welcome:
+        refusal = Refusal.read(message.payload)
+        if refusal.newest is not None and not self._was_welcome:
             # This process has just started, so it is the newer one even if the clocks differ.
-            if newest >= self._epoch:
-                self._epoch, self._hello_at = newest + 1, float("-inf")
+            if refusal.newest >= self._epoch:
+                self._epoch, self._hello_at = refusal.newest + 1, float("-inf")
             return
-        reason = str(answer.get("message", "no reason given"))[:500]
-        raise RunError(f"the buffer refused this rollout: {reason}")
+        raise RunError(f"the buffer refused this rollout: {refusal.message}")
 
     def _send_again(self, seqs: list[int]) -> None:
         for seq in seqs:
