@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from rljob.spec.roles import LinkName, RoleName
 from rljob.wire.keys import KeyRing
 from rljob.wire.messages import Header
 from rljob.wire.sockets import Client, Endpoint, Message, Wire
@@ -58,12 +59,18 @@ class Sides:
         self._stack.callback(wire.close)
         return wire, rejected
 
-    def server(self, address: str, keys: KeyRing | None = None, name: str = "experience") -> Side:
+    def server(
+        self, address: str, keys: KeyRing | None = None, name: LinkName = "experience"
+    ) -> Side:
         wire, rejected = self.wire(keys)
         return Side(wire, rejected, wire.serve(address, name))
 
     def client(
-        self, address: str, keys: KeyRing | None = None, identity: str = "peer", to: str = "buffer"
+        self,
+        address: str,
+        keys: KeyRing | None = None,
+        identity: str = "peer",
+        to: RoleName = "buffer",
     ) -> Side:
         wire, rejected = self.wire(keys)
         return Side(wire, rejected, wire.connect(address, identity, to))

@@ -27,6 +27,8 @@ from tests.integration.sides import DEADLINE, JOB, Sides, raw, sent, tcp, until
 from tests.wire_versions import REFUSED, first_header, first_refused
 
 HELLO = 1
+PATIENCE = int(1000 * DEADLINE)
+"""Milliseconds."""
 BODY = b'{"layout":[]}'
 
 
@@ -85,9 +87,9 @@ def test_a_flood_is_counted_and_answered_a_bounded_number_of_times(
         seconds = time.monotonic() - began
         # The last answer has come when one to another question has.
         server.endpoint.send(b"bad", Header(MessageKind.WHO))
-        answers = []
+        answers: list[list[bytes]] = []
         while not answers or answers[-1][0][5] != MessageKind.WHO:
-            assert bad.poll(1000 * DEADLINE)
+            assert bad.poll(PATIENCE)
             answers.append(bad.recv_multipart())
         sent(healthy, Header(MessageKind.STATUS, seq=1))
         until(lambda: server.seqs == [1], server.take)
@@ -193,7 +195,7 @@ def test_a_subscriber_that_reads_no_safetensors_is_refused(sides: Sides) -> None
     address = tcp()
     with publisher(address) as (_, rejected), raw(address) as client:
         client.send_multipart([Header(MessageKind.WANT, JOB, bits=0b110).encode(), b""])
-        assert client.poll(1000 * DEADLINE)
+        assert client.poll(PATIENCE)
         header, payload = client.recv_multipart()
         assert decode(header, len(payload), JOB).kind is MessageKind.REFUSED
         assert (
@@ -203,7 +205,7 @@ def test_a_subscriber_that_reads_no_safetensors_is_refused(sides: Sides) -> None
         assert rejected == ["encoding"]
         # One that accepts further encodings gets the one that there is.
         client.send_multipart([Header(MessageKind.WANT, JOB, bits=0b111).encode(), b""])
-        assert client.poll(1000 * DEADLINE)
+        assert client.poll(PATIENCE)
         header, payload = client.recv_multipart()
         assert decode(header, len(payload), JOB).kind is MessageKind.CHUNK
         assert payload.endswith(b"weights")
