@@ -21,7 +21,7 @@ ENGINES = [True, False]
 
 
 class Scripted(gymnasium.Env[np.ndarray, np.int64]):
-    """Episodes of known lengths, ending as the script says.
+    """Episodes of known lengths, ending as the script says, which a seed begins anew.
 
     The observation is (episode, step of the episode), the reward 1/4 for each step already made.
     """
@@ -37,8 +37,10 @@ class Scripted(gymnasium.Env[np.ndarray, np.int64]):
     def _observe(self) -> np.ndarray:
         return np.array([self.episode, self.now], np.float64)
 
-    def reset(self, **_: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        self.episode, self.now = self.episode + 1, 0
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self.episode, self.now = self.episode + 1 if seed is None else 0, 0
         return self._observe(), {"ignored": True}
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -416,9 +418,8 @@ def test_a_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_an_environment_that_breaks_is_told_with_its_number(how: str, at: int, words: str) -> None:
-    envs = Environments(own(Broken, how=how, at=at), 2)
     with pytest.raises(RLJobError) as caught:
-        roll(envs, 5)
+        roll(Environments(own(Broken, how=how, at=at), 2), 5)
     assert str(caught.value).removeprefix("environment: ").startswith(words)
     # A wrong form at the first step is the author's error, for which no restart is a remedy.
     assert isinstance(caught.value, InputError) == (

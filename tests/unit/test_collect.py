@@ -34,6 +34,7 @@ class Counting:
         self.sent = False
         self._observation = np.zeros((self.count, 3), np.float32)
         self.spaces = Spaces(BoxSpace((3,)), DiscreteSpace(2))
+        self.mask = None
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         self.seeds.append(seed)

@@ -41,12 +41,15 @@ class Seen:
         begins: bool `[N]`, True at the first observation of an episode.
         valid: bool `[N]`, False where the next step only resets and ignores the action.
         reward: float32 `[N]`, of the step before; 0 where an episode begins.
+        mask: bool `[N, K]`, which actions are allowed, those of a MultiDiscrete side by side; None where the
+            environments do not tell. An action that is not allowed ends the role.
     """
 
     observation: np.ndarray
     begins: np.ndarray
     valid: np.ndarray
     reward: np.ndarray
+    mask: np.ndarray | None = None
 
 
 @dataclass
@@ -55,7 +58,7 @@ class ActionScores:
 
     Args:
         label: what the values are, e.g. `probability`.
-        values: `[N, K]`, in the order of the actions.
+        values: `[N, K]`, in the order of the actions; NaN for one that is not allowed.
         range: between which they lie, where that is known.
     """
 

@@ -23,19 +23,24 @@ class ActingGroup:
         self.reward = np.zeros(place.count, np.float32)
 
     def act(
-        self, observation: np.ndarray, valid: np.ndarray, core: np.ndarray | None = None
+        self,
+        observation: np.ndarray,
+        valid: np.ndarray,
+        mask: np.ndarray | None,
+        core: np.ndarray | None = None,
     ) -> Acted:
         """Choose the next actions.
 
         Args:
             observation: `[N, ...]`, as stored.
             valid: bool `[N]`, False where the next step only resets.
+            mask: bool `[N, K]`, which actions are allowed; None where the environments do not tell.
             core: takes the memory before them, float32 `[N, core_size]`.
         """
         self._policy.forget(self._begins)
         if core is not None:
             core[...] = self._policy.core
-        acted = self._actor.act(Seen(observation, self._begins, valid, self.reward))
+        acted = self._actor.act(Seen(observation, self._begins, valid, self.reward, mask))
         # A row that only resets is followed by the first of an episode.
         self._begins = ~valid
         return acted

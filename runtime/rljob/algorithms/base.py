@@ -86,7 +86,7 @@ class Algorithm(Protocol):
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """Arrays of a segment beyond observation, action, reward, terminated, truncated and valid."""
+        """Arrays of a segment beyond observation, action, reward, terminated, truncated, valid and mask."""
         ...
 
     def __init__(self, config: Any, spaces: Spaces) -> None:

@@ -3,6 +3,9 @@ samples from one.
 
 Discrete and MultiDiscrete use independent categoricals over `logits`; Box uses a diagonal Gaussian
 with the network's `mean` and a free `log_std`. Actions are in stored units (see `spaces`).
+
+A `mask`, bool `[N, K]` with the size of the logits, says which actions are allowed: the others have probability
+0, take no part in the entropy and get no gradient. A Box has none.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from rljob.algorithms.acting import Acted, ActionScores, Actor, Seen
+from rljob.algorithms.masking import FORBIDDEN, forbid
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.nets.head import Head
 
@@ -32,20 +36,27 @@ class Distribution(Protocol):
         ...
 
     def sample(
-        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Actions `[N, ...]` and their log-probabilities, float32 `[N]`."""
         ...
 
-    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def mode(self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> np.ndarray:
         """The likeliest actions `[N, ...]`."""
         ...
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
+    def shown(
+        self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None
+    ) -> ActionScores:
         """The scores of the actions."""
         ...
 
-    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(
+        self, outputs: Mapping[str, Tensor], action: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Log-probability `[B]` of the actions, and the entropy `[B]`."""
         ...
 
@@ -57,19 +68,26 @@ class Categorical:
         self.heads = {"logits": Head(n, gain=0.01, trunk="policy")}
 
     def sample(
-        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        return _sample_categorical(outputs["logits"], rng)
+        return _sample_categorical(forbid(outputs["logits"], mask), rng)
 
-    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        action: np.ndarray = outputs["logits"].argmax(axis=-1)
+    def mode(self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> np.ndarray:
+        action: np.ndarray = forbid(outputs["logits"], mask).argmax(axis=-1)
         return action
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
-        return ActionScores("probability", _softmax(outputs["logits"]), (0.0, 1.0))
+    def shown(
+        self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None
+    ) -> ActionScores:
+        return ActionScores("probability", _softmax(forbid(outputs["logits"], mask)), (0.0, 1.0))
 
-    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
-        return _evaluate_categorical(outputs["logits"], action)
+    def evaluate(
+        self, outputs: Mapping[str, Tensor], action: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return _evaluate_categorical(_forbid(outputs["logits"], mask), action)
 
 
 class MultiCategorical:
@@ -81,24 +99,32 @@ class MultiCategorical:
         self.heads = {"logits": Head(sum(nvec), gain=0.01, trunk="policy")}
 
     def sample(
-        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        parts = np.split(outputs["logits"], self._starts, axis=-1)
+        parts = np.split(forbid(outputs["logits"], mask), self._starts, axis=-1)
         drawn = [_sample_categorical(part, rng) for part in parts]
         action = np.stack([action for action, _ in drawn], axis=-1)
         return action, np.sum([log_prob for _, log_prob in drawn], axis=0)
 
-    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        parts = np.split(outputs["logits"], self._starts, axis=-1)
+    def mode(self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> np.ndarray:
+        parts = np.split(forbid(outputs["logits"], mask), self._starts, axis=-1)
         return np.stack([part.argmax(axis=-1) for part in parts], axis=-1)
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
-        parts = np.split(outputs["logits"], self._starts, axis=-1)
+    def shown(
+        self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None
+    ) -> ActionScores:
+        parts = np.split(forbid(outputs["logits"], mask), self._starts, axis=-1)
         each = [_softmax(part) for part in parts]
         return ActionScores("probability", np.concatenate(each, axis=-1), (0.0, 1.0))
 
-    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
-        parts = outputs["logits"].split(self._nvec, dim=-1)  # type: ignore[no-untyped-call]
+    def evaluate(
+        self, outputs: Mapping[str, Tensor], action: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        logits = _forbid(outputs["logits"], mask)
+        parts = logits.split(self._nvec, dim=-1)  # type: ignore[no-untyped-call]
         each = [_evaluate_categorical(part, action[:, i]) for i, part in enumerate(parts)]
         log_prob, entropy = each[0]
         for other_log_prob, other_entropy in each[1:]:
@@ -118,7 +144,10 @@ class DiagonalGaussian:
         }
 
     def sample(
-        self, outputs: Mapping[str, np.ndarray], rng: np.random.Generator
+        self,
+        outputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         mean, log_std = outputs["mean"], outputs["log_std"]
         noise = rng.standard_normal(mean.shape, dtype=np.float32)
@@ -126,15 +155,19 @@ class DiagonalGaussian:
         log_prob = -(0.5 * noise * noise + log_std + np.float32(0.5 * _LOG_2PI)).sum(axis=-1)
         return action.reshape(len(mean), *self._shape), log_prob
 
-    def mode(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def mode(self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> np.ndarray:
         mean = outputs["mean"]
         return mean.reshape(len(mean), *self._shape).copy()
 
-    def shown(self, outputs: Mapping[str, np.ndarray]) -> ActionScores:
+    def shown(
+        self, outputs: Mapping[str, np.ndarray], mask: np.ndarray | None = None
+    ) -> ActionScores:
         # A bounded action is stored between -1 and 1, and the environment's own is clipped.
         return ActionScores("mean", outputs["mean"], (-1.0, 1.0))
 
-    def evaluate(self, outputs: Mapping[str, Tensor], action: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(
+        self, outputs: Mapping[str, Tensor], action: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         mean, log_std = outputs["mean"], outputs["log_std"]
         noise = (action.reshape(len(action), -1) - mean) * (-log_std).exp()
         spread = log_std.sum(-1)
@@ -154,8 +187,9 @@ class DistributionActor(Actor):
     def act(self, seen: Seen) -> Acted:
         distribution, outputs = self.algorithm, self.policy(seen)
         if self.place.greedy:
-            return Acted(distribution.mode(outputs), scores=distribution.shown(outputs))
-        action, log_prob = distribution.sample(outputs, self.rng)
+            scores = distribution.shown(outputs, seen.mask)
+            return Acted(distribution.mode(outputs, seen.mask), scores=scores)
+        action, log_prob = distribution.sample(outputs, self.rng, seen.mask)
         return Acted(action, {"log_prob": log_prob})
 
 
@@ -187,6 +221,10 @@ def _sample_categorical(
     threshold = (1 - rng.random(len(logits), dtype=np.float32)) * total
     action = (cumulative < threshold[:, None]).sum(axis=-1)
     return action, shifted[np.arange(len(logits)), action] - np.log(total)
+
+
+def _forbid(logits: Tensor, mask: Tensor | None) -> Tensor:
+    return logits if mask is None else logits.masked_fill(~mask, FORBIDDEN)
 
 
 def _evaluate_categorical(logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

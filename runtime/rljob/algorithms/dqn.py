@@ -38,6 +38,7 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
+from rljob.algorithms.masking import draw, forbid, hide
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
@@ -165,12 +166,12 @@ class DQNActor(Actor):
 
     def act(self, seen: Seen) -> Acted:
         advantage = self.policy(seen)["advantage"]
-        best = advantage.argmax(axis=-1)
+        best = forbid(advantage, seen.mask).argmax(axis=-1)
         if self.place.greedy:
             label = "advantage" if self.algorithm.dueling else "value"
-            return Acted(best, scores=ActionScores(label, advantage))
+            return Acted(best, scores=ActionScores(label, hide(advantage, seen.mask)))
         explore = self.rng.random(len(best)) < self.policy.arrays["epsilon"]
-        anything = self.rng.integers(advantage.shape[1], size=len(best))
+        anything = draw(self.rng, advantage.shape, seen.mask)
         return Acted(np.where(explore, anything, best))
 
     def finish(self, segment: Arrays) -> None:
@@ -206,13 +207,13 @@ class DQNLearner(Learner):
     def update(self, batch: Arrays, progress: Progress) -> Update:
         config = self._config
         rows = np.arange(len(batch["action"]))
-        ahead = self._learning.place(batch["next_observation"])
+        ahead, mask = self._learning.place(batch["next_observation"]), batch.get("next_mask")
         following = self._values(self._following(ahead))
         if config.double:
-            best = self._values(self._learning(ahead)).argmax(axis=-1)
+            best = forbid(self._values(self._learning(ahead)), mask).argmax(axis=-1)
             bootstrap = following[rows, best]
         else:
-            bootstrap = following.max(axis=-1)
+            bootstrap = forbid(following, mask).max(axis=-1)
         target = batch["n_step_return"] + batch["n_step_discount"] * bootstrap
 
         outputs, backward = self._learning.with_backward(batch["observation"])

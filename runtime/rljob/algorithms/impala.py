@@ -108,7 +108,8 @@ class IMPALALearner(Learner):
         )
         value = outputs.pop("value").squeeze(-1)
         acted = {name: output[:-1].flatten(0, 1) for name, output in outputs.items()}
-        log_prob, entropy = self._distribution.evaluate(acted, data["action"].flatten(0, 1))
+        mask = data["mask"][:-1].flatten(0, 1) if "mask" in data else None
+        log_prob, entropy = self._distribution.evaluate(acted, data["action"].flatten(0, 1), mask)
         log_prob = log_prob.view(valid.shape)
 
         log_ratio = log_prob.detach().cpu().numpy() - batch["log_prob"]

@@ -35,7 +35,9 @@ class Learner:
         On-policy: the batch holds segments side by side, `[T, sum of N, ...]` (`observation` has
         `T + 1` rows). Replay: `[B, ...]` with `observation`, `action`, `next_observation`, the
         algorithm's fields, and for prioritised replay `probability`, the chance `[B]` with which each
-        was drawn, together with `stored`, the number of transitions it was drawn from.
+        was drawn, together with `stored`, the number of transitions it was drawn from. Where the
+        environments tell which actions are allowed there is `mask` beside `observation`, bool `[..., K]` with as
+        many rows, and `next_mask` beside `next_observation`.
         """
         raise NotImplementedError
 

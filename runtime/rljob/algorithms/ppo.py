@@ -215,7 +215,8 @@ class PPOLearner(Learner):
         arrays, backward = self._learning.with_backward(observation)
         outputs = {name: torch.from_numpy(array).requires_grad_() for name, array in arrays.items()}
         tensors = {name: torch.from_numpy(array) for name, array in data.items()}
-        log_prob, entropy = self._distribution.evaluate(outputs, tensors.pop("action"))
+        action, mask = tensors.pop("action"), tensors.pop("mask", None)
+        log_prob, entropy = self._distribution.evaluate(outputs, action, mask)
         value = outputs["value"].squeeze(-1)
         loss = ppo_loss(log_prob, entropy, value, config=self._config, progress=progress, **tensors)
         by_output = torch.autograd.grad(loss.total, list(outputs.values()))
@@ -223,7 +224,8 @@ class PPOLearner(Learner):
         return loss, self._optimizer.descend(self._config.learning_rate.at(progress))
 
     def _prepare(self, batch: Arrays, rows: np.ndarray) -> tuple[Placed, Arrays, dict[str, float]]:
-        """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used."""
+        """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used; `mask` has
+        `N` rows more."""
         config, returns = self._config, self._returns
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
         if config.normalise_observations:
@@ -257,6 +259,8 @@ class PPOLearner(Learner):
             "old_log_prob": flat["log_prob"],
             "action": flat["action"],
         }
+        if "mask" in flat:
+            data["mask"] = flat["mask"]
         return observation, data, metrics
 
     def _value(self, observation: Placed) -> np.ndarray:

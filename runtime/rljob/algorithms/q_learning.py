@@ -32,6 +32,7 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
+from rljob.algorithms.masking import draw, forbid, hide
 from rljob.envs.spaces import DiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 
@@ -89,11 +90,12 @@ class QLearningActor(Actor):
     def act(self, seen: Seen) -> Acted:
         q = self.policy.arrays["q"][seen.observation]
         # Of equal entries, any: in an empty table the first would always win.
-        best = np.where(q == q.max(-1, keepdims=True), self.rng.random(q.shape), -1.0).argmax(-1)
+        allowed = forbid(q, seen.mask)
+        best = draw(self.rng, q.shape, allowed == allowed.max(-1, keepdims=True))
         if self.place.greedy:
-            return Acted(best, scores=ActionScores("value", q))
+            return Acted(best, scores=ActionScores("value", hide(q, seen.mask)))
         explore = self.rng.random(len(q)) < self.policy.arrays["epsilon"]
-        return Acted(np.where(explore, self.rng.integers(q.shape[1], size=len(q)), best))
+        return Acted(np.where(explore, draw(self.rng, q.shape, seen.mask), best))
 
 
 class QLearningLearner(Learner):
@@ -106,11 +108,13 @@ class QLearningLearner(Learner):
         config, q = self._config, self._q
         rate = config.learning_rate.at(progress)
         seen, action, reward = (batch[name] for name in ("observation", "action", "reward"))
+        mask = batch.get("mask")
         errors = []
         # One after the other: several at once would correct an entry that they share too far.
         for t, env in np.argwhere(batch["valid"]):
             entry = seen[t, env], action[t, env]
-            ahead = 0.0 if batch["terminated"][t, env] else q[seen[t + 1, env]].max()
+            following = forbid(q[seen[t + 1, env]], None if mask is None else mask[t + 1, env])
+            ahead = 0.0 if batch["terminated"][t, env] else following.max()
             error = reward[t, env] + config.gamma * ahead - q[entry]
             q[entry] += rate * error
             errors.append(abs(error))

@@ -71,7 +71,7 @@ def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
     rows: dict[str, str] = {
         "environment": f"{spec.environment.id or spec.environment.entry_point}, {trial.environments} at once, {form}",
         "observation": f"{trial.observation}; the network gets float32 {list(trial.network_input)}",
-        "action": trial.action,
+        "action": f"{trial.action}{', with action masks' if trial.masked else ''}",
         "algorithm": str(spec.algorithm.name or spec.algorithm.entry_point),
         "network": f"{spec.network.name or spec.network.entry_point}, {trial.parameters:,} parameters",
         "played": f"{trial.steps:,} steps, {trial.steps / max(trial.seconds, 1e-9):,.0f} per second in one process",

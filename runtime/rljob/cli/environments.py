@@ -53,6 +53,7 @@ def values(environment: Listed) -> dict[str, Any]:
         "id": environment.id,
         "group": environment.group,
         "action": str(spaces.action) if spaces is not None else None,
+        "masked": spaces.masked if spaces is not None else None,
         "observation": str(spaces.observation) if spaces is not None else None,
         "algorithms": list(fitting(spaces)) if spaces is not None else None,
         "maxEpisodeSteps": environment.max_steps,
@@ -68,6 +69,7 @@ def detail(found: dict[str, Any]) -> str:
 
     names = {
         "action": "action",
+        "masked": "action masks",
         "observation": "observation",
         "algorithms": "algorithms",
         "maxEpisodeSteps": "maximum episode length",
@@ -75,12 +77,15 @@ def detail(found: dict[str, Any]) -> str:
         "problem": "cannot be used",
     }
     known = [(name, found[key]) for key, name in names.items() if found[key] is not None]
-    texts = [
-        ("", name, ", ".join(value) if isinstance(value, list) else str(value))
-        for name, value in known
-    ]
+    texts = [("", name, _text(value)) for name, value in known]
     lines, _ = columns(texts)
     return "\n".join([found["id"], *lines, ""])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def table(environments: list[Listed]) -> list[str]:

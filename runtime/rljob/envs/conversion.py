@@ -7,6 +7,7 @@ A conversion has a `space`, as the algorithm sees it, and stands where the envir
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -88,6 +89,22 @@ def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Spa
     return space, space
 
 
+def convert_mask(taken: Converted) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes masks of the algorithm's actions from those of the environment's, bool `[N, K]`; it may return its
+    argument.
+
+    Args:
+        taken: from `convert_action`.
+
+    Raises:
+        InputError: with path `environment.convert.action`, when actions have become numbers.
+    """
+    if isinstance(taken, ChoiceByNumber):
+        message = "the environment gives action masks, which continuous actions cannot have"
+        raise InputError(message, path="environment.convert.action")
+    return taken.combinations if isinstance(taken, JointChoice) else lambda mask: mask
+
+
 class Bins:
     """An observation of numbers as the number of the cell in which it lies; cells of equal size.
 
@@ -155,6 +172,13 @@ class JointChoice:
     def from_environment(self, value: np.ndarray) -> np.ndarray:
         each = self._space.from_environment(value)
         return _number_of(each, self._space.nvec)
+
+    def combinations(self, mask: np.ndarray) -> np.ndarray:
+        """Which combinations are allowed where each choice has a mask, bool `[N, sum of nvec]`."""
+        first, *others = np.split(mask, np.cumsum(self._space.nvec)[:-1], axis=1)
+        for part in others:
+            first = (first[:, :, None] & part[:, None, :]).reshape(len(mask), -1)
+        return first
 
 
 class ChoiceByNumber:

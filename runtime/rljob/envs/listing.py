@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from rljob.envs.factory import NAMESPACES, registered
 from rljob.envs.spaces import Spaces
 from rljob.envs.vector import Environments
-from rljob.errors import InputError
+from rljob.errors import InputError, RunError
 from rljob.spec import EnvironmentSpec
 from rljob.user_code.failure import explain, package_of
 
@@ -97,6 +97,9 @@ def made(entry: EnvSpec) -> Listed:
             return replace(about, spaces=one.spaces)
     except InputError as error:
         return replace(about, problem=error.message, package=_missing(error))
+    except RunError as error:
+        # One reset tells whether there are action masks.
+        return replace(about, problem=str(error), package=_missing(error))
 
 
 def newest(entries: Iterable[EnvSpec]) -> list[EnvSpec]:

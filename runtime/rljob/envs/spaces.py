@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from rljob.envs import mask_space
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
@@ -215,33 +216,68 @@ Space = BoxSpace | DiscreteSpace | MultiDiscreteSpace
 
 @dataclass(frozen=True)
 class Spaces:
-    """The observation and action space of one environment."""
+    """The observation and action space of one environment.
+
+    Args:
+        masked: whether it tells which actions are allowed; not of a Box.
+    """
 
     observation: Space
     action: Space
+    masked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.masked and isinstance(self.action, BoxSpace):
+            raise InputError(unmaskable(self.action), path="environment")
+
+    @property
+    def mask_size(self) -> int:
+        """`K`, numbers in a mask: one for each action, those of a MultiDiscrete side by side. 0 without masks."""
+        return encoded_size(self.action) if self.masked else 0
 
     @classmethod
     def from_gymnasium(
         cls, observation: gymnasium.Space[Any], action: gymnasium.Space[Any]
     ) -> Spaces:
-        """Describe the spaces of a single Gymnasium environment.
+        """Describe the spaces of a single Gymnasium environment. Of a Dict with a mask, see `mask_space`, the
+        observation is what the policy sees.
 
         Raises:
             InputError: with path `environment`, naming a space that is not supported.
         """
-        return cls(_describe(observation, "observation"), _describe(action, "action"))
+        seen, mask = mask_space.split(observation)
+        found = cls(_describe(seen, "observation"), _describe(action, "action"), mask is not None)
+        if mask is not None:
+            mask_space.check(mask, found.mask_size, str(found.action))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without NaN or infinity; `from_json` gives back an equal object."""
-        return {"observation": _to_json(self.observation), "action": _to_json(self.action)}
+        masked = {"masked": True} if self.masked else {}
+        return {
+            "observation": _to_json(self.observation),
+            "action": _to_json(self.action),
+            **masked,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Spaces:
         """Raises ValueError where `values` is not what `to_json` writes."""
+        masked = values.get("masked", False)
+        if not isinstance(masked, bool):
+            raise ValueError(f"masked is {str(masked)[:80]}")
         try:
-            return cls(_from_json(values["observation"]), _from_json(values["action"]))
+            found = _from_json(values["observation"]), _from_json(values["action"])
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not the description of spaces: {error!r}") from error
+        if masked and isinstance(found[1], BoxSpace):
+            raise ValueError(unmaskable(found[1]))
+        return cls(*found, masked)
+
+
+def unmaskable(action: BoxSpace) -> str:
+    """What to say of a mask of such actions."""
+    return f"the actions {action} cannot have a mask; Discrete and MultiDiscrete can"
 
 
 def encoded_shape(space: Space) -> tuple[int, ...]:

@@ -6,14 +6,16 @@ interprets it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 import numpy as np
 
 from rljob.envs import factory
 from rljob.envs.factory import is_pool
-from rljob.envs.spaces import MultiDiscreteSpace, Space
-from rljob.errors import InputError, RunError
+from rljob.envs.forms import OLD, RESET, STEP, checked, parts, wrong_form
+from rljob.envs.masks import ActionMasks, NoMasks, told
+from rljob.envs.spaces import BoxSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.user_code.failure import rethrow, trace
 
 if TYPE_CHECKING:
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
 Arrays4 = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Observation, reward, terminated, truncated, of all environments."""
 
-_STEP = "(observation, reward, terminated, truncated, info)"
-_RESET = "(observation, info)"
-_OLD = ". It is written for the old Gym; Gymnasium's form is needed"
+PROBE_SEED = 0
+"""Of the reset that tells whether there are masks; every reset after it has a seed of its own."""
 
 
 class Stepper(Protocol):
@@ -33,7 +34,12 @@ class Stepper(Protocol):
 
     All raise UserCodeError when an environment does. What has another form than Gymnasium's or the space's is an
     InputError at the first reset and step, later a RunError.
+
+    Attributes:
+        masks: which actions are allowed now; None where the environments do not tell.
     """
+
+    masks: ActionMasks | None
 
     def reset(self, seed: int | None) -> np.ndarray: ...
     def send(self, action: np.ndarray) -> None: ...
@@ -41,29 +47,61 @@ class Stepper(Protocol):
     def close(self) -> None: ...
 
 
-def stepper(made: list[Env] | Vector, space: Space) -> Stepper:
-    """For what `factory.make` made, which observes `space`."""
+def stepper(made: list[Env] | Vector, spaces: Spaces) -> Stepper:
+    """For what `factory.make` made.
+
+    Args:
+        spaces: `masked` where observations hold masks. Otherwise one reset tells whether infos do: of the first
+            environment, or of the vector environment. Pools are not asked: their infos hold none.
+    """
     if isinstance(made, list):
-        return SequentialVectorEnv(made, space)
-    return _Pool(made, space) if is_pool(made) else _Vectorised(made, space)
+        return SequentialVectorEnv(made, spaces)
+    return _Pool(made, spaces) if is_pool(made) else _Vectorised(made, spaces)
+
+
+def _masks(count: int, spaces: Spaces, probe: Callable[[], object]) -> ActionMasks | None:
+    """What keeps masks, where there are any.
+
+    Args:
+        probe: resets, and returns the info.
+    """
+    if isinstance(spaces.action, BoxSpace) or not (spaces.masked or told(probe())):
+        return None
+    return ActionMasks(count, spaces.action, spaces.masked)
 
 
 class _Vectorised:
     """A vector environment that resets on the next step, checked at every step."""
 
-    def __init__(self, env: Vector, space: Space) -> None:
+    def __init__(self, env: Vector, spaces: Spaces) -> None:
         self._env: Any = env
+        space = spaces.observation
         self._shape = (env.num_envs, *_environment_shape(space))
         self._dtype = space.dtype
         self._steps = 0
+        self.masks = _masks(env.num_envs, spaces, self._probe)
+        self._at_reset = self.masks or NoMasks.of(spaces.action, is_pool(env))
+        self._at_step: ActionMasks | NoMasks | None = self._at_reset
 
     def reset(self, seed: int | None) -> np.ndarray:
+        observation, info = self._reset(self._seed(seed))
+        observation = self._at_reset.read_all(observation, info, self._steps)
+        if self.masks is not None:
+            self.masks.settle(None, self._steps)
+        return self._conform("observation", observation, self._shape, self._dtype)
+
+    def _reset(self, seed: int | None) -> Any:
         try:
             answer = self._env.reset(seed=seed)
         except BaseException as error:
             rethrow("the environments raised at reset", error)
-        observation, _ = _parts(answer, 2, "the environments: reset", _RESET, self._steps)
-        return self._conform("observation", observation, self._shape, self._dtype)
+        return parts(answer, 2, "the environments: reset", RESET, self._steps)
+
+    def _probe(self) -> object:
+        return self._reset(PROBE_SEED)[1]
+
+    def _seed(self, seed: int | None) -> int | None:
+        return _seeds(None, 1)[0] if seed is None else seed
 
     def send(self, action: np.ndarray) -> None:
         self._action = action
@@ -76,17 +114,22 @@ class _Vectorised:
             answer = self._answer()
         except BaseException as error:
             self._broke(error)
-        observation, reward, terminated, truncated, _ = _parts(
-            answer, 5, "the environments: step", _STEP, self._steps
+        observation, reward, terminated, truncated, info = parts(
+            answer, 5, "the environments: step", STEP, self._steps
         )
-        self._steps += 1
+        if self._at_step is not None:
+            observation = self._at_step.read_all(observation, info, self._steps)
+        step, self._steps = self._steps, self._steps + 1
         flat = self._shape[:1]
-        return (
+        found = (
             self._conform("observation", observation, self._shape, self._dtype),
             self._conform("reward", reward, flat, _FLOAT32).astype(np.float32, copy=False),
             self._conform("terminated", terminated, flat, _BOOL),
             self._conform("truncated", truncated, flat, _BOOL),
         )
+        if self._at_step is not None:
+            self._at_step = _settled(self.masks, found, step)
+        return found
 
     def close(self) -> None:
         factory.close(self._env)
@@ -103,16 +146,20 @@ class _Vectorised:
             or cast("np.ndarray", value).shape != shape
         ):
             what = f"the environments returned {field}s"
-            return _checked(value, shape, dtype, what, self._steps)
+            return checked(value, shape, dtype, what, self._steps)
         return value
 
 
 class _Pool(_Vectorised):
     """A vector environment that steps in threads of its own, from `send` on."""
 
-    def reset(self, seed: int | None) -> np.ndarray:
+    def _probe(self) -> object:
+        # Its first reset takes long, and those that there are tell nothing of actions in their infos.
+        return None
+
+    def _seed(self, seed: int | None) -> int | None:
         # Such pools are written in C++, take seeds of 31 bits, and count on from the first one.
-        return super().reset(None if seed is None else seed % (2**31 - self._env.num_envs))
+        return None if seed is None else seed % (2**31 - self._env.num_envs)
 
     def send(self, action: np.ndarray) -> None:
         try:
@@ -127,36 +174,39 @@ class _Pool(_Vectorised):
 class SequentialVectorEnv:
     """Single environments, stepped one after the other and reset on the step after an end.
 
-    Rows go straight into one array, and what an environment tells in `info` is not gathered; that is
-    what makes it faster than `gymnasium.vector.SyncVectorEnv`.
+    Rows go straight into one array, and of what an environment tells in `info` only an action mask is looked
+    at; that is what makes it faster than `gymnasium.vector.SyncVectorEnv`.
     """
 
-    def __init__(self, envs: list[Env], space: Space) -> None:
+    def __init__(self, envs: list[Env], spaces: Spaces) -> None:
         self._envs = envs
+        space = spaces.observation
         self._shape = _environment_shape(space)
         self._environment_dtype = space.environment_dtype
         self._observation = np.zeros((len(envs), *self._shape), space.dtype)
         self._over = [False] * len(envs)
         self._steps = 0
+        self.masks = _masks(len(envs), spaces, lambda: self._reset(0, PROBE_SEED)[1])
+        self._at_reset = self.masks or NoMasks.of(spaces.action, pool=False)
+        self._at_step: ActionMasks | NoMasks | None = self._at_reset
 
     def reset(self, seed: int | None) -> np.ndarray:
-        seeds: list[int | None] = [None] * len(self._envs)
-        if seed is not None:
-            seeds = cast(
-                "list[int | None]",
-                np.random.SeedSequence(seed).generate_state(len(self._envs)).tolist(),
-            )
-        for index, env in enumerate(self._envs):
-            try:
-                answer = env.reset(seed=seeds[index])
-            except BaseException as error:
-                if isinstance(error, TypeError) and not trace(error):
-                    what = f"environment {index}: reset cannot be called with a seed: {error}{_OLD}"
-                    raise _wrong_form(what, self._steps) from error
-                rethrow(f"environment {index} raised at reset", error)
-            self._put_first(index, answer)
+        for index, each in enumerate(_seeds(seed, len(self._envs))):
+            self._put_first(index, self._reset(index, each))
             self._over[index] = False
+        if self.masks is not None:
+            self.masks.settle(None, self._steps)
         return self._observation
+
+    def _reset(self, index: int, seed: int) -> Any:
+        try:
+            answer = self._envs[index].reset(seed=seed)
+        except BaseException as error:
+            if isinstance(error, TypeError) and not trace(error):
+                what = f"environment {index}: reset cannot be called with a seed: {error}{OLD}"
+                raise wrong_form(what, self._steps) from error
+            rethrow(f"environment {index} raised at reset", error)
+        return parts(answer, 2, f"environment {index}: reset", RESET, self._steps)
 
     def send(self, action: np.ndarray) -> None:
         self._action = action
@@ -165,20 +215,23 @@ class SequentialVectorEnv:
         rewards: list[Any] = []
         ends: list[Any] = []
         cuts: list[Any] = []
-        over, action = self._over, self._action
+        over, action, masks = self._over, self._action, self._at_step
         for index, env in enumerate(self._envs):
             try:
                 answer: Any = env.reset() if over[index] else env.step(action[index])
             except BaseException as error:
                 rethrow(f"environment {index} raised at step {self._steps}", error)
             if over[index]:
+                answer = parts(answer, 2, f"environment {index}: reset", RESET, self._steps)
                 self._put_first(index, answer)
                 reward, end, cut = 0.0, False, False
             else:
                 # Before the common form, so that what is common costs nothing.
                 if type(answer) is not tuple or len(answer) != 5:
-                    answer = _parts(answer, 5, f"environment {index}: step", _STEP, self._steps)
-                observation, reward, end, cut, _ = answer
+                    answer = parts(answer, 5, f"environment {index}: step", STEP, self._steps)
+                observation, reward, end, cut, info = answer
+                if masks is not None:
+                    observation = masks.read(index, observation, info, self._steps)
                 self._put(index, observation)
             rewards.append(reward)
             ends.append(end)
@@ -187,18 +240,20 @@ class SequentialVectorEnv:
                 over[index] = bool(end or cut)
             except (TypeError, ValueError):
                 what = f"environment {index} returned terminated {end!r} and truncated {cut!r}, expected two booleans"
-                raise _wrong_form(what, self._steps) from None
+                raise wrong_form(what, self._steps) from None
         flags = self._flags("terminated", ends), self._flags("truncated", cuts)
-        numbers = self._numbers(rewards)
+        found = self._observation, self._numbers(rewards), *flags
+        if masks is not None:
+            self._at_step = _settled(self.masks, found, self._steps)
         self._steps += 1
-        return self._observation, numbers, *flags
+        return found
 
     def close(self) -> None:
         factory.close(self._envs)
 
     def _put_first(self, index: int, answer: Any) -> None:
-        observation, _ = _parts(answer, 2, f"environment {index}: reset", _RESET, self._steps)
-        self._put(index, observation)
+        observation, info = answer
+        self._put(index, self._at_reset.read(index, observation, info, self._steps))
 
     def _put(self, index: int, observation: Any) -> None:
         if (
@@ -208,7 +263,7 @@ class SequentialVectorEnv:
         ):
             what = f"environment {index} returned an observation"
             dtype = self._observation.dtype
-            observation = _checked(observation, self._shape, dtype, what, self._steps)
+            observation = checked(observation, self._shape, dtype, what, self._steps)
         self._observation[index] = observation
 
     def _numbers(self, rewards: list[Any]) -> np.ndarray:
@@ -223,7 +278,7 @@ class SequentialVectorEnv:
             what = (
                 f"environment {index} returned the reward {rewards[index]!r}, expected one number"
             )
-            raise _wrong_form(what, self._steps)
+            raise wrong_form(what, self._steps)
         return row.astype(np.float32, copy=False)
 
     def _flags(self, name: str, values: list[Any]) -> np.ndarray:
@@ -233,7 +288,7 @@ class SequentialVectorEnv:
             # 0 and 1 are what older environments and NumPy's comparisons give.
             if np.ndim(value) or value not in (0, 1):
                 what = f"environment {index} returned {name} {value!r}, expected True or False"
-                raise _wrong_form(what, self._steps)
+                raise wrong_form(what, self._steps)
         return np.array(values).astype(np.bool_)
 
 
@@ -245,40 +300,14 @@ def _environment_shape(space: Space) -> tuple[int, ...]:
     return space.environment_shape if isinstance(space, MultiDiscreteSpace) else space.shape
 
 
-def _parts(answer: Any, count: int, who: str, form: str, steps: int) -> Any:
-    """The parts of what `reset` or `step` returned."""
-    if isinstance(answer, tuple | list) and len(answer) == count:
-        return answer
-    if not isinstance(answer, tuple | list):
-        what = f"{who} returned a {type(answer).__name__}, expected {count} values {form}"
-    else:
-        what = f"{who} returned {len(answer)} values, expected {count} {form}"
-    old = (count, type(answer).__name__) == (2, "ndarray") or (
-        count == 5 and isinstance(answer, tuple) and len(answer) == 4
-    )
-    raise _wrong_form(f"{what}{_OLD if old else ''}", steps)
+def _seeds(seed: int | None, count: int) -> list[int]:
+    """Seeds of `count` environments; None takes fresh entropy."""
+    return cast("list[int]", np.random.SeedSequence(seed).generate_state(count).tolist())
 
 
-def _checked(
-    value: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str, steps: int
-) -> np.ndarray:
-    """The array that a value stands for, which fits into `dtype`."""
-    try:
-        array = np.asarray(value)
-    except Exception:
-        kind = type(value).__name__
-        message = f"{what} that is a {kind} and no array, expected shape {shape}"
-        raise _wrong_form(message, steps) from None
-    if array.shape != shape:
-        kind = "" if isinstance(value, np.ndarray) else f" (a {type(value).__name__})"
-        raise _wrong_form(f"{what} of shape {array.shape}{kind}, expected {shape}", steps)
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise _wrong_form(f"{what} of {array.dtype}, expected {dtype}", steps)
-    if dtype.kind in "iu" and array.dtype != dtype and (array.astype(dtype) != array).any():
-        raise _wrong_form(f"{what} of {array.dtype} that does not fit into {dtype}", steps)
-    return array
-
-
-def _wrong_form(message: str, steps: int) -> InputError | RunError:
-    """At the first step an error of the environment's author, for which no restart is a remedy."""
-    return RunError(message) if steps else InputError(message, path="environment")
+def _settled(masks: ActionMasks | None, found: Arrays4, step: int) -> ActionMasks | None:
+    """Check the masks of a step; returns what reads those of the next. Without masks, only the first step's infos
+    are looked at, so that the others cost nothing."""
+    if masks is not None:
+        masks.settle(found[2] | found[3], step)
+    return masks

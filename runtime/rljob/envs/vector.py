@@ -7,16 +7,17 @@ So the observation after any other step is the true successor, the final one of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rljob.envs import factory
-from rljob.envs.conversion import convert_action, convert_observation
+from rljob.envs.conversion import convert_action, convert_mask, convert_observation
+from rljob.envs.masks import allowed_text, forbidden
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
-from rljob.errors import AskedToEnd, InputError
+from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.spec import ConversionSpec
 from rljob.user_code.failure import explain
 
@@ -58,6 +59,8 @@ class Environments:
         own_spaces: before `environment.convert`.
         count: `N`.
         valid: bool `[N]`, False where the *next* step only resets. A new array after each step.
+        mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None where the environments
+            do not tell.
         vectorised: whether the environment's own vector form is used.
 
     Raises:
@@ -75,23 +78,23 @@ class Environments:
         self.valid = np.ones(count, np.bool_)
         try:
             if isinstance(made, list):
-                self.own_spaces = Spaces.from_gymnasium(
-                    made[0].observation_space, made[0].action_space
-                )
+                own = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
             else:
-                self.own_spaces = Spaces.from_gymnasium(
-                    made.single_observation_space, made.single_action_space
-                )
+                own = Spaces.from_gymnasium(made.single_observation_space, made.single_action_space)
             asked = spec.convert or ConversionSpec()
-            observation, self._observed = convert_observation(
-                self.own_spaces.observation, asked.observation
-            )
-            action, self._taken = convert_action(self.own_spaces.action, asked.action)
-            self.spaces = Spaces(observation, action)
-            self._stepper = stepper(made, self.own_spaces.observation)
+            observation, self._observed = convert_observation(own.observation, asked.observation)
+            action, self._taken = convert_action(own.action, asked.action)
+            self._stepper = stepper(made, own)
+            self._masks = self._stepper.masks
+            self.own_spaces = replace(own, masked=self._masks is not None)
+            if self._masks is not None:
+                self._convert_mask = convert_mask(self._taken)
+            self.spaces = Spaces(observation, action, self.own_spaces.masked)
         except BaseException:
             factory.close(made)
             raise
+        self.mask: np.ndarray | None = None
+        self._keep_mask()
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         """Start new episodes in all environments.
@@ -107,6 +110,7 @@ class Environments:
             RunError: an environment raised, or returned something else than its spaces say.
         """
         observation = self._stepper.reset(seed)
+        self._keep_mask()
         self.valid = np.ones(self.count, np.bool_)
         return self._observed.from_environment(observation)
 
@@ -122,9 +126,28 @@ class Environments:
             action: `[N, ...]`, as stored.
 
         Raises:
-            RunError: an environment raised.
+            RunError: an environment raised, or an action is not allowed.
         """
+        if self.mask is not None:
+            self._check(self.mask, action)
         self._stepper.send(self._taken.to_environment(action))
+
+    def _check(self, mask: np.ndarray, action: np.ndarray) -> None:
+        space = self.spaces.action
+        if np.shape(action) != (self.count, *space.shape):
+            return
+        wrong = np.flatnonzero(forbidden(space, mask, action) & self.valid)
+        if len(wrong):
+            index = int(wrong[0])
+            raise RunError(
+                f"the algorithm chose action {action[index]} in environment {index}, whose mask allows "
+                f"{allowed_text(space, mask[index])}; actions are counted from 0. Its actor has to choose by "
+                "`seen.mask`"
+            )
+
+    def _keep_mask(self) -> None:
+        if self._masks is not None:
+            self.mask = self._convert_mask(self._masks.array)
 
     def receive(self) -> Step:
         """What the step gave that was begun.
@@ -133,6 +156,7 @@ class Environments:
             RunError: an environment raised, or returned something else than its spaces say.
         """
         observation, reward, terminated, truncated = self._stepper.receive()
+        self._keep_mask()
         ended = terminated | truncated
         self.valid = ~ended
         observation = self._observed.from_environment(observation)

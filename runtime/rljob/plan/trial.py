@@ -39,6 +39,7 @@ class JobTrial:
     Attributes:
         vectorised: whether the environment's own vector form is used.
         observation, action: the spaces.
+        masked: whether the environment tells which actions are allowed.
         network_input: shape of one observation as the network gets it, float32.
         parameters: numbers that the learner trains.
         returns, lengths: of the episodes that ended.
@@ -52,6 +53,7 @@ class JobTrial:
     action: str
     network_input: tuple[int, ...]
     parameters: int
+    masked: bool = False
     steps: int = 0
     seconds: float = 0.0
     returns: list[float] = field(default_factory=list)
@@ -65,6 +67,7 @@ class JobTrial:
             "vectorised": self.vectorised,
             "observation": self.observation,
             "action": self.action,
+            "masked": self.masked,
             "networkInput": list(self.network_input),
             "parameters": self.parameters,
             "steps": self.steps,
@@ -101,6 +104,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         _told(spaces.action, environments.own_spaces.action),
         encoded_shape(spaces.observation),
         sum(p.numel() for module in parts.modules.values() for p in module.parameters()),
+        spaces.masked,
     )
     _check_buffer(parts)
     first = environments.reset(0).copy()

@@ -26,8 +26,10 @@ REQUIRED = {
     "truncated": "bool",
     "valid": "bool",
 }
-RESERVED = frozenset({"next_observation", "key", "probability", "stored"})
+RESERVED = frozenset({"next_observation", "next_mask", "key", "probability", "stored"})
 """Names that sampling gives to arrays of its own."""
+MASK = "mask"
+"""Which actions are allowed after each observation: bool `[T + 1, N, K]`, where the environments tell."""
 CORE = "core"
 """Memory of the acting network before some rows of a segment: float32 `[rows, N, size]`, see `core_rows`."""
 PRIORITY = "priority"
@@ -110,13 +112,14 @@ class ExperienceFormat:
         if found := _contradiction(data):
             raise InputError(f"{found}; change the algorithm's `data`", path="algorithm")
         for each in fields:
-            if each.name in {"observation", "action", CORE, *REQUIRED, *RESERVED}:
+            if each.name in {"observation", "action", MASK, CORE, *REQUIRED, *RESERVED}:
                 text = f"field {each.name!r} is not allowed; rljob has an array of this name"
                 raise InputError(text, path="algorithm")
         length = data.segment_length
-        observation, action = spaces.observation, spaces.action
+        observation, action, choices = spaces.observation, spaces.action, spaces.mask_size
         arrays = (
             Field("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
+            *([Field(MASK, "bool", (length + 1, envs, choices))] if choices else []),
             Field("action", action.dtype.name, (length, envs, *action.shape)),
             *(Field(name, dtype, (length, envs)) for name, dtype in REQUIRED.items()),
             *(Field(each.name, each.dtype, (length, envs, *each.shape)) for each in fields),
@@ -156,6 +159,9 @@ class ExperienceFormat:
             space = {"observation": known.observation, "action": known.action}.get(field.name)
             if space is not None and field.shape[2:] != space.shape:
                 raise Rejected("layout", f"{field.name} has shape {field.shape}, its space {space}")
+        masks = [field.shape[2:] for field in layout.fields if field.name == MASK]
+        if masks != ([(known.mask_size,)] if known.masked else []):
+            raise Rejected("layout", f"masks of the shapes {masks}, spaces with {known.mask_size}")
         return cls(layout, use, spaces)
 
 
@@ -214,10 +220,11 @@ _WORDS = {"start": ("row", "episode")}
 _DTYPES = {
     **{name: (dtype,) for name, dtype in REQUIRED.items()},
     "next_row": tuple(name for name in DTYPES if "int" in name),
+    MASK: ("bool",),
     CORE: ("float32",),
     PRIORITY: ("float32",),
 }
-_DIMENSIONS = {**dict.fromkeys((*REQUIRED, "next_row", PRIORITY), 2), CORE: 3}
+_DIMENSIONS = {**dict.fromkeys((*REQUIRED, "next_row", PRIORITY), 2), MASK: 3, CORE: 3}
 
 
 def _check_size(layout: Layout, steps: int) -> None:
@@ -245,7 +252,7 @@ def _check_layout(layout: Layout, data: OnPolicy | Replay) -> None:
         raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
     steps, sequences = fields["reward"].shape, isinstance(data, Replay) and data.length > 1
     _check_size(layout, math.prod(steps))
-    rows = {"observation": steps[0] + 1, CORE: core_rows(data)}
+    rows = {"observation": steps[0] + 1, MASK: steps[0] + 1, CORE: core_rows(data)}
     for field in layout.fields:
         if field.shape[:2] != (rows.get(field.name, steps[0]), steps[1]):
             raise Rejected("layout", f"{field.name} has shape {field.shape}")

@@ -14,10 +14,12 @@ from rljob.roles.buffer.sequences import Sequences, batch_fields
 from rljob.roles.buffer.sumtree import SumTree
 from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, nbytes
-from rljob.wire.experience import PRIORITY
+from rljob.wire.experience import MASK, PRIORITY
 
-NOT_SAMPLED = frozenset({"observation", "valid", "truncated", "next_row", PRIORITY})
+NOT_SAMPLED = frozenset({"observation", MASK, "valid", "truncated", "next_row", PRIORITY})
 """Fields of a segment that a batch of transitions does not carry unchanged."""
+_BOTH_ENDS = ("observation", MASK)
+"""Of these, a transition has the row before its step, and under the name `next_...` the one that followed."""
 _FLOAT = 8
 
 
@@ -223,7 +225,7 @@ class ReplayStore:
         """Draw `count` batches of `batch` with replacement; into `memory`, if it is given.
 
         For transitions, the payload holds `action`, `reward`, `terminated` and the algorithm's fields as they
-        were stored, `observation` and `next_observation`; for sequences, see `sequences.batch_fields`. For
+        were stored, `observation` and `next_observation`, and `mask` and `next_mask` where there are masks; for sequences, see `sequences.batch_fields`. For
         prioritised replay it also has, for each drawn, `key` (uint64, for `reprioritise`), `probability`
         (float64) and `stored` (int64), the number that could be drawn.
         """
@@ -252,10 +254,11 @@ class ReplayStore:
             following = observation_rows + ahead * self._envs
         else:
             following = observation_rows + self._envs
+        index = dict.fromkeys(_BOTH_ENDS, observation_rows)
+        index |= {f"next_{name}": following for name in _BOTH_ENDS}
         for name, array in out.items():
-            stored = name if name != "next_observation" else "observation"
+            stored = name.removeprefix("next_") if name in index else name
             if stored in self._flat:
-                index = {"observation": observation_rows, "next_observation": following}
                 flat = array.reshape(rows.shape[0], *array.shape[2:])
                 # Clipping is for speed: without it numpy copies the output twice.
                 np.take(self._flat[stored], index.get(name, rows), axis=0, out=flat, mode="clip")
@@ -330,8 +333,9 @@ class ReplayStore:
             for name, array in self._flat.items()
             if name not in NOT_SAMPLED
         ]
-        observation = self._flat["observation"]
-        for name in ("observation", "next_observation"):
-            shape = (count, batch, *observation.shape[1:])
-            fields.append(Field(name, observation.dtype.name, shape))
+        for name in _BOTH_ENDS:
+            if name in self._flat:
+                array = self._flat[name]
+                shape = (count, batch, *array.shape[1:])
+                fields += [Field(each, array.dtype.name, shape) for each in (name, f"next_{name}")]
         return fields

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from rljob.spec.experience import Field
-from rljob.wire.experience import CORE, PRIORITY
+from rljob.wire.experience import CORE, MASK, PRIORITY
 from rljob.wire.watermark import Origin
 
 NOT_IN_SEQUENCES = frozenset({"next_row", PRIORITY})
@@ -24,9 +24,9 @@ def batch_fields(
 ) -> tuple[Field, ...]:
     """Arrays of `count` batches of sequences: `[count, length, batch, ...]`.
 
-    `observation` has one row more, and `core` only the row where the sequence begins.
+    `observation` and `mask` have one row more, and `core` only the row where the sequence begins.
     """
-    rows = {"observation": length + 1, CORE: 1}
+    rows = {"observation": length + 1, MASK: length + 1, CORE: 1}
     return tuple(
         Field(each.name, each.dtype, (count, rows.get(each.name, length), batch, *each.shape[2:]))
         for each in segment
@@ -175,7 +175,7 @@ class Sequences:
         seen = np.concatenate([seen, seen[:, -1:] + self._envs], axis=1)
         kept = self._length // self._period
         core = (slot * kept + first // self._period) * self._envs + env
-        index = {"observation": seen, CORE: core}
+        index = {"observation": seen, MASK: seen, CORE: core}
         for name, array in out.items():
             if name in flat:
                 taken = index.get(name, rows).reshape(-1)

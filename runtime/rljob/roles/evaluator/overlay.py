@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Bar:
     """One action score.
 
     Attributes:
+        value: NaN where the action is not allowed; there is no bar then.
         start, end: ends of the bar, on a track from 0 to 1.
         chosen: whether it is the score of the chosen action.
     """
@@ -91,8 +93,11 @@ class FrameCanvas:
         left, end = _MARGIN + 40, right - 90
         ink = _CHOSEN if bar.chosen else _DIM
         self._write(draw, _MARGIN, top, bar.name, ink)
-        self._write(draw, right, top, f"{bar.value:.3f}", ink, right=True)
+        allowed = not math.isnan(bar.value)
+        self._write(draw, right, top, f"{bar.value:.3f}" if allowed else "masked", ink, right=True)
         draw.rounded_rectangle((left, top + 3, end, top + 15), 3, fill=_TRACK)
+        if not allowed:
+            return
         first, last = sorted((left + bar.start * (end - left), left + bar.end * (end - left)))
         fill = _CHOSEN if bar.chosen else _BAR
         draw.rectangle((first, top + 3, max(last, first + 1), top + 15), fill=fill)
@@ -115,7 +120,7 @@ def bars(
     """Bars of the first values, and the number of values without a bar.
 
     Args:
-        values: `[K]`.
+        values: `[K]`, NaN where an action is not allowed.
         chosen: indices of the chosen action among the values; may be empty.
         low, high: ends of the track. Bars begin at 0 if it lies between them.
     """
@@ -123,7 +128,7 @@ def bars(
     zero = min(1.0, max(0.0, -low / span))
     found = []
     for index, value in enumerate(values[:MOST_BARS].tolist()):
-        end = min(1.0, max(0.0, (value - low) / span))
+        end = zero if math.isnan(value) else min(1.0, max(0.0, (value - low) / span))
         found.append(Bar(str(index), value, zero, end, index in chosen))
     return found, max(0, len(values) - MOST_BARS)
 

@@ -128,7 +128,8 @@ class GreedyActing:
 
     def act(self) -> Acted:
         """The next actions."""
-        return self._acting.act(self._observation, self._environments.valid)
+        environments = self._environments
+        return self._acting.act(self._observation, environments.valid, environments.mask)
 
     def step(self, acted: Acted) -> Step:
         """Take them."""

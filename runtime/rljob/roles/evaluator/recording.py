@@ -107,8 +107,9 @@ class _Track:
         if (shown := acted.scores) is None:
             return Panel(steps, returned)
         values = shown.values[0]
-        self._low = min(self._low, float(values.min()))
-        self._high = max(self._high, float(values.max()))
+        # Some are NaN where there are masks, never all: an action is always allowed.
+        self._low = min(self._low, float(np.nanmin(values)))
+        self._high = max(self._high, float(np.nanmax(values)))
         low, high = shown.range or (self._low, self._high)
         found: tuple[list[Bar], int] = bars(values, self._chosen(acted.action[0]), low, high)
         return Panel(steps, returned, shown.label, *found)

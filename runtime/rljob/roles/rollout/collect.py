@@ -92,7 +92,7 @@ class Collector:
         """Step `T` times.
 
         Args:
-            segment: arrays `[T, N, ...]`, `observation` `[T + 1, N, ...]`; overwritten.
+            segment: arrays `[T, N, ...]`, `observation` and `mask` `[T + 1, N, ...]`; overwritten.
             between_steps: called after each step, for work that cannot wait until the segment's end.
 
         Returns:
@@ -124,11 +124,15 @@ class Collector:
                     part["reward"][t - 1] = group.acting.reward = step.reward
                     part["terminated"][t - 1] = step.terminated
                     part["truncated"][t - 1] = step.truncated
+                mask = None
+                if group.environments.mask is not None:
+                    mask = part["mask"][t]
+                    mask[:] = group.environments.mask
                 if t < length:
                     part["valid"][t] = valid = group.environments.valid
                     before = clock()
                     core = part["core"][t // every] if every and t % every == 0 else None
-                    acted = group.acting.act(part["observation"][t], valid, core)
+                    acted = group.acting.act(part["observation"][t], valid, mask, core)
                     part["action"][t] = acted.action
                     for name, values in acted.extras.items():
                         part[name][t] = values
