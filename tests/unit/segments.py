@@ -9,17 +9,21 @@ import numpy as np
 
 from rljob import algorithms, nets
 from rljob.algorithms.base import Algorithm, Arrays, Learner, Place, Policy, Seen
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.nets.acting import ActingNetworks
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 
 
 def make_algorithm(
-    name: str, action: Space | None = None, observation: Space | None = None, **config: Any
+    name: str,
+    action: Space | None = None,
+    observation: Space | None = None,
+    masked: bool = False,
+    **config: Any,
 ) -> Algorithm:
     """An algorithm over four numbers and two choices, unless told otherwise; settings in camelCase."""
     spec = AlgorithmSpec(name=name, config=config)
-    spaces = Spaces(observation or BoxSpace((4,)), action or DiscreteSpace(2))
+    spaces = Spaces(observation or BoxSpace((4,)), action or DiscreteSpace(2), masked)
     algorithm = algorithms.resolve_algorithm(spec)(algorithms.load_config(spec), spaces)
     # For the other functions here; an algorithm need not keep them.
     algorithm.spaces = spaces  # type: ignore[attr-defined]
@@ -79,19 +83,48 @@ def random_segment(algorithm: Algorithm, length: int, count: int, seed: int = 0)
         "valid": valid,
         "action": np.zeros((length, count, *spaces.action.shape), spaces.action.dtype),
     }
+    if spaces.masked:
+        segment["mask"] = random_masks(spaces.action, (length + 1, count), rng)
     for field in algorithm.fields:
         segment[field.name] = np.zeros((*shape, *field.shape), field.dtype)
     policy = _random_policy(algorithm, count, rng)
     actor = algorithm.actor(policy, Place(count, rng, total=count))
     begins, reward = np.ones(count, bool), np.zeros(count, np.float32)
     for t in range(length):
-        acted = actor.act(Seen(segment["observation"][t], begins, valid[t], reward))
+        mask = segment["mask"][t] if spaces.masked else None
+        acted = actor.act(Seen(segment["observation"][t], begins, valid[t], reward, mask))
         segment["action"][t] = acted.action
         for name, values in acted.extras.items():
             segment[name][t] = values
         begins, reward = ~valid[t], segment["reward"][t]
     actor.finish(segment)
     return segment
+
+
+def random_masks(
+    action: Space, lead: tuple[int, ...], rng: np.random.Generator, share: float = 0.5
+) -> np.ndarray:
+    """Masks `[*lead, K]` that allow about this share, and one of each choice at least."""
+    assert not isinstance(action, BoxSpace)
+    parts = []
+    for n in action.nvec if isinstance(action, MultiDiscreteSpace) else (action.n,):
+        one = rng.integers(n, size=(*lead, 1)) == np.arange(n)
+        parts.append(one | (rng.random((*lead, n)) < share))
+    return np.concatenate(parts, axis=-1)
+
+
+def allowed(action: Space, mask: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Whether each of the actions `[N, ...]` is allowed by the masks `[N, K]`: bool `[N]`."""
+    assert not isinstance(action, BoxSpace)
+    nvec = action.nvec if isinstance(action, MultiDiscreteSpace) else (action.n,)
+    ends = np.cumsum(nvec)
+    choices = taken.reshape(len(mask), -1)
+    rows = np.arange(len(mask))
+    each = [
+        mask[rows, end - n + choices[:, i]]
+        for i, (n, end) in enumerate(zip(nvec, ends, strict=True))
+    ]
+    return np.all(each, axis=0)
 
 
 def _random_policy(algorithm: Algorithm, count: int, rng: np.random.Generator) -> Policy:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rljob.algorithms import load_config, resolve_algorithm
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Spaces
 from rljob.errors import InputError
 from rljob.spec import parse
 from rljob.spec.experience import Field, OnPolicy, Replay
@@ -86,6 +86,29 @@ def test_memory_is_kept_where_training_may_begin(data: OnPolicy | Replay, rows: 
     }
 
 
+@pytest.mark.parametrize("data", [OnPolicy(8), replay(), replay(length=20, period=4)])
+def test_masks_have_a_row_for_each_observation(data: OnPolicy | Replay) -> None:
+    spaces = Spaces(BoxSpace((4,)), MultiDiscreteSpace((2, 3)), masked=True)
+    plan = ExperienceFormat.of(data, (), 3, spaces)
+    assert Field("mask", "bool", (9, 3, 5)) in plan.layout.fields
+    value = plan.to_json()
+    assert ExperienceFormat.from_json(value) == plan
+    others: list[Any] = [
+        ["mask", "bool", [9, 3, 4]],
+        ["mask", "bool", [8, 3, 5]],
+        ["mask", "uint8", [9, 3, 5]],
+    ]
+    for other in (None, *others):
+        kept = [each for each in value["layout"] if each[0] != "mask"]
+        changed = {**value, "layout": [*kept, *([other] if other else [])]}
+        with pytest.raises(Rejected, match="mask"):
+            ExperienceFormat.from_json(changed)
+    with pytest.raises(Rejected, match="mask"):
+        ExperienceFormat.from_json({**value, "spaces": {**value["spaces"], "masked": False}})
+    with pytest.raises(Rejected, match="masked"):
+        ExperienceFormat.from_json({**value, "spaces": {**value["spaces"], "masked": 1}})
+
+
 @pytest.mark.parametrize(
     ("data", "fields", "text"),
     [
@@ -97,6 +120,8 @@ def test_memory_is_kept_where_training_may_begin(data: OnPolicy | Replay, rows: 
         (replay(length=20), (Field("maps", "uint8", (1, 1, 1, 1)),), "6 is the most"),
         (replay(), (Field("priority", "float64"),), "priority has dtype float64"),
         (replay(), (Field("core", "float32"),), "field 'core' is not allowed"),
+        (replay(), (Field("mask", "bool", (2,)),), "field 'mask' is not allowed"),
+        (replay(), (Field("next_mask", "bool", (2,)),), "field 'next_mask' is not allowed"),
         (OnPolicy(8), (Field("key", "uint64"),), "field 'key' is not allowed"),
         (OnPolicy(8), (Field("reward", "float32"),), "field 'reward' is not allowed"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.replay import ReplayStore, Sampled, data_bytes
+from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, unpack
 from tests.unit.experience import make_layout
 
@@ -22,7 +23,8 @@ def make(
     exponent: float = 0.0, path: Path | None = None, next_row: bool = True
 ) -> tuple[ReplayStore, Layout, Arena]:
     extra = {"next_row": "int32"} if next_row else {}
-    layout = make_layout(LENGTH, ENVS, n_step_return="float32", **extra)
+    plain = make_layout(LENGTH, ENVS, n_step_return="float32", **extra)
+    layout = Layout((*plain.fields, Field("mask", "bool", (LENGTH + 1, ENVS, 7))))
     arena = Arena.create(path, {}, SLOTS, data_bytes(layout, SLOTS, exponent))
     return ReplayStore(arena, layout, exponent), layout, arena
 
@@ -40,6 +42,7 @@ def segment(layout: Layout, number: int, rng: np.random.Generator) -> dict[str, 
     arrays["terminated"][...] = rng.random((LENGTH, ENVS)) < 0.3
     arrays["valid"][...] = rng.random((LENGTH, ENVS)) < 0.8
     arrays["valid"][0, 0] = True
+    arrays["mask"][...] = rng.random((LENGTH + 1, ENVS, 7)) < 0.5
     if "next_row" in arrays:
         steps = np.arange(LENGTH, dtype=np.int32)[:, None]
         arrays["next_row"][...] = np.minimum(steps + rng.integers(1, 4, (LENGTH, ENVS)), LENGTH)
@@ -81,10 +84,10 @@ def test_samples_are_what_was_inserted(exponent: float, next_row: bool, count: i
         for name in ("action", "reward", "terminated", "n_step_return"):
             assert batch[name][index] == arrays[name][step, env], name
         after = arrays["next_row"][step, env] if next_row else step + 1
-        np.testing.assert_array_equal(batch["observation"][index], arrays["observation"][step, env])
-        np.testing.assert_array_equal(
-            batch["next_observation"][index], arrays["observation"][after, env]
-        )
+        for name in ("observation", "mask"):
+            now, following = arrays[name][step, env], arrays[name][after, env]
+            np.testing.assert_array_equal(batch[name][index], now)
+            np.testing.assert_array_equal(batch[f"next_{name}"][index], following)
         seen.add((number, step, env))
     held = sum(int(arrays["valid"].sum()) for arrays in segments[-SLOTS:])
     assert store.held == held
@@ -103,6 +106,8 @@ def test_shapes_and_dtypes(exponent: float) -> None:
         "n_step_return": ("float32", (2, 8)),
         "observation": ("float32", (2, 8, 4)),
         "next_observation": ("float32", (2, 8, 4)),
+        "mask": ("bool", (2, 8, 7)),
+        "next_mask": ("bool", (2, 8, 7)),
     }
     if exponent:
         expected["key"] = ("uint64", (2, 8))

@@ -26,7 +26,8 @@ Row = tuple[Origin, int, int]
 
 def sequence_layout(period: int = 1, **extra: str) -> Layout:
     core = Field("core", "float32", (LENGTH // period, ENVS, 3))
-    return Layout((*make_layout(LENGTH, ENVS, **extra).fields, core))
+    mask = Field("mask", "bool", (LENGTH + 1, ENVS, 5))
+    return Layout((*make_layout(LENGTH, ENVS, **extra).fields, core, mask))
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Life:
 
     def segment(self, layout: Layout) -> tuple[Origin, Arrays]:
         _, arrays = layout.allocate()
-        for name in arrays.keys() - {"observation", "valid", "terminated", "truncated"}:
+        for name in arrays.keys() - {"observation", "valid", "terminated", "truncated", "mask"}:
             arrays[name][...] = self.rng.integers(1, 2**20, arrays[name].shape)
         arrays["observation"][0] = self._seen()
         for t in range(LENGTH):
@@ -65,6 +66,8 @@ class Life:
             arrays["truncated"][t] = ends & ~arrays["terminated"][t]
             self.ended = ends
             arrays["observation"][t + 1] = self._seen()
+        # What is seen decides what is allowed, so that a row is of one segment or of the next.
+        arrays["mask"][...] = arrays["observation"].sum(-1, keepdims=True) % 5 != np.arange(5)
         self.seq += 1
         return (self.actor, self.epoch, self.seq - 1), arrays
 
@@ -205,13 +208,14 @@ class Ring:
                     yield (origin, step, env), seen, arrays["reward"][step, env]
 
     def _compare(self, drawn: Arrays, rows: list[Row], stored: dict[Origin, Arrays]) -> None:
-        names = ("observation", "action", "reward", "terminated", "truncated", "valid")
+        names = ("observation", "mask", "action", "reward", "terminated", "truncated", "valid")
         assert drawn.keys() == {*names, "core"}
         expected = {
             name: [stored[origin][name][step, env] for origin, step, env in rows] for name in names
         }
         origin, step, env = rows[-1]
-        expected["observation"].append(stored[origin]["observation"][step + 1, env])
+        for name in ("observation", "mask"):
+            expected[name].append(stored[origin][name][step + 1, env])
         origin, step, env = rows[0]
         expected["core"] = [stored[origin]["core"][step // self.reference.period, env]]
         for name, rows_of in expected.items():
@@ -277,6 +281,7 @@ def test_shapes_are_those_of_segments() -> None:
     arrays = unpack(ring.store.sample(3, 8, ring.rng, 0.0).payload.data)
     assert {name: (a.dtype.name, a.shape) for name, a in arrays.items()} == {
         "observation": ("float32", (3, 7, 8, 4)),
+        "mask": ("bool", (3, 7, 8, 5)),
         "action": ("int64", (3, 6, 8)),
         "reward": ("float32", (3, 6, 8)),
         "terminated": ("bool", (3, 6, 8)),

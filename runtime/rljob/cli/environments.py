@@ -76,15 +76,15 @@ def detail(found: dict[str, Any]) -> str:
         "solvedReturn": "solved at mean return",
         "problem": "cannot be used",
     }
-    known = [(name, found[key]) for key, name in names.items() if found[key] is not None]
+    known = [(name, found[key]) for key, name in names.items() if found[key] not in (None, False)]
     texts = [("", name, _text(value)) for name, value in known]
     lines, _ = columns(texts)
     return "\n".join([found["id"], *lines, ""])
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is True:
+        return "yes"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

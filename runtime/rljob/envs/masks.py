@@ -8,7 +8,7 @@ one array for each choice, as `gymnasium.spaces.MultiDiscrete.sample` takes it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _MISSING = object()
 
 def told(info: object) -> bool:
     """Whether an info holds a mask."""
-    return isinstance(info, Mapping) and ACTION_MASK in info
+    return isinstance(info, dict) and ACTION_MASK in info
 
 
 def forbidden(space: Space, mask: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -208,18 +208,19 @@ class NoMasks:
         Raises:
             InputError, RunError: there is a mask.
         """
-        self._refuse(f"environment {index}", info, steps)
+        if told(info):
+            self._refuse(f"environment {index}", steps)
         return observation
 
     def read_all(self, observation: Any, info: Any, steps: int) -> Any:
         """See `read`."""
-        self._refuse("the environments", info, steps)
+        if told(info):
+            self._refuse("the environments", steps)
         return observation
 
-    def _refuse(self, who: str, info: Any, steps: int) -> None:
-        if told(info):
-            text = f"{who} gave info[{ACTION_MASK!r}] after {steps} steps: {self._why}"
-            raise wrong_form(text, steps)
+    def _refuse(self, who: str, steps: int) -> NoReturn:
+        text = f"{who} gave info[{ACTION_MASK!r}] after {steps} steps: {self._why}"
+        raise wrong_form(text, steps)
 
 
 def _opened(who: str, observation: Any, steps: int) -> Mapping[str, Any]:
