@@ -60,8 +60,8 @@ class ActorCriticActor(Actor):
     def act(self, seen: Seen) -> Acted:
         outputs, distribution = self.policy(seen), self.algorithm.distribution
         if self.place.greedy:
-            return Acted(distribution.mode(outputs))
-        return Acted(distribution.sample(outputs, self.rng)[0])
+            return Acted(distribution.mode(outputs, seen.mask))
+        return Acted(distribution.sample(outputs, self.rng, seen.mask)[0])
 
 
 class ActorCriticLearner(Learner):
@@ -84,7 +84,11 @@ class ActorCriticLearner(Learner):
         ).reshape(-1)
         acted = {name: output[:steps] for name, output in outputs.items()}
         action = torch.from_numpy(batch["action"].reshape(-1))
-        log_prob, entropy = self.distribution.evaluate(acted, action)
+        # Which actions were allowed, in environments that tell.
+        mask = batch["mask"][:-1].reshape(steps, -1) if "mask" in batch else None
+        log_prob, entropy = self.distribution.evaluate(
+            acted, action, None if mask is None else torch.from_numpy(mask)
+        )
         policy_loss = -(log_prob * advantage)[valid].mean()
         value_loss = (value[:steps] - value[:steps].detach() - advantage)[valid].square().mean()
         bonus = self.config.entropy_coefficient * entropy[valid].mean()

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rljob.algorithms.base import Acted, Actor, Arrays, OnPolicy, Place, Policy, Seen
 from rljob.envs.spaces import Spaces
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RLJobError, RunError
+from rljob.nets.acting import ActingNetworks
+from rljob.roles.rollout.collect import Collector
 from rljob.spec import EnvironmentSpec
+from rljob.wire.experience import ExperienceFormat
 from tests.integration.doors import DOORS, LENGTH, Doors, Steered, several
 
 WALLS = (2, 3)
@@ -240,3 +244,63 @@ def test_spaces_that_hold_no_mask_are_named(mask: Any, more: Any, action: Any, w
         Spaces.from_gymnasium(observation, action)
     assert words in caught.value.message
     assert caught.value.path == "environment"
+
+
+def collected(algorithm: Any, steps: int) -> list[Arrays]:
+    """Two segments of three environments."""
+    environments = made(Doors, 3)
+    networks = ActingNetworks({})
+    networks.load({})
+    collector = Collector([environments], networks, algorithm, steps)
+    collector.reset((0,))
+    plan = ExperienceFormat.of(OnPolicy(steps), (), 3, environments.spaces)
+    segments = []
+    for _ in range(2):
+        _, segment = plan.layout.allocate()
+        collector.collect(segment, lambda: None)
+        segments.append(segment)
+    environments.close()
+    return segments
+
+
+class Obedient(Actor):
+    """Takes the last allowed action, and remembers the masks that it saw."""
+
+    def act(self, seen: Seen) -> Acted:
+        assert seen.mask is not None
+        self.algorithm.masks.append(seen.mask.copy())
+        return Acted(seen.mask.shape[1] - 1 - seen.mask[:, ::-1].argmax(axis=1))
+
+
+class Deaf(Actor):
+    """Knows no masks."""
+
+    def act(self, seen: Seen) -> Acted:
+        return Acted(self.rng.integers(DOORS, size=len(seen.valid)))
+
+
+class Choosing:
+    """An algorithm with one of these actors; it does not learn."""
+
+    def __init__(self, actor: type[Actor]) -> None:
+        self._actor = actor
+        self.masks: list[np.ndarray] = []
+
+    def actor(self, policy: Policy, place: Place) -> Actor:
+        return self._actor(self, policy, place)
+
+
+def test_a_segment_has_the_mask_of_every_observation() -> None:
+    algorithm = Choosing(Obedient)
+    first, second = collected(algorithm, 17)
+    np.testing.assert_array_equal(first["mask"][17], second["mask"][0])
+    seen = np.concatenate([first["mask"][:17], second["mask"][:17]])
+    np.testing.assert_array_equal(seen, np.array(algorithm.masks))
+    taken = np.concatenate([first["action"], second["action"]])
+    assert np.take_along_axis(seen, taken[..., None], axis=-1).all()
+    assert len(np.unique(taken)) > 1
+
+
+def test_an_algorithm_that_does_not_look_at_masks_is_told() -> None:
+    with pytest.raises(RunError, match=r"chose action \d in environment \d, whose mask allows \["):
+        collected(Choosing(Deaf), 17)

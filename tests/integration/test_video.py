@@ -34,7 +34,8 @@ RATE = 20
 
 
 class Clock(gymnasium.Env[np.ndarray, np.int64]):
-    """Twelve steps of reward 1; the picture's shade of red is ten times the step."""
+    """Twelve steps of reward 1; the picture's shade of red is ten times the step. `masked`, the action that is the
+    step modulo 3 is not allowed."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": RATE}  # noqa: RUF012 - as Gymnasium has it
     observation_space = spaces.Box(-1, 1, (2,), np.float32)
@@ -43,9 +44,10 @@ class Clock(gymnasium.Env[np.ndarray, np.int64]):
         self, kind: str = "discrete", wrong: str = "", render_mode: str | None = None
     ) -> None:
         self.render_mode = None if wrong == "deaf" else render_mode
-        self._wrong, self._now = wrong, 0
+        self._wrong, self._now, self._masked = wrong, 0, kind == "masked"
         self.action_space = {
             "discrete": spaces.Discrete(3),
+            "masked": spaces.Discrete(3),
             "many": spaces.MultiDiscrete([2, 12]),
             "box": spaces.Box(-2, 2, (2,), np.float32),
         }[kind]  # type: ignore[assignment]
@@ -53,11 +55,15 @@ class Clock(gymnasium.Env[np.ndarray, np.int64]):
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
         self._now = 0
-        return np.zeros(2, np.float32), {}
+        return np.zeros(2, np.float32), self._info()
 
     def step(self, action: Any) -> Any:
         self._now += 1
-        return np.full(2, self._now / 12, np.float32), 1.0, self._now == 12, False, {}
+        observation = np.full(2, self._now / 12, np.float32)
+        return observation, 1.0, self._now == 12, False, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": np.arange(3) != self._now % 3} if self._masked else {}
 
     def render(self) -> Any:
         if self._wrong == "raises":
@@ -135,7 +141,14 @@ def test_a_video_is_as_fast_as_the_environment_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "algorithm", "rows"),
-    [("discrete", "PPO", 3), ("many", "PPO", 8), ("box", "PPO", 2), ("discrete", "DQN", 3)],
+    [
+        ("discrete", "PPO", 3),
+        ("many", "PPO", 8),
+        ("box", "PPO", 2),
+        ("discrete", "DQN", 3),
+        ("masked", "PPO", 3),
+        ("masked", "DQN", 3),
+    ],
 )
 def test_what_the_policy_chose_by_stands_below(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, algorithm: str, rows: int
@@ -164,8 +177,13 @@ def test_what_the_policy_chose_by_stands_below(
             assert (panel.label, panel.more) == ("probability", 6)
             assert chosen[0] == int(np.argmax(values[:2]))
         else:
-            assert chosen == [int(np.argmax(values))]
+            assert chosen == [int(np.nanargmax(values))]
             assert panel.label == ("advantage" if algorithm == "DQN" else "probability")
+        if kind == "masked":
+            # No probability, and no bar at all where values are shown.
+            forbidden = panel.bars[panel.step % 3]
+            assert forbidden.start == forbidden.end
+            assert (forbidden.value == 0) if algorithm == "PPO" else np.isnan(forbidden.value)
         if panel.label == "probability" and not panel.more:
             assert sum(values) == pytest.approx(1.0, abs=1e-5)
 
