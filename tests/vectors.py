@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -271,6 +272,9 @@ PLANS = {
     "sequences from the first row of an episode": ExperienceFormat.of(
         Replay(4, 8, 16, 4.0, length=6, start="episode"), (), 2, SPACES
     ),
+    "transitions with action masks": ExperienceFormat.of(
+        Replay(4, 8, 16, 4.0), (), 2, replace(SPACES, masked=True)
+    ),
 }
 
 
@@ -294,6 +298,11 @@ def bad_plans() -> dict[str, Any]:
         "memory of another dtype": laid_out(["core", "float64", [2, 2, 5]]),
         "priorities of another shape": laid_out(["priority", "float32", [4, 2, 1]]),
         "next_row in sequences": laid_out(["next_row", "int32", [4, 2]]),
+        "masks, and spaces that have none": laid_out(["mask", "bool", [5, 2, 2]]),
+        "no masks, and spaces that have some": {
+            **good,
+            "spaces": {**good["spaces"], "masked": True},
+        },
     }
 
 

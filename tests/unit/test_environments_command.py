@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -102,6 +103,27 @@ def test_an_environment_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert text.startswith("Pendulum-v1\n")
     assert "200" in text
+
+
+def test_action_masks_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {name: values(made(gymnasium.registry[name])) for name in ("Taxi-v4", "CartPole-v1")}
+    assert [each["masked"] for each in found.values()] == [True, False]
+    assert "action masks" in detail(found["Taxi-v4"])
+    assert "action masks" not in detail(found["CartPole-v1"])
+
+
+def test_what_raises_at_reset_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EnvSpec("Odd-v1", entry_point=f"{__name__}:Odd")
+    monkeypatch.setitem(gymnasium.registry, entry.id, entry)
+    assert "raised at reset: OSError: no level" in made(entry).problem
+
+
+class Odd(gymnasium.Env[Any, Any]):
+    action_space: Any = gymnasium.spaces.Discrete(2)
+    observation_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **_: object) -> tuple[Any, dict[str, Any]]:
+        raise OSError("no level")
 
 
 def test_an_unknown_id_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,19 @@ def test_json_round_trip_is_exact(space: gym.Space[Any]) -> None:
     assert again == spaces
     assert hash(again) == hash(spaces)
     assert json.dumps(again.to_json()) == text
+
+
+def test_json_says_whether_there_are_masks() -> None:
+    plain = Spaces(BoxSpace((2,)), MultiDiscreteSpace((2, 3)))
+    masked = replace(plain, masked=True)
+    assert "masked" not in plain.to_json()
+    assert (plain.mask_size, masked.mask_size) == (0, 5)
+    assert [Spaces.from_json(each.to_json()) for each in (plain, masked)] == [plain, masked]
+    with pytest.raises(ValueError, match="masked is yes"):
+        Spaces.from_json({**plain.to_json(), "masked": "yes"})
+    box = Spaces(BoxSpace((2,)), BoxSpace((2,))).to_json()
+    with pytest.raises(ValueError, match="cannot have a mask"):
+        Spaces.from_json({**box, "masked": True})
 
 
 def test_json_keeps_every_bound() -> None:
