@@ -22,6 +22,9 @@ class Doors(gymnasium.Env[Any, Any]):
             before; with `second`, none in the first episode, and no door is ever closed.
     """
 
+    action_space: Any
+    observation_space: Any
+
     def __init__(
         self,
         form: str = "info",
@@ -32,12 +35,12 @@ class Doors(gymnasium.Env[Any, Any]):
         self.form, self.nvec, self.fault, self.at = form, tuple(nvec), fault, at
         self.action_space = (
             spaces.MultiDiscrete(self.nvec) if nvec else spaces.Discrete(DOORS, start=3)
-        )  # type: ignore[assignment]
+        )
         self.walls = self.nvec or (DOORS,)
-        self.observation_space = spaces.Discrete(1)  # type: ignore[assignment]
+        self.observation_space = spaces.Discrete(1)
         if form == "dict":
             mask = spaces.MultiBinary(sum(self.walls))
-            self.observation_space = spaces.Dict(  # type: ignore[assignment]
+            self.observation_space = spaces.Dict(
                 {"observation": spaces.Discrete(1), "action_mask": mask}
             )
         self.episode = 0
@@ -98,7 +101,7 @@ class Steered(Doors):
 
     def __init__(self, form: str = "info") -> None:
         super().__init__(form)
-        self.action_space = spaces.Box(-1, 1, (2,))  # type: ignore[assignment]
+        self.action_space = spaces.Box(-1, 1, (2,))
 
 
 def several(num_envs: int, **kwargs: Any) -> gymnasium.vector.VectorEnv[Any, Any, Any]:

@@ -22,9 +22,12 @@ from tests.integration.doors import DOORS, LENGTH, Doors, Steered, several
 WALLS = (2, 3)
 
 
-def made(factory: Any, count: int = 2, **kwargs: Any) -> Environments:
+def made(factory: Any, count: int = 2, action: str = "", **kwargs: Any) -> Environments:
+    """Args: `action` is what `environment.convert.action` makes of the actions."""
     name = f"{factory.__module__}:{factory.__name__}"
-    return Environments(EnvironmentSpec(entry_point=name, kwargs=kwargs), count)
+    convert = {"action": {"to": action}} if action else None
+    values = {"entryPoint": name, "kwargs": kwargs, "convert": convert}
+    return Environments(EnvironmentSpec.model_validate(values), count)
 
 
 def allowed(envs: Environments, rng: np.random.Generator) -> np.ndarray:
@@ -60,8 +63,33 @@ def test_masks_are_those_of_the_next_step(factory: Any, form: str, nvec: tuple[i
     assert envs.spaces.mask_size == (sum(nvec) or DOORS)
     assert str(envs.spaces.observation) == "Discrete(1)"
     assert envs.mask is not None
-    assert (envs.mask.dtype, envs.mask.shape) == (np.bool_, (2, envs.spaces.mask_size))
+    assert envs.mask.dtype == np.bool_
+    assert envs.mask.shape == (2, envs.spaces.mask_size)
     assert play(envs, 5 * (LENGTH + 1)) == 10
+
+
+@pytest.mark.parametrize("form", ["info", "dict", "tuple"])
+def test_of_choices_that_became_one_every_allowed_combination_is_allowed(form: str) -> None:
+    envs = made(Doors, form=form, nvec=WALLS, action="discrete")
+    assert (envs.spaces.masked, envs.spaces.mask_size) == (True, 6)
+    assert envs.own_spaces.mask_size == 5
+    assert play(envs, 5 * (LENGTH + 1)) == 10
+    envs = made(Doors, nvec=WALLS, action="discrete")
+    envs.reset(3)
+    assert envs.mask is not None
+    first, second = np.split(envs._stepper.masks.array, [2], axis=1)  # type: ignore[union-attr]
+    expected = [
+        [a and b for a in row for b in other] for row, other in zip(first, second, strict=True)
+    ]
+    np.testing.assert_array_equal(envs.mask, expected)
+    with pytest.raises(RunError, match="chose action 6 in environment 0"):
+        envs.step(np.full(2, 6))
+
+
+def test_numbers_that_stand_for_choices_have_no_masks() -> None:
+    with pytest.raises(InputError, match="masks, which continuous actions cannot have") as caught:
+        made(Doors, action="continuous")
+    assert caught.value.path == "environment.convert.action"
 
 
 def test_where_no_step_follows_a_mask_may_allow_nothing() -> None:
@@ -227,7 +255,7 @@ def test_every_space_of_zeros_and_ones_is_one_of_masks(mask: Any) -> None:
         (spaces.Box(0, 2, (4,)), {}, spaces.Discrete(4), "expected MultiBinary(4)"),
         (spaces.MultiDiscrete([3] * 4), {}, spaces.Discrete(4), "expected MultiBinary(4)"),
         (spaces.Discrete(4), {}, spaces.Discrete(4), "expected MultiBinary(4)"),
-        (spaces.MultiBinary(4), {}, spaces.MultiDiscrete(WALLS), "expected MultiBinary(5)"),
+        (spaces.MultiBinary(4), {}, spaces.MultiDiscrete(list(WALLS)), "expected MultiBinary(5)"),
         (spaces.MultiBinary(4), {}, spaces.Box(-1, 1, (4,)), "cannot have a mask"),
         (
             spaces.MultiBinary(4),

@@ -124,7 +124,7 @@ def allowed(action: Space, mask: np.ndarray, taken: np.ndarray) -> np.ndarray:
         mask[rows, end - n + choices[:, i]]
         for i, (n, end) in enumerate(zip(nvec, ends, strict=True))
     ]
-    return np.all(each, axis=0)
+    return np.asarray(np.all(each, axis=0))
 
 
 def _random_policy(algorithm: Algorithm, count: int, rng: np.random.Generator) -> Policy:
