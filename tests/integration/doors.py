@@ -34,7 +34,7 @@ class Doors(gymnasium.Env[Any, Any]):
     ) -> None:
         self.form, self.nvec, self.fault, self.at = form, tuple(nvec), fault, at
         self.action_space = (
-            spaces.MultiDiscrete(self.nvec) if nvec else spaces.Discrete(DOORS, start=3)
+            spaces.MultiDiscrete(list(self.nvec)) if nvec else spaces.Discrete(DOORS, start=3)
         )
         self.walls = self.nvec or (DOORS,)
         self.observation_space = spaces.Discrete(1)
