@@ -34,12 +34,11 @@ class Stepper(Protocol):
 
     All raise UserCodeError when an environment does. What has another form than Gymnasium's or the space's is an
     InputError at the first reset and step, later a RunError.
-
-    Attributes:
-        masks: which actions are allowed now; None where the environments do not tell.
     """
 
-    masks: ActionMasks | None
+    def find_masks(self) -> ActionMasks | None:
+        """What will keep the masks; None where the environments give none. Call it once, before the first reset."""
+        ...
 
     def reset(self, seed: int | None) -> np.ndarray: ...
     def send(self, action: np.ndarray) -> None: ...
@@ -51,8 +50,8 @@ def stepper(made: list[Env] | Vector, spaces: Spaces) -> Stepper:
     """For what `factory.make` made.
 
     Args:
-        spaces: `masked` where observations hold masks. Otherwise one reset tells whether infos do: of the first
-            environment, or of the vector environment. Pools are not asked: their infos hold none.
+        spaces: `masked` where observations hold masks. Otherwise `find_masks` resets the first environment, or the
+            vector environment, to see whether infos do. Pools are not asked: their infos hold none.
     """
     if isinstance(made, list):
         return SequentialVectorEnv(made, spaces)
@@ -79,15 +78,21 @@ class _Vectorised:
         self._shape = (env.num_envs, *_environment_shape(space))
         self._dtype = space.dtype
         self._steps = 0
-        self.masks = _masks(env.num_envs, spaces, self._probe)
-        self._at_reset = self.masks or NoMasks.of(spaces.action, is_pool(env))
+        self._spaces = spaces
+        self._masks: ActionMasks | None = None
+        self._at_reset: ActionMasks | NoMasks = NoMasks.of(spaces.action, is_pool(env))
         self._at_step: ActionMasks | NoMasks | None = self._at_reset
+
+    def find_masks(self) -> ActionMasks | None:
+        self._masks = _masks(self._env.num_envs, self._spaces, self._probe)
+        self._at_reset = self._at_step = self._masks or self._at_reset
+        return self._masks
 
     def reset(self, seed: int | None) -> np.ndarray:
         observation, info = self._reset(self._seed(seed))
         observation = self._at_reset.read_all(observation, info, self._steps)
-        if self.masks is not None:
-            self.masks.settle(None, self._steps)
+        if self._masks is not None:
+            self._masks.settle(None, self._steps)
         return self._conform("observation", observation, self._shape, self._dtype)
 
     def _reset(self, seed: int | None) -> Any:
@@ -128,7 +133,7 @@ class _Vectorised:
             self._conform("truncated", truncated, flat, _BOOL),
         )
         if self._at_step is not None:
-            self._at_step = _settled(self.masks, found, step)
+            self._at_step = _settled(self._masks, found, step)
         return found
 
     def close(self) -> None:
@@ -186,16 +191,22 @@ class SequentialVectorEnv:
         self._observation = np.zeros((len(envs), *self._shape), space.dtype)
         self._over = [False] * len(envs)
         self._steps = 0
-        self.masks = _masks(len(envs), spaces, lambda: self._reset(0, PROBE_SEED)[1])
-        self._at_reset = self.masks or NoMasks.of(spaces.action, pool=False)
+        self._spaces = spaces
+        self._masks: ActionMasks | None = None
+        self._at_reset: ActionMasks | NoMasks = NoMasks.of(spaces.action, pool=False)
         self._at_step: ActionMasks | NoMasks | None = self._at_reset
+
+    def find_masks(self) -> ActionMasks | None:
+        self._masks = _masks(len(self._envs), self._spaces, lambda: self._reset(0, PROBE_SEED)[1])
+        self._at_reset = self._at_step = self._masks or self._at_reset
+        return self._masks
 
     def reset(self, seed: int | None) -> np.ndarray:
         for index, each in enumerate(_seeds(seed, len(self._envs))):
             self._put_first(index, self._reset(index, each))
             self._over[index] = False
-        if self.masks is not None:
-            self.masks.settle(None, self._steps)
+        if self._masks is not None:
+            self._masks.settle(None, self._steps)
         return self._observation
 
     def _reset(self, index: int, seed: int) -> Any:
@@ -244,7 +255,7 @@ class SequentialVectorEnv:
         flags = self._flags("terminated", ends), self._flags("truncated", cuts)
         found = self._observation, self._numbers(rewards), *flags
         if masks is not None:
-            self._at_step = _settled(self.masks, found, self._steps)
+            self._at_step = _settled(self._masks, found, self._steps)
         self._steps += 1
         return found
 

@@ -8,13 +8,14 @@ So the observation after any other step is the true successor, the final one of 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rljob.envs import factory
 from rljob.envs.conversion import convert_action, convert_mask, convert_observation
-from rljob.envs.masks import allowed_text, forbidden
+from rljob.envs.masks import ActionMasks, allowed_text, forbidden
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
 from rljob.errors import AskedToEnd, InputError, RunError
@@ -55,12 +56,10 @@ class Environments:
         pictures: whether `picture` is wanted; of one environment only.
 
     Attributes:
-        spaces: of one environment, as the algorithm sees them.
-        own_spaces: before `environment.convert`.
         count: `N`.
         valid: bool `[N]`, False where the *next* step only resets. A new array after each step.
-        mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None where the environments
-            do not tell.
+        mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None before the first
+            reset, and where the environments do not tell.
         vectorised: whether the environment's own vector form is used.
 
     Raises:
@@ -84,17 +83,35 @@ class Environments:
             asked = spec.convert or ConversionSpec()
             observation, self._observed = convert_observation(own.observation, asked.observation)
             action, self._taken = convert_action(own.action, asked.action)
+            self._spaces, self._own_spaces = Spaces(observation, action), own
             self._stepper = stepper(made, own)
-            self._masks = self._stepper.masks
-            self.own_spaces = replace(own, masked=self._masks is not None)
-            if self._masks is not None:
-                self._convert_mask = convert_mask(self._taken)
-            self.spaces = Spaces(observation, action, self.own_spaces.masked)
         except BaseException:
             factory.close(made)
             raise
         self.mask: np.ndarray | None = None
-        self._keep_mask()
+
+    @cached_property
+    def spaces(self) -> Spaces:
+        """Those of one environment, as the algorithm sees them. The first use resets the first environment, to
+        see whether it gives action masks.
+
+        Raises:
+            InputError: with a path at or below `environment`, when masks cannot be used.
+            RunError: it raised.
+        """
+        return replace(self._spaces, masked=self._masks is not None)
+
+    @cached_property
+    def own_spaces(self) -> Spaces:
+        """Like `spaces`, before `environment.convert`."""
+        return replace(self._own_spaces, masked=self._masks is not None)
+
+    @cached_property
+    def _masks(self) -> ActionMasks | None:
+        masks = self._stepper.find_masks()
+        if masks is not None:
+            self._convert_mask = convert_mask(self._taken)
+        return masks
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         """Start new episodes in all environments.
@@ -109,8 +126,9 @@ class Environments:
         Raises:
             RunError: an environment raised, or returned something else than its spaces say.
         """
+        masks = self._masks
         observation = self._stepper.reset(seed)
-        self._keep_mask()
+        self._keep_mask(masks)
         self.valid = np.ones(self.count, np.bool_)
         return self._observed.from_environment(observation)
 
@@ -145,9 +163,9 @@ class Environments:
                 "`seen.mask`"
             )
 
-    def _keep_mask(self) -> None:
-        if self._masks is not None:
-            self.mask = self._convert_mask(self._masks.array)
+    def _keep_mask(self, masks: ActionMasks | None) -> None:
+        if masks is not None:
+            self.mask = self._convert_mask(masks.array)
 
     def receive(self) -> Step:
         """What the step gave that was begun.
@@ -156,7 +174,7 @@ class Environments:
             RunError: an environment raised, or returned something else than its spaces say.
         """
         observation, reward, terminated, truncated = self._stepper.receive()
-        self._keep_mask()
+        self._keep_mask(self._masks)
         ended = terminated | truncated
         self.valid = ~ended
         observation = self._observed.from_environment(observation)

@@ -56,14 +56,23 @@ def main(context: RoleContext) -> None:
             for size in group_sizes(spec.environment, spec.rollout.envs_per_replica):
                 groups.append(Environments(spec.environment, size))
                 stack.callback(groups[-1].close)
+        wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
+        stack.callback(wire.close)
+        experience = wire.connect(
+            buffer_endpoints(context.buffer).experience, context.name, "buffer"
+        )
+        weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
+        metrics.links.add("experience", experience.traffic)
+        metrics.links.add("weights", weights.traffic)
+        # Before the first reset: where it hangs, others ask what this process does.
+        context.announce(server)
+        with context.stop.at_once():
             spaces = groups[0].spaces
             algorithm_class = resolve_algorithm(spec.algorithm)
             algorithm = algorithm_class(load_config(spec.algorithm), spaces)
             networks = build_acting(
                 spec.network, algorithm.networks, spaces, spec.rollout.precision
             )
-        wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
-        stack.callback(wire.close)
         plan = ExperienceFormat.of(
             algorithm.data,
             algorithm.fields,
@@ -71,12 +80,6 @@ def main(context: RoleContext) -> None:
             spaces,
             networks.core_size,
         )
-        experience = wire.connect(
-            buffer_endpoints(context.buffer).experience, context.name, "buffer"
-        )
-        weights = wire.connect(weights_endpoint(context.learner), context.name, "learner")
-        metrics.links.add("experience", experience.traffic)
-        metrics.links.add("weights", weights.traffic)
         shipper = Shipper(
             experience,
             plan,
@@ -90,7 +93,6 @@ def main(context: RoleContext) -> None:
         first, total = context.index * envs, spec.rollout.replicas * envs
         collector = Collector(groups, networks, algorithm, plan.length, first, total)
         bounds = BoundsCheck(spaces.observation)
-        context.announce(server)
         Rollout(
             context, collector, bounds, networks, shipper, subscription, wire, metrics, health
         ).run()
