@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from rljob.algorithms.base import Algorithm, AlgorithmConfig
+from rljob.algorithms.base import Algorithm, AlgorithmConfig, OnPolicy, Replay
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
@@ -27,7 +28,12 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "QLearning": QLearning,
 }
 
-_NEEDED = ("Config", "fields", "actor", "learner")
+_NEEDED = ("Config", "actor", "learner")
+_DECLARED: dict[str, tuple[type, ...]] = {
+    "data": (OnPolicy, Replay),
+    "networks": (Mapping,),
+    "fields": (tuple, list),
+}
 
 
 def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:
@@ -85,6 +91,22 @@ def _fits(algorithm: type[Algorithm], spaces: Spaces) -> bool:
     except InputError:
         return False
     return True
+
+
+def make_algorithm(spec: AlgorithmSpec, spaces: Spaces) -> Algorithm:
+    """The algorithm of a job, for an environment with these spaces.
+
+    Raises:
+        InputError: as `load_config`; where it cannot use the spaces, or has not what roles read of it.
+    """
+    algorithm = resolve_algorithm(spec)(load_config(spec), spaces)
+    for name, kinds in _DECLARED.items():
+        value = getattr(algorithm, name, None)
+        if not isinstance(value, kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            message = f"{spec.entry_point} has the {name} {value!r:.80}, expected {expected}"
+            raise InputError(message, path="algorithm.entryPoint")
+    return algorithm
 
 
 def load_config(spec: AlgorithmSpec) -> AlgorithmConfig:

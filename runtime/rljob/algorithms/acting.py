@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rljob.envs.games import Games
 from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
 from rljob.nets.acting import ActingNetworks, Engine
@@ -23,6 +24,7 @@ class Place:
         first: number of the first of these environments among all of the job.
         total: environments of the whole job.
         greedy: True in evaluations: no exploration, and nothing is trained on.
+        games: for copies of these environments, to plan with; None where they have a vector form.
     """
 
     count: int
@@ -30,6 +32,7 @@ class Place:
     first: int = 0
     total: int = 1
     greedy: bool = False
+    games: Games | None = None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from rljob.envs import factory
 from rljob.envs.conversion import convert_action, convert_mask, convert_observation
+from rljob.envs.games import Games
 from rljob.envs.masks import ActionMasks, allowed_text, forbidden
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
@@ -61,6 +62,7 @@ class Environments:
         mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None before the first
             reset, and where the environments do not tell.
         vectorised: whether the environment's own vector form is used.
+        games: for copies of them; None for a vector form.
 
     Raises:
         InputError: with a path at or below `environment`, when they cannot be made or used.
@@ -74,6 +76,7 @@ class Environments:
         self._rendered = made[0] if pictures and isinstance(made, list) else None
         self.count = count
         self.vectorised = not isinstance(made, list)
+        self.games = Games(made) if isinstance(made, list) else None
         self.valid = np.ones(count, np.bool_)
         try:
             if isinstance(made, list):

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rljob.algorithms import load_config, resolve_algorithm, uses_torch
+from rljob.algorithms import load_config, make_algorithm, uses_torch
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner, Progress
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.settings import check_schedules
@@ -62,12 +62,11 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         spaces = environments.spaces
         config = load_config(spec.algorithm)
         check_schedules(config, spec.stop)
-        algorithm_class = resolve_algorithm(spec.algorithm)
-        algorithm = algorithm_class(config, spaces)
+        algorithm = make_algorithm(spec.algorithm, spaces)
         modules: dict[str, torch.nn.Module] = {}
         nets = algorithm.networks
         networks = build_acting(spec.network, nets, spaces, spec.rollout.precision)
-        if uses_torch(algorithm_class):
+        if uses_torch(type(algorithm)):
             stack.enter_context(_torch_threads(threads))
             built = build_networks(spec.network, nets, spaces, seed, spec.learner.precision)
             device = device_of(spec.learner.device)

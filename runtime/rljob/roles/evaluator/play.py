@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rljob import spec
-from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms import make_algorithm
 from rljob.algorithms.acting_group import ActingGroup
 from rljob.algorithms.base import Acted, Algorithm, Place
 from rljob.checkpoints import checkpoint
@@ -101,8 +101,7 @@ def acting(job: RLJob, environments: Environments) -> tuple[Algorithm, ActingNet
     Raises:
         InputError: when algorithm or network cannot be used with the environment's spaces.
     """
-    algorithm_class = resolve_algorithm(job.spec.algorithm)
-    algorithm = algorithm_class(load_config(job.spec.algorithm), environments.spaces)
+    algorithm = make_algorithm(job.spec.algorithm, environments.spaces)
     return algorithm, build_acting(job.spec.network, algorithm.networks, environments.spaces)
 
 
@@ -122,7 +121,8 @@ class GreedyActing:
     ) -> None:
         count = environments.count
         self._environments = environments
-        place = Place(count, np.random.default_rng(seed), total=count, greedy=True)
+        rng, games = np.random.default_rng(seed), environments.games
+        place = Place(count, rng, total=count, greedy=True, games=games)
         self._acting = ActingGroup(algorithm, networks, place)
         self._observation = environments.reset(seed)
 

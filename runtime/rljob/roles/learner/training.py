@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms import load_config, make_algorithm
 from rljob.algorithms.base import Algorithm, Learner, Replay
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.saved_state import LearnerState
@@ -77,10 +77,8 @@ class Training:
         self._health = health
         self._trace: Trace = context.tracer()
         spaces = Spaces.from_json(opened.plan.spaces)
-        algorithm_class = resolve_algorithm(spec.algorithm)
-        config = load_config(spec.algorithm)
-        check_schedules(config, spec.stop)
-        self._algorithm: Algorithm = algorithm_class(config, spaces)
+        check_schedules(load_config(spec.algorithm), spec.stop)
+        self._algorithm: Algorithm = make_algorithm(spec.algorithm, spaces)
         networks = build_networks(
             spec.network, self._algorithm.networks, spaces, context.seed, spec.learner.precision
         )

@@ -75,7 +75,8 @@ class Collector:
         rng = np.random.default_rng(sequence)
         self._groups = []
         for environments, rows in self._environments:
-            place = Place(environments.count, rng, self._first + rows.start, self._total)
+            first, games = self._first + rows.start, environments.games
+            place = Place(environments.count, rng, first, self._total, games=games)
             acting = ActingGroup(self._algorithm, self._networks, place)
             self._groups.append(_Group(environments, rows, acting))
         seeds: list[int | None] = [None] * len(self._groups)

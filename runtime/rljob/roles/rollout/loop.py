@@ -6,7 +6,7 @@ import logging
 import time
 from contextlib import ExitStack
 
-from rljob.algorithms import load_config, resolve_algorithm
+from rljob.algorithms import make_algorithm
 from rljob.checkpoints import policy
 from rljob.checkpoints.policy import BOUNDARY
 from rljob.envs.factory import group_sizes
@@ -68,8 +68,7 @@ def main(context: RoleContext) -> None:
         context.announce(server)
         with context.stop.at_once():
             spaces = groups[0].spaces
-            algorithm_class = resolve_algorithm(spec.algorithm)
-            algorithm = algorithm_class(load_config(spec.algorithm), spaces)
+            algorithm = make_algorithm(spec.algorithm, spaces)
             networks = build_acting(
                 spec.network, algorithm.networks, spaces, spec.rollout.precision
             )
