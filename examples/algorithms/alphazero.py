@@ -92,15 +92,15 @@ class AlphaZeroActor(Actor):
             logits = self.policy(seen)["logits"]
             return Acted(np.where(seen.mask, logits, -np.inf).argmax(-1))
         games = np.flatnonzero(seen.valid)
-        roots = [
-            Node(self.place.games.copy(i), seen.observation[i], seen.mask[i]) for i in games
-        ]
+        roots = [Node(self.place.games.copy(i), seen.observation[i], seen.mask[i]) for i in games]
         self.search(roots)
         visits = np.full(seen.mask.shape, 1 / seen.mask.shape[1], np.float32)
         for i, root in zip(games, roots, strict=True):
             visits[i] = root.visits / root.visits.sum()
         # A move is drawn in proportion to its visits.
-        drawn = (self.rng.random(len(visits))[:, None] * visits.sum(-1, keepdims=True)) < np.cumsum(visits, -1)
+        drawn = (self.rng.random(len(visits))[:, None] * visits.sum(-1, keepdims=True)) < np.cumsum(
+            visits, -1
+        )
         return Acted(drawn.argmax(-1), {"visits": visits})
 
     def search(self, roots):

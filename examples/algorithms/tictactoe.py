@@ -70,8 +70,12 @@ class TicTacToe(gymnasium.Env):
         self.board, self.player = after(self.board, cell, self.player), -self.player
 
     def _answer(self):
-        best = [-worth(after(self.board, cell, self.player), -self.player) for cell in cells(self.board)]
-        good = [cell for cell, value in zip(cells(self.board), best, strict=True) if value == max(best)]
+        best = [
+            -worth(after(self.board, cell, self.player), -self.player) for cell in cells(self.board)
+        ]
+        good = [
+            cell for cell, value in zip(cells(self.board), best, strict=True) if value == max(best)
+        ]
         self._put(int(self.np_random.choice(good)))
 
     def _seen(self):
