@@ -25,7 +25,7 @@ from rljob.wire.delivery import Receiver
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import HEADER_BYTES, Header, MessageKind, Rejected, decode
-from rljob.wire.refused import Refusal, answer_header
+from rljob.wire.refused import PeerRefusal, answer_header
 from rljob.wire.subscription import chunk_header
 from rljob.wire.weights import ACCEPTED, CHUNK_BYTES, Chunk, Published, Want, WeightServer
 
@@ -159,7 +159,7 @@ def answers() -> list[dict[str, Any]]:
     found = []
     for what in ANSWERED:
         frame, size = bad_headers()[what]
-        payload = Refusal(_rejection(frame, size).detail).encode()
+        payload = PeerRefusal(_rejection(frame, size).detail).encode()
         header = answer_header(frame, len(payload))
         assert header is not None
         found.append(

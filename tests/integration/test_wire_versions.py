@@ -20,7 +20,7 @@ from rljob.roles.buffer.store import StoreSettings
 from rljob.roles.learner.weight_server import Publisher
 from rljob.telemetry.metrics import BufferMetrics, LearnerMetrics
 from rljob.wire.messages import Header, MessageKind, decode
-from rljob.wire.refused import ANSWER_EVERY, Refusal
+from rljob.wire.refused import ANSWER_EVERY, PeerRefusal
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from tests.integration.sides import DEADLINE, JOB, Sides, raw, sent, tcp, until
@@ -145,7 +145,7 @@ def test_a_shard_or_rank_that_is_not_there_is_refused(
         answer, payload = client.recv_multipart()
     assert server.rejected == [(b"bad", reason)]
     assert struct.unpack_from("<HH", answer, 60) == (header.shard, header.rank)
-    assert sentence in Refusal.read(payload).message
+    assert sentence in PeerRefusal.read(payload).message
     assert not server.messages
 
 
@@ -169,7 +169,7 @@ def test_a_subscriber_ends_when_a_learner_of_another_version_refuses_it(sides: S
         name, want, _ = learner.recv_multipart()
         assert decode(want, 0, JOB).kind is MessageKind.WANT
         # A later version answers with the form that each version reads.
-        payload = Refusal("the sentence of version 3").encode()
+        payload = PeerRefusal("the sentence of version 3").encode()
         learner.send_multipart([name, first_header(REFUSED, JOB, len(payload), wire=2), payload])
         with pytest.raises(RunError, match="policy versions: the sentence of version 3"):
             until(lambda: False, turn, lambda: subscription.newest(time.monotonic()))
@@ -200,7 +200,7 @@ def test_a_subscriber_that_reads_no_safetensors_is_refused(sides: Sides) -> None
         assert decode(header, len(payload), JOB).kind is MessageKind.REFUSED
         assert (
             "accepts the encodings of weights 0x6, which lack bit 0"
-            in Refusal.read(payload).message
+            in PeerRefusal.read(payload).message
         )
         assert rejected == ["encoding"]
         # One that accepts further encodings gets the one that there is.

@@ -35,6 +35,7 @@ class Counting:
         self._observation = np.zeros((self.count, 3), np.float32)
         self.spaces = Spaces(BoxSpace((3,)), DiscreteSpace(2))
         self.mask = None
+        self.games = None
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         self.seeds.append(seed)

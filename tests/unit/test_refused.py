@@ -25,7 +25,7 @@ from rljob.wire.refused import (
     MOST_CLIENTS,
     MOST_TEXT,
     AnswerLimit,
-    Refusal,
+    PeerRefusal,
     answer_header,
 )
 from tests.vectors import JOB, PATH, bad_headers
@@ -35,7 +35,7 @@ VECTORS: list[dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))["re
 
 
 def answered(frame: bytes, text: str = "because") -> tuple[bytes, bytes]:
-    payload = Refusal(text).encode()
+    payload = PeerRefusal(text).encode()
     header = answer_header(frame, len(payload))
     assert header is not None
     return header, payload
@@ -67,7 +67,7 @@ def test_any_version_finds_the_first_fields_and_the_size_where_they_were(version
 def test_this_version_reads_what_a_later_one_answers() -> None:
     header, payload = answered(Header(MessageKind.HELLO, JOB).encode())
     read = decode(header, len(payload), JOB)
-    assert (read.kind, Refusal.read(payload)) == (MessageKind.REFUSED, Refusal("because"))
+    assert (read.kind, PeerRefusal.read(payload)) == (MessageKind.REFUSED, PeerRefusal("because"))
 
 
 def test_the_answer_is_of_the_shard_and_the_rank_that_were_named() -> None:
@@ -88,7 +88,7 @@ def test_the_answers_of_the_vectors(vector: dict[str, Any]) -> None:
     with pytest.raises(Rejected) as caught:
         decode(frame, 2, JOB)
     assert caught.value.reason in ANSWERED
-    assert Refusal(caught.value.detail).encode() == payload
+    assert PeerRefusal(caught.value.detail).encode() == payload
     assert answer_header(frame, len(payload)) == bytes.fromhex(vector["answer"])
 
 
@@ -123,27 +123,29 @@ def test_the_sentence_says_both_versions_who_is_older_and_what_to_do(
 # -- what it says --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("refusal", [Refusal("no"), Refusal("no", 0), Refusal("no", 2**64 - 2)])
-def test_a_refusal_is_read_as_it_was_written(refusal: Refusal) -> None:
-    assert Refusal.read(refusal.encode()) == refusal
+@pytest.mark.parametrize(
+    "refusal", [PeerRefusal("no"), PeerRefusal("no", 0), PeerRefusal("no", 2**64 - 2)]
+)
+def test_a_refusal_is_read_as_it_was_written(refusal: PeerRefusal) -> None:
+    assert PeerRefusal.read(refusal.encode()) == refusal
 
 
 @pytest.mark.parametrize(
     ("payload", "read"),
     [
-        (b"", Refusal("no reason given")),
-        (b"[]", Refusal("no reason given")),
-        (b"\xff", Refusal("no reason given")),
-        (encode_json({"message": "x" * 1000}), Refusal("x" * MOST_TEXT)),
-        (encode_json({"message": "x", "newest": None}), Refusal("x")),
-        (encode_json({"message": "x", "newest": True}), Refusal("x")),
-        (encode_json({"message": "x", "newest": -1}), Refusal("x")),
-        (encode_json({"message": "x", "newest": 2**64 - 1}), Refusal("x")),
-        (encode_json({"message": 7, "later": "key"}), Refusal("7")),
+        (b"", PeerRefusal("no reason given")),
+        (b"[]", PeerRefusal("no reason given")),
+        (b"\xff", PeerRefusal("no reason given")),
+        (encode_json({"message": "x" * 1000}), PeerRefusal("x" * MOST_TEXT)),
+        (encode_json({"message": "x", "newest": None}), PeerRefusal("x")),
+        (encode_json({"message": "x", "newest": True}), PeerRefusal("x")),
+        (encode_json({"message": "x", "newest": -1}), PeerRefusal("x")),
+        (encode_json({"message": "x", "newest": 2**64 - 1}), PeerRefusal("x")),
+        (encode_json({"message": 7, "later": "key"}), PeerRefusal("7")),
     ],
 )
-def test_any_payload_refuses(payload: bytes, read: Refusal) -> None:
-    assert Refusal.read(payload) == read
+def test_any_payload_refuses(payload: bytes, read: PeerRefusal) -> None:
+    assert PeerRefusal.read(payload) == read
 
 
 # -- how often it is sent ------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from rljob.roles.rollout.ship import (
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, decode_json, encode_json, other_version
-from rljob.wire.refused import Refusal
+from rljob.wire.refused import PeerRefusal
 from tests.unit.experience import FakeEndpoint, on_policy_plan
 
 ACTOR, EPOCH = 3, 9
@@ -296,7 +296,7 @@ def test_a_rollout_that_works_ends_when_the_buffer_is_of_another_version() -> No
     line = Line()
     line.welcome()
     with pytest.raises(RunError, match="the buffer refused this rollout: this client speaks"):
-        line.hear(Header(MessageKind.REFUSED), Refusal(other_version(1)).encode())
+        line.hear(Header(MessageKind.REFUSED), PeerRefusal(other_version(1)).encode())
 
 
 def test_it_is_connected_while_the_buffer_answers() -> None:

@@ -15,7 +15,7 @@ from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, decode_json, encode_json, other_version
-from rljob.wire.refused import Refusal
+from rljob.wire.refused import PeerRefusal
 from rljob.wire.watermark import Watermark
 from tests.unit.experience import FakeEndpoint, make_payload, on_policy_plan, replay_plan
 
@@ -295,7 +295,9 @@ def test_a_learner_that_was_replaced_ends() -> None:
 def test_a_learner_ends_when_the_buffer_is_of_another_version(works: bool) -> None:
     link = opened(on_policy_plan()) if works else Link(on_policy_plan())
     link.poll()
-    link.endpoint.inbox.append((Header(MessageKind.REFUSED), Refusal(other_version(3)).encode()))
+    link.endpoint.inbox.append(
+        (Header(MessageKind.REFUSED), PeerRefusal(other_version(3)).encode())
+    )
     with pytest.raises(RunError, match="the buffer refused this learner: this client speaks wire"):
         link.poll()
 

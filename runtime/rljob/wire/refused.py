@@ -36,7 +36,7 @@ _HEADER = struct.Struct("<4sBBHQ40xI4s24x")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class PeerRefusal:
     """The payload of REFUSED.
 
     Attributes:
@@ -54,7 +54,7 @@ class Refusal:
         return encode_json({"message": self.message, **newest})
 
     @classmethod
-    def read(cls, payload: bytes | memoryview) -> Refusal:
+    def read(cls, payload: bytes | memoryview) -> PeerRefusal:
         """Reads any payload: who is refused ends, whatever is wrong with the reason."""
         try:
             value = decode_json(payload)

@@ -35,7 +35,7 @@ from rljob.wire.messages import (
     Rejected,
     decode,
 )
-from rljob.wire.refused import AnswerLimit, Refusal, answer_header
+from rljob.wire.refused import AnswerLimit, PeerRefusal, answer_header
 from rljob.wire.silence import Silence
 from rljob.wire.traffic import Traffic
 
@@ -394,7 +394,7 @@ class Endpoint:
         self._rejected(client, error.reason)
         if error.reason not in ANSWERED or not self._is_router:
             return
-        now, payload = time.monotonic(), Refusal(error.detail).encode()
+        now, payload = time.monotonic(), PeerRefusal(error.detail).encode()
         header = answer_header(frame, len(payload))
         if header is None or not self._answers.answers(client, now):
             return

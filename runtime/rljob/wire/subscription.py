@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rljob.errors import RunError
 from rljob.wire.messages import Header, MessageKind, Rejected
-from rljob.wire.refused import Refusal
+from rljob.wire.refused import PeerRefusal
 from rljob.wire.sockets import Endpoint, Message
 from rljob.wire.weights import ACCEPTED, SAFETENSORS, Chunk, Stamp, Want, WeightClient
 
@@ -38,7 +38,7 @@ class Subscription:
             if message.header.kind is MessageKind.CHUNK:
                 newest = self._arrived(message, now) or newest
             elif message.header.kind is MessageKind.REFUSED:
-                reason = Refusal.read(message.payload).message
+                reason = PeerRefusal.read(message.payload).message
                 raise RunError(f"the learner refused to send policy versions: {reason}")
         return newest
 

@@ -36,7 +36,7 @@ from rljob.wire.arrays import Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
-from rljob.wire.refused import Refusal
+from rljob.wire.refused import PeerRefusal
 from rljob.wire.sockets import Message
 
 TOLD_EPISODES = 65_536
@@ -191,7 +191,7 @@ class Buffer:
         return self._plan.layout.size
 
     def _refuse(self, client: bytes, text: str, newest: int | None = None) -> Outgoing:
-        payload = Refusal(text, newest).encode()
+        payload = PeerRefusal(text, newest).encode()
         return Outgoing("experience", client, self._header(MessageKind.REFUSED), payload)
 
     # -- learner -------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Buffer:
     ) -> Iterator[Outgoing]:
         if self._link is not None and header.epoch < self._link.lineage:
             text = "a newer process of the learner is running"
-            refusal = Refusal(text, self._link.lineage)
+            refusal = PeerRefusal(text, self._link.lineage)
             yield Outgoing("samples", client, self._header(MessageKind.REFUSED), refusal.encode())
             return
         known = Known.from_json(request)

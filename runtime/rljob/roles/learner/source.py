@@ -20,7 +20,7 @@ from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
-from rljob.wire.refused import Refusal
+from rljob.wire.refused import PeerRefusal
 from rljob.wire.shared import Inbox
 from rljob.wire.sockets import Endpoint, Message, Wire
 from rljob.wire.watermark import Origin, Watermark
@@ -254,7 +254,7 @@ class ExperienceSource:
             # It will be sent again; taken now, it would be in no HELLO.
             self._early = {}
         elif header.kind is MessageKind.REFUSED:
-            self._refused(Refusal.read(message.payload))
+            self._refused(PeerRefusal.read(message.payload))
         elif header.ack != self._incarnation:
             return
         elif header.kind is MessageKind.SNAPSHOT_DONE:
@@ -289,7 +289,7 @@ class ExperienceSource:
             return message
         return replace(message, payload=self._inbox.view(header.seq, header.bits))
 
-    def _refused(self, refusal: Refusal) -> None:
+    def _refused(self, refusal: PeerRefusal) -> None:
         newest = refusal.newest
         if newest is not None and (self._incarnation != 0 or newest < self.lineage):
             return  # An answer to an earlier HELLO.

@@ -19,7 +19,7 @@ from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.delivery import Sender
 from rljob.wire.experience import ACTOR_WINDOW, EPISODE_BYTES, ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, encode_json
-from rljob.wire.refused import Refusal
+from rljob.wire.refused import PeerRefusal
 from rljob.wire.sockets import Endpoint, Message
 from rljob.wire.weights import NOTHING, Stamp
 
@@ -179,7 +179,7 @@ class Shipper:
             self._refused(message)
 
     def _refused(self, message: Message) -> None:
-        refusal = Refusal.read(message.payload)
+        refusal = PeerRefusal.read(message.payload)
         if refusal.newest is not None and not self._was_welcome:
             # This process has just started, so it is the newer one even if the clocks differ.
             if refusal.newest >= self._epoch:
