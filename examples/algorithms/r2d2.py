@@ -4,19 +4,10 @@ n-step double Q-learning with rescaled values, and priorities of sequences."""
 import numpy as np
 import torch
 
-from rljob.algorithms.base import (
-    Acted,
-    Actor,
-    AlgorithmConfig,
-    Head,
-    Learner,
-    Net,
-    Replay,
-    Schedule,
-    SchedulePhase,
-    Update,
-)
+from rljob.algorithms.base import Acted, Actor, AlgorithmConfig, Head, Learner, Net, Replay, Update
+from rljob.algorithms.epsilon_greedy import epsilon_greedy
 from rljob.algorithms.n_step import n_step
+from rljob.algorithms.schedule import Schedule, SchedulePhase
 from rljob.nets.torch_batch import begins, tensors
 from rljob.nets.torch_optimizer import FlatAdam
 from rljob.nets.torch_target import Target
@@ -76,14 +67,12 @@ class R2D2:
 class R2D2Actor(Actor):
     def act(self, seen):
         q, place = self.policy(seen)["q"], self.place
-        best = q.argmax(-1)
         if place.greedy:
-            return Acted(best)
+            return Acted(q.argmax(-1))
         # Each environment of the job explores by its own share (Horgan et al. 2018).
         number = place.first + np.arange(place.count)
         epsilon = self.algorithm.config.epsilon ** (1 + 7 * number / max(1, place.total - 1))
-        explore = self.rng.random(len(q)) < epsilon
-        return Acted(np.where(explore, self.rng.integers(q.shape[1], size=len(q)), best))
+        return Acted(epsilon_greedy(q, epsilon, self.rng))
 
 
 class R2D2Learner(Learner):

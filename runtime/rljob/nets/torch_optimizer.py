@@ -32,7 +32,7 @@ class FlatAdam:
     Args:
         of: networks and parameters, float32 and on one device.
         learning_rate: step size; `step` may be given another.
-        max_gradient_norm: gradients are scaled down to this L2 norm; None does not clip.
+        max_gradient_norm: gradients are scaled down to this L2 norm; by default they are not.
         eps: added to the denominator.
     """
 
@@ -40,7 +40,7 @@ class FlatAdam:
         self,
         *of: nn.Module | nn.Parameter,
         learning_rate: float,
-        max_gradient_norm: float | None,
+        max_gradient_norm: float | None = None,
         eps: float = 1e-5,
     ) -> None:
         parameters: list[nn.Parameter] = []
