@@ -61,7 +61,7 @@ def test_so_it_has_for_every_space(space: Space) -> None:
 
 
 def _same_as_autograd(network: Network, observation: np.ndarray) -> None:
-    optimizer = FlatAdam(network, learning_rate=0.1, max_gradient_norm=None)
+    optimizer = FlatAdam(network, learning_rate=0.1)
     outputs, backward = differentiable(network).with_backward(observation)
     rng = np.random.default_rng(1)
     gradients = {
@@ -87,7 +87,7 @@ def test_with_several_threads_torch_does_what_is_much_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = make_network({}, BoxSpace((4,)))
-    FlatAdam(network, learning_rate=0.1, max_gradient_norm=None)
+    FlatAdam(network, learning_rate=0.1)
     rows = torch_gradients.WORK // sum(p.numel() for p in network.parameters()) + 1
     large, small = np.ones((rows, 4), np.float32), np.ones((2, 4), np.float32)
     asked: list[int] = []
@@ -113,7 +113,7 @@ def test_only_some_heads_can_be_asked_for() -> None:
 
 def test_it_reads_the_weights_that_the_network_has_at_the_time() -> None:
     network = make_network({}, BoxSpace((4,)))
-    FlatAdam(network, learning_rate=0.1, max_gradient_norm=None)
+    FlatAdam(network, learning_rate=0.1)
     values = differentiable(network)
     other = {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
     other["encoder.std"].abs_()
@@ -127,7 +127,7 @@ def test_it_reads_the_weights_that_the_network_has_at_the_time() -> None:
 
 def test_in_half_precision_autograd_does_it() -> None:
     network = make_network({}, BoxSpace((4,)), "bfloat16")
-    FlatAdam(network, learning_rate=0.1, max_gradient_norm=None)
+    FlatAdam(network, learning_rate=0.1)
     observation = observations(BoxSpace((4,)), np.random.default_rng(0))
     expected = network(torch.from_numpy(observation))
     for _ in range(2):  # The second replaces the first and is not added to it.

@@ -53,7 +53,7 @@ def step(adam: Any) -> None:
 
 def flat_adam(steps: int = 0) -> FlatAdam:
     module = linear()
-    adam = FlatAdam(module, learning_rate=0.1, max_gradient_norm=None)
+    adam = FlatAdam(module, learning_rate=0.1)
     for _ in range(steps):
         adam.step(module(torch.ones(1, 2)).sum())
     return adam
