@@ -134,3 +134,17 @@ def test_rows_of_sequences_follow_each_other(
     assert (ended["outcome"], ended["restarts"]) == ("Complete", 0)
     assert ended["updates"] > 100
     assert max(each["metrics"].get("resets", 0) for each in records(place.folder / "run")) > 0
+
+
+def test_check_tries_an_update_on_sequences(place: Place) -> None:
+    job = place.write(
+        environment={"entryPoint": "counts:Counts"},
+        algorithm={"entryPoint": "follows:Follows", "config": {"start": "episode"}},
+        rollout={"replicas": 1, "envsPerReplica": 3},
+        stop={"steps": 5000},
+    )
+
+    done = place.run("check", job)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "loss 0" in done.stdout

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rljob import spec as specs
-from rljob.algorithms.base import Arrays, Progress
+from rljob.algorithms.base import Arrays, Progress, Replay
 from rljob.algorithms.settings import unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
@@ -113,8 +113,10 @@ def _try_out(parts: JobParts) -> JobTrial:
             "reset(seed=0) gave different observations twice: a run with a seed cannot be repeated. Draw random "
             "numbers from self.np_random, and call super().reset(seed=seed)"
         )
-    segment = _play(parts, trial)
-    trial.metrics = _update(parts, segment)
+    _, segment = parts.plan.layout.allocate()
+    collector = Collector([parts.environments], parts.networks, parts.algorithm, parts.plan.length)
+    _play(parts, trial, collector, segment)
+    trial.metrics = _update(parts, collector, segment)
     _save(parts)
     trial.warnings += unfinished_schedules(parts.config, parts.job.spec.stop)
     odd = [name for name, value in trial.metrics.items() if not math.isfinite(value)]
@@ -135,10 +137,8 @@ def _check_buffer(parts: JobParts) -> None:
     check_memory(parts.plan, slots_for(parts.plan, batch, settings), settings)
 
 
-def _play(parts: JobParts, trial: JobTrial) -> Arrays:
-    """Collect segments; returns the last one."""
-    _, segment = parts.plan.layout.allocate()
-    collector = Collector([parts.environments], parts.networks, parts.algorithm, parts.plan.length)
+def _play(parts: JobParts, trial: JobTrial, collector: Collector, segment: Arrays) -> None:
+    """Collect segments; `segment` has the last one."""
     collector.reset((0,))
     seen = _ValueRanges(parts.environments.spaces.observation)
     began = time.monotonic()
@@ -155,7 +155,6 @@ def _play(parts: JobParts, trial: JobTrial) -> Arrays:
             "time limit (max_episode_steps) if it has no natural end"
         )
     trial.warnings += seen.warnings()
-    return segment
 
 
 class _ValueRanges:
@@ -216,13 +215,19 @@ def _save(parts: JobParts) -> None:
         raise RunError(f"the learner cannot be saved: {explain(error)}") from error
 
 
-def _update(parts: JobParts, segment: Arrays) -> dict[str, float]:
-    """One update, with experience that went through a buffer."""
+def _update(parts: JobParts, collector: Collector, segment: Arrays) -> dict[str, float]:
+    """One update, with experience that went through a buffer: `segment`, or new ones if sequences go on over several."""
+    data = parts.algorithm.data
+    anew = isinstance(data, Replay) and data.length > 1
+    if anew:
+        collector.reset((0,))
     with ExitStack() as stack:
         transport = MeasuredTransport(parts, segment, stack)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if transport.credited():
+                if anew:
+                    collector.collect(segment, lambda: None)
                 transport.send()
             batch = transport.take()
             if batch is not None:
