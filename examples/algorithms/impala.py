@@ -17,7 +17,7 @@ class Config(AlgorithmConfig):
     entropy_coefficient: float = 0.01
     value_coefficient: float = 0.5
     reward_scale: float = 1.0
-    rollout_length: int = 16
+    rollout_length: int = 32
 
 
 class IMPALA:

@@ -50,7 +50,7 @@ def test_lines_are_counted_without_blanks_comments_and_docstrings() -> None:
 # Folder, job and least mean return of the greedy policy over so many episodes. The best policy of FrozenLake
 # reaches its goal in 74.02% of the episodes. Without velocities, a policy that does not remember gets about 45.
 JOBS = {
-    "impala": (EXAMPLES, 400.0, 50),
+    "impala": (EXAMPLES, 450.0, 50),
     "q_learning": (USERS, 0.7, 1000),
     "qr_dqn": (EXAMPLES, 475.0, 50),
     "sac": (USERS, -170.0, 100),
@@ -82,13 +82,34 @@ def test_the_same_file_learns_without_memory(seed: int, tmp_path: Path) -> None:
     overrides = (
         "environment={id: CartPole-v1}",
         "network={name: mlp}",
-        "algorithm.config.learningRate=2.0e-3",
+        "algorithm.config={rewardScale: 0.1}",
         "rollout.replicas=2",
         "stop={meanReturn: 475, steps: 200000}",
     )
     result = train(EXAMPLES / "impala.yaml", tmp_path / "run", seed, *overrides)
 
     assert result.reason == "MeanReturnReached"
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("q_learning", 5000),
+        pytest.param("impala", 4000, marks=FULL),
+        pytest.param("qr_dqn", 2000, marks=FULL),
+        pytest.param("sac", 1000, marks=FULL),
+    ],
+)
+def test_it_repeats_itself_where_runs_are_strict(name: str, steps: int, tmp_path: Path) -> None:
+    file = JOBS[name][0] / f"{name}.yaml"
+    once, again, other = (
+        train(file, tmp_path / run, seed, "strict=true", f"stop={{steps: {steps}}}")
+        for run, seed in (("once", 1), ("again", 1), ("other", 2))
+    )
+    learned = [
+        (result.policy_path / "policy.safetensors").read_bytes() for result in (once, again, other)
+    ]
+    assert learned[0] == learned[1] != learned[2]
 
 
 @pytest.mark.parametrize(
