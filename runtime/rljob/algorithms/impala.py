@@ -47,6 +47,8 @@ class IMPALAConfig(AlgorithmConfig):
     """Segments in one update; by default one per rollout replica."""
     gamma: Share = 0.99
     """Discount per environment step."""
+    reward_scale: Positive = 1.0
+    """Factor of the rewards that are trained on; reported returns are those of the environment."""
     clip_rho: Positive = 1.0
     """Largest weight of a temporal difference in V-trace."""
     clip_c: Positive = 1.0
@@ -115,7 +117,7 @@ class IMPALALearner(Learner):
         log_ratio = log_prob.detach().cpu().numpy() - batch["log_prob"]
         found = v_trace(
             log_ratio,
-            batch["reward"],
+            config.reward_scale * batch["reward"],
             value.detach().cpu().numpy(),
             *(batch[name] for name in ("terminated", "truncated", "valid")),
             gamma=config.gamma,
