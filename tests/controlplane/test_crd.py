@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from rljob import algorithms, nets, spec
+from rljob import algorithms, spec
+from rljob.algorithms.settings import check_settings
 from rljob.errors import InputError
 from rljob.kube.crd import definition
 from tests.apiserver import ApiServer
@@ -34,8 +35,7 @@ def refuse_locally(content: Job) -> str:
     """What `rljob run` says of names and settings that no built-in one has."""
     parsed = spec.parse(content)
     try:
-        algorithms.load_config(parsed.spec.algorithm)
-        nets.resolve_network(parsed.spec.network)
+        check_settings(parsed)
     except InputError as error:
         return " ".join(str(error).split())
     pytest.fail("it is not refused")
@@ -119,6 +119,9 @@ UNKNOWN = {
     "snake-case": job(algorithm={"name": "PPO", "config": {"learning_rate": 1e-3}}),
     "of-another-algorithm": job(algorithm={"name": "DQN", "config": {"clip": None}}),
     "of-the-default-network": job(network={"config": {"Hidden": [64]}}),
+    "network-of-the-algorithm": job(algorithm={"name": "SAC"}, networks={"actor": {}}),
+    "network-of-an-algorithm-without": job(algorithm={"name": "QLearning"}, networks={"q": {}}),
+    "named-network": job(networks={"policy": {"name": "rnn"}}),
     "of-a-named-network": job(network={"name": "mlp", "config": {"hidden": [], "nothing": 1}}),
 }
 

@@ -21,12 +21,12 @@ from gymnasium import spaces
 from rljob import spec
 from rljob.algorithms import load_config, resolve_algorithm
 from rljob.algorithms.base import Acted, Actor, Arrays, Place, Policy, Progress, Seen
+from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
 from rljob.checkpoints import checkpoint, policy
 from rljob.cli.main import main as command
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
-from rljob.nets import build_networks
 from rljob.nets.acting import ActingNetworks
 from rljob.process.context import job_number
 from rljob.roles.evaluator import check, loop
@@ -163,8 +163,7 @@ def policy_of(made: spec.RLJob) -> Arrays:
         load_config(made.spec.algorithm), environments.spaces
     )
     environments.close()
-    nets = algorithm.networks
-    networks = build_networks(made.spec.network, nets, environments.spaces, seed=0)
+    networks = learned_networks(made.spec, algorithm, environments.spaces, seed=0)
     learner = algorithm.learner(networks, seed=0)
     return policy_arrays(algorithm, networks, learner, Progress(0, 0.0), copy=True)
 
@@ -202,6 +201,12 @@ def test_a_built_in_network_is_played_without_torch(tmp_path: Path) -> None:
         f"evaluate_run(Path({str(run)!r}), 2); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE)
+
+
+def test_a_network_that_the_job_names_is_played(tmp_path: Path) -> None:
+    own = {"policy": {"config": {"hidden": [5]}, "learningRate": 1e-3}}
+    run = run_folder(tmp_path / "run", networks=own)
+    assert evaluate_run(run, 2).episodes == 2
 
 
 def test_modules_that_came_with_the_job_are_found(tmp_path: Path) -> None:

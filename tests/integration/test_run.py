@@ -273,7 +273,9 @@ def test_bad_input_is_told_once_and_leaves_nothing(place: Place, case: str) -> N
 
 def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
     # The only checkpoints are the first and the last one.
-    file, folder = place.write(stop=ENDLESS["stop"]), place.folder / "runs" / "small-1"
+    own = {"policy": {"config": {"hidden": [32]}, "learningRate": {"from": 1e-3, "to": 0}}}
+    file = place.write(stop=ENDLESS["stop"], networks=own)
+    folder = place.folder / "runs" / "small-1"
     process = place.start("run", file)
     until(lambda: trains(folder, 2000))
     second = place.run("run", "--resume", "--dir", str(folder))
@@ -309,7 +311,8 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Place) -> None:
             "network.config.hidden=[8]",
             r"network\.config: .* the checkpoints in .* were trained with",
         ),
-        ("algorithm={name: DQN}", r"algorithm: .*DQN.* were trained with .*PPO"),
+        ("networks.policy.config.hidden=[8]", r"networks: .* were trained with"),
+        ("algorithm={name: IMPALA}", r"algorithm: .*IMPALA.* were trained with .*PPO"),
         ("environment={id: CartPole-v9}", r"environment\.id: .*CartPole-v9"),
         (
             "environment={id: MountainCar-v0}",

@@ -51,6 +51,17 @@ GOOD: dict[str, Job] = {
     "algorithm-by-path": job(algorithm={"entryPoint": "algos:Mine", "config": {"anything": [1]}}),
     "network-config-only": job(network={"config": {"hidden": [64, 64]}}),
     "network-by-path": job(network={"entryPoint": "nets:Net"}),
+    "networks-by-name": job(
+        algorithm={"name": "SAC"},
+        networks={
+            "critic": {"config": {"hidden": [256]}, "learningRate": 1e-3},
+            "policy": {"name": "mlp", "learningRate": {"from": 1e-3, "to": 0}},
+        },
+    ),
+    "networks-of-ones-own": job(
+        algorithm={"entryPoint": "algos:Mine"}, networks={"any": {"entryPoint": "nets:Net"}}
+    ),
+    "networks-by-default": job(networks={"policy": {}}),
     "stop-at-return": job(stop={"meanReturn": -110}),
     "stop-after-duration": job(stop={"duration": "10m"}),
     "stop-after-seconds": job(stop={"duration": 90}),
@@ -146,6 +157,11 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),
     ("algorithm-both", job(algorithm={"name": "PPO", "entryPoint": "a:b"}), "algorithm.entryPoint", "only one"),
     ("network-both", job(network={"name": "mlp", "entryPoint": "a:b"}), "network.entryPoint", "only one"),
+    ("networks-list", job(networks=["policy"]), "networks", '["policy"] is not allowed; a mapping of at most 16'),
+    ("networks-too-many", job(networks={f"n{index}": {} for index in range(17)}), "networks", "a mapping of at most 16"),
+    ("named-network-text", job(networks={"policy": "mlp"}), "networks.policy", "a mapping with name, entryPoint"),
+    ("named-network-typo", job(networks={"policy": {"confg": {}}}), "networks.policy.confg", "Did you mean config?"),
+    ("named-network-both", job(networks={"policy": {"name": "mlp", "entryPoint": "a:b"}}), "networks.policy.entryPoint", "only one of name"),
     ("no-stop", job(stop=None), "stop", "is required. Stop conditions: at least one of steps"),
     ("stop-empty", job(stop={}), "stop", "needs at least one of steps, meanReturn, duration"),
     ("steps-zero", job(stop={"steps": 0}), "stop.steps", "0 is not allowed; an integer from 1 to"),

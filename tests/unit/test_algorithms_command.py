@@ -32,6 +32,8 @@ def test_all_algorithms_have_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     found = {line.split()[0]: line.split()[1:5] for line in lines}
     assert found["PPO"] == ["on-policy", "any", "any", "Proximal"]
     assert found["DQN"] == ["replay", "any", "Discrete", "Deep"]
+    assert "Networks: policy, critic.\n" in printed(capsys, "SAC")
+    assert "Networks: none.\n" in printed(capsys, "QLearning")
     assert found["QLearning"] == ["on-policy", "Discrete", "Discrete", "Q-learning"]
 
 

@@ -339,6 +339,8 @@ def test_keys_are_owned_and_never_change() -> None:
         ({}, set()),
         ({"environment": {"entryPoint": "a:b"}}, set()),
         ({"network": {"entryPoint": "a:b"}}, {"rollout", "evaluator"}),
+        ({"networks": {"policy": {"entryPoint": "a:b"}}}, {"rollout", "evaluator"}),
+        ({"networks": {"policy": {"config": {"hidden": [8]}}}}, set()),
         ({"algorithm": {"entryPoint": "a:b"}}, {"rollout", "evaluator"}),
         ({"rollout": {"precision": "bfloat16"}}, {"rollout"}),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, OnPolicy, Replay
@@ -12,12 +13,13 @@ from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
 from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
+from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest
 from rljob.user_code.entry_point import load_entry_point
 
 if TYPE_CHECKING:
-    from rljob.envs.spaces import Spaces
+    from rljob.nets.head import Net
     from rljob.spec.sections import AlgorithmSpec
 
 BUILT_IN: dict[str, type[Algorithm]] = {
@@ -28,6 +30,12 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "QLearning": QLearning,
 }
 
+EXAMPLES: Mapping[str, Space] = {
+    "Discrete": DiscreteSpace(2),
+    "MultiDiscrete": MultiDiscreteSpace((2, 2)),
+    "Box": BoxSpace((2,), low=-1, high=1),
+}
+"""One space of each kind."""
 _NEEDED = ("Config", "actor", "learner")
 _DECLARED: dict[str, tuple[type, ...]] = {
     "data": (OnPolicy, Replay),
@@ -83,6 +91,21 @@ def needs_torch(spec: AlgorithmSpec) -> bool:
 def fitting(spaces: Spaces) -> tuple[str, ...]:
     """Names of the built-in algorithms that can use these spaces."""
     return tuple(name for name, algorithm in BUILT_IN.items() if _fits(algorithm, spaces))
+
+
+def networks_of(spec: AlgorithmSpec, config: AlgorithmConfig) -> Mapping[str, Net]:
+    """The networks of a built-in algorithm, whose names are the same for all spaces.
+
+    Raises:
+        InputError: as `resolve_algorithm`.
+    """
+    algorithm = resolve_algorithm(spec)
+    for each in product(EXAMPLES.values(), repeat=2):
+        try:
+            return algorithm(config, Spaces(*each)).networks
+        except InputError:
+            continue
+    raise ValueError(f"{spec.name} takes no spaces of EXAMPLES")
 
 
 def _fits(algorithm: type[Algorithm], spaces: Spaces) -> bool:

@@ -150,7 +150,7 @@ class DQN:
         if config.dueling:
             heads["value"] = Head(1, trunk="q")
         # The state's value is the same for every action: the best advantage is the best action.
-        self.networks: Mapping[str, Net] = {"q": Net(heads, acts=("advantage",))}
+        self.networks: Mapping[str, Net] = {"q": Net(heads, acts=("advantage",), own_rate=True)}
 
     def actor(self, policy: Policy, place: Place) -> DQNActor:
         return DQNActor(self._config, policy, place)
@@ -194,9 +194,10 @@ class DQNLearner(Learner):
         self._config = config
         self._network: Network = network
         self._target = Target(network)
+        self._rate = self._network.rate(config.learning_rate)
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate.start,
+            learning_rate=self._rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
         self._learning, self._following = (
@@ -223,7 +224,7 @@ class DQNLearner(Learner):
         by_value = np.zeros_like(values)
         by_value[rows, batch["action"]] = loss.by_value
         backward(self._by_output(by_value))
-        rate = config.learning_rate.at(progress)
+        rate = self._rate.at(progress)
         norm = self._optimizer.descend(rate)
 
         if (progress.updates + 1) % config.target_update_interval == 0:

@@ -73,7 +73,7 @@ class IMPALA:
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
         heads = self._distribution.heads
         heads_and_value = {**heads, "value": Head(1, trunk="value")}
-        policy = Net(heads_and_value, acts=tuple(heads), memory=True)
+        policy = Net(heads_and_value, acts=tuple(heads), memory=True, own_rate=True)
         self.networks: Mapping[str, Net] = {"policy": policy}
 
     def actor(self, policy: Policy, place: Place) -> DistributionActor:
@@ -90,9 +90,10 @@ class IMPALALearner(Learner):
         from rljob.nets.torch_optimizer import FlatAdam
 
         self._config, self._distribution, self._network = config, distribution, network
+        self._rate = network.rate(config.learning_rate)
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate.start,
+            learning_rate=self._rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
 
@@ -131,7 +132,7 @@ class IMPALALearner(Learner):
         mean_entropy = entropy.view(valid.shape)[rows].mean()
         loss = policy_loss + config.value_coefficient.at(progress) * value_loss
         loss = loss - config.entropy_coefficient.at(progress) * mean_entropy
-        rate = config.learning_rate.at(progress)
+        rate = self._rate.at(progress)
         norm = self._optimizer.step(loss, rate)
         return Update(
             {

@@ -151,7 +151,7 @@ class PPO:
         self._distribution = distribution_for(spaces.action)
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
         heads = self._distribution.heads
-        policy = Net({**heads, "value": Head(1, trunk="value")}, acts=tuple(heads))
+        policy = Net({**heads, "value": Head(1, trunk="value")}, acts=tuple(heads), own_rate=True)
         self.networks: Mapping[str, Net] = {"policy": policy}
 
     def actor(self, policy: Policy, place: Place) -> DistributionActor:
@@ -173,9 +173,10 @@ class PPOLearner(Learner):
 
         self._config, self._space, self._distribution = config, spaces.observation, distribution
         self._network: Network = network
+        self._rate = self._network.rate(config.learning_rate)
         self._optimizer = FlatAdam(
             network,
-            learning_rate=config.learning_rate.start,
+            learning_rate=self._rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
         self._learning = differentiable(network)
@@ -190,7 +191,7 @@ class PPOLearner(Learner):
             return Update({})
         config = self._config
         observation, data, metrics = self._prepare(batch, rows)
-        metrics["learning_rate"] = config.learning_rate.at(progress)
+        metrics["learning_rate"] = self._rate.at(progress)
         bounds = [i * len(rows) // config.minibatches for i in range(config.minibatches + 1)]
         for epoch in range(config.epochs):
             order = self._rng.permutation(rows)
@@ -221,7 +222,7 @@ class PPOLearner(Learner):
         loss = ppo_loss(log_prob, entropy, value, config=self._config, progress=progress, **tensors)
         by_output = torch.autograd.grad(loss.total, list(outputs.values()))
         backward({name: by.numpy() for name, by in zip(outputs, by_output, strict=True)})
-        return loss, self._optimizer.descend(self._config.learning_rate.at(progress))
+        return loss, self._optimizer.descend(self._rate.at(progress))
 
     def _prepare(self, batch: Arrays, rows: np.ndarray) -> tuple[Placed, Arrays, dict[str, float]]:
         """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used; `mask` has

@@ -40,8 +40,9 @@ from rljob.envs.spaces import BoxSpace, Spaces
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
+
+    from rljob.nets.torch_nets import RatedModule
 
 LOG_STD = (-20.0, 2.0)
 """Bounds of the policy's log standard deviation."""
@@ -51,7 +52,7 @@ class SACConfig(AlgorithmConfig):
     """Settings of SAC (`algorithm.config`)."""
 
     learning_rate: Schedule[Rate] = Schedule(1e-3)
-    """Step size of Adam, for policy, critics and temperature."""
+    """Step size of Adam, for policy, critics and temperature; `networks` sets others for policy and critic."""
     gamma: Share = 0.99
     """Discount per environment step."""
     tau: Rate = 0.005
@@ -101,8 +102,10 @@ class SAC:
         policy = {name: Head(size, gain=0.01, trunk="policy") for name in ("mean", "log_std")}
         critic = {"q": Head(1)}
         self.networks = {
-            "policy": Net(policy, acts=tuple(policy)),
-            "critic": Net(critic, inputs=(spaces.observation, spaces.action), copies=2),
+            "policy": Net(policy, acts=tuple(policy), own_rate=True),
+            "critic": Net(
+                critic, inputs=(spaces.observation, spaces.action), copies=2, own_rate=True
+            ),
         }
 
     def actor(self, policy: Policy, place: Place) -> SACActor:
@@ -131,9 +134,7 @@ class SACActor(Actor):
 class SACLearner(Learner):
     """The learning half of SAC."""
 
-    def __init__(
-        self, algorithm: SAC, policy: torch.nn.Module, critic: torch.nn.Module, seed: int
-    ) -> None:
+    def __init__(self, algorithm: SAC, policy: RatedModule, critic: RatedModule, seed: int) -> None:
         import torch
 
         from rljob.nets.torch_optimizer import FlatAdam
@@ -145,13 +146,15 @@ class SACLearner(Learner):
         self._device = next(policy.parameters()).device
         start = torch.tensor(math.log(config.initial_temperature), device=self._device)
         self._log_temperature = torch.nn.Parameter(start)
-        rate, limit = config.learning_rate.start, config.max_gradient_norm
+        rate, limit = config.learning_rate, config.max_gradient_norm
+        networks = {"policy": policy, "critic": critic}
+        self._rates = {name: each.rate(rate) for name, each in networks.items()}
         self._optimizers = {
-            name: FlatAdam(each, learning_rate=rate, max_gradient_norm=limit)
-            for name, each in (("policy", policy), ("critic", critic))
+            name: FlatAdam(each, learning_rate=self._rates[name].start, max_gradient_norm=limit)
+            for name, each in networks.items()
         }
         self._optimizers["temperature"] = FlatAdam(
-            self._log_temperature, learning_rate=rate, max_gradient_norm=None
+            self._log_temperature, learning_rate=rate.start, max_gradient_norm=None
         )
         self._generator = torch.Generator(self._device).manual_seed(seed)
 
@@ -161,6 +164,7 @@ class SACLearner(Learner):
         from rljob.nets.torch_batch import tensors
 
         data, rate = tensors(batch, self._device), self._config.learning_rate.at(progress)
+        rates = {name: schedule.at(progress) for name, schedule in self._rates.items()}
         observation, following = data["observation"], data["next_observation"]
         temperature = self._log_temperature.detach().exp()
         with torch.no_grad():
@@ -170,12 +174,12 @@ class SACLearner(Learner):
             target = data["reward"] + goes_on * (ahead - temperature * log_prob)
         q = self._critic(observation, data["action"])["q"].squeeze(-1)
         critic_loss = (q - target).square().mean(-1).sum()
-        critic_norm = self._optimizers["critic"].step(critic_loss, rate)
+        critic_norm = self._optimizers["critic"].step(critic_loss, rates["critic"])
 
         action, log_prob = self._sample(observation)
         value = self._critic(observation, action)["q"].amin(0).squeeze(-1)
         policy_loss = (temperature * log_prob - value).mean()
-        policy_norm = self._optimizers["policy"].step(policy_loss, rate)
+        policy_norm = self._optimizers["policy"].step(policy_loss, rates["policy"])
 
         excess = log_prob.detach().mean() + self._algorithm.target_entropy
         self._optimizers["temperature"].step(-self._log_temperature * excess, rate)
@@ -188,6 +192,8 @@ class SACLearner(Learner):
                 "entropy": -log_prob.mean().item(),
                 "temperature": temperature.item(),
                 "learning_rate": rate,
+                "policy_learning_rate": rates["policy"],
+                "critic_learning_rate": rates["critic"],
                 "policy_gradient_norm": policy_norm,
                 "critic_gradient_norm": critic_norm,
             }

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rljob import spec
-from rljob.algorithms import load_config
-from rljob.algorithms.base import AlgorithmConfig
+from rljob.algorithms import load_config, networks_of
+from rljob.algorithms.base import AlgorithmConfig, Net, Rate
 from rljob.algorithms.progress import Progress
 from rljob.algorithms.schedule import Schedule
 from rljob.errors import InputError
-from rljob.nets import resolve_network
-from rljob.spec import RLJob, StopSpec
+from rljob.nets.choice import check_built_in, check_names
+from rljob.spec import RLJob, RLJobSpec, StopSpec
+from rljob.spec.invalid import checked
+
+
+class OwnRate(AlgorithmConfig):
+    """What `networks.NAME` sets beside the network itself."""
+
+    learning_rate: Schedule[Rate]
+    """Step size of the network's optimizer."""
 
 
 def check_settings(job: RLJob) -> None:
@@ -21,21 +29,30 @@ def check_settings(job: RLJob) -> None:
         InputError: with the place in the job's file.
     """
     try:
+        nets = None
         if job.spec.algorithm.entry_point is None:
-            check_schedules(load_config(job.spec.algorithm), job.spec.stop)
-        if job.spec.network.entry_point is None:
-            resolve_network(job.spec.network)
+            config = load_config(job.spec.algorithm)
+            check_schedules(config, job.spec.stop)
+            nets = networks_of(job.spec.algorithm, config)
+            check_names(job.spec.networks or {}, nets)
+        check_built_in(job.spec.network, job.spec.networks)
+        own_rates(job.spec, nets)
     except InputError as error:
         raise spec.locate(job, error) from None
 
 
-def check_schedules(config: AlgorithmConfig, stop: StopSpec) -> None:
+def check_schedules(
+    config: AlgorithmConfig, stop: StopSpec, path: str = "algorithm.config"
+) -> None:
     """Refuse a schedule of the job's own that stays at its first value until the job ends.
+
+    Args:
+        path: where the settings stand in the job.
 
     Raises:
         InputError: with the path of the setting.
     """
-    for name, setting, schedule in _changing(config):
+    for name, setting, schedule in _changing(config, path):
         if name not in config.model_fields_set:
             continue
         problem = ""
@@ -50,9 +67,36 @@ def check_schedules(config: AlgorithmConfig, stop: StopSpec) -> None:
             raise InputError(f"the schedule never changes: {problem}", path=setting)
 
 
-def unfinished_schedules(config: AlgorithmConfig, stop: StopSpec) -> Iterator[str]:
+def own_rates(spec: RLJobSpec, nets: Mapping[str, Net] | None) -> dict[str, OwnRate]:
+    """The learning rates that the job gives to single networks, by name.
+
+    Args:
+        nets: of the algorithm; None where they are not known yet.
+
+    Raises:
+        InputError: a value is not allowed, or the algorithm gives that network no rate of its own, or as
+            `check_schedules`.
+    """
+    found: dict[str, OwnRate] = {}
+    for name, network in (spec.networks or {}).items():
+        if network.learning_rate is None:
+            continue
+        if nets is not None and not (name in nets and nets[name].own_rate):
+            raise InputError(
+                "is not possible: the algorithm gives this network no learning rate of its own",
+                path=f"networks.{name}.learningRate",
+            )
+        values = {"learningRate": network.learning_rate}
+        found[name] = checked(OwnRate, values, path=f"networks.{name}", label=name)
+        check_schedules(found[name], spec.stop, f"networks.{name}")
+    return found
+
+
+def unfinished_schedules(
+    config: AlgorithmConfig, stop: StopSpec, path: str = "algorithm.config"
+) -> Iterator[str]:
     """A sentence for each schedule, defaults included, that the job's steps end before its last value."""
-    for _, setting, schedule in _changing(config):
+    for _, setting, schedule in _changing(config, path):
         if schedule.by_steps and stop.steps is not None and schedule.length > stop.steps:
             last = schedule.at(Progress(stop.steps, 1.0))
             yield (
@@ -61,9 +105,9 @@ def unfinished_schedules(config: AlgorithmConfig, stop: StopSpec) -> Iterator[st
             )
 
 
-def _changing(config: AlgorithmConfig) -> Iterator[tuple[str, str, Schedule[float]]]:
+def _changing(config: AlgorithmConfig, path: str) -> Iterator[tuple[str, str, Schedule[float]]]:
     """Name, path in the job and schedule of each setting that changes while training."""
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, Schedule) and value.phases:
-            yield name, f"algorithm.config.{field.alias}", value
+            yield name, f"{path}.{field.alias}", value

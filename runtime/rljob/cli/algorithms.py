@@ -63,23 +63,18 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
     """Output of `-o` for one algorithm."""
-    from rljob.algorithms import fitting
+    from rljob.algorithms import EXAMPLES, fitting
     from rljob.algorithms.base import OnPolicy
-    from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
+    from rljob.envs.spaces import Spaces
 
-    kinds: dict[str, Space] = {
-        "Discrete": DiscreteSpace(2),
-        "MultiDiscrete": MultiDiscreteSpace((2, 2)),
-        "Box": BoxSpace((2,), low=-1, high=1),
-    }
     fits = [
         (seen, taken)
-        for seen in kinds
-        for taken in kinds
-        if name in fitting(Spaces(kinds[seen], kinds[taken]))
+        for seen in EXAMPLES
+        for taken in EXAMPLES
+        if name in fitting(Spaces(EXAMPLES[seen], EXAMPLES[taken]))
     ]
     observations, actions = (list(dict.fromkeys(each)) for each in zip(*fits, strict=True))
-    made = algorithm(algorithm.Config(), Spaces(*(kinds[kind] for kind in fits[0])))
+    made = algorithm(algorithm.Config(), Spaces(*(EXAMPLES[kind] for kind in fits[0])))
     text = inspect.getdoc(inspect.getmodule(algorithm)) or ""
     return {
         "name": name,
@@ -87,6 +82,7 @@ def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
         "data": "on-policy" if isinstance(made.data, OnPolicy) else "replay",
         "observations": observations,
         "actions": actions,
+        "networks": list(made.networks),
         "settings": settings(algorithm.Config.model_json_schema()),
     }
 
@@ -153,5 +149,6 @@ def detail(algorithm: Mapping[str, Any]) -> str:
     lines, _ = columns([("SETTING", "DEFAULT", "ALLOWED", "MEANING"), *rows])
     observations, actions = (_spaces(algorithm[name]) for name in ("observations", "actions"))
     about = f"{algorithm['name']}: {algorithm['about']}"
-    facts = f"Data: {algorithm['data']}. Observations: {observations}. Actions: {actions}."
+    networks = ", ".join(algorithm["networks"]) or "none"
+    facts = f"Data: {algorithm['data']}. Observations: {observations}. Actions: {actions}. Networks: {networks}."
     return "\n".join([about, facts, "", *lines, ""])

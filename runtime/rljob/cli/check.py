@@ -17,7 +17,7 @@ from rljob.user_code.output import own_output
 
 if TYPE_CHECKING:
     from rljob.plan.trial import JobTrial
-    from rljob.spec import RLJob
+    from rljob.spec import RLJob, RLJobSpec
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +62,14 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _networks(spec: RLJobSpec) -> Iterator[str]:
+    """What the networks are: of all, and of those that the job names."""
+    yield str(spec.network.name or spec.network.entry_point)
+    for name, own in (spec.networks or {}).items():
+        whole = own.of(spec.network)
+        yield f"{name}: {whole.name or whole.entry_point} {json.dumps(whole.config)}"
+
+
 def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
     """What was found, for people."""
     from rljob.show.view.figures import score, some
@@ -73,7 +81,7 @@ def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
         "observation": f"{trial.observation}; the network gets float32 {list(trial.network_input)}",
         "action": f"{trial.action}{', with action masks' if trial.masked else ''}",
         "algorithm": str(spec.algorithm.name or spec.algorithm.entry_point),
-        "network": f"{spec.network.name or spec.network.entry_point}, {trial.parameters:,} parameters",
+        "network": f"{', '.join(_networks(spec))}, {trial.parameters:,} parameters",
         "played": f"{trial.steps:,} steps, {trial.steps / max(trial.seconds, 1e-9):,.0f} per second in one process",
         "episodes": some(len(trial.returns), "episode"),
     }

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from rljob import algorithms, nets
 from rljob.algorithms.renamed import REPLACED
-from rljob.spec import Metadata, RLJobSpec
+from rljob.nets.choice import which_networks
+from rljob.spec import AlgorithmSpec, Metadata, RLJobSpec
 from rljob.spec.cel import VALIDATIONS, Rule, rule, text, texts
 from rljob.spec.status import RLJobStatus
 from rljob.spec.structural import Schema, lenient, structural
@@ -111,6 +112,9 @@ def _schema(algorithm_configs: Mapping[str, type[BaseModel]]) -> Schema:
     spec = structural(RLJobSpec)
     _add_settings(spec, "algorithm", algorithm_configs)
     _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
+    spec[VALIDATIONS].append(_known_networks())
+    entries = spec["properties"]["networks"]["additionalProperties"]
+    entries[VALIDATIONS].append(_known_names("network", list(nets.BUILT_IN)))
     status = lenient(RLJobStatus)
     return {
         "type": "object",
@@ -152,6 +156,24 @@ def _add_settings(
         _known_names(section, list(settings)),
         _known_settings(section, settings, default),
     ]
+
+
+def _known_networks() -> Rule:
+    """`networks` has only names of the built-in algorithm's networks. Their settings are checked by the roles."""
+    known = {}
+    for name in algorithms.BUILT_IN:
+        algorithm = AlgorithmSpec(name=name)
+        known[name] = list(algorithms.networks_of(algorithm, algorithms.load_config(algorithm)))
+    pairs = [f"{algorithm} {network}" for algorithm, names in known.items() for network in names]
+    sentences = _literal({name: text(which_networks(names)) for name, names in known.items()})
+    name = "self.algorithm.name"
+    return rule(
+        f"!has(self.networks) || !has({name}) || "
+        f"self.networks.all(n, {name} + ' ' + n in {texts(pairs)})",
+        "unknown network of the algorithm",
+        computed=f"{text('unknown network of the algorithm. ')} + {sentences}[{name}]",
+        at="networks",
+    )
 
 
 def _known_names(section: str, names: list[str]) -> Rule:

@@ -204,6 +204,7 @@ def _check_same_policy(job: RLJob, folder: Path) -> None:
         ("algorithm", _named(before.algorithm), _named(job.spec.algorithm)),
         ("network", _named(before.network), _named(job.spec.network)),
         ("network.config", before.network.config, job.spec.network.config),
+        ("networks", _networks(before), _networks(job.spec)),
     ):
         if old != new:
             error = InputError(
@@ -212,6 +213,15 @@ def _check_same_policy(job: RLJob, folder: Path) -> None:
                 path=path,
             )
             raise specs.locate(job, error)
+
+
+def _networks(spec: specs.RLJobSpec) -> dict[str, Any]:
+    """What `networks` says of the networks' form; a learning rate may change."""
+    found = {
+        name: network.model_dump(by_alias=True, exclude={"learning_rate"}, exclude_defaults=True)
+        for name, network in (spec.networks or {}).items()
+    }
+    return {name: form for name, form in found.items() if form}
 
 
 def _named(section: AlgorithmSpec | NetworkSpec) -> str:

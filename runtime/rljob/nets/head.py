@@ -36,6 +36,8 @@ class Net:
         copies: independent networks that are called as one; outputs then are `[copies, B, size]`.
         memory: whether the learner follows a memory along time (`Network.unroll`); without, a network that
             has one is refused.
+        own_rate: whether the learner asks the network for its learning rate (`network.rate`); without, a job
+            that sets `networks.NAME.learningRate` is refused.
     """
 
     heads: Mapping[str, Head]
@@ -43,6 +45,7 @@ class Net:
     inputs: tuple[Space, ...] = ()
     copies: int = 1
     memory: bool = False
+    own_rate: bool = False
 
     def __post_init__(self) -> None:
         if self.copies > 1 and self.acts:

@@ -8,7 +8,7 @@ inputs: the first `[B, *encoded_shape]`, the others flat.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ from rljob.nets.torch_mlp import MLP
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
-    from rljob.nets import ImportedNetwork
+    from rljob.nets.choice import ChosenNetwork, ImportedNetwork
     from rljob.nets.head import Head, Net
+
+R = TypeVar("R")
 
 _BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN | GRU]] = {
     MLPConfig: MLP,
@@ -100,7 +102,21 @@ def _encode(space: Any, observation: Tensor) -> Tensor:
     return torch.cat(one_hot, dim=-1).float()
 
 
-class Network(nn.Module):
+class RatedModule(nn.Module):
+    """A network that may have a learning rate of its own.
+
+    Attributes:
+        learning_rate: schedule of the job's `networks.NAME.learningRate`; None where it has none.
+    """
+
+    learning_rate: Any = None
+
+    def rate(self, default: R) -> R:
+        """The network's own schedule, or else the algorithm's."""
+        return default if self.learning_rate is None else self.learning_rate
+
+
+class Network(RatedModule):
     """Raw inputs `[B, ...]` to `{head: float32 [B, size]}`; free heads are its own.
 
     Args:
@@ -173,7 +189,7 @@ class Network(nn.Module):
         return outputs
 
 
-class NetworkCopies(nn.Module):
+class NetworkCopies(RatedModule):
     """Independent networks of one form, called as one: outputs are `[copies, B, size]`."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
@@ -186,7 +202,7 @@ class NetworkCopies(nn.Module):
 
 
 def build(
-    network: NetworkConfig | ImportedNetwork,
+    chosen: Mapping[str, ChosenNetwork],
     nets: Mapping[str, Net],
     observation: Space,
     seed: int,
@@ -197,7 +213,9 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name, net in nets.items():
-            copies = [_build(network, net, observation) for _ in range(net.copies)]
+            with chosen[name].located():
+                network = chosen[name].network
+                copies = [_build(network, net, observation) for _ in range(net.copies)]
             for each in copies:
                 each.half_precision = half_precision
             built[name] = NetworkCopies(copies) if net.copies > 1 else copies[0]

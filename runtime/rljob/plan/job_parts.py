@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from rljob.algorithms import load_config, make_algorithm, uses_torch
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner, Progress
+from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.settings import check_schedules
 from rljob.envs.spaces import Arrays
 from rljob.envs.vector import Environments
-from rljob.nets import build_acting, build_networks
+from rljob.nets import build_acting
 from rljob.nets.acting import ActingNetworks
 from rljob.roles.learner.training import device_of
 from rljob.spec import RLJob
@@ -65,10 +66,10 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         algorithm = make_algorithm(spec.algorithm, spaces)
         modules: dict[str, torch.nn.Module] = {}
         nets = algorithm.networks
-        networks = build_acting(spec.network, nets, spaces, spec.rollout.precision)
+        networks = build_acting(spec.network, nets, spaces, spec.rollout.precision, spec.networks)
         if uses_torch(type(algorithm)):
             stack.enter_context(_torch_threads(threads))
-            built = build_networks(spec.network, nets, spaces, seed, spec.learner.precision)
+            built = learned_networks(spec, algorithm, spaces, seed)
             device = device_of(spec.learner.device)
             modules = {name: each.to(device) for name, each in built.items()}
         learner = algorithm.learner(modules, seed)

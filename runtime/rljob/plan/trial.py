@@ -13,7 +13,7 @@ import numpy as np
 
 from rljob import spec as specs
 from rljob.algorithms.base import Arrays, Progress, Replay
-from rljob.algorithms.settings import unfinished_schedules
+from rljob.algorithms.settings import own_rates, unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.plan.job_parts import JobParts, job_parts
@@ -118,7 +118,10 @@ def _try_out(parts: JobParts) -> JobTrial:
     _play(parts, trial, collector, segment)
     trial.metrics = _update(parts, collector, segment)
     _save(parts)
-    trial.warnings += unfinished_schedules(parts.config, parts.job.spec.stop)
+    spec = parts.job.spec
+    trial.warnings += unfinished_schedules(parts.config, spec.stop)
+    for name, rate in own_rates(spec, parts.algorithm.networks).items():
+        trial.warnings += unfinished_schedules(rate, spec.stop, f"networks.{name}")
     odd = [name for name, value in trial.metrics.items() if not math.isfinite(value)]
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")

@@ -33,6 +33,7 @@ from rljob.spec.sections import (
     EvaluationSpec,
     LearnerSpec,
     Metadata,
+    NamedNetworkSpec,
     NetworkSpec,
     RolloutSpec,
     StopSpec,
@@ -82,6 +83,14 @@ class RLJobSpec(Section):
         description="The policy's network: a built-in network, or the import path of a custom torch "
         "module class. `mlp` when absent.",
         json_schema_extra={**IMMUTABLE, "default": {"name": "mlp"}},
+    )
+    networks: dict[str, NamedNetworkSpec] | None = Field(
+        default=None,
+        max_length=16,
+        description="Differences from `network` for single networks of the algorithm, by name, e.g. "
+        "`{critic: {config: {hidden: [256, 256]}, learningRate: 1.0e-3}}`. `rljob algorithms NAME` lists "
+        "the names.",
+        json_schema_extra=IMMUTABLE,
     )
     stop: StopSpec = Field(
         description="Stop conditions: at least one of steps, meanReturn, duration, e.g. "

@@ -238,6 +238,48 @@ class NetworkSpec(Section):
         return self
 
 
+class NamedNetworkSpec(Section):
+    """One of the algorithm's networks, as far as it differs from `network`."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_one_of("name")[1]))
+
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=63,
+        examples=["mlp"],
+        description="Built-in network; that of `network` when neither name nor entryPoint is given.",
+    )
+    entry_point: ImportPath | None = Field(
+        default=None,
+        examples=["my_pkg.nets:MyNet"],
+        description="Import path `package.module:attribute` of a torch module class.",
+    )
+    config: FreeForm = Field(
+        default_factory=dict,
+        description="Settings that differ from those of `network`, if it is the same network; else all "
+        "settings, e.g. `hidden: [256, 256]`.",
+    )
+    learning_rate: Any = Field(
+        default=None,
+        description="Learning rate of this network, a number or a schedule, instead of the algorithm's.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> NamedNetworkSpec:
+        if self.name is not None and self.entry_point is not None:
+            raise refuse({"entryPoint": _only_one("name")})
+        return self
+
+    def of(self, network: NetworkSpec) -> NetworkSpec:
+        """The whole network, with what it takes from `network`."""
+        own, common = (self.name, self.entry_point), (network.name, network.entry_point)
+        if own in (common, (None, None)):
+            return network.model_copy(update={"config": {**network.config, **self.config}})
+        return NetworkSpec(name=self.name, entry_point=self.entry_point, config=self.config)
+
+
 class StopSpec(Section):
     """Stop conditions; at least one is required. Training ends when the first one is met."""
 

@@ -50,6 +50,8 @@ _KEPT = (
 """In the order in which a reader wants them."""
 
 _DROPPED = {"title", "examples", "$defs", IMMUTABLE_KEY, OPERATOR_ONLY_KEY}
+_UNTYPED = {"x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"}
+"""A schema needs no type where it has one of these."""
 _LENIENT = (
     "type",
     "format",
@@ -119,7 +121,7 @@ class _Converter:
             found["items"] = self.convert(found["items"])
         elif kind in ("integer", "number"):
             _convert_number(found)
-        elif kind is None and "x-kubernetes-int-or-string" not in found:
+        elif kind is None and not found.keys() & _UNTYPED:
             raise ValueError(f"a value of no one type has no structural schema: {schema}")
         if "const" in found:
             found["enum"] = [found.pop("const")]
@@ -162,7 +164,7 @@ class _Converter:
 
     def _field(self, schema: Schema, required: bool) -> Schema:
         made = self.convert(schema)
-        if not required and not _nullable(schema) and "default" not in made:
+        if not required and not _nullable(schema) and "default" not in made and "type" in made:
             # A section that is left out has its defaults.
             made["default"] = {} if made["type"] == "object" else []
         immutable = IMMUTABLE_KEY in schema

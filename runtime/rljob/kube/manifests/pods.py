@@ -100,7 +100,8 @@ def needs_torch(scope: Scope, role: RoleName) -> bool:
     if definition.torch != "network":
         return definition.torch == "always"
     precision = getattr(getattr(spec, definition.section), "precision", "float32")
-    own = spec.network.entry_point is not None or spec.algorithm.entry_point is not None
+    named = [network.entry_point for network in (spec.networks or {}).values()]
+    own = any((spec.algorithm.entry_point, spec.network.entry_point, *named))
     return own or precision != "float32"
 
 

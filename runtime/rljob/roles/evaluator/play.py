@@ -102,7 +102,10 @@ def acting(job: RLJob, environments: Environments) -> tuple[Algorithm, ActingNet
         InputError: when algorithm or network cannot be used with the environment's spaces.
     """
     algorithm = make_algorithm(job.spec.algorithm, environments.spaces)
-    return algorithm, build_acting(job.spec.network, algorithm.networks, environments.spaces)
+    networks = build_acting(
+        job.spec.network, algorithm.networks, environments.spaces, named=job.spec.networks
+    )
+    return algorithm, networks
 
 
 class GreedyActing:

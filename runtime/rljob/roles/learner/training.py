@@ -12,6 +12,7 @@ import numpy as np
 
 from rljob.algorithms import load_config, make_algorithm
 from rljob.algorithms.base import Algorithm, Learner, Replay
+from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.saved_state import LearnerState
 from rljob.algorithms.settings import check_schedules
@@ -20,7 +21,6 @@ from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import BOUNDARY
 from rljob.envs.spaces import Arrays, Spaces, encoded_shape
 from rljob.errors import InputError, RunError
-from rljob.nets import build_networks
 from rljob.process.context import RoleContext
 from rljob.process.trace import Trace
 from rljob.roles.learner.batches import Batch, Batches
@@ -79,9 +79,7 @@ class Training:
         spaces = Spaces.from_json(opened.plan.spaces)
         check_schedules(load_config(spec.algorithm), spec.stop)
         self._algorithm: Algorithm = make_algorithm(spec.algorithm, spaces)
-        networks = build_networks(
-            spec.network, self._algorithm.networks, spaces, context.seed, spec.learner.precision
-        )
+        networks = learned_networks(spec, self._algorithm, spaces, context.seed)
         self._networks = {
             name: network.to(device_of(spec.learner.device)) for name, network in networks.items()
         }

@@ -70,7 +70,11 @@ def main(context: RoleContext) -> None:
             spaces = groups[0].spaces
             algorithm = make_algorithm(spec.algorithm, spaces)
             networks = build_acting(
-                spec.network, algorithm.networks, spaces, spec.rollout.precision
+                spec.network,
+                algorithm.networks,
+                spaces,
+                spec.rollout.precision,
+                spec.networks,
             )
         plan = ExperienceFormat.of(
             algorithm.data,
