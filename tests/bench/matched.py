@@ -37,7 +37,7 @@ def settings(content: dict[str, Any]) -> dict[str, Any]:
     assert not any(each.phases for each in changing)
     assert config.value_clip is config.target_kl is None
     assert not config.normalise_observations
-    assert (network.activation, network.shared) == ("tanh", False)
+    assert network == MLPConfig(hidden=network.hidden)
     environments = job.rollout.replicas * job.rollout.envs_per_replica
     return {
         "ppo": {

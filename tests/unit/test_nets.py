@@ -292,7 +292,7 @@ def test_an_engine_does_not_keep_the_memory_that_weights_came_in() -> None:
 
 
 def test_gradients_of_the_fast_tanh_are_those_of_torch() -> None:
-    from rljob.nets.torch_mlp import _tanh
+    from rljob.nets.torch_hidden import _tanh
 
     x = torch.linspace(-4, 4, 33)
     fast, plain = x.clone().requires_grad_(), x.clone().requires_grad_()

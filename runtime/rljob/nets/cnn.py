@@ -25,14 +25,10 @@ from pydantic import Field, Strict, model_validator
 
 from rljob.envs.spaces import BoxSpace, Space, encode, encoded_shape, encoded_size
 from rljob.errors import InputError
+from rljob.nets.activations import relu
+from rljob.nets.hidden import Initialisation
 from rljob.nets.numpy_engine import NumpyEngine
-from rljob.nets.parts import (
-    Arrays,
-    Layer,
-    NetworkConfig,
-    Width,
-    relu,
-)
+from rljob.nets.parts import Arrays, Layer, NetworkConfig, Width
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
@@ -56,6 +52,8 @@ class CNNConfig(NetworkConfig):
     """Stride of each convolution, in pixels; one for each of `channels`."""
     hidden: Annotated[tuple[Width, ...], Strict(False)] = (512,)
     """Units of each layer between the convolutions and the heads; may be empty."""
+    init: Initialisation = "orthogonal"
+    """Distribution of the weights at the start; biases are 0."""
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:

@@ -7,6 +7,7 @@ are:
     encoder.{mean,std}                     [*encoded_shape]
     encoder.limit                          []
     body.hidden.<i>.{weight,bias}          [out, in], [out]
+    body.hidden.norms.<i>.{weight,bias}    [out], [out]: with layerNorm
     body.{input,memory}.{weight,bias}      [3 size, in], [3 size]: reset gate, update gate, candidate
     body.heads.<head>.{weight,bias}        [out, size], [out]
     free.<head>                            [size]
@@ -15,35 +16,27 @@ are:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Strict
 
 from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.hidden import HiddenConfig, HiddenLayers
 from rljob.nets.numpy_engine import NumpyEngine
-from rljob.nets.parts import (
-    Arrays,
-    Layer,
-    NetworkConfig,
-    Width,
-    relu,
-)
+from rljob.nets.parts import Arrays, Layer, Loadable, Width
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
 
 
-class GRUConfig(NetworkConfig):
+class GRUConfig(HiddenConfig):
     """Settings of the network `gru` (`network.config`)."""
 
     remembers: ClassVar[bool] = True
 
     hidden: Annotated[tuple[Width, ...], Strict(False)] = (64,)
     """Units of each hidden layer before the memory; may be empty."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Activation behind these layers."""
     size: Width = 64
     """Numbers that the network remembers."""
 
@@ -60,12 +53,8 @@ class GRUEngine(NumpyEngine):
     ) -> None:
         super().__init__(inputs, heads, acting_heads)
         self.core_size = config.size
-        self._activate = np.tanh if config.activation == "tanh" else relu
-        sizes = [sum(map(encoded_size, inputs)), *config.hidden]
-        self._hidden = [
-            Layer.dense(f"body.hidden.{i}", *size) for i, size in enumerate(pairwise(sizes))
-        ]
-        self._input = Layer.dense("body.input", sizes[-1], 3 * config.size)
+        self._hidden = HiddenLayers("body.hidden", sum(map(encoded_size, inputs)), config)
+        self._input = Layer.dense("body.input", self._hidden.size, 3 * config.size)
         self._memory = Layer.dense("body.memory", config.size, 3 * config.size)
         self._outputs = {
             name: Layer.dense(f"body.heads.{name}", config.size, heads[name].size)
@@ -73,17 +62,14 @@ class GRUEngine(NumpyEngine):
             if not heads[name].free
         }
 
-    def _layers(self) -> list[Layer]:
-        return [*self._hidden, self._input, self._memory, *self._outputs.values()]
+    def _layers(self) -> list[Loadable]:
+        return [*self._hidden.parts(), self._input, self._memory, *self._outputs.values()]
 
     def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
         h, size = self._encoded(inputs), self.core_size
         if core is None:
             core = np.zeros((len(h), size), np.float32)
-        for layer in self._hidden:
-            h = layer(h)
-            self._activate(h, out=h)
-        new, old = self._input(h), self._memory(core)
+        new, old = self._input(self._hidden(h)), self._memory(core)
         # The logistic function by tanh, which cannot overflow.
         gates = 0.5 + 0.5 * np.tanh(0.5 * (new[:, : 2 * size] + old[:, : 2 * size]))
         candidate = np.tanh(new[:, 2 * size :] + gates[:, :size] * old[:, 2 * size :])

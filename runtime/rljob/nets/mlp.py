@@ -7,6 +7,7 @@ are the torch module's, so that its exported weights load here as they are:
     encoder.{mean,std}                   [*encoded_shape]
     encoder.limit                        []
     body.trunks.<trunk>.<i>.{weight,bias}  [out, in], [out]
+    body.trunks.<trunk>.norms.<i>.{weight,bias}  [out], [out]: with layerNorm
     body.heads.<head>.{weight,bias}        [out, in], [out]
     free.<head>                          [size]
 """
@@ -14,33 +15,22 @@ are the torch module's, so that its exported weights load here as they are:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Strict
 
 from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.hidden import HiddenConfig, HiddenLayers
 from rljob.nets.numpy_engine import NumpyEngine
-from rljob.nets.parts import (
-    Arrays,
-    Layer,
-    NetworkConfig,
-    Width,
-    relu,
-)
+from rljob.nets.parts import Arrays, Layer, Loadable
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
 
 
-class MLPConfig(NetworkConfig):
+class MLPConfig(HiddenConfig):
     """Settings of the network `mlp` (`network.config`)."""
 
-    hidden: Annotated[tuple[Width, ...], Strict(False)] = (64, 64)
-    """Units of each hidden layer; may be empty."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Activation between the layers."""
     shared: bool = False
     """One trunk for all heads; by default policy and value have separate trunks."""
 
@@ -68,35 +58,29 @@ class MLPEngine(NumpyEngine):
         super().__init__(inputs, heads, acting_heads)
         self._config = config
         self._inputs = sum(map(encoded_size, inputs))
-        self._activate = np.tanh if config.activation == "tanh" else relu
         self._trunks = [
             self._trunk(trunk, acting)
             for trunk, names in group_by_trunk(heads, config.shared).items()
             if (acting := [name for name in names if name in acting_heads])
         ]
 
-    def _trunk(self, trunk: str, heads: Sequence[str]) -> tuple[list[Layer], dict[str, Layer]]:
-        sizes = [self._inputs, *self._config.hidden]
-        hidden = [
-            Layer.dense(f"body.trunks.{trunk}.{i}", size, width)
-            for i, (size, width) in enumerate(pairwise(sizes))
-        ]
+    def _trunk(self, trunk: str, heads: Sequence[str]) -> tuple[HiddenLayers, dict[str, Layer]]:
+        hidden = HiddenLayers(f"body.trunks.{trunk}", self._inputs, self._config)
         return hidden, {
-            name: Layer.dense(f"body.heads.{name}", sizes[-1], self._heads[name].size)
+            name: Layer.dense(f"body.heads.{name}", hidden.size, self._heads[name].size)
             for name in heads
         }
 
-    def _layers(self) -> list[Layer]:
-        return [layer for hidden, heads in self._trunks for layer in (*hidden, *heads.values())]
+    def _layers(self) -> list[Loadable]:
+        return [
+            part for hidden, heads in self._trunks for part in (*hidden.parts(), *heads.values())
+        ]
 
     def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
         x = self._encoded(inputs)
         outputs: Arrays = {}
         for hidden, heads in self._trunks:
-            h = x
-            for layer in hidden:
-                h = layer(h)
-                self._activate(h, out=h)
+            h = hidden(x)
             for name, layer in heads.items():
                 outputs[name] = layer(h)
         return self._with_free(outputs, len(x))

@@ -9,7 +9,7 @@ import numpy as np
 
 from rljob.envs.spaces import Space, encode, encoded_shape
 from rljob.errors import RunError
-from rljob.nets.parts import Arrays, Layer, Normalisation, load_layers, take_free
+from rljob.nets.parts import Arrays, Loadable, Normalisation, load_layers, take_free
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
@@ -40,8 +40,8 @@ class NumpyEngine:
         self._free: Arrays = {}
         self._loaded = False
 
-    def _layers(self) -> Sequence[Layer]:
-        """All of its layers."""
+    def _layers(self) -> Sequence[Loadable]:
+        """All that has weights."""
         raise NotImplementedError
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:

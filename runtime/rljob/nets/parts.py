@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,6 +39,18 @@ class NetworkConfig(BaseModel):
     )
 
 
+class Loadable(Protocol):
+    """A part of an engine that has a weight and a bias."""
+
+    def fitting(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Its weight and bias among these; RunError as `take`."""
+        ...
+
+    def load(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Use what `fitting` found from the next call on."""
+        ...
+
+
 class Layer:
     """`y = x @ weight + bias` with the weight as `[in, out]`, zeros at first; with a buffer for `y`.
 
@@ -65,8 +77,8 @@ class Layer:
     def fitting(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Its weight and bias among these; RunError as `take`."""
         return (
-            _fitting(tensors, f"{self._name}.weight", self._places.shape),
-            _fitting(tensors, f"{self._name}.bias", self._bias.shape),
+            fitting(tensors, f"{self._name}.weight", self._places.shape),
+            fitting(tensors, f"{self._name}.bias", self._bias.shape),
         )
 
     def load(self, weight: np.ndarray, bias: np.ndarray) -> None:
@@ -84,7 +96,7 @@ class Layer:
         return y
 
 
-def load_layers(layers: Sequence[Layer], tensors: Mapping[str, np.ndarray]) -> None:
+def load_layers(layers: Sequence[Loadable], tensors: Mapping[str, np.ndarray]) -> None:
     """Load all of them or, where one does not fit, none; RunError as `take`."""
     found = [layer.fitting(tensors) for layer in layers]
     for layer, (weight, bias) in zip(layers, found, strict=True):
@@ -126,18 +138,13 @@ def take_free(
 def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A copy of one tensor as float32; RunError when it is missing or has another shape."""
     # A copy: the weights may lie in memory that is used again.
-    return np.array(_fitting(tensors, name, shape), np.float32)
+    return np.array(fitting(tensors, name, shape), np.float32)
 
 
-def _fitting(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+def fitting(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One tensor as it is; RunError when it is missing or has another shape."""
     tensor = tensors.get(name)
     if tensor is None or tensor.shape != shape:
         found = "is missing" if tensor is None else f"has the shape {list(tensor.shape)}"
         raise RunError(f"weights do not fit the network: {name} {found}, expected {list(shape)}")
     return tensor
-
-
-def relu(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """`max(x, 0)`, written to `out`."""
-    result: np.ndarray = np.maximum(x, 0.0, out=out)
-    return result

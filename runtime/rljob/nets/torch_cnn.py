@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from rljob.envs.spaces import Space, encoded_size
 from rljob.nets.cnn import CNNConfig, Convolution, channels_first, convolutions
-from rljob.nets.torch_mlp import linear
+from rljob.nets.hidden import Initialisation
+from rljob.nets.torch_hidden import HIDDEN_GAINS, hidden_linear, initialise, linear
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
 
 
 class CNN(nn.Module):
-    """Convolutions, hidden layers and heads on one trunk; orthogonal weights, zero biases.
+    """Convolutions, hidden layers and heads on one trunk.
 
     Raises:
         InputError: as `nets.cnn.convolutions`.
@@ -30,13 +31,17 @@ class CNN(nn.Module):
         image, *others = inputs
         self._first = channels_first(image)
         shapes = convolutions(config, image)
-        self.convolutions = nn.ModuleList(_convolution(shape) for shape in shapes)
+        self.convolutions = nn.ModuleList(_convolution(shape, config.init) for shape in shapes)
         self.hidden, size = nn.ModuleList(), shapes[-1].features + sum(map(encoded_size, others))
         for width in config.hidden:
-            self.hidden.append(linear(size, width, 2**0.5))
+            self.hidden.append(hidden_linear(size, width, config.init))
             size = width
         self.heads = nn.ModuleDict(
-            {name: linear(size, h.size, h.gain) for name, h in heads.items() if not h.free}
+            {
+                name: linear(size, h.size, h.gain, config.init)
+                for name, h in heads.items()
+                if not h.free
+            }
         )
 
     def forward(self, x: Tensor, *others: Tensor) -> dict[str, Tensor]:
@@ -56,9 +61,7 @@ class CNN(nn.Module):
         return tuple(f"heads.{name}." for name in self.heads if name not in acting_heads)
 
 
-def _convolution(shape: Convolution) -> nn.Conv2d:
+def _convolution(shape: Convolution, init: Initialisation) -> nn.Conv2d:
     layer = nn.Conv2d(shape.channels, shape.out, shape.kernel, shape.stride)
-    nn.init.orthogonal_(layer.weight, 2**0.5)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    initialise(layer, HIDDEN_GAINS[init], init)
     return layer

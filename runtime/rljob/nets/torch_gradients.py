@@ -1,8 +1,8 @@
 """A network's outputs and its gradient in arrays, for losses whose own gradient is one line.
 
 Small networks on a CPU are bound by the number of torch's operations, each of which costs more than the
-arithmetic that it starts. So an MLP is differentiated here by numpy, on the memory of the torch module's
-parameters: the module stays the one owner of the weights. Any other network, device or precision goes
+arithmetic that it starts. So a plain MLP is differentiated here by numpy, on the memory of the torch module's
+parameters: the module stays the one owner of the weights. Any other network, activation, device or precision goes
 through torch's autograd.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rljob.nets.activations import ACTIVATIONS, SLOPES
 from rljob.nets.parts import Arrays
 from rljob.nets.torch_mlp import MLP
 from rljob.nets.torch_nets import Network
@@ -51,6 +52,7 @@ def differentiable(network: Network) -> Differentiable:
     """Numpy where it is faster and equal up to rounding; else autograd."""
     by_numpy = (
         isinstance(network.body, MLP)
+        and network.body.slopes_from_outputs
         and not network.half_precision
         and network.encoder.mean.device.type == "cpu"
     )
@@ -146,10 +148,10 @@ class _ByNumpy:
         body = network.body
         assert isinstance(body, MLP)
         self._encoder = network.encoder
-        self._tanh = body.tanh
+        self._activate, self._slope = ACTIVATIONS[body.activation], SLOPES[body.activation]
         self._trunks = [
             (
-                [_Dense(layer) for layer in body.layers[trunk]],
+                [_Dense(layer) for layer in body.layers[trunk].linears],
                 [(n, _Dense(body.heads[n])) for n in names],
             )
             for trunk, names in body.groups.items()
@@ -176,8 +178,7 @@ class _ByNumpy:
                 for other in others:
                     dy += other
                 for i in reversed(range(len(hidden))):
-                    # Both activations compute their slope from their output.
-                    dy *= 1 - np.square(xs[i + 1]) if self._tanh else xs[i + 1] > 0
+                    dy *= self._slope(xs[i + 1])
                     hidden[i].write_gradient(xs[i], dy)
                     if i > 0:
                         dy = hidden[i].by_input(dy)
@@ -199,7 +200,7 @@ class _ByNumpy:
             xs = [encoded]
             for layer in hidden:
                 y = layer(xs[-1])
-                xs.append(np.tanh(y, out=y) if self._tanh else np.maximum(y, 0, out=y))
+                xs.append(self._activate(y, out=y))
             for name, head in heads:
                 outputs[name] = head(xs[-1])
             inputs.append(xs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,26 +10,29 @@ from torch import Tensor, nn
 
 from rljob.envs.spaces import Space, encoded_size
 from rljob.nets.gru import GRUConfig
-from rljob.nets.torch_mlp import linear
+from rljob.nets.torch_hidden import Hidden, linear
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
 
 
 class GRU(nn.Module):
-    """Hidden layers, the memory and heads on it; orthogonal weights, zero biases."""
+    """Hidden layers, the memory and heads on it."""
 
     def __init__(
         self, config: GRUConfig, inputs: Sequence[Space], heads: Mapping[str, Head]
     ) -> None:
         super().__init__()
         self.core_size = size = config.size
-        self._activate = torch.tanh if config.activation == "tanh" else torch.relu
-        sizes = [sum(map(encoded_size, inputs)), *config.hidden]
-        self.hidden = nn.ModuleList(linear(*each, 2**0.5) for each in pairwise(sizes))
-        self.input, self.memory = linear(sizes[-1], 3 * size, 1.0), linear(size, 3 * size, 1.0)
+        self.hidden = Hidden(sum(map(encoded_size, inputs)), config)
+        self.input = linear(self.hidden.size, 3 * size, 1.0, config.init)
+        self.memory = linear(size, 3 * size, 1.0, config.init)
         self.heads = nn.ModuleDict(
-            {name: linear(size, h.size, h.gain) for name, h in heads.items() if not h.free}
+            {
+                name: linear(size, h.size, h.gain, config.init)
+                for name, h in heads.items()
+                if not h.free
+            }
         )
 
     def forward(self, x: Tensor, *others: Tensor) -> dict[str, Tensor]:
@@ -52,9 +54,7 @@ class GRU(nn.Module):
         Returns:
             Outputs `[L, N, size]`, and the memory after the last row.
         """
-        x = x.flatten(2)
-        for layer in self.hidden:
-            x = self._activate(layer(x))
+        x = self.hidden(x.flatten(2))
         size, h, states = self.core_size, core[0], []
         keeps = (~begins).unsqueeze(-1).to(x.dtype)
         for new, keep in zip(self.input(x), keeps, strict=True):
