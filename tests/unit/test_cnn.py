@@ -15,6 +15,7 @@ from rljob.algorithms.base import Head, Net
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets.cnn import BLOCK
+from rljob.nets.cnn_trunks import max_pool
 from rljob.spec.sections import NetworkSpec
 from tests.unit import networks
 
@@ -24,6 +25,7 @@ HEADS = {
     "value": Head(1, trunk="value"),
 }
 UINT8, BOOL = np.dtype(np.uint8), np.dtype(np.bool_)
+IMPALA = {"variant": "impala", "channels": [5, 7], "hidden": [11]}
 SMALL = {"channels": [5, 7], "kernels": [3, 2], "strides": [2, 1], "hidden": [11]}
 CASES: dict[str, tuple[Space, dict[str, Any]]] = {
     "atari": (BoxSpace((4, 84, 84), UINT8, 0, 255), {}),
@@ -34,6 +36,10 @@ CASES: dict[str, tuple[Space, dict[str, Any]]] = {
     "equal": (BoxSpace((6, 7, 6), UINT8, 0, 255), SMALL),
     "numbers": (BoxSpace((2, 8, 9)), SMALL),
     "bits": (BoxSpace((10, 10, 4), BOOL, 0, 1), SMALL),
+    "impala": (BoxSpace((4, 84, 84), UINT8, 0, 255), {"variant": "impala"}),
+    "impala-last": (BoxSpace((9, 8, 2), UINT8, 0, 255), IMPALA),
+    "impala-first": (BoxSpace((2, 11, 14)), {**IMPALA, "hidden": []}),
+    "impala-pixel": (BoxSpace((1, 1, 1), UINT8, 0, 255), IMPALA),
     "flat": (BoxSpace((9, 8, 2), UINT8, 0, 255), {**SMALL, "hidden": []}),
 }
 
@@ -90,7 +96,7 @@ def test_numpy_agrees_with_torch(case: str) -> None:
 
 
 @pytest.mark.parametrize("hidden", [[11], []])
-@pytest.mark.parametrize("case", ["first", "last"])
+@pytest.mark.parametrize("case", ["first", "last", "impala-last"])
 def test_numpy_agrees_with_torch_on_inputs_beside_the_image(case: str, hidden: list[int]) -> None:
     space, config = CASES[case]
     spec = NetworkSpec(name="cnn", config={**config, "hidden": hidden})
@@ -135,6 +141,37 @@ def test_the_published_network_is_the_default() -> None:
     assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), hidden, (3, 512), (1, 512)]
     kernel = module.body.convolutions[0].weight.detach().reshape(32, -1).numpy()
     np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(32), atol=1e-4)
+
+
+def test_the_published_residual_network_is_that_of_impala() -> None:
+    module, _ = make(*CASES["impala"])
+    shapes = [tuple(p.shape) for p in module.body.parameters() if p.ndim > 1]
+    expected: list[tuple[int, ...]] = []
+    for fan_in, out in ((4, 16), (16, 32), (32, 32)):
+        expected += [(out, fan_in, 3, 3), *[(out, out, 3, 3)] * 4]
+    # The image is halved three times: 42, 21, 11.
+    assert shapes == [*expected, (256, 11 * 11 * 32), (3, 256), (1, 256)]
+    first, second = module.body.stages[1].blocks[0]
+    assert float(second.weight.detach().norm() / first.weight.detach().norm()) == pytest.approx(
+        6**-0.5, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 7, 8])
+@pytest.mark.parametrize("width", [1, 2, 5, 6])
+def test_max_pooling_is_that_of_torch(height: int, width: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    planes = torch.from_numpy(x).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.max_pool2d(planes, 3, 2, 1).permute(0, 2, 3, 1)
+    np.testing.assert_array_equal(max_pool(x), expected)
+
+
+def test_residual_blocks_learn() -> None:
+    module, _ = make(*CASES["impala-last"])
+    module(torch.from_numpy(draw(CASES["impala-last"][0], 3)))["value"].sum().backward()
+    for name, parameter in module.body.named_parameters():
+        if "stages" in name or "hidden" in name:
+            assert parameter.grad is not None and parameter.grad.any(), name  # noqa: PT018
 
 
 def test_only_the_acting_heads_travel_and_are_computed() -> None:
@@ -228,6 +265,14 @@ def test_a_module_that_was_loaded_normalises_as_the_one_that_was_saved() -> None
             "[35, 80, 3] are too small: the input of convolution 2 is 2 x 8, its kernel is 3",
         ),
         (BoxSpace((4, 84, 84)), {"kernels": [3]}, "network.config", "the same length"),
+        (BoxSpace((4,)), {"variant": "impala"}, "network.name", "three dimensions"),
+        (
+            BoxSpace((4, 84, 84)),
+            {"variant": "impala", "strides": [1]},
+            "network.config",
+            "strides is a setting of the variant nature",
+        ),
+        (BoxSpace((4, 84, 84)), {"variant": "resnet"}, "network.config.variant", "nature"),
         (BoxSpace((4, 84, 84)), {"chanels": [3]}, "network.config.chanels", "mean channels?"),
         (BoxSpace((4, 84, 84)), {"strides": [0, 1, 1]}, "network.config.strides.0", "0 is not"),
         (BoxSpace((4, 84, 84)), {"channels": []}, "network.config.channels", "[] is not allowed"),

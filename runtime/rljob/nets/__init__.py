@@ -16,7 +16,8 @@ from rljob.nets.acting import ActingNetworks, Engine
 from rljob.nets.choice import BUILT_IN as BUILT_IN
 from rljob.nets.choice import ChosenNetwork, choose
 from rljob.nets.choice import resolve_network as resolve_network
-from rljob.nets.cnn import CNNConfig, CNNEngine
+from rljob.nets.cnn import CNNEngine
+from rljob.nets.cnn_config import CNNConfig
 from rljob.nets.gru import GRUConfig, GRUEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.parts import Arrays, NetworkConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rljob.errors import AskedToEnd, InputError
-from rljob.nets.cnn import CNNConfig
+from rljob.nets.cnn_config import CNNConfig
 from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import NetworkConfig

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rljob.envs.spaces import Space, encoded_size
-from rljob.nets.cnn import CNNConfig, Convolution, channels_first, convolutions
+from rljob.nets.cnn_config import (
+    BLOCKS,
+    CNNConfig,
+    Convolution,
+    Stage,
+    channels_first,
+    convolutions,
+    features,
+    stages,
+)
 from rljob.nets.hidden import Initialisation
 from rljob.nets.torch_hidden import HIDDEN_GAINS, hidden_linear, initialise, linear
 
@@ -21,7 +31,7 @@ class CNN(nn.Module):
     """Convolutions, hidden layers and heads on one trunk.
 
     Raises:
-        InputError: as `nets.cnn.convolutions`.
+        InputError: as `nets.cnn_config.convolutions`.
     """
 
     def __init__(
@@ -30,9 +40,17 @@ class CNN(nn.Module):
         super().__init__()
         image, *others = inputs
         self._first = channels_first(image)
-        shapes = convolutions(config, image)
-        self.convolutions = nn.ModuleList(_convolution(shape, config.init) for shape in shapes)
-        self.hidden, size = nn.ModuleList(), shapes[-1].features + sum(map(encoded_size, others))
+        self.convolutions, self.stages = nn.ModuleList(), nn.ModuleList()
+        if config.variant == "impala":
+            shapes = stages(config, image)
+            blocks = BLOCKS * len(shapes)
+            self.stages.extend(_Stage(shape, config.init, blocks) for shape in shapes)
+        else:
+            self.convolutions.extend(
+                _convolution(shape, config.init) for shape in convolutions(config, image)
+            )
+        self.hidden = nn.ModuleList()
+        size = features(config, image) + sum(map(encoded_size, others))
         for width in config.hidden:
             self.hidden.append(hidden_linear(size, width, config.init))
             size = width
@@ -49,6 +67,10 @@ class CNN(nn.Module):
             x = x.permute(0, 3, 1, 2)
         for layer in self.convolutions:
             x = torch.relu(layer(x))
+        for stage in self.stages:
+            x = stage(x)
+        if self.stages:
+            x = torch.relu(x)
         x = x.permute(0, 2, 3, 1).flatten(1)
         if others:
             x = torch.cat((x, *others), dim=1)
@@ -61,7 +83,35 @@ class CNN(nn.Module):
         return tuple(f"heads.{name}." for name in self.heads if name not in acting_heads)
 
 
-def _convolution(shape: Convolution, init: Initialisation) -> nn.Conv2d:
-    layer = nn.Conv2d(shape.channels, shape.out, shape.kernel, shape.stride)
-    initialise(layer, HIDDEN_GAINS[init], init)
+class _Stage(nn.Module):
+    """See `cnn_config.Stage`.
+
+    Args:
+        blocks: residual blocks of the whole network. The weights that each adds by are smaller by the root of their
+            number, so that sums do not grow with it.
+    """
+
+    def __init__(self, shape: Stage, init: Initialisation, blocks: int) -> None:
+        super().__init__()
+        self.first = _convolution(shape.first, init)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                [_convolution(shape.block, init), _convolution(shape.block, init, blocks**-0.5)]
+            )
+            for _ in range(BLOCKS)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.max_pool2d(self.first(x), 3, 2, 1)
+        for block in self.blocks:
+            y = x
+            for layer in block.children():
+                y = layer(torch.relu(y))
+            x = x + y
+        return x
+
+
+def _convolution(shape: Convolution, init: Initialisation, share: float = 1.0) -> nn.Conv2d:
+    layer = nn.Conv2d(shape.channels, shape.out, shape.kernel, shape.stride, shape.padding)
+    initialise(layer, share * HIDDEN_GAINS[init], init)
     return layer

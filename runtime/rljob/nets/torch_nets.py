@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, encode, encoded_shape, encoded_size
 from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.nets.acting import OF_NETWORK
-from rljob.nets.cnn import CNNConfig, channels_first
+from rljob.nets.cnn_config import CNNConfig, channels_first
 from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
