@@ -65,7 +65,7 @@ class Categorical:
     """One choice of `n`."""
 
     def __init__(self, n: int) -> None:
-        self.heads = {"logits": Head(n, gain=0.01, trunk="policy")}
+        self.heads = {"logits": Head(n, gain=0.01, trunk="policy", per_action=True)}
 
     def sample(
         self,

@@ -146,7 +146,7 @@ class DQN:
             priority_exponent=config.priority_exponent if prioritised else 0.0,
             updates_per_publish=config.updates_per_publish,
         )
-        heads = {"advantage": Head(spaces.action.n, trunk="q")}
+        heads = {"advantage": Head(spaces.action.n, trunk="q", per_action=True)}
         if config.dueling:
             heads["value"] = Head(1, trunk="q")
         # The state's value is the same for every action: the best advantage is the best action.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rljob.envs.spaces import Spaces
 from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks, Engine
+from rljob.nets.candidates import CandidatesConfig, CandidatesEngine
 from rljob.nets.choice import BUILT_IN as BUILT_IN
 from rljob.nets.choice import ChosenNetwork, choose
 from rljob.nets.choice import resolve_network as resolve_network
@@ -34,6 +35,7 @@ ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
     MLPConfig: MLPEngine,
     CNNConfig: CNNEngine,
     GRUConfig: GRUEngine,
+    CandidatesConfig: CandidatesEngine,
 }
 """The acting side of each built-in network."""
 
@@ -70,6 +72,7 @@ def _engine(chosen: ChosenNetwork, net: Net, spaces: Spaces, precision: str) -> 
     network = chosen.network
     if isinstance(network, NetworkConfig):
         if precision == "float32":
+            network.check(net, spaces.observation)
             make = ENGINES[type(network)]
             return make(network, net.inputs_of(spaces.observation), net.heads, net.acts)
         if network.remembers:

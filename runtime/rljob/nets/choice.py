@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rljob.errors import AskedToEnd, InputError
+from rljob.nets.candidates import CandidatesConfig
 from rljob.nets.cnn_config import CNNConfig
 from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from rljob.nets.head import Net
     from rljob.spec.sections import NamedNetworkSpec, NetworkSpec
 
-BUILT_IN: dict[str, type[NetworkConfig]] = {"mlp": MLPConfig, "cnn": CNNConfig, "gru": GRUConfig}
+BUILT_IN: dict[str, type[NetworkConfig]] = {
+    "mlp": MLPConfig,
+    "cnn": CNNConfig,
+    "gru": GRUConfig,
+    "candidates": CandidatesConfig,
+}
 """Settings by name. `nets.ENGINES` has the acting side, `torch_nets` the learning side."""
 
 

@@ -16,6 +16,8 @@ class Head:
         size: number of values.
         gain: scale of the orthogonal initialisation of its last layer.
         free: a learned vector that does not depend on the observation (e.g. a log standard deviation).
+        per_action: whether it is one value for each action of a Discrete space, in their order. The network
+            `candidates` then has a score of candidate `k` for action `k`.
         trunk: heads that name the same trunk share their hidden layers; by default a head has its own.
     """
 
@@ -23,6 +25,7 @@ class Head:
     gain: float = 1.0
     free: bool = False
     trunk: str = ""
+    per_action: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from rljob.errors import RunError
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
-    from rljob.nets.head import Head
+    from rljob.envs.spaces import Space
+    from rljob.nets.head import Head, Net
 
 Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]
 
@@ -37,6 +38,9 @@ class NetworkConfig(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
     )
+
+    def check(self, net: Net, observation: Space) -> None:
+        """Raises InputError: the network cannot have these outputs for such observations."""
 
 
 class Loadable(Protocol):

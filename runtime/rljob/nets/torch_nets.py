@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, encode, encoded_shape, encoded_size
 from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.nets.acting import OF_NETWORK
+from rljob.nets.candidates import CandidatesConfig
 from rljob.nets.cnn_config import CNNConfig, channels_first
 from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
+from rljob.nets.torch_candidates import Candidates
 from rljob.nets.torch_cnn import CNN
 from rljob.nets.torch_gru import GRU
 from rljob.nets.torch_mlp import MLP
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN | GRU]] = {
+_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN | GRU | Candidates]] = {
     MLPConfig: MLP,
     CNNConfig: CNN,
     GRUConfig: GRU,
+    CandidatesConfig: Candidates,
 }
 
 
@@ -225,6 +228,7 @@ def build(
 def _build(network: NetworkConfig | ImportedNetwork, net: Net, observation: Space) -> Network:
     first, *others = inputs = net.inputs_of(observation)
     if isinstance(network, NetworkConfig):
+        network.check(net, observation)
         body: Any = _BODIES[type(network)](network, inputs, net.heads)
     else:
         sizes = {name: head.size for name, head in net.heads.items() if not head.free}
@@ -272,7 +276,7 @@ def export(networks: Mapping[str, nn.Module], nets: Mapping[str, Net], copy: boo
     for network, net in nets.items():
         module = networks[network]
         body = getattr(module, "body", None)
-        unused = body.unused(net.acts) if isinstance(body, MLP | CNN | GRU) else ()
+        unused = body.unused(net.acts) if isinstance(body, MLP | CNN | GRU | Candidates) else ()
         skipped = tuple(f"body.{name}" for name in unused)
         for name, tensor in module.state_dict().items() if net.acts else ():
             if not name.startswith(skipped):
