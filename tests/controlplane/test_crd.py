@@ -143,6 +143,30 @@ def test_the_setting_that_was_meant_is_named(apiserver: ApiServer) -> None:
     ) in message_of(try_to_create(apiserver, content))
 
 
+@pytest.mark.parametrize(
+    "own", [{"name": "gru", "config": {"shared": True}}, {"config": {"size": 8}}]
+)
+def test_settings_of_a_named_network_are_those_of_its_kind(
+    apiserver: ApiServer, own: dict[str, Any]
+) -> None:
+    content = job(networks={"policy": own})
+    assert "unknown setting of" in refuse_locally(content)
+    said = (
+        "spec.networks: Invalid value: unknown setting of a network. mlp knows: hidden, activation"
+    )
+    assert said in message_of(try_to_create(apiserver, content))
+
+
+def test_a_named_network_cannot_be_changed(apiserver: ApiServer, namespace: str) -> None:
+    create(apiserver, job(networks={"policy": {"learningRate": 1e-3}}), namespace)
+    path = path_of(namespace, "test")
+    stored = apiserver.call("GET", path).body
+    stored["spec"]["networks"]["policy"]["learningRate"] = {"from": 1e-3, "to": 0}
+    answer = apiserver.call("PUT", path, stored)
+    assert answer.status == 422
+    assert "spec.networks: Forbidden: cannot be changed once the job exists" in message_of(answer)
+
+
 def test_a_replaced_setting_is_refused_with_the_new_form(apiserver: ApiServer) -> None:
     content = job(algorithm={"name": "DQN", "config": {"epsilonSteps": 5000}})
     assert "write epsilon: {from: 1.0, to: 0.05, steps: 5000}" in refuse_locally(content)

@@ -59,7 +59,13 @@ GOOD: dict[str, Job] = {
         },
     ),
     "networks-of-ones-own": job(
-        algorithm={"entryPoint": "algos:Mine"}, networks={"any": {"entryPoint": "nets:Net"}}
+        algorithm={"entryPoint": "algos:Mine"},
+        network={"entryPoint": "nets:Net"},
+        networks={
+            "any": {"config": {"Any": None}},
+            "other": {"entryPoint": "nets:Other", "config": {"Any": 1}},
+            "third": {"name": "gru", "config": {"size": 8}},
+        },
     ),
     "networks-by-default": job(networks={"policy": {}}),
     "stop-at-return": job(stop={"meanReturn": -110}),

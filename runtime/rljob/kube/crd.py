@@ -112,7 +112,7 @@ def _schema(algorithm_configs: Mapping[str, type[BaseModel]]) -> Schema:
     spec = structural(RLJobSpec)
     _add_settings(spec, "algorithm", algorithm_configs)
     _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
-    spec[VALIDATIONS].append(_known_networks())
+    spec[VALIDATIONS] += [_known_networks(), _known_settings_of_networks()]
     entries = spec["properties"]["networks"]["additionalProperties"]
     entries[VALIDATIONS].append(_known_names("network", list(nets.BUILT_IN)))
     status = lenient(RLJobStatus)
@@ -159,7 +159,7 @@ def _add_settings(
 
 
 def _known_networks() -> Rule:
-    """`networks` has only names of the built-in algorithm's networks. Their settings are checked by the roles."""
+    """`networks` has only names of the built-in algorithm's networks."""
     known = {}
     for name in algorithms.BUILT_IN:
         algorithm = AlgorithmSpec(name=name)
@@ -172,6 +172,26 @@ def _known_networks() -> Rule:
         f"self.networks.all(n, {name} + ' ' + n in {texts(pairs)})",
         "unknown network of the algorithm",
         computed=f"{text('unknown network of the algorithm. ')} + {sentences}[{name}]",
+        at="networks",
+    )
+
+
+def _known_settings_of_networks() -> Rule:
+    """Each `config` of `networks` has only settings of its network, which is that of `network` if it names none."""
+    settings = {
+        name: list(model.model_json_schema()["properties"]) for name, model in nets.BUILT_IN.items()
+    }
+    table = _literal({name: texts(names) for name, names in settings.items()})
+    knows = "; ".join(f"{name} knows: {', '.join(names)}" for name, names in settings.items())
+    own = "self.networks[n]"
+    common = (
+        "has(self.network.name) ? self.network.name : has(self.network.entryPoint) ? '' : 'mlp'"
+    )
+    name = f"(has({own}.name) ? {own}.name : has({own}.entryPoint) ? '' : {common})"
+    return rule(
+        f"!has(self.networks) || self.networks.all(n, [{table}].all(table, !({name} in table) || "
+        f"dyn({own}).config.all(k, k in table[{name}])))",
+        f"unknown setting of a network. {knows}",
         at="networks",
     )
 
