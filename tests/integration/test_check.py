@@ -84,13 +84,15 @@ def test_what_works_is_described(tmp_path: Path, algorithm: str) -> None:
 
 
 def test_what_may_not_be_meant_is_warned_of(tmp_path: Path) -> None:
-    done = check(tmp_path, largest=5000.0, length=-1, wrong="seed")
+    own = "networks={policy: {config: {hidden: [8]}}}"
+    done = check(tmp_path, "--set", own, largest=5000.0, length=-1, wrong="seed")
     assert done.returncode == 0, done.stderr
     for words in (
         "reset(seed=0) gave different observations twice",
         "no episode ended within",
         "of the observations are outside the bounds",
         "networks learn better from numbers near 1",
+        'mlp, policy: mlp {"hidden": [8]}, ',
         "The job can train; look at the warnings.",
     ):
         assert words in done.stdout, done.stdout
