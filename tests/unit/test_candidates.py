@@ -113,6 +113,18 @@ def test_there_are_as_many_weights_for_many_candidates_as_for_few() -> None:
     assert weights(2) == weights(100)
 
 
+def test_acting_in_bfloat16_is_near() -> None:
+    net = {"policy": Net(HEADS, acts=("logits", "log_std"))}
+    modules, _ = build(net)
+    acting = nets.build_acting(NetworkSpec(name="candidates"), net, SPACES, "bfloat16")
+    acting.load(nets.export(modules, net))
+    with torch.no_grad():
+        expected = modules["policy"](torch.from_numpy(seen(4)))["logits"]
+    found = acting.engines["policy"](seen(4))
+    assert set(found) == {"logits", "log_std"}
+    np.testing.assert_allclose(found["logits"], expected, atol=0.01)
+
+
 def test_only_what_acts_travels() -> None:
     net = {"policy": Net(HEADS, acts=("logits",))}
     modules, _ = build(net)
@@ -159,3 +171,4 @@ def test_a_network_that_does_not_act_may_have_pooled_outputs_alone() -> None:
     net = {"critic": Net({"value": Head(1)})}
     modules, _ = build(net)
     assert modules["critic"](torch.from_numpy(seen(2)))["value"].shape == (2, 1)
+    assert not [name for name in modules["critic"].state_dict() if "scores" in name]

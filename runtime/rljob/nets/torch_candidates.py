@@ -31,16 +31,22 @@ class Candidates(nn.Module):
         self._count, features = candidates(rows)
         behind = config.behind_pooling()
         self.each = Hidden(features + sum(map(encoded_size, others)), config)
-        self.scores = Hidden(3 * self.each.size, behind)
-        self.pooled = Hidden(2 * self.each.size, behind)
         self._scored = [name for name, head in heads.items() if head.per_action]
-        made = {}
-        for name, head in heads.items():
-            if head.per_action:
-                made[name] = linear(self.scores.size, 1, head.gain, config.init)
-            elif not head.free:
-                made[name] = linear(self.pooled.size, head.size, head.gain, config.init)
-        self.heads = nn.ModuleDict(made)
+        self._other_heads = [
+            name for name, head in heads.items() if not (head.per_action or head.free)
+        ]
+        # Only what an output needs: else there were weights that nothing trains and nobody publishes.
+        self.scores = self.pooled = None
+        self.heads = nn.ModuleDict()
+        if self._scored:
+            self.scores = Hidden(3 * self.each.size, behind)
+            for name in self._scored:
+                self.heads[name] = linear(self.scores.size, 1, heads[name].gain, config.init)
+        if self._other_heads:
+            self.pooled = Hidden(2 * self.each.size, behind)
+            for name in self._other_heads:
+                head = heads[name]
+                self.heads[name] = linear(self.pooled.size, head.size, head.gain, config.init)
 
     def forward(self, x: Tensor, *others: Tensor) -> dict[str, Tensor]:
         if others:
@@ -48,11 +54,12 @@ class Candidates(nn.Module):
         each = self.each(x)
         pooled = torch.cat((each.mean(dim=1), each.amax(dim=1)), dim=1)
         outputs = {}
-        if self._scored:
-            scores = self.scores(torch.cat((each, self._for_each(pooled)), dim=2))
-        features = self.pooled(pooled)
-        for name, head in self.heads.items():
-            outputs[name] = head(scores).squeeze(-1) if name in self._scored else head(features)
+        if self.scores is not None:
+            joined = self.scores(torch.cat((each, self._for_each(pooled)), dim=2))
+            outputs = {name: self.heads[name](joined).squeeze(-1) for name in self._scored}
+        if self.pooled is not None:
+            features = self.pooled(pooled)
+            outputs |= {name: self.heads[name](features) for name in self._other_heads}
         return outputs
 
     def _for_each(self, x: Tensor) -> Tensor:
