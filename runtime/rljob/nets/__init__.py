@@ -88,10 +88,11 @@ def _engine(chosen: ChosenNetwork, net: Net, spaces: Spaces, precision: str) -> 
         # Of a built-in network, nothing else travels.
         net = replace(net, heads={head: net.heads[head] for head in net.acts})
     from rljob.nets import torch_nets
+    from rljob.nets.torch_engine import TorchEngine
 
     one = {"net": chosen}, {"net": net}
     module: Any = torch_nets.build(*one, spaces.observation, 0, precision == "bfloat16")["net"]
-    return torch_nets.TorchEngine(module, net.acts)
+    return TorchEngine(module, net.acts)
 
 
 def build_networks(

@@ -1,4 +1,4 @@
-"""The networks that the learner trains, and acting with a network that only torch can run.
+"""The networks that the learner trains.
 
 `Network` is encoder, body and free heads: raw inputs `[B, ...]` to `{head: float32 [B, size]}`.
 The body is one of rljob's own or what the user's `network.entryPoint` made; it sees encoded float32
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, encode, encoded_shape, encoded_size
-from rljob.errors import AskedToEnd, InputError, RunError
+from rljob.errors import AskedToEnd, InputError
 from rljob.nets.acting import OF_NETWORK
 from rljob.nets.candidates import CandidatesConfig
 from rljob.nets.cnn_config import CNNConfig, channels_first
@@ -283,35 +283,3 @@ def export(networks: Mapping[str, nn.Module], nets: Mapping[str, Net], copy: boo
                 array = tensor.cpu().numpy()
                 arrays[f"{network}{OF_NETWORK}{name}"] = array.copy() if copy else array
     return arrays
-
-
-class TorchEngine:
-    """Acts with any torch network on one CPU thread, in its precision; the counterpart of the numpy engines."""
-
-    core_size = 0
-
-    def __init__(self, module: Network, acting_heads: Sequence[str]) -> None:
-        torch.set_num_threads(1)
-        self._module = module.eval().requires_grad_(False)
-        if module.half_precision:
-            # Else its weights would be converted at every call.
-            module.body.to(torch.bfloat16)
-        self._heads = tuple(acting_heads)
-
-    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Use these weights from the next call on.
-
-        Raises:
-            RunError: naming tensors that are missing, unknown, or of the wrong shape.
-        """
-        try:
-            self._module.load_state_dict(
-                {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-            )
-        except RuntimeError as error:
-            raise RunError(f"weights do not fit the network: {error}") from error
-
-    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
-        with torch.inference_mode():
-            outputs = self._module(*map(torch.from_numpy, inputs))
-        return {name: outputs[name].numpy() for name in self._heads}
