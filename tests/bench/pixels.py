@@ -126,7 +126,7 @@ def _act(seed: int) -> Values:
     from rljob import nets
     from rljob.algorithms.base import Head, Net
     from rljob.nets.acting import ActingNetworks
-    from rljob.nets.torch_nets import TorchEngine
+    from rljob.nets.torch_engine import TorchEngine
     from rljob.spec.sections import NetworkSpec
 
     spec, spaces = NetworkSpec.model_validate(CNN), _spaces()
