@@ -48,6 +48,15 @@ GOOD: dict[str, Job] = {
     "stored-by-kubernetes": {**job(), "metadata": {"name": "test", **STORED}, "status": {"x": 1}},
     "environment-by-path": job(environment={"entryPoint": "my_pkg.envs:make", "kwargs": {"n": 2}}),
     "environment-kwargs": job(environment={"id": "ALE/Pong-v5", "kwargs": {"render_mode": None}}),
+    "environment-converted": job(
+        environment={
+            "id": "CartPole-v1",
+            "convert": {
+                "observation": {"to": "discrete", "divisions": [3], "low": [-1, 0.5], "high": [2]},
+                "action": {"to": "discrete", "divisions": [5, 2]},
+            },
+        }
+    ),
     "algorithm-by-path": job(algorithm={"entryPoint": "algos:Mine", "config": {"anything": [1]}}),
     "network-config-only": job(network={"config": {"hidden": [64, 64]}}),
     "network-by-path": job(network={"entryPoint": "nets:Net"}),
@@ -159,6 +168,25 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("entry-point-dots", job(environment={"entryPoint": "a.b"}), "environment.entryPoint", ENTRY_POINT),
     ("entry-point-spaces", job(algorithm={"entryPoint": "a: b"}), "algorithm.entryPoint", ENTRY_POINT),
     ("id-empty", job(environment={"id": ""}), "environment.id", '"" is not allowed; text like CartPole'),
+    ("convert-to-nothing", job(environment={"id": "A", "convert": {"action": {}}}), "environment.convert.action.to", "is required"),
+    (
+        "convert-to-another",
+        job(environment={"id": "A", "convert": {"observation": {"to": "table"}}}),
+        "environment.convert.observation.to",
+        "discrete",
+    ),
+    (
+        "divisions-number",
+        job(environment={"id": "A", "convert": {"action": {"to": "discrete", "divisions": 5}}}),
+        "environment.convert.action.divisions",
+        "a list",
+    ),
+    (
+        "divisions-of-one",
+        job(environment={"id": "A", "convert": {"action": {"to": "discrete", "divisions": [1]}}}),
+        "environment.convert.action.divisions.0",
+        "from 2 to 65536",
+    ),
     ("kwargs-list", job(environment={"id": "A", "kwargs": [1]}), "environment.kwargs", "a mapping"),
     ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),
     ("algorithm-both", job(algorithm={"name": "PPO", "entryPoint": "a:b"}), "algorithm.entryPoint", "only one"),
