@@ -74,7 +74,8 @@ def values(name: str, algorithm: type[Algorithm]) -> dict[str, Any]:
         if name in fitting(Spaces(EXAMPLES[seen], EXAMPLES[taken]))
     ]
     observations, actions = (list(dict.fromkeys(each)) for each in zip(*fits, strict=True))
-    made = algorithm(algorithm.Config(), Spaces(*(EXAMPLES[kind] for kind in fits[0])))
+    first_seen, first_taken = fits[0]
+    made = algorithm(algorithm.Config(), Spaces(EXAMPLES[first_seen], EXAMPLES[first_taken]))
     text = inspect.getdoc(inspect.getmodule(algorithm)) or ""
     return {
         "name": name,

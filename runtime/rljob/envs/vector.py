@@ -131,7 +131,8 @@ class Environments:
         """
         masks = self._masks
         observation = self._stepper.reset(seed)
-        self._keep_mask(masks)
+        if masks is not None:
+            self.mask = self._convert_mask(masks.array)
         self.valid = np.ones(self.count, np.bool_)
         return self._observed.from_environment(observation)
 
@@ -166,10 +167,6 @@ class Environments:
                 "`seen.mask`"
             )
 
-    def _keep_mask(self, masks: ActionMasks | None) -> None:
-        if masks is not None:
-            self.mask = self._convert_mask(masks.array)
-
     def receive(self) -> Step:
         """What the step gave that was begun.
 
@@ -177,7 +174,8 @@ class Environments:
             RunError: an environment raised, or returned something else than its spaces say.
         """
         observation, reward, terminated, truncated = self._stepper.receive()
-        self._keep_mask(self._masks)
+        if self.mask is not None and self._masks is not None:
+            self.mask = self._convert_mask(self._masks.array)
         ended = terminated | truncated
         self.valid = ~ended
         observation = self._observed.from_environment(observation)
