@@ -47,7 +47,7 @@ class QRDQNActor(Actor):
     def act(self, seen):
         q = self.policy(seen)["quantiles"].reshape(-1, *self.algorithm.shape).mean(-1)
         epsilon = 0.0 if self.place.greedy else self.policy.arrays["epsilon"]
-        return Acted(epsilon_greedy(q, epsilon, self.rng))
+        return Acted(epsilon_greedy(q, epsilon, self.rng, seen.mask))
 
 
 class QRDQNLearner(Learner):

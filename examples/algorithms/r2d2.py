@@ -68,11 +68,11 @@ class R2D2Actor(Actor):
     def act(self, seen):
         q, place = self.policy(seen)["q"], self.place
         if place.greedy:
-            return Acted(q.argmax(-1))
+            return Acted(epsilon_greedy(q, 0.0, self.rng, seen.mask))
         # Each environment of the job explores by its own share (Horgan et al. 2018).
         number = place.first + np.arange(place.count)
         epsilon = self.algorithm.config.epsilon ** (1 + 7 * number / max(1, place.total - 1))
-        return Acted(epsilon_greedy(q, epsilon, self.rng))
+        return Acted(epsilon_greedy(q, epsilon, self.rng, seen.mask))
 
 
 class R2D2Learner(Learner):

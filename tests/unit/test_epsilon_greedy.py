@@ -34,3 +34,12 @@ def test_each_row_may_have_a_share_of_its_own() -> None:
 
     assert action[:500].all()
     assert 150 < action[500:].sum() < 350
+
+
+def test_only_allowed_actions_are_taken() -> None:
+    values = np.tile([3.0, 2.0, 1.0, 0.0], (30_000, 1))
+    mask = np.tile([False, True, False, True], (30_000, 1))
+
+    action = epsilon_greedy(values, 0.4, np.random.default_rng(0), mask)
+
+    assert np.bincount(action) / 30_000 == pytest.approx([0.0, 0.8, 0.0, 0.2], abs=0.01)

@@ -100,9 +100,9 @@ def networks_of(spec: AlgorithmSpec, config: AlgorithmConfig) -> Mapping[str, Ne
         InputError: as `resolve_algorithm`.
     """
     algorithm = resolve_algorithm(spec)
-    for each in product(EXAMPLES.values(), repeat=2):
+    for observation, action in product(EXAMPLES.values(), repeat=2):
         try:
-            return algorithm(config, Spaces(*each)).networks
+            return algorithm(config, Spaces(observation, action)).networks
         except InputError:
             continue
     raise ValueError(f"{spec.name} takes no spaces of EXAMPLES")

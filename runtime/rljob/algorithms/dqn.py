@@ -38,7 +38,8 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.algorithms.masking import draw, forbid, hide
+from rljob.algorithms.epsilon_greedy import epsilon_greedy
+from rljob.algorithms.masking import forbid, hide
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
@@ -166,13 +167,12 @@ class DQNActor(Actor):
 
     def act(self, seen: Seen) -> Acted:
         advantage = self.policy(seen)["advantage"]
-        best = forbid(advantage, seen.mask).argmax(axis=-1)
         if self.place.greedy:
+            best = forbid(advantage, seen.mask).argmax(axis=-1)
             label = "advantage" if self.algorithm.dueling else "value"
             return Acted(best, scores=ActionScores(label, hide(advantage, seen.mask)))
-        explore = self.rng.random(len(best)) < self.policy.arrays["epsilon"]
-        anything = draw(self.rng, advantage.shape, seen.mask)
-        return Acted(np.where(explore, anything, best))
+        epsilon = self.policy.arrays["epsilon"]
+        return Acted(epsilon_greedy(advantage, epsilon, self.rng, seen.mask))
 
     def finish(self, segment: Arrays) -> None:
         config = self.algorithm

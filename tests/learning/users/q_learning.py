@@ -31,7 +31,7 @@ class QLearningActor(Actor):
     def act(self, seen):
         q, arrays = self.policy.arrays["q"][seen.observation], self.policy.arrays
         epsilon = 0.0 if self.place.greedy else arrays["epsilon"]
-        return Acted(epsilon_greedy(q, epsilon, self.rng))
+        return Acted(epsilon_greedy(q, epsilon, self.rng, seen.mask))
 
 
 class QLearningLearner(Learner):
