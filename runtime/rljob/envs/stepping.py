@@ -14,6 +14,7 @@ import numpy as np
 from rljob.envs import factory
 from rljob.envs.factory import is_pool
 from rljob.envs.forms import OLD, RESET, STEP, checked, parts, wrong_form
+from rljob.envs.mask_space import ACTION_MASK
 from rljob.envs.masks import ActionMasks, NoMasks, told
 from rljob.envs.spaces import BoxSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.user_code.failure import rethrow, trace
@@ -264,7 +265,10 @@ class SequentialVectorEnv:
 
     def _put_first(self, index: int, answer: Any) -> None:
         observation, info = answer
-        self._put(index, self._at_reset.read(index, observation, info, self._steps))
+        # Where episodes are short this is a part of the cost of a step: an info without a mask is passed over here.
+        if self._masks is not None or (isinstance(info, dict) and ACTION_MASK in info):
+            observation = self._at_reset.read(index, observation, info, self._steps)
+        self._put(index, observation)
 
     def _put(self, index: int, observation: Any) -> None:
         if (
