@@ -18,6 +18,8 @@ PAGES = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/ppo.md": {"PPO": algorithms.BUILT_IN["PPO"].Config},
     "algorithms/dqn.md": {"DQN": algorithms.BUILT_IN["DQN"].Config},
+    "algorithms/a2c.md": {"A2C": algorithms.BUILT_IN["A2C"].Config},
+    "algorithms/reinforce.md": {"REINFORCE": algorithms.BUILT_IN["REINFORCE"].Config},
     "algorithms/impala.md": {"IMPALA": algorithms.BUILT_IN["IMPALA"].Config},
     "algorithms/q-learning.md": {"QLearning": algorithms.BUILT_IN["QLearning"].Config},
     "algorithms/sac.md": {"SAC": algorithms.BUILT_IN["SAC"].Config},

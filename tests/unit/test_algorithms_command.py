@@ -138,7 +138,7 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
     [
         (
             "PP0",
-            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, IMPALA, DQN, SAC, QLearning",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, A2C, REINFORCE, IMPALA, DQN, SAC, QLearning",
         ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
@@ -152,7 +152,19 @@ def test_an_unknown_name_is_refused(
 
 def test_which_algorithms_can_use_which_actions() -> None:
     observation = BoxSpace((3,))
-    assert fitting(Spaces(observation, DiscreteSpace(2))) == ("PPO", "IMPALA", "DQN")
-    assert fitting(Spaces(observation, BoxSpace((1,)))) == ("PPO", "IMPALA")
-    assert fitting(Spaces(observation, BoxSpace((1,), low=-1, high=1))) == ("PPO", "IMPALA", "SAC")
+    assert fitting(Spaces(observation, DiscreteSpace(2))) == (
+        "PPO",
+        "A2C",
+        "REINFORCE",
+        "IMPALA",
+        "DQN",
+    )
+    assert fitting(Spaces(observation, BoxSpace((1,)))) == ("PPO", "A2C", "REINFORCE", "IMPALA")
+    assert fitting(Spaces(observation, BoxSpace((1,), low=-1, high=1))) == (
+        "PPO",
+        "A2C",
+        "REINFORCE",
+        "IMPALA",
+        "SAC",
+    )
     assert "QLearning" in fitting(Spaces(DiscreteSpace(3), DiscreteSpace(2)))

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
+from rljob.algorithms.a2c import A2C
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, OnPolicy, Replay
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
+from rljob.algorithms.reinforce import REINFORCE
 from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, type[Algorithm]] = {
     "PPO": PPO,
+    "A2C": A2C,
+    "REINFORCE": REINFORCE,
     "IMPALA": IMPALA,
     "DQN": DQN,
     "SAC": SAC,

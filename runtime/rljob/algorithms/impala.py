@@ -29,6 +29,7 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
+from rljob.algorithms.evaluated import evaluate
 from rljob.algorithms.v_trace import v_trace
 from rljob.envs.spaces import Spaces
 
@@ -100,21 +101,10 @@ class IMPALALearner(Learner):
     def update(self, batch: Arrays, progress: Progress) -> Update:
         import torch
 
-        from rljob.nets.torch_batch import begins, tensors
-
         config, valid = self._config, batch["valid"]
         if not valid.any():
             return Update({})
-        data = tensors(batch, self._network.device)
-        outputs, _ = self._network.unroll(
-            data["observation"], begins(data["valid"]), data.get("core")
-        )
-        value = outputs.pop("value").squeeze(-1)
-        acted = {name: output[:-1].flatten(0, 1) for name, output in outputs.items()}
-        mask = data["mask"][:-1].flatten(0, 1) if "mask" in data else None
-        log_prob, entropy = self._distribution.evaluate(acted, data["action"].flatten(0, 1), mask)
-        log_prob = log_prob.view(valid.shape)
-
+        log_prob, entropy, value, rows = evaluate(self._network, self._distribution, batch)
         log_ratio = log_prob.detach().cpu().numpy() - batch["log_prob"]
         found = v_trace(
             log_ratio,
@@ -126,10 +116,9 @@ class IMPALALearner(Learner):
             clip_c=config.clip_c,
         )
         target, advantage = (torch.from_numpy(each).to(value.device) for each in found)
-        rows = data["valid"]
         policy_loss = -(log_prob * advantage)[rows].mean()
         value_loss = (value[:-1] - target)[rows].square().mean()
-        mean_entropy = entropy.view(valid.shape)[rows].mean()
+        mean_entropy = entropy[rows].mean()
         loss = policy_loss + config.value_coefficient.at(progress) * value_loss
         loss = loss - config.entropy_coefficient.at(progress) * mean_entropy
         rate = self._rate.at(progress)

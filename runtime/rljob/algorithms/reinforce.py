@@ -1,0 +1,137 @@
+"""REINFORCE (Williams 1992, https://doi.org/10.1007/BF00992696): the policy gradient of whole returns, less a baseline.
+
+There is no value network; the baseline is the mean return of the batch. Only steps whose episode ends within their
+segment are trained on, as the return of the others is not known: a segment has to be longer than an episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from rljob.algorithms.base import (
+    AlgorithmConfig,
+    Arrays,
+    Coefficient,
+    Count,
+    Field,
+    Learner,
+    Net,
+    OnPolicy,
+    Place,
+    Policy,
+    Positive,
+    Progress,
+    Rate,
+    Schedule,
+    Share,
+    Update,
+)
+from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
+from rljob.algorithms.gae import gae
+from rljob.envs.spaces import Spaces
+
+if TYPE_CHECKING:
+    from rljob.nets.torch_nets import Network
+
+
+class REINFORCEConfig(AlgorithmConfig):
+    """Settings of REINFORCE (`algorithm.config`)."""
+
+    learning_rate: Schedule[Rate] = Schedule(4e-3)
+    """Step size of Adam."""
+    rollout_length: Count = 512
+    """Environment steps in one segment: more than an episode has."""
+    segments_per_batch: Count | None = None
+    """Segments in one update; by default one per rollout replica."""
+    gamma: Share = 0.99
+    """Discount per environment step."""
+    normalise_returns: bool = True
+    """Subtract the mean of the batch's returns and divide by their standard deviation."""
+    entropy_coefficient: Schedule[Coefficient] = Schedule(0.01)
+    """Weight of the policy's entropy (nats) as a bonus."""
+    max_gradient_norm: Positive | None = 0.5
+    """Gradients are scaled down to this L2 norm."""
+
+
+class REINFORCE:
+    """See the module; settings in `REINFORCEConfig`."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = REINFORCEConfig
+
+    fields = (Field("log_prob", "float32"),)
+
+    def __init__(self, config: REINFORCEConfig, spaces: Spaces) -> None:
+        self._config, self._distribution = config, distribution_for(spaces.action)
+        self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
+        heads = self._distribution.heads
+        self.networks: Mapping[str, Net] = {"policy": Net(heads, acts=tuple(heads), own_rate=True)}
+
+    def actor(self, policy: Policy, place: Place) -> DistributionActor:
+        return DistributionActor(self._distribution, policy, place)
+
+    def learner(self, networks: Mapping[str, Any], seed: int) -> REINFORCELearner:
+        return REINFORCELearner(self._config, self._distribution, networks["policy"])
+
+
+class REINFORCELearner(Learner):
+    """The learning half of REINFORCE; draws no random numbers."""
+
+    def __init__(
+        self, config: REINFORCEConfig, distribution: Distribution, network: Network
+    ) -> None:
+        from rljob.nets.torch_optimizer import FlatAdam
+
+        self._config, self._distribution, self._network = config, distribution, network
+        self._rate = network.rate(config.learning_rate)
+        self._optimizer = FlatAdam(
+            network,
+            learning_rate=self._rate.start,
+            max_gradient_norm=config.max_gradient_norm,
+        )
+
+    def update(self, batch: Arrays, progress: Progress) -> Update:
+        from rljob.nets.torch_batch import tensors
+
+        config = self._config
+        ret, known = whole_returns(batch, config.gamma)
+        metrics = {"known": float(known.sum() / max(1, batch["valid"].sum()))}
+        if not known.any():
+            return Update(metrics)
+        rows = {name: batch[name][: len(known)][known] for name in batch if name != "core"}
+        rows["weight"] = ret[known]
+        if config.normalise_returns:
+            spread = rows["weight"].std() + np.float32(1e-8)
+            rows["weight"] = (rows["weight"] - rows["weight"].mean()) / spread
+        data = tensors(rows, self._network.device)
+        outputs = self._network(data["observation"])
+        log_prob, entropy = self._distribution.evaluate(outputs, data["action"], data.get("mask"))
+        policy_loss = -(log_prob * data["weight"]).mean()
+        mean_entropy = entropy.mean()
+        loss = policy_loss - config.entropy_coefficient.at(progress) * mean_entropy
+        rate = self._rate.at(progress)
+        norm = self._optimizer.step(loss, rate)
+        metrics |= {
+            "policy_loss": policy_loss.item(),
+            "entropy": mean_entropy.item(),
+            "gradient_norm": norm,
+            "learning_rate": rate,
+            "mean_return": float(ret[known].mean()),
+            "mean_log_ratio": (log_prob.detach() - data["log_prob"]).mean().item(),
+        }
+        return Update(metrics)
+
+
+def whole_returns(batch: Arrays, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Discounted returns to the end of the episode, float32 `[T, N]`, and where that end is in the segment, bool
+    `[T, N]`. A truncated episode counts as ended: there is no value to go on with.
+    """
+    ends = batch["terminated"], batch["truncated"], batch["valid"]
+    terminated, truncated, valid = ends
+    nothing = np.zeros((len(valid) + 1, valid.shape[1]), np.float32)
+    ret = gae(batch["reward"], nothing, *ends, gamma=gamma, gae_lambda=1.0)
+    ended = (terminated | truncated) & valid
+    later = np.logical_or.accumulate(ended[::-1], axis=0)[::-1]
+    return ret, later & valid
