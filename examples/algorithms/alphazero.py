@@ -16,6 +16,7 @@ from rljob.algorithms.base import (
     Net,
     Replay,
     Schedule,
+    SchedulePhase,
     Update,
 )
 from rljob.algorithms.n_step import n_step
@@ -24,7 +25,7 @@ from rljob.nets.torch_optimizer import FlatAdam
 
 
 class Config(AlgorithmConfig):
-    learning_rate: Schedule[float] = Schedule(2e-3)
+    learning_rate: Schedule[float] = Schedule(SchedulePhase(from_=2e-3, to=1e-4))
     simulations: int = 32
     exploration: float = 1.5
     noise: float = 0.25
@@ -32,7 +33,7 @@ class Config(AlgorithmConfig):
     longest_game: int = 9
     rollout_length: int = 16
     batch_size: int = 64
-    samples_per_insert: float = 32.0
+    samples_per_insert: float = 144.0
 
 
 class AlphaZero:

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 import rljob
-from rljob.roles.evaluator.play import evaluate_run
+from rljob.roles.evaluator.play import evaluate, evaluate_run, find
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "algorithms"
 USERS = Path(__file__).parent / "users"
 FULL = pytest.mark.full
 SEEDS = (1, *(pytest.param(seed, marks=FULL) for seed in (2, 3)))
 LINES = {
+    EXAMPLES / "alphazero.py": 140,
+    EXAMPLES / "tictactoe.py": 60,
     EXAMPLES / "impala.py": 60,
     EXAMPLES / "qr_dqn.py": 60,
     EXAMPLES / "r2d2.py": 90,
@@ -91,6 +93,19 @@ def test_the_same_file_learns_without_memory(seed: int, tmp_path: Path) -> None:
     assert result.reason == "MeanReturnReached"
 
 
+@FULL
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_network_of_alphazero_never_loses_to_perfect_play(seed: int, tmp_path: Path) -> None:
+    result = train(EXAMPLES / "alphazero.yaml", tmp_path / "run", seed)
+
+    job, policy = find(result.folder)
+    for perfect in (1, -1):
+        environment = job.spec.environment.model_copy(update={"kwargs": {"perfect": perfect}})
+        spec = job.spec.model_copy(update={"environment": environment})
+        against = evaluate(job.model_copy(update={"spec": spec}), policy, 200, seed)
+        assert against.min == 0
+
+
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
@@ -113,10 +128,14 @@ def test_it_repeats_itself_where_runs_are_strict(name: str, steps: int, tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "impala" else FULL) for name in JOBS]
+    ("name", "folder"),
+    [
+        ("alphazero", EXAMPLES),
+        ("impala", EXAMPLES),
+        *(pytest.param(name, JOBS[name][0], marks=FULL) for name in JOBS if name != "impala"),
+    ],
 )
-def test_check_finds_nothing_wrong(name: str) -> None:
-    folder = JOBS[name][0]
+def test_check_finds_nothing_wrong(name: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rljob", "check", f"{name}.yaml"],
         cwd=folder,
