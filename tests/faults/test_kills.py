@@ -21,6 +21,17 @@ SHARED = job(
     buffer={"capacity": 20_000},
 )
 """Batches of more than a megabyte, which buffer and learner of one machine share."""
+REMEMBERING = job(
+    {"name": "IMPALA", "config": {"segmentsPerBatch": 1, "rewardScale": 0.1}},
+    network={"name": "gru"},
+)
+"""On-policy, with the network's memory in each segment."""
+CONTINUOUS = job(
+    {"name": "SAC", "config": {"minSize": 500, "samplesPerInsert": 8}},
+    environment={"id": "Pendulum-v1"},
+    buffer={"capacity": 20_000},
+)
+"""Replay, with several networks and their targets in each checkpoint."""
 FROZEN_SECONDS = 10.0
 LONG_FROZEN_SECONDS = 30.0
 MANY_OPERATIONS = 1_000_000
@@ -50,6 +61,20 @@ def test_a_killed_role_comes_back(tmp_path: Path, content: dict[str, Any], role:
             run.kill(role)
             run.progress()
         judged(run, PPO_SLOTS if content is PPO else None)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("content", [REMEMBERING, CONTINUOUS], ids=["IMPALA", "SAC"])
+def test_killed_roles_of_other_algorithms_come_back(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    rng = random.Random(0)
+    with running(tmp_path, content) as run:
+        for role in ("rollout-0", "buffer-0", "learner-0", "rollout-1", "buffer-0", "learner-0"):
+            some_time(rng)
+            run.kill(role)
+            run.progress()
+        judged(run, None)
 
 
 @pytest.mark.parametrize("role", ["buffer-0", "learner-0"])
