@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rljob.algorithms.a2c import A2C
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, OnPolicy, Replay
+from rljob.algorithms.ddpg import DDPG
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
@@ -15,6 +16,7 @@ from rljob.algorithms.q_learning import QLearning
 from rljob.algorithms.reinforce import REINFORCE
 from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
+from rljob.algorithms.td3 import TD3
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest
@@ -31,6 +33,8 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "IMPALA": IMPALA,
     "DQN": DQN,
     "SAC": SAC,
+    "TD3": TD3,
+    "DDPG": DDPG,
     "QLearning": QLearning,
 }
 
