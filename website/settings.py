@@ -23,6 +23,8 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/impala.md": {"IMPALA": algorithms.BUILT_IN["IMPALA"].Config},
     "algorithms/q-learning.md": {"QLearning": algorithms.BUILT_IN["QLearning"].Config},
     "algorithms/sac.md": {"SAC": algorithms.BUILT_IN["SAC"].Config},
+    "algorithms/td3.md": {"TD3": algorithms.BUILT_IN["TD3"].Config},
+    "algorithms/ddpg.md": {"DDPG": algorithms.BUILT_IN["DDPG"].Config},
     "networks.md": dict(nets.BUILT_IN),
 }
 """The models whose tables a page has, by the name in the marks."""

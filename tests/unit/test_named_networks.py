@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rljob import algorithms, nets, spec
-from rljob.algorithms.base import Algorithm, Arrays, Progress, Schedule
+from rljob.algorithms.base import Algorithm, Arrays, Progress, Replay, Schedule
 from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.settings import check_settings
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
@@ -207,9 +207,15 @@ def replay_batch(spaces: Spaces, size: int = 16) -> Arrays:
     return batch
 
 
+ONE_STEP: dict[str, dict[str, Any]] = {
+    "PPO": {"epochs": 1, "minibatches": 1},
+    "TD3": {"policyDelay": 1},
+}
 RATES = [
     ("SAC", SPACES, {"critic": 1e-5}, {"policy": 1e-3, "critic": 1e-5}),
     ("SAC", SPACES, {"policy": 1e-5}, {"policy": 1e-5, "critic": 1e-3}),
+    ("TD3", SPACES, {"critic": 1e-5}, {"policy": 1e-3, "critic": 1e-5}),
+    ("DDPG", SPACES, {"policy": 1e-5}, {"policy": 1e-5, "critic": 1e-3}),
     ("DQN", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
     ("PPO", DISCRETE, {"policy": 1e-5}, {"policy": 1e-5}),
     ("IMPALA", DISCRETE, {"policy": 1e-5}, {"policy": 1e-5}),
@@ -220,7 +226,7 @@ RATES = [
 def test_every_algorithm_steps_each_network_by_its_own_rate(
     name: str, spaces: Spaces, rates: dict[str, float], expected: dict[str, float]
 ) -> None:
-    one_step = {"epochs": 1, "minibatches": 1} if name == "PPO" else {}
+    one_step = ONE_STEP.get(name, {})
     found = spec.parse(
         job(
             algorithm={"name": name, "config": one_step},
@@ -232,7 +238,7 @@ def test_every_algorithm_steps_each_network_by_its_own_rate(
     networks = learned_networks(found.spec, algorithm, spaces, seed=0)
     learner = algorithm.learner(networks, 0)
     before = parameters(networks)
-    if name in ("SAC", "DQN"):
+    if isinstance(algorithm.data, Replay):
         batch = replay_batch(spaces)
     else:
         batch = segments.random_segment(algorithm, 8, 4)

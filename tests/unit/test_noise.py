@@ -24,7 +24,8 @@ def correlation(rows: np.ndarray, apart: int) -> float:
 def test_gaussian_noise_is_standard_normal_and_independent() -> None:
     rows = drawn(GaussianNoise(np.random.default_rng(0), (ENVS, 2)))
 
-    assert (rows.shape, rows.dtype) == ((STEPS, ENVS, 2), np.float32)
+    assert rows.shape == (STEPS, ENVS, 2)
+    assert rows.dtype == np.float32
     assert rows.mean() == pytest.approx(0, abs=0.01)
     assert rows.std() == pytest.approx(1, abs=0.01)
     assert correlation(rows, 1) == pytest.approx(0, abs=0.01)

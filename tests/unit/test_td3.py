@@ -59,7 +59,8 @@ def act(algorithm: TD3, networks: Any, published: dict[str, Any], greedy: bool =
     seen = Seen(np.ones((2000, 3), np.float32), ones, ones, np.zeros(2000, np.float32))
     place = Place(2000, np.random.default_rng(0), greedy=greedy)
     action = algorithm.actor(Policy(acting, 2000), place).act(seen).action
-    assert (action.shape, action.dtype) == ((2000, 2, 1), np.float32)
+    assert action.shape == (2000, 2, 1)
+    assert action.dtype == np.float32
     with torch.no_grad():
         mean = networks["policy"](torch.ones(1, 3))["action"].tanh().numpy()
     return {"action": action.reshape(2000, 2), "mean": mean}
@@ -125,8 +126,9 @@ def test_the_policy_ascends_the_first_critic() -> None:
     def value() -> np.ndarray:
         with torch.no_grad():
             action = networks["policy"](data["observation"])["action"].tanh().reshape(32, 2, 1)
-            found: np.ndarray = networks["critic"](data["observation"], action)["q"].numpy()
-        return found[..., 0].mean(-1)
+            q = networks["critic"](data["observation"], action)["q"].numpy()
+        mean: np.ndarray = q[..., 0].mean(-1)
+        return mean
 
     before = value()
     loss = learner.update(rows, after(0)).metrics["policy_loss"]

@@ -205,7 +205,9 @@ class TD3Learner(Learner):
             limit = config.target_noise_clip
             smoothed = action + (config.target_noise * noise).clamp(-limit, limit)
             ahead = self._target_critic(following, smoothed.clamp(-1, 1))["q"].amin(0).squeeze(-1)
-            return data["reward"] + config.gamma * ~data["terminated"] * ahead
+            goes_on = config.gamma * ~data["terminated"]
+            target: Tensor = data["reward"] + goes_on * ahead
+            return target
 
     def _action(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """Actions `[B, *shape]` of a policy's outputs."""
