@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,16 @@ def batch(seed: int = 0, size: int = 32) -> Arrays:
     }
 
 
+def part(networks: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of the networks, which then move away from them, and so from their targets."""
+    copies = copy.deepcopy(dict(networks))
+    with torch.no_grad():
+        for module in networks.values():
+            for p in module.parameters():
+                p.add_(0.5)
+    return copies
+
+
 def weights(module: Any) -> np.ndarray:
     return np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
 
@@ -70,11 +82,11 @@ def test_the_losses_are_those_of_the_paper() -> None:
     _, learner, networks = make(gamma=0.9)
     rows = batch()
     data = {name: torch.from_numpy(array) for name, array in rows.items()}
+    targets = part(networks)
     with torch.no_grad():
-        # Targets begin as copies of the networks.
         following = data["next_observation"]
-        action = networks["policy"](following)["action"].tanh().reshape(32, 2, 1)
-        ahead = networks["critic"](following, action)["q"].numpy()[:, 0]
+        action = targets["policy"](following)["action"].tanh().reshape(32, 2, 1)
+        ahead = targets["critic"](following, action)["q"].numpy()[:, 0]
         q = networks["critic"](data["observation"], data["action"])["q"].numpy()[:, 0]
     target = rows["reward"] + np.where(rows["terminated"], 0, 0.9 * ahead)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,16 @@ def after(updates: int) -> Progress:
     return Progress(steps=0, share=0.0, updates=updates)
 
 
+def part(networks: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of the networks, which then move away from them, and so from their targets."""
+    copies = copy.deepcopy(dict(networks))
+    with torch.no_grad():
+        for module in networks.values():
+            for p in module.parameters():
+                p.add_(0.5)
+    return copies
+
+
 def weights(module: Any) -> np.ndarray:
     return np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
 
@@ -71,12 +83,12 @@ def test_the_target_is_the_smaller_value_of_a_smoothed_action(noise: float, clip
     _, learner, networks = make(seed=3, gamma=0.9, target_noise=noise, target_noise_clip=clip)
     data = tensors(batch())
     drawn = torch.randn((32, 2, 1), generator=torch.Generator().manual_seed(3)).numpy()
+    targets = part(networks)
     with torch.no_grad():
-        # Targets begin as copies of the networks.
-        plain = networks["policy"](data["next_observation"])["action"].tanh().numpy()
+        plain = targets["policy"](data["next_observation"])["action"].tanh().numpy()
         smoothed = plain.reshape(32, 2, 1) + np.clip(noise * drawn, -clip, clip)
         action = torch.from_numpy(np.clip(smoothed, -1, 1))
-        first, second = networks["critic"](data["next_observation"], action)["q"].numpy()[..., 0]
+        first, second = targets["critic"](data["next_observation"], action)["q"].numpy()[..., 0]
     expected = data["reward"].numpy() + np.where(
         data["terminated"].numpy(), 0, 0.9 * np.minimum(first, second)
     )
