@@ -26,8 +26,8 @@ GREEDY = {
     "taxi-q-learning": 7.2,
     "cartpole-q-learning": 200.0,
     "pendulum-sac": -200.0,
-    "pendulum-td3": -200.0,
-    "pendulum-ddpg": -200.0,
+    "pendulum-td3": -180.0,
+    "pendulum-ddpg": -180.0,
 }
 
 
