@@ -211,6 +211,8 @@ RATES = [
     ("SAC", SPACES, {"critic": 1e-5}, {"policy": 1e-3, "critic": 1e-5}),
     ("SAC", SPACES, {"policy": 1e-5}, {"policy": 1e-5, "critic": 1e-3}),
     ("DQN", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
+    ("C51", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
+    ("QRDQN", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
     ("PPO", DISCRETE, {"policy": 1e-5}, {"policy": 1e-5}),
     ("IMPALA", DISCRETE, {"policy": 1e-5}, {"policy": 1e-5}),
 ]
@@ -232,7 +234,7 @@ def test_every_algorithm_steps_each_network_by_its_own_rate(
     networks = learned_networks(found.spec, algorithm, spaces, seed=0)
     learner = algorithm.learner(networks, 0)
     before = parameters(networks)
-    if name in ("SAC", "DQN"):
+    if name in ("SAC", "DQN", "C51", "QRDQN"):
         batch = replay_batch(spaces)
     else:
         batch = segments.random_segment(algorithm, 8, 4)

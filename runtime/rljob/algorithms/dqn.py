@@ -22,7 +22,6 @@ from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
     Count,
-    Field,
     Head,
     Learner,
     Net,
@@ -39,8 +38,9 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.epsilon_greedy import epsilon_greedy
+from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.masking import forbid, hide
-from rljob.algorithms.n_step import n_step
+from rljob.algorithms.n_step import N_STEP_FIELDS, check_n_step, fill_n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
 
@@ -88,11 +88,7 @@ class DQNConfig(AlgorithmConfig):
 
     @model_validator(mode="after")
     def _steps_fit_a_segment(self) -> Self:
-        if self.n_step > self.rollout_length:
-            raise ValueError(
-                f"nStep ({self.n_step}) must not be above rolloutLength ({self.rollout_length}): returns end "
-                "with their segment"
-            )
+        check_n_step(self.n_step, self.rollout_length)
         return self
 
 
@@ -124,11 +120,7 @@ class DQN:
 
     Config: ClassVar[type[AlgorithmConfig]] = DQNConfig
 
-    fields = (
-        Field("n_step_return", "float32"),
-        Field("n_step_discount", "float32"),
-        Field("next_row", "int32"),
-    )
+    fields = N_STEP_FIELDS
 
     def __init__(self, config: DQNConfig, spaces: Spaces) -> None:
         if not isinstance(spaces.action, DiscreteSpace):
@@ -175,12 +167,7 @@ class DQNActor(Actor):
         return Acted(epsilon_greedy(advantage, epsilon, self.rng, seen.mask))
 
     def finish(self, segment: Arrays) -> None:
-        config = self.algorithm
-        ends = (segment[name] for name in ("reward", "terminated", "truncated", "valid"))
-        found = n_step(*ends, n=config.n_step, gamma=config.gamma)
-        segment["n_step_return"][:] = found.ret
-        segment["n_step_discount"][:] = found.discount
-        segment["next_row"][:] = found.next_row
+        fill_n_step(segment, n=self.algorithm.n_step, gamma=self.algorithm.gamma)
 
 
 class DQNLearner(Learner):
@@ -220,7 +207,9 @@ class DQNLearner(Learner):
         outputs, backward = self._learning.with_backward(batch["observation"])
         values = self._values(outputs)
         error = values[rows, batch["action"]] - target
-        loss = huber_loss(error, self._importance(batch, progress))
+        prioritised = config.replay == "prioritised"
+        exponent = config.importance_exponent.at(progress)
+        loss = huber_loss(error, importance_weights(batch, exponent) if prioritised else None)
         by_value = np.zeros_like(values)
         by_value[rows, batch["action"]] = loss.by_value
         backward(self._by_output(by_value))
@@ -235,7 +224,6 @@ class DQNLearner(Learner):
             "gradient_norm": norm,
             "learning_rate": rate,
         }
-        prioritised = config.replay == "prioritised"
         return Update(metrics, np.abs(error) + np.float32(1e-6) if prioritised else None)
 
     def _values(self, outputs: Arrays) -> np.ndarray:
@@ -252,15 +240,6 @@ class DQNLearner(Learner):
             return {"advantage": by_value}
         centred = by_value - by_value.mean(axis=-1, keepdims=True)
         return {"advantage": centred, "value": by_value.sum(axis=-1, keepdims=True)}
-
-    def _importance(self, batch: Arrays, progress: Progress) -> np.ndarray | None:
-        """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""
-        if self._config.replay == "uniform":
-            return None
-        exponent = self._config.importance_exponent.at(progress)
-        weight: np.ndarray = (batch["probability"] * batch["stored"]) ** -exponent
-        weight /= weight.max()
-        return weight.astype(np.float32)
 
     def publish(self, progress: Progress) -> dict[str, Any]:
         return {"epsilon": self._config.epsilon.at(progress)}
