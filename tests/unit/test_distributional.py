@@ -1,4 +1,4 @@
-"""C51 and QRDQN: projection, losses and targets by hand, masks, and that they go on after a restart."""
+"""C51 and QRDQN: targets and gradients against torch, masks, and that they go on after a restart."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import torch
 
 from rljob import algorithms
 from rljob.algorithms.base import Algorithm, Place, Policy, Progress, Replay, Seen
-from rljob.algorithms.c51 import categorical_loss, project
-from rljob.algorithms.qr_dqn import quantile_huber_loss
 from rljob.envs.spaces import BoxSpace, DiscreteSpace
 from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
@@ -29,112 +27,11 @@ from tests.unit.segments import (
 PAGES = {"C51": "c51.md", "QRDQN": "qr-dqn.md"}
 HEADS = {"C51": "logits", "QRDQN": "quantiles"}
 START = Progress(steps=0, share=0.0)
-SUPPORT = np.array([-1, 0, 1], np.float32)
 BOTH = pytest.mark.parametrize("name", PAGES)
 SMALL: dict[str, dict[str, Any]] = {
     "C51": {"atoms": 11, "valueMin": -3, "valueMax": 3},
     "QRDQN": {"quantiles": 7, "huberThreshold": 0.5},
 }
-
-
-@pytest.mark.parametrize(
-    ("returns", "expected"),
-    [
-        # On the atoms themselves.
-        ([-1, 0, 1], [0.2, 0.3, 0.5]),
-        # Half-way, and a quarter of the way from one atom to the next.
-        ([-0.5, 0, 1], [0.1, 0.1 + 0.3, 0.5]),
-        ([-1, 0.25, 1], [0.2, 0.3 * 0.75, 0.5 + 0.3 * 0.25]),
-        # Beyond the ends.
-        ([-7, -1.5, 9], [0.2 + 0.3, 0, 0.5]),
-        # Terminated: everything is at the reward.
-        ([0.25, 0.25, 0.25], [0, 0.75, 0.25]),
-        ([1, 1, 1], [0, 0, 1]),
-        ([5, 5, 5], [0, 0, 1]),
-    ],
-    ids=str,
-)
-def test_projection_by_hand(returns: list[float], expected: list[float]) -> None:
-    probability = np.array([[0.2, 0.3, 0.5], [1, 0, 0]], np.float32)
-    moved = np.array([returns, [0, 0, 0]], np.float32)
-    found = project(probability, moved, SUPPORT)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.array([expected, [0.0, 1.0, 0.0]]), atol=1e-6)
-
-
-def test_projection_keeps_the_mass_and_between_the_ends_the_mean() -> None:
-    rng = np.random.default_rng(0)
-    support = np.linspace(-7, 13, 51, dtype=np.float32)
-    probability = rng.dirichlet(np.full(51, 0.3), 1000).astype(np.float32)
-    returns = (rng.uniform(-0.4, 0.5, (1000, 1)) + 0.9 * support).astype(np.float32)
-    inside = project(probability, returns, support)
-    np.testing.assert_allclose(inside.sum(-1), 1, rtol=1e-5)
-    np.testing.assert_allclose(inside @ support, (probability * returns).sum(-1), atol=1e-4)
-    anywhere = project(probability, rng.normal(0, 30, (1000, 51)).astype(np.float32), support)
-    np.testing.assert_allclose(anywhere.sum(-1), 1, rtol=1e-5)
-    assert (anywhere >= 0).all()
-
-
-def test_categorical_loss_by_hand() -> None:
-    predicted = np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]], np.float32)
-    target = np.array([[0, 1, 0], [0.5, 0.25, 0.25]], np.float32)
-    entropy = 0.5 * np.log(2) + 0.5 * np.log(4)
-    found = categorical_loss(np.log(predicted), target, None)
-    assert found.total == pytest.approx((np.log(4) + entropy) / 2)
-    assert found.divergence.tolist() == pytest.approx([np.log(4), 0], abs=1e-6)
-    expected = np.array([[0.25, -0.375, 0.125], [0, 0, 0]])
-    np.testing.assert_allclose(found.by_logit, expected, atol=1e-6)
-    weighted = categorical_loss(np.log(predicted), target, np.array([0.5, 1], np.float32))
-    assert weighted.total == pytest.approx((0.5 * np.log(4) + entropy) / 2)
-    assert weighted.divergence.tolist() == found.divergence.tolist()
-    np.testing.assert_allclose(weighted.by_logit, expected * 0.5, atol=1e-6)
-    assert weighted.by_logit.dtype == np.float32
-
-
-def test_quantile_huber_loss_by_hand() -> None:
-    # Levels 1/4 and 3/4, threshold 1. Errors of the first 0.5 and 2.5: Huber 0.125 and 2, both times 1/4. Of the
-    # second -1 and 1: Huber 0.5 and 0.5, times 1/4 below and 3/4 above.
-    quantiles, target = np.array([[0, 1.5]], np.float32), np.array([[0.5, 2.5]], np.float32)
-    found = quantile_huber_loss(quantiles, target, 1.0, None)
-    first, second = (0.125 + 2.0) / 4 / 2, (0.5 / 4 + 0.5 * 3 / 4) / 2
-    assert found.total == pytest.approx(first + second)
-    assert found.each.tolist() == pytest.approx([first + second])
-    slopes = [-(0.5 + 1) / 4 / 2, -(-1 / 4 + 3 / 4) / 2]
-    assert found.by_quantile[0].tolist() == pytest.approx(slopes)
-    # Threshold 2: below it u² / 4 with slope u / 2.
-    wide = quantile_huber_loss(quantiles, target, 2.0, None)
-    assert wide.total == pytest.approx((0.25 / 4 + 1.5) / 4 / 2 + (1 / 4 / 4 + 3 / 4 / 4) / 2)
-    # No threshold: quantile regression.
-    sharp = quantile_huber_loss(quantiles, target, 0.0, np.array([0.5], np.float32))
-    assert sharp.total == pytest.approx(0.5 * ((0.5 + 2.5) / 4 / 2 + (1 / 4 + 3 / 4) / 2))
-    assert sharp.by_quantile[0].tolist() == pytest.approx([-0.5 / 4, -0.5 * 0.5 / 2])
-    assert sharp.by_quantile.dtype == np.float32
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
-def test_the_derivative_is_that_of_the_loss(threshold: float) -> None:
-    rng = np.random.default_rng(0)
-    quantiles, target = (rng.normal(size=(3, size)).astype(np.float32) for size in (5, 4))
-    weight = np.array([1, 0.5, 0.2], np.float32)
-    found = quantile_huber_loss(quantiles, target, threshold, weight).by_quantile
-    for b, i in np.ndindex(quantiles.shape):
-        step = 1e-3
-        more, less = quantiles.copy(), quantiles.copy()
-        more[b, i] += step
-        less[b, i] -= step
-        rise, fall = (
-            quantile_huber_loss(each, target, threshold, weight).total for each in (more, less)
-        )
-        assert found[b, i] == pytest.approx((rise - fall) / (2 * step), abs=2e-3)
-
-
-def test_quantiles_of_a_sample_are_found_by_descent() -> None:
-    """The minimum for a uniform sample from 0 to 1 is the middle of each share."""
-    target = ((np.arange(1000, dtype=np.float32) + 0.5) / 1000)[None]
-    quantiles = np.zeros((1, 4), np.float32)
-    for _ in range(400):
-        quantiles -= 0.05 * quantile_huber_loss(quantiles, target, 0.0, None).by_quantile
-    np.testing.assert_allclose(quantiles[0], [0.125, 0.375, 0.625, 0.875], atol=0.01)
 
 
 def loss_of(name: str, network: Any, target_network: Any, batch: Any, double: bool) -> Any:
@@ -214,15 +111,6 @@ def test_priorities_are_what_is_left_to_learn() -> None:
     assert update.priorities is not None
     assert update.priorities.mean() == pytest.approx(update.metrics["loss"], rel=1e-3)
     assert make_learner(make_algorithm("C51"))[0].update(batch, START).priorities is None
-
-
-def test_what_is_beyond_the_atoms_is_reported() -> None:
-    algorithm = make_algorithm("C51", **SMALL["C51"])
-    learner, _ = make_learner(algorithm)
-    batch = replay_batch(algorithm, 4)
-    batch["n_step_return"] = np.array([0, 3.5, -9, 2], np.float32)
-    batch["n_step_discount"][:] = 0
-    assert learner.update(batch, START).metrics["beyond_range"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("replay", ["uniform", "prioritised"])
