@@ -170,8 +170,8 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         ("A2C", "CartPole-v1", "gru", 2000),
         pytest.param("REINFORCE", "CartPole-v1", "mlp", 8000, marks=pytest.mark.full),
         ("SAC", "Pendulum-v1", "mlp", 1200),
-        ("C51", "CartPole-v1", "mlp", 3000),
-        ("QRDQN", "CartPole-v1", "mlp", 1600),
+        ("C51", "CartPole-v1", "mlp", 2000),
+        pytest.param("QRDQN", "CartPole-v1", "mlp", 1600, marks=pytest.mark.full),
         ("QLearning", "Taxi-v4", "mlp", 20_000),
     ],
 )

@@ -22,7 +22,13 @@ SOLVED = {**PPO, "cartpole-a2c": 475.0, "cartpole-reinforce": 475.0, "cartpole-i
 
 # The best policy of Taxi gets about 7.9; the bars leave room for the places of 100 passengers, and for lag. A
 # table of 1,080 cells balances for 270 to 440 steps, random actions for 22.
-GREEDY = {"taxi-q-learning": 7.2, "cartpole-q-learning": 200.0, "pendulum-sac": -200.0}
+GREEDY = {
+    "taxi-q-learning": 7.2,
+    "cartpole-q-learning": 200.0,
+    "pendulum-sac": -200.0,
+    "cartpole-qr-dqn": 475.0,
+    "cartpole-c51": 475.0,
+}
 
 
 def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:
@@ -77,7 +83,9 @@ def test_the_final_policy_of_dqn_balances_greedily(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", GREEDY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=FULL if name == "cartpole-c51" else ()) for name in GREEDY]
+)
 def test_the_final_policy_is_good_greedily(name: str, seed: int, tmp_path: Path) -> None:
     result = train(name, tmp_path / "run", seed)
 

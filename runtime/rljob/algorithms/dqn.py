@@ -2,17 +2,18 @@
 
 Q-learning with a target network (Mnih et al. 2015, https://doi.org/10.1038/nature14236), double
 estimates (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461), dueling heads (Wang et al. 2016,
-https://arxiv.org/abs/1511.06581), n-step returns, and uniform or prioritised replay (Schaul et al.
-2016, https://arxiv.org/abs/1511.05952). Rollouts explore epsilon-greedily and compute the n-step
+https://arxiv.org/abs/1511.06581), n-step returns, uniform or prioritised replay (Schaul et al.
+2016, https://arxiv.org/abs/1511.05952), and Munchausen rewards. Rollouts explore epsilon-greedily and compute the n-step
 returns of their own segments, so that a stored transition is complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
+from pydantic import Field as Bounds
 from pydantic import model_validator
 
 from rljob.algorithms.base import (
@@ -40,6 +41,7 @@ from rljob.algorithms.base import (
 from rljob.algorithms.epsilon_greedy import epsilon_greedy
 from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.masking import forbid, hide
+from rljob.algorithms.munchausen import munchausen_bonus, soft_value
 from rljob.algorithms.n_step import N_STEP_FIELDS, check_n_step, fill_n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
@@ -85,10 +87,28 @@ class DQNConfig(AlgorithmConfig):
     """0 samples uniformly, 1 in proportion to the error; for prioritised replay."""
     importance_exponent: Schedule[Share] = Schedule(SchedulePhase(from_=0.4, to=1.0))
     """Correction of the sampling bias, 1 in full; for prioritised replay."""
+    munchausen: bool = False
+    """Rewards grow by the policy's scaled logarithm, and the next value is soft; needs nStep 1 and not double."""
+    munchausen_temperature: Positive = 0.03
+    """Of the softmax over the values that is the policy, in units of reward; for munchausen."""
+    munchausen_scale: Share = 0.9
+    """Factor of what is added to the reward; for munchausen."""
+    munchausen_clip: Annotated[float, Bounds(ge=-1000, le=0)] = -1.0
+    """Least value of temperature times logarithm; for munchausen."""
 
     @model_validator(mode="after")
     def _steps_fit_a_segment(self) -> Self:
         check_n_step(self.n_step, self.rollout_length)
+        return self
+
+    @model_validator(mode="after")
+    def _munchausen_is_alone(self) -> Self:
+        if self.munchausen and (self.n_step > 1 or self.double):
+            double = str(self.double).lower()
+            raise ValueError(
+                f"munchausen needs nStep: 1 and double: false, and they are {self.n_step} and {double}: it rewards "
+                "one action, and its next value is that of all actions"
+            )
         return self
 
 
@@ -197,12 +217,20 @@ class DQNLearner(Learner):
         rows = np.arange(len(batch["action"]))
         ahead, mask = self._learning.place(batch["next_observation"]), batch.get("next_mask")
         following = self._values(self._following(ahead))
-        if config.double:
+        reward = batch["n_step_return"]
+        if config.munchausen:
+            temperature, least = config.munchausen_temperature, config.munchausen_clip
+            here = self._values(self._following(batch["observation"]))
+            allowed = forbid(here, batch.get("mask"))
+            bonus = munchausen_bonus(allowed, batch["action"], temperature, least)
+            reward = reward + config.munchausen_scale * bonus
+            bootstrap = soft_value(forbid(following, mask), temperature)
+        elif config.double:
             best = forbid(self._values(self._learning(ahead)), mask).argmax(axis=-1)
             bootstrap = following[rows, best]
         else:
             bootstrap = forbid(following, mask).max(axis=-1)
-        target = batch["n_step_return"] + batch["n_step_discount"] * bootstrap
+        target = reward + batch["n_step_discount"] * bootstrap
 
         outputs, backward = self._learning.with_backward(batch["observation"])
         values = self._values(outputs)
