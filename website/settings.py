@@ -20,6 +20,8 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/dqn.md": {"DQN": algorithms.BUILT_IN["DQN"].Config},
     "algorithms/a2c.md": {"A2C": algorithms.BUILT_IN["A2C"].Config},
     "algorithms/reinforce.md": {"REINFORCE": algorithms.BUILT_IN["REINFORCE"].Config},
+    "algorithms/c51.md": {"C51": algorithms.BUILT_IN["C51"].Config},
+    "algorithms/qr-dqn.md": {"QRDQN": algorithms.BUILT_IN["QRDQN"].Config},
     "algorithms/impala.md": {"IMPALA": algorithms.BUILT_IN["IMPALA"].Config},
     "algorithms/q-learning.md": {"QLearning": algorithms.BUILT_IN["QLearning"].Config},
     "algorithms/sac.md": {"SAC": algorithms.BUILT_IN["SAC"].Config},

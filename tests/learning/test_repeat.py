@@ -171,7 +171,9 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         pytest.param("REINFORCE", "CartPole-v1", "mlp", 8000, marks=pytest.mark.full),
         ("SAC", "Pendulum-v1", "mlp", 1200),
         ("TD3", "Pendulum-v1", "mlp", 1700),
-        ("DDPG", "Pendulum-v1", "mlp", 1700),
+        pytest.param("DDPG", "Pendulum-v1", "mlp", 1700, marks=pytest.mark.full),
+        ("C51", "CartPole-v1", "mlp", 2000),
+        pytest.param("QRDQN", "CartPole-v1", "mlp", 1600, marks=pytest.mark.full),
         ("QLearning", "Taxi-v4", "mlp", 20_000),
     ],
 )

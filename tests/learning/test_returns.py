@@ -28,7 +28,10 @@ GREEDY = {
     "pendulum-sac": -200.0,
     "pendulum-td3": -180.0,
     "pendulum-ddpg": -180.0,
+    "cartpole-qr-dqn": 475.0,
+    "cartpole-c51": 475.0,
 }
+LONG = ("cartpole-c51", "pendulum-ddpg")
 
 
 def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:
@@ -84,8 +87,7 @@ def test_the_final_policy_of_dqn_balances_greedily(
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=FULL if name == "pendulum-ddpg" else ()) for name in GREEDY],
+    "name", [pytest.param(name, marks=FULL if name in LONG else ()) for name in GREEDY]
 )
 def test_the_final_policy_is_good_greedily(name: str, seed: int, tmp_path: Path) -> None:
     result = train(name, tmp_path / "run", seed)

@@ -101,6 +101,27 @@ def random_segment(algorithm: Algorithm, length: int, count: int, seed: int = 0)
     return segment
 
 
+def replay_batch(
+    algorithm: Algorithm, rows: int, seed: int = 0, prioritised: bool = False
+) -> Arrays:
+    """Transitions with n-step returns as the buffer hands them over, from a random segment."""
+    segment = random_segment(algorithm, 32, 8, seed)
+    rng = np.random.default_rng(seed)
+    t, i = np.nonzero(segment["valid"])
+    drawn = rng.integers(len(t), size=rows)
+    t, i = t[drawn], i[drawn]
+    names = ("action", "n_step_return", "n_step_discount", "next_row")
+    batch = {name: segment[name][t, i] for name in names}
+    for name in ("observation", "mask"):
+        if name in segment:
+            batch[name] = segment[name][t, i]
+            batch[f"next_{name}"] = segment[name][batch["next_row"], i]
+    if prioritised:
+        batch["probability"] = rng.random(rows, dtype=np.float32) + 0.01
+        batch["stored"] = np.array(1000)
+    return batch
+
+
 def random_masks(
     action: Space, lead: tuple[int, ...], rng: np.random.Generator, share: float = 0.5
 ) -> np.ndarray:

@@ -138,7 +138,7 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
     [
         (
             "PP0",
-            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, A2C, REINFORCE, IMPALA, DQN, SAC, TD3, DDPG, QLearning",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, A2C, REINFORCE, IMPALA, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning",
         ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
@@ -158,6 +158,8 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "REINFORCE",
         "IMPALA",
         "DQN",
+        "C51",
+        "QRDQN",
     )
     assert fitting(Spaces(observation, BoxSpace((1,)))) == ("PPO", "A2C", "REINFORCE", "IMPALA")
     assert fitting(Spaces(observation, BoxSpace((1,), low=-1, high=1))) == (

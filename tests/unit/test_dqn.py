@@ -13,12 +13,13 @@ import torch
 from rljob import algorithms
 from rljob.algorithms.base import Algorithm, Arrays, Place, Policy, Progress, Replay, Seen
 from rljob.algorithms.dqn import huber_loss
+from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import BoxSpace
 from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
 from rljob.spec.sections import AlgorithmSpec
-from tests.unit.segments import make_algorithm, make_learner, random_segment, same_arrays
+from tests.unit.segments import make_algorithm, make_learner, replay_batch, same_arrays
 
 T, F = True, False
 START = Progress(steps=0, share=0.0)
@@ -85,23 +86,6 @@ def test_loss_by_hand() -> None:
     assert weighted.by_value.dtype == np.float32
 
 
-def batch_of(algorithm: Any, rows: int, seed: int = 0, prioritised: bool = False) -> Arrays:
-    """Transitions as the buffer hands them over."""
-    segment = random_segment(algorithm, 32, 8, seed)
-    rng = np.random.default_rng(seed)
-    t, i = np.nonzero(segment["valid"])
-    drawn = rng.integers(len(t), size=rows)
-    t, i = t[drawn], i[drawn]
-    names = ("action", "n_step_return", "n_step_discount", "next_row")
-    batch = {name: segment[name][t, i] for name in names}
-    batch["observation"] = segment["observation"][t, i]
-    batch["next_observation"] = segment["observation"][batch["next_row"], i]
-    if prioritised:
-        batch["probability"] = rng.random(rows, dtype=np.float32) + 0.01
-        batch["stored"] = np.array(1000)
-    return batch
-
-
 @pytest.mark.parametrize("dueling", [True, False])
 @pytest.mark.parametrize("double", [True, False])
 def test_the_target_by_hand(double: bool, dueling: bool) -> None:
@@ -109,8 +93,8 @@ def test_the_target_by_hand(double: bool, dueling: bool) -> None:
     algorithm = make_algorithm("DQN", double=double, dueling=dueling, replay="prioritised")
     learner, network = make_learner(algorithm)
     for seed in range(3):
-        learner.update(batch_of(algorithm, 16, seed, prioritised=True), START)
-    batch = batch_of(algorithm, 16, 7, prioritised=True)
+        learner.update(replay_batch(algorithm, 16, seed, prioritised=True), START)
+    batch = replay_batch(algorithm, 16, 7, prioritised=True)
     state = learner.state().arrays
     q_now, q_next = (_q(network, batch[name]) for name in ("observation", "next_observation"))
     with torch.no_grad():
@@ -145,21 +129,33 @@ def _q(network: Any, observation: np.ndarray) -> np.ndarray:
 
 def test_importance_weights_undo_the_drawing() -> None:
     """With the exponent at 1, a transition drawn 4 times as often counts a quarter."""
-    algorithm = make_algorithm(
-        "DQN", replay="prioritised", importanceExponent={"from": 0.5, "to": 1.0}
-    )
-    learner: Any = make_learner(algorithm)[0]
     batch = {"probability": np.array([0.01, 0.04]), "stored": np.array(100)}
-    assert learner._importance(batch, Progress(0, 1.0)).tolist() == pytest.approx([1, 0.25])
-    assert learner._importance(batch, START).tolist() == pytest.approx([1, 0.5])
-    uniform: Any = make_learner(make_algorithm("DQN"))[0]
-    assert uniform._importance(batch, START) is None
+    found = importance_weights(batch, 1.0)
+    assert found.dtype == np.float32
+    assert found.tolist() == pytest.approx([1, 0.25])
+    assert importance_weights(batch, 0.5).tolist() == pytest.approx([1, 0.5])
+
+
+@pytest.mark.parametrize("name", ["DQN", "C51", "QRDQN"])
+def test_a_transition_counts_by_its_importance(name: str) -> None:
+    """The loss is the mean of the transitions' own, each times its weight."""
+
+    def loss(batch: Arrays, replay: str) -> float:
+        algorithm = make_algorithm(name, replay=replay, importanceExponent=1.0)
+        return make_learner(algorithm)[0].update(batch, START).metrics["loss"]
+
+    batch = replay_batch(make_algorithm(name), 2)
+    alone = [loss({key: array[[i]] for key, array in batch.items()}, "uniform") for i in (0, 1)]
+    assert loss(batch, "uniform") == pytest.approx(sum(alone) / 2, rel=1e-4)
+    batch |= {"probability": np.array([0.01, 0.1]), "stored": np.array(100)}
+    expected = (alone[0] + 0.1 * alone[1]) / 2
+    assert loss(batch, "prioritised") == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("replay", ["uniform", "prioritised"])
 def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(replay: str) -> None:
     algorithm = make_algorithm("DQN", replay=replay, targetUpdateInterval=3)
-    batches = [batch_of(algorithm, 16, seed, replay == "prioritised") for seed in range(8)]
+    batches = [replay_batch(algorithm, 16, seed, replay == "prioritised") for seed in range(8)]
     whole, _ = make_learner(algorithm)
     for updates, batch in enumerate(batches[:4]):
         whole.update(batch, Progress(100, 0.1, updates))
@@ -180,7 +176,7 @@ def test_the_schedule_decides_how_far_an_update_goes() -> None:
     for share, rate in ((0.0, 0.01), (0.75, 0.0025), (1.0, 0.0)):
         learner, _ = make_learner(algorithm)
         before = learner.state().arrays[name]
-        update = learner.update(batch_of(algorithm, 16), Progress(0, share))
+        update = learner.update(replay_batch(algorithm, 16), Progress(0, share))
         assert update.metrics["learning_rate"] == pytest.approx(rate)
         moved = np.abs(learner.state().arrays[name] - before).max()
         assert float(moved) == pytest.approx(rate, rel=0.02)
@@ -192,7 +188,7 @@ def test_the_target_network_follows_at_its_interval() -> None:
     name = "body.heads.advantage.weight"
     equal = []
     for updates in range(4):
-        learner.update(batch_of(algorithm, 16, seed=updates), Progress(0, 0.0, updates))
+        learner.update(replay_batch(algorithm, 16, seed=updates), Progress(0, 0.0, updates))
         arrays = learner.state().arrays
         equal.append(bool((arrays[f"target.{name}"] == arrays[f"network.{name}"]).all()))
     assert equal == [False, True, False, True]
@@ -203,7 +199,7 @@ def test_tau_mixes() -> None:
     learner, _ = make_learner(algorithm)
     name = "body.heads.advantage.weight"
     before = learner.state().arrays[f"target.{name}"]
-    learner.update(batch_of(algorithm, 16), START)
+    learner.update(replay_batch(algorithm, 16), START)
     arrays = learner.state().arrays
     expected = 0.75 * before + 0.25 * arrays[f"network.{name}"]
     np.testing.assert_allclose(arrays[f"target.{name}"], expected, rtol=1e-5, atol=1e-7)
@@ -273,6 +269,6 @@ def test_the_page_lists_every_metric() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/algorithms/dqn.md").read_text()
     algorithm = make_algorithm("DQN")
     learner, _ = make_learner(algorithm)
-    batch = batch_of(algorithm, 8)
+    batch = replay_batch(algorithm, 8)
     for name in learner.update(batch, START).metrics:
         assert f"| `{name}` |" in page, name

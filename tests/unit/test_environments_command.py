@@ -30,7 +30,7 @@ def test_gymnasiums_own_are_made_and_grouped() -> None:
     cartpole = found["CartPole-v1"]
     assert cartpole["group"] == "classic_control"
     assert cartpole["action"] == "Discrete(2)"
-    assert cartpole["algorithms"] == ["PPO", "A2C", "REINFORCE", "IMPALA", "DQN"]
+    assert cartpole["algorithms"] == ["PPO", "A2C", "REINFORCE", "IMPALA", "DQN", "C51", "QRDQN"]
     assert (cartpole["maxEpisodeSteps"], cartpole["solvedReturn"]) == (500, 475)
     assert found["Pendulum-v1"]["algorithms"] == [
         "PPO",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rljob.algorithms.base import Arrays, Place, Policy, Progress, Seen
+from rljob.algorithms.base import Place, Policy, Progress, Seen
 from rljob.algorithms.distributions import distribution_for
 from rljob.algorithms.masking import draw, forbid
 from rljob.algorithms.q_learning import QLearning, QLearningConfig
@@ -21,6 +21,7 @@ from tests.unit.segments import (
     make_learner,
     random_masks,
     random_segment,
+    replay_batch,
 )
 
 START = Progress(steps=0, share=0.0)
@@ -126,6 +127,8 @@ def test_random_actions_are_drawn_evenly_from_the_allowed_ones() -> None:
         ("IMPALA", SPACES["discrete"]),
         ("IMPALA", SPACES["multi"]),
         ("DQN", SPACES["discrete"]),
+        ("C51", SPACES["discrete"]),
+        ("QRDQN", SPACES["discrete"]),
     ],
     ids=str,
 )
@@ -137,7 +140,7 @@ def test_actors_obey_and_learners_say_what_actors_said(name: str, action: Space)
     for t in range(16):
         assert allowed(action, segment["mask"][t], segment["action"][t]).all()
     learner, network = make_learner(algorithm)
-    if name == "DQN":
+    if name in ("DQN", "C51", "QRDQN"):
         return
     # The entropy of a fresh network is that of nearly equal logits: the mean of log(allowed actions).
     found = learner.update(segment, START).metrics["entropy"]
@@ -147,18 +150,6 @@ def test_actors_obey_and_learners_say_what_actors_said(name: str, action: Space)
     assert all(torch.isfinite(weights).all() for weights in network.parameters())
 
 
-def transitions(algorithm: Any, seed: int = 0) -> Arrays:
-    segment = random_segment(algorithm, 32, 8, seed)
-    t, i = np.nonzero(segment["valid"])
-    names = ("action", "mask", "observation", "n_step_return", "n_step_discount", "next_row")
-    batch = {name: segment[name][t, i] for name in names}
-    for name in ("observation", "mask"):
-        batch[f"next_{name}"] = segment[name][batch["next_row"], i]
-    batch["probability"] = np.full(len(t), 0.5)
-    batch["stored"] = np.full(len(t), 100)
-    return batch
-
-
 @pytest.mark.parametrize("double", [True, False])
 def test_dqn_never_bootstraps_from_a_forbidden_action(double: bool) -> None:
     """The error tells the target: the value of the best action that the next mask allows."""
@@ -166,7 +157,7 @@ def test_dqn_never_bootstraps_from_a_forbidden_action(double: bool) -> None:
         "DQN", SPACES["discrete"], masked=True, double=double, dueling=False, replay="prioritised"
     )
     learner, network = make_learner(algorithm)
-    batch = transitions(algorithm)
+    batch = replay_batch(algorithm, 200, prioritised=True)
     with torch.no_grad():
         now, ahead = (
             network(torch.from_numpy(batch[name]))["advantage"].numpy().copy()

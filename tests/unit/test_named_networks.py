@@ -217,6 +217,8 @@ RATES = [
     ("TD3", SPACES, {"critic": 1e-5}, {"policy": 1e-3, "critic": 1e-5}),
     ("DDPG", SPACES, {"policy": 1e-5}, {"policy": 1e-5, "critic": 1e-3}),
     ("DQN", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
+    ("C51", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
+    ("QRDQN", DISCRETE, {"q": 1e-5}, {"q": 1e-5}),
     ("PPO", DISCRETE, {"policy": 1e-5}, {"policy": 1e-5}),
     ("IMPALA", DISCRETE, {"policy": 1e-5}, {"policy": 1e-5}),
 ]

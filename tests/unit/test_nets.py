@@ -421,7 +421,7 @@ import numpy as np
 from rljob import algorithms, nets
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
-for name in ("PPO", "DQN"):
+for name in ("PPO", "DQN", "C51", "QRDQN"):
     spec = AlgorithmSpec(name=name)
     spaces = Spaces(BoxSpace((4,)), DiscreteSpace(2))
     algorithm = algorithms.resolve_algorithm(spec)(algorithms.load_config(spec), spaces)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rljob.algorithms.a2c import A2C
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, OnPolicy, Replay
+from rljob.algorithms.c51 import C51
 from rljob.algorithms.ddpg import DDPG
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
+from rljob.algorithms.qr_dqn import QRDQN
 from rljob.algorithms.reinforce import REINFORCE
 from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
@@ -32,6 +34,8 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "REINFORCE": REINFORCE,
     "IMPALA": IMPALA,
     "DQN": DQN,
+    "C51": C51,
+    "QRDQN": QRDQN,
     "SAC": SAC,
     "TD3": TD3,
     "DDPG": DDPG,

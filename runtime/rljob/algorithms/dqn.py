@@ -2,17 +2,18 @@
 
 Q-learning with a target network (Mnih et al. 2015, https://doi.org/10.1038/nature14236), double
 estimates (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461), dueling heads (Wang et al. 2016,
-https://arxiv.org/abs/1511.06581), n-step returns, and uniform or prioritised replay (Schaul et al.
-2016, https://arxiv.org/abs/1511.05952). Rollouts explore epsilon-greedily and compute the n-step
+https://arxiv.org/abs/1511.06581), n-step returns, uniform or prioritised replay (Schaul et al.
+2016, https://arxiv.org/abs/1511.05952), and Munchausen rewards. Rollouts explore epsilon-greedily and compute the n-step
 returns of their own segments, so that a stored transition is complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
+from pydantic import Field as Bounds
 from pydantic import model_validator
 
 from rljob.algorithms.base import (
@@ -22,7 +23,6 @@ from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
     Count,
-    Field,
     Head,
     Learner,
     Net,
@@ -39,8 +39,10 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.epsilon_greedy import epsilon_greedy
+from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.masking import forbid, hide
-from rljob.algorithms.n_step import n_step
+from rljob.algorithms.munchausen import munchausen_bonus, soft_value
+from rljob.algorithms.n_step import N_STEP_FIELDS, check_n_step, fill_n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
 
@@ -85,13 +87,27 @@ class DQNConfig(AlgorithmConfig):
     """0 samples uniformly, 1 in proportion to the error; for prioritised replay."""
     importance_exponent: Schedule[Share] = Schedule(SchedulePhase(from_=0.4, to=1.0))
     """Correction of the sampling bias, 1 in full; for prioritised replay."""
+    munchausen: bool = False
+    """Rewards grow by the policy's scaled logarithm, and the next value is soft; needs nStep 1 and not double."""
+    munchausen_temperature: Positive = 0.03
+    """Of the softmax over the values that is the policy, in units of reward; for munchausen."""
+    munchausen_scale: Share = 0.9
+    """Factor of what is added to the reward; for munchausen."""
+    munchausen_clip: Annotated[float, Bounds(ge=-1000, le=0)] = -1.0
+    """Least value of temperature times logarithm; for munchausen."""
 
     @model_validator(mode="after")
     def _steps_fit_a_segment(self) -> Self:
-        if self.n_step > self.rollout_length:
+        check_n_step(self.n_step, self.rollout_length)
+        return self
+
+    @model_validator(mode="after")
+    def _munchausen_is_alone(self) -> Self:
+        if self.munchausen and (self.n_step > 1 or self.double):
+            double = str(self.double).lower()
             raise ValueError(
-                f"nStep ({self.n_step}) must not be above rolloutLength ({self.rollout_length}): returns end "
-                "with their segment"
+                f"munchausen needs nStep: 1 and double: false, and they are {self.n_step} and {double}: it rewards "
+                "one action, and its next value is that of all actions"
             )
         return self
 
@@ -124,11 +140,7 @@ class DQN:
 
     Config: ClassVar[type[AlgorithmConfig]] = DQNConfig
 
-    fields = (
-        Field("n_step_return", "float32"),
-        Field("n_step_discount", "float32"),
-        Field("next_row", "int32"),
-    )
+    fields = N_STEP_FIELDS
 
     def __init__(self, config: DQNConfig, spaces: Spaces) -> None:
         if not isinstance(spaces.action, DiscreteSpace):
@@ -175,12 +187,7 @@ class DQNActor(Actor):
         return Acted(epsilon_greedy(advantage, epsilon, self.rng, seen.mask))
 
     def finish(self, segment: Arrays) -> None:
-        config = self.algorithm
-        ends = (segment[name] for name in ("reward", "terminated", "truncated", "valid"))
-        found = n_step(*ends, n=config.n_step, gamma=config.gamma)
-        segment["n_step_return"][:] = found.ret
-        segment["n_step_discount"][:] = found.discount
-        segment["next_row"][:] = found.next_row
+        fill_n_step(segment, n=self.algorithm.n_step, gamma=self.algorithm.gamma)
 
 
 class DQNLearner(Learner):
@@ -210,17 +217,27 @@ class DQNLearner(Learner):
         rows = np.arange(len(batch["action"]))
         ahead, mask = self._learning.place(batch["next_observation"]), batch.get("next_mask")
         following = self._values(self._following(ahead))
-        if config.double:
+        reward = batch["n_step_return"]
+        if config.munchausen:
+            temperature, least = config.munchausen_temperature, config.munchausen_clip
+            here = self._values(self._following(batch["observation"]))
+            allowed = forbid(here, batch.get("mask"))
+            bonus = munchausen_bonus(allowed, batch["action"], temperature, least)
+            reward = reward + config.munchausen_scale * bonus
+            bootstrap = soft_value(forbid(following, mask), temperature)
+        elif config.double:
             best = forbid(self._values(self._learning(ahead)), mask).argmax(axis=-1)
             bootstrap = following[rows, best]
         else:
             bootstrap = forbid(following, mask).max(axis=-1)
-        target = batch["n_step_return"] + batch["n_step_discount"] * bootstrap
+        target = reward + batch["n_step_discount"] * bootstrap
 
         outputs, backward = self._learning.with_backward(batch["observation"])
         values = self._values(outputs)
         error = values[rows, batch["action"]] - target
-        loss = huber_loss(error, self._importance(batch, progress))
+        prioritised = config.replay == "prioritised"
+        exponent = config.importance_exponent.at(progress)
+        loss = huber_loss(error, importance_weights(batch, exponent) if prioritised else None)
         by_value = np.zeros_like(values)
         by_value[rows, batch["action"]] = loss.by_value
         backward(self._by_output(by_value))
@@ -235,7 +252,6 @@ class DQNLearner(Learner):
             "gradient_norm": norm,
             "learning_rate": rate,
         }
-        prioritised = config.replay == "prioritised"
         return Update(metrics, np.abs(error) + np.float32(1e-6) if prioritised else None)
 
     def _values(self, outputs: Arrays) -> np.ndarray:
@@ -252,15 +268,6 @@ class DQNLearner(Learner):
             return {"advantage": by_value}
         centred = by_value - by_value.mean(axis=-1, keepdims=True)
         return {"advantage": centred, "value": by_value.sum(axis=-1, keepdims=True)}
-
-    def _importance(self, batch: Arrays, progress: Progress) -> np.ndarray | None:
-        """Weights `[B]` that undo the bias of prioritised drawing, the largest being 1."""
-        if self._config.replay == "uniform":
-            return None
-        exponent = self._config.importance_exponent.at(progress)
-        weight: np.ndarray = (batch["probability"] * batch["stored"]) ** -exponent
-        weight /= weight.max()
-        return weight.astype(np.float32)
 
     def publish(self, progress: Progress) -> dict[str, Any]:
         return {"epsilon": self._config.epsilon.at(progress)}

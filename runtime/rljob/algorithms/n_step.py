@@ -6,6 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rljob.envs.spaces import Arrays
+from rljob.spec.experience import Field
+
+N_STEP_FIELDS = (
+    Field("n_step_return", "float32"),
+    Field("n_step_discount", "float32"),
+    Field("next_row", "int32"),
+)
+"""Fields of an algorithm whose transitions span several steps; `fill_n_step` fills them."""
+
 
 class NStep(NamedTuple):
     """For each row `[T, N]`: rewards until the bootstrap, its weight, and the row that it looks at."""
@@ -50,3 +60,24 @@ def n_step(
         discount[here] *= np.where(live, np.float32(gamma) * ~terminated[ahead], 1)
         live &= ~(terminated[ahead] | truncated[ahead])
     return NStep(ret, discount, steps + np.arange(length, dtype=np.int32)[:, None])
+
+
+def fill_n_step(segment: Arrays, *, n: int, gamma: float) -> None:
+    """Fill `N_STEP_FIELDS` of a whole segment in place, by `n_step`."""
+    ends = (segment[name] for name in ("reward", "terminated", "truncated", "valid"))
+    found = n_step(*ends, n=n, gamma=gamma)
+    segment["n_step_return"][:] = found.ret
+    segment["n_step_discount"][:] = found.discount
+    segment["next_row"][:] = found.next_row
+
+
+def check_n_step(n: int, rollout_length: int) -> None:
+    """Refuse returns over more steps than a segment has.
+
+    Raises:
+        ValueError: in the words of the settings.
+    """
+    if n > rollout_length:
+        raise ValueError(
+            f"nStep ({n}) must not be above rolloutLength ({rollout_length}): returns end with their segment"
+        )
