@@ -26,9 +26,9 @@ from rljob.nets.torch_optimizer import FlatAdam
 
 class Config(AlgorithmConfig):
     learning_rate: Schedule[float] = Schedule(SchedulePhase(from_=2e-3, to=1e-4))
-    simulations: int = 32
-    exploration: float = 1.5
-    noise: float = 0.25
+    simulations: int = 48
+    exploration: float = 2.0
+    noise: float = 0.5
     noise_concentration: float = 1.0
     longest_game: int = 9
     rollout_length: int = 16

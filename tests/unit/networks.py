@@ -40,7 +40,9 @@ def build_engine(
 
 def export(module: Any, acting: Sequence[str], copy: bool = True) -> Arrays:
     """The tensors that such an engine loads."""
-    found = nets.export({"net": module}, {"net": Net({}, acts=tuple(acting))}, copy)
+    found = nets.export(
+        {"net": module}, {"net": Net({name: Head(1) for name in acting}, acts=tuple(acting))}, copy
+    )
     return {name.removeprefix("net" + OF_NETWORK): array for name, array in found.items()}
 
 

@@ -104,5 +104,7 @@ def test_without_an_acting_network_there_are_the_arrays() -> None:
     policy.forget(np.ones(2, bool))
     assert policy.core.shape == (2, 0)
     assert policy.arrays["table"].tolist() == [0, 1, 2]
-    with pytest.raises(RunError, match=r"no acting network; use policy\.arrays"):
+    with pytest.raises(
+        RunError, match=r"no network of this algorithm acts: .*or use policy\.arrays"
+    ):
         policy(seen(1, 2))

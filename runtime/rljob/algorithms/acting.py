@@ -124,7 +124,10 @@ class Policy:
             RunError: the algorithm has no acting network.
         """
         if self._engine is None:
-            raise RunError("this algorithm has no acting network; use policy.arrays")
+            raise RunError(
+                "no network of this algorithm acts: name the heads that acting computes, as in "
+                "Net(heads, acts=('logits',)), or use policy.arrays"
+            )
         if self._remembers:
             return self._engine(seen.observation, core=self.core)
         return self._engine(seen.observation)

@@ -14,11 +14,13 @@ class ActingGroup:
 
     Attributes:
         reward: float32 `[N]`, of the last step; whoever steps the environments sets it.
+        name: of the actor's class.
     """
 
     def __init__(self, algorithm: Algorithm, networks: ActingNetworks, place: Place) -> None:
         self._policy = Policy(networks, place.count)
         self._actor = algorithm.actor(self._policy, place)
+        self.name = type(self._actor).__name__
         self._begins = np.ones(place.count, np.bool_)
         self.reward = np.zeros(place.count, np.float32)
 

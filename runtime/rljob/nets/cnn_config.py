@@ -95,7 +95,7 @@ def channels_first(space: Space) -> bool:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ImpalaStage:
     """One stage of `impala`: a convolution, max pooling (3 x 3, stride 2, padded), and residual blocks.
 
     Attributes:
@@ -107,18 +107,18 @@ class Stage:
     block: Convolution
 
 
-def stages(config: CNNConfig, space: Space) -> list[Stage]:
+def stages(config: CNNConfig, space: Space) -> list[ImpalaStage]:
     """The stages of `impala` for such images.
 
     Raises:
         InputError: as `channels_first`.
     """
     height, width, channels = image_of(space)
-    found: list[Stage] = []
+    found: list[ImpalaStage] = []
     for out in config.channels:
         first = Convolution(height, width, channels, out, kernel=3, padding=1)
         height, width, channels = (height + 1) // 2, (width + 1) // 2, out
-        found.append(Stage(first, Convolution(height, width, out, out, kernel=3, padding=1)))
+        found.append(ImpalaStage(first, Convolution(height, width, out, out, kernel=3, padding=1)))
     return found
 
 

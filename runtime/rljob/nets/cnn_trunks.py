@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from rljob.nets.activations import relu
-from rljob.nets.cnn_config import BLOCKS, Convolution, Stage
+from rljob.nets.cnn_config import BLOCKS, Convolution, ImpalaStage
 from rljob.nets.parts import Layer
 
 
@@ -80,7 +80,7 @@ class NatureTrunk:
 class ImpalaTrunk:
     """Stages of a convolution, max pooling and residual blocks, and a ReLU at the end (Espeholt et al. 2018)."""
 
-    def __init__(self, shapes: Sequence[Stage]) -> None:
+    def __init__(self, shapes: Sequence[ImpalaStage]) -> None:
         self._stages = [
             (
                 Patches(f"body.stages.{i}.first", stage.first),

@@ -51,6 +51,11 @@ class Net:
     own_rate: bool = False
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.acts if name not in self.heads]
+        if unknown:
+            raise ValueError(
+                f"acts names {unknown[0]!r}, which is none of the heads {', '.join(self.heads)}"
+            )
         if self.copies > 1 and self.acts:
             raise ValueError("a network of several copies cannot act")
 

@@ -14,7 +14,7 @@ from rljob.nets.cnn_config import (
     BLOCKS,
     CNNConfig,
     Convolution,
-    Stage,
+    ImpalaStage,
     channels_first,
     convolutions,
     features,
@@ -44,7 +44,7 @@ class CNN(nn.Module):
         if config.variant == "impala":
             shapes = stages(config, image)
             blocks = BLOCKS * len(shapes)
-            self.stages.extend(_Stage(shape, config.init, blocks) for shape in shapes)
+            self.stages.extend(_ImpalaModule(shape, config.init, blocks) for shape in shapes)
         else:
             self.convolutions.extend(
                 _convolution(shape, config.init) for shape in convolutions(config, image)
@@ -83,15 +83,15 @@ class CNN(nn.Module):
         return tuple(f"heads.{name}." for name in self.heads if name not in acting_heads)
 
 
-class _Stage(nn.Module):
-    """See `cnn_config.Stage`.
+class _ImpalaModule(nn.Module):
+    """See `cnn_config.ImpalaStage`.
 
     Args:
         blocks: residual blocks of the whole network. The weights that each adds by are smaller by the root of their
             number, so that sums do not grow with it.
     """
 
-    def __init__(self, shape: Stage, init: Initialisation, blocks: int) -> None:
+    def __init__(self, shape: ImpalaStage, init: Initialisation, blocks: int) -> None:
         super().__init__()
         self.first = _convolution(shape.first, init)
         self.blocks = nn.ModuleList(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rljob import spec as specs
+from rljob.algorithms.answers import check_update
 from rljob.algorithms.base import Arrays, Progress, Replay
 from rljob.algorithms.settings import own_rates, unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
@@ -235,7 +236,8 @@ def _update(parts: JobParts, collector: Collector, segment: Arrays) -> dict[str,
             batch = transport.take()
             if batch is not None:
                 update = [
-                    parts.learner.update(arrays, Progress(0, 0.0)) for arrays in batch.updates
+                    check_update(parts.learner, parts.learner.update(arrays, Progress(0, 0.0)))
+                    for arrays in batch.updates
                 ][-1]
                 return {name: float(value) for name, value in update.metrics.items()}
     raise RunError("the trial failed: no experience reached the learner")

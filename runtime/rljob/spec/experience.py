@@ -32,6 +32,9 @@ class OnPolicy:
     segment_length: int
     segments_per_batch: int | None = None
 
+    def __post_init__(self) -> None:
+        _positive(self, "segment_length")
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -62,6 +65,10 @@ class Replay:
     period: int = 1
     start: Literal["row", "episode"] = "row"
 
+    def __post_init__(self) -> None:
+        names = ("segment_length", "batch_size", "min_size", "samples_per_insert")
+        _positive(self, *names, "updates_per_publish", "length", "period")
+
     @property
     def samples(self) -> int:
         """Environment steps drawn between two published policy versions."""
@@ -71,3 +78,10 @@ class Replay:
     def span(self) -> int:
         """Segments that one sequence reaches over, at most."""
         return (self.segment_length - self.period + self.length - 1) // self.segment_length + 1
+
+
+def _positive(of: OnPolicy | Replay, *names: str) -> None:
+    for name in names:
+        value = getattr(of, name)
+        if not value > 0:
+            raise ValueError(f"{type(of).__name__}: {name} is {value}, and has to be above 0")

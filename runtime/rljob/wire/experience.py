@@ -171,7 +171,7 @@ def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
         raise Rejected("json", f"data.kind {kind!r}")
     try:
         data = _KINDS[kind](segment_length=length, **value)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise Rejected("json", f"data: {error}") from error
     for name, number in vars(data).items():
         allowed, least = _NUMBERS.get(name, ((int,), 1))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rljob.algorithms import load_config, make_algorithm
+from rljob.algorithms.answers import check_update
 from rljob.algorithms.base import Algorithm, Learner, Replay
 from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
@@ -162,7 +163,8 @@ class Training:
         started = time.monotonic()
         keys, priorities = [], []
         for arrays in batch.updates:
-            update = self._learner.update(arrays, self._progress.at(self._spec.stop))
+            answer = self._learner.update(arrays, self._progress.at(self._spec.stop))
+            update = check_update(self._learner, answer)
             if update.priorities is not None:
                 keys.append(arrays["key"].reshape(-1))
                 priorities.append(update.priorities.reshape(-1))

@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from rljob.algorithms.acting_group import ActingGroup
+from rljob.algorithms.answers import check_acted
 from rljob.algorithms.base import Algorithm, Arrays, Place
 from rljob.envs.values import problem
 from rljob.envs.vector import Environments, EpisodeStatistics
@@ -134,6 +135,9 @@ class Collector:
                     before = clock()
                     core = part["core"][t // every] if every and t % every == 0 else None
                     acted = group.acting.act(part["observation"][t], valid, mask, core)
+                    if t == 0:
+                        row = {name: array[0] for name, array in part.items()}
+                        check_acted(group.acting.name, acted, row)
                     part["action"][t] = acted.action
                     for name, values in acted.extras.items():
                         part[name][t] = values
