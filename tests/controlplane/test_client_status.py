@@ -46,7 +46,9 @@ def test_the_table_is_that_of_kubectl(rljob: Client) -> None:
     for column in ("NAME", "PHASE", "ROLLOUTS", "LEARNER", "STEP", "STEPS/S", "LAG", "RESTARTS"):
         assert row[column] == expected[column], column
     assert (row["CHECKPOINT"], row["REASON"]) == (expected["CHECKPOINT"], expected["REASON"])
-    assert rljob("status", "-A")[1].split()[0] == "NAMESPACE"
+    code, out, error = rljob("status", "-A")
+    assert (code, error) == (0, "")
+    assert out.split()[0] == "NAMESPACE"
 
 
 def _rows(table: str) -> list[list[str]]:

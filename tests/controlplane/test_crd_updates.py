@@ -19,6 +19,7 @@ FULL = job(
     environment={"id": "CartPole-v1", "kwargs": {"a": 1}},
     algorithm={"entryPoint": "algos:Mine", "config": {"a": 1}},
     network={"name": "mlp", "config": {"hidden": [1]}},
+    networks={"policy": {"config": {"hidden": [1]}}},
     seed=1,
     buffer={"samplesPerInsert": 1, "storage": {"path": "a"}},
     checkpoint={"storage": {"path": "a"}},
@@ -34,6 +35,9 @@ FIXED: list[tuple[str, Any]] = [
     ("algorithm.config.a", None),
     ("network.config.hidden", [2]),
     ("network.config.shared", True),
+    ("networks.policy.config.hidden", [2]),
+    ("networks.policy.learningRate", 0.1),
+    ("networks.critic", {"config": {"hidden": [1]}}),
     ("seed", 2),
     ("strict", True),
     ("rollout.envsPerReplica", 17),
@@ -47,6 +51,7 @@ FIXED: list[tuple[str, Any]] = [
 ]
 OPTIONAL = (
     "seed",
+    "networks",
     "buffer.samplesPerInsert",
     "buffer.storage",
     "checkpoint.storage",
