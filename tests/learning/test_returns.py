@@ -115,7 +115,8 @@ def test_ppo_learns_with_normalised_observations(seed: int, tmp_path: Path) -> N
 
     assert mean_return(result) >= PPO["pendulum-ppo"]
     # What it saw is part of the policy: acting alone, it normalises as it did in training.
-    assert evaluate_run(result.folder, 20, seed=seed).mean >= PPO["pendulum-ppo"]
+    # Without, it would get about -1200; 100 greedy episodes are within 70 of their mean.
+    assert evaluate_run(result.folder, 100, seed=seed).mean >= PPO["pendulum-ppo"] - 100
 
 
 # Experience that is older, comes from elsewhere, or in other portions, teaches the same.

@@ -85,6 +85,14 @@ def test_a_status_of_another_version_is_named() -> None:
     assert cluster_job({"phase": "Training", "mood": "good"}).phase == "Training"
 
 
+def test_a_list_goes_on_where_one_status_cannot_be_read() -> None:
+    odd = ClusterJob.listed(raw({"phase": "Dreaming"}))
+
+    assert (odd.name, odd.phase, odd.end) == ("test", "Unknown", None)
+    assert row(odd, NOW)[1] == "Unknown"
+    assert ClusterJob.listed(raw(TRAINING)) == ClusterJob.of(raw(TRAINING))
+
+
 # ---- one job
 
 

@@ -21,12 +21,24 @@ ENDS = ("Complete", "Failed")
 class ClusterJob:
     """An RLJob as returned by the API server.
 
+    Attributes:
+        readable: whether `status` is its own.
+
     Raises:
         RunError: this version of rljob cannot read its status.
     """
 
     raw: Manifest
     status: RLJobStatus
+    readable: bool = True
+
+    @classmethod
+    def listed(cls, raw: Manifest) -> ClusterJob:
+        """One of many: where its status cannot be read, the others still can, so it has an empty one."""
+        try:
+            return cls.of(raw)
+        except RunError:
+            return cls(raw, RLJobStatus(), readable=False)
 
     @classmethod
     def of(cls, raw: Manifest) -> ClusterJob:
@@ -82,8 +94,11 @@ class ClusterJob:
 
     @property
     def phase(self) -> str:
-        """The phase of the status; `Terminating` for a job in deletion, `Pending` for a new job."""
-        return "Terminating" if self.deleting else self.status.phase or "Pending"
+        """The phase of the status; `Terminating` for a job in deletion, `Pending` for a new job, and `Unknown`
+        where this version of rljob cannot read it."""
+        if self.deleting:
+            return "Terminating"
+        return self.status.phase or ("Pending" if self.readable else "Unknown")
 
     @property
     def end(self) -> Condition | None:

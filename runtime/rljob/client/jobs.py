@@ -43,7 +43,7 @@ class Jobs:
         found = self.api.get_all(RLJOBS, "" if everywhere else self.namespace)
         # The items of a list have no kind.
         named = ({"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in found)
-        return sorted(map(ClusterJob.of, named), key=lambda job: (job.namespace, job.name))
+        return sorted(map(ClusterJob.listed, named), key=lambda job: (job.namespace, job.name))
 
     def create(self, job: RLJob) -> ClusterJob:
         """Create the job. The API server sets the defaults.
