@@ -130,6 +130,7 @@ def test_choices_have_equal_parts_of_a_number() -> None:
         (PAIR, {"divisions": [65_536]}, "", "65536 x 65536 are 4294967296 choices; at most"),
         (BoxSpace((1,)), {"divisions": [2]}, "", "-inf to inf, .* set low and high"),
         (DiscreteSpace(2), {"divisions": [2]}, ".divisions", "is for a Box; .* Discrete"),
+        (DiscreteSpace(2), {"low": [0]}, ".low", "is for a Box"),
         (MultiDiscreteSpace((2, 2)), {"low": [0]}, ".low", "is for a Box"),
     ],
 )

@@ -1,7 +1,7 @@
 """An environment's spaces in the form that an algorithm takes: continuous as discrete, and the reverse.
 
-A conversion has a `space`, as the algorithm sees it, and stands where the environment's own space would:
-`from_environment` for observations, `to_environment` for actions.
+A conversion stands where the environment's own space would: `from_environment` for observations,
+`to_environment` for actions.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ MOST_ACTIONS = 4096
 """Choices of an action that stands for several; a network has an output for each."""
 
 
-class Converted(Protocol):
-    """What is stored, and what the environment takes and gives. A space that is not converted has the same
-    methods."""
+class Taken(Protocol):
+    """How actions get to the environment: a conversion, or the space itself."""
 
     def to_environment(self, value: np.ndarray) -> np.ndarray:
         """Stored actions `[N, ...]` as the environment takes them."""
         ...
+
+
+class Observed(Protocol):
+    """How observations come from the environment: a conversion, or the space itself."""
 
     def from_environment(self, value: np.ndarray) -> np.ndarray:
         """The environment's observations `[N, ...]` as they are stored."""
@@ -45,13 +48,13 @@ class Converted(Protocol):
 
 def convert_observation(
     space: Space, spec: ObservationConversionSpec | None
-) -> tuple[Space, Converted]:
+) -> tuple[Space, Observed]:
     """The space that the algorithm sees, and how observations get into it.
 
     Raises:
         InputError: with a path below `environment.convert.observation`, when `space` cannot be converted like that.
     """
-    if spec is None or (isinstance(space, DiscreteSpace) and spec.divisions is None):
+    if spec is None:
         return space, space
     path = "environment.convert.observation"
     if isinstance(space, BoxSpace):
@@ -61,11 +64,12 @@ def convert_observation(
     for name in ("divisions", "low", "high"):
         if getattr(spec, name) is not None:
             raise InputError(f"is for a Box; the space is {space}", path=f"{path}.{name}")
-    assert isinstance(space, MultiDiscreteSpace)
+    if isinstance(space, DiscreteSpace):
+        return space, space
     return _discrete(space.nvec, MOST_CHOICES, path), JointChoice(space)
 
 
-def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Space, Converted]:
+def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Space, Taken]:
     """The space that the algorithm acts in, and how its actions become the environment's.
 
     Raises:
@@ -89,7 +93,7 @@ def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Spa
     return space, space
 
 
-def convert_mask(taken: Converted) -> Callable[[np.ndarray], np.ndarray]:
+def convert_mask(taken: Taken) -> Callable[[np.ndarray], np.ndarray]:
     """What makes masks of the algorithm's actions from those of the environment's, bool `[N, K]`; it may return its
     argument.
 
@@ -129,9 +133,6 @@ class Bins:
         digits = np.clip(cell, 0, self._last).astype(np.int64)
         return _number_of(digits, self.counts)
 
-    def to_environment(self, value: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("observations are not sent to an environment")
-
 
 class Grid:
     """An action of numbers, chosen from a grid that includes both bounds of each dimension.
@@ -154,9 +155,6 @@ class Grid:
         digits = np.stack(np.unravel_index(value, self.counts), axis=-1)
         stored = (digits * self._steps - 1.0).astype(np.float32)
         return self._space.to_environment(stored.reshape(-1, *self._space.shape))
-
-    def from_environment(self, value: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("an environment gives no actions")
 
 
 class JointChoice:
@@ -196,9 +194,6 @@ class ChoiceByNumber:
         return self._space.to_environment(
             each[:, 0] if isinstance(self._space, DiscreteSpace) else each
         )
-
-    def from_environment(self, value: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("an environment gives no actions")
 
 
 def _number_of(digits: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
