@@ -51,6 +51,14 @@ def test_the_table_is_that_of_kubectl(rljob: Client) -> None:
     assert out.split()[0] == "NAMESPACE"
 
 
+def test_a_status_of_another_version_does_not_hide_the_others(rljob: Client) -> None:
+    rljob.create()
+    rljob.status({"phase": "Dreaming"})
+    code, out, error = rljob("status")
+    assert (code, error) == (0, "")
+    assert _rows(out)[1][:2] == ["test", "Unknown"]
+
+
 def _rows(table: str) -> list[list[str]]:
     return [re.split(r"\s{3,}", line.strip()) for line in table.strip().splitlines()]
 

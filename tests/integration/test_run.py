@@ -360,6 +360,18 @@ class Clueless(PPO):
         return made
 
 
+class AnsweringLearner(PPOLearner):
+    def update(self, *arguments):
+        return {"loss": 1.0}
+
+
+class Answering(PPO):
+    def learner(self, *arguments):
+        made = super().learner(*arguments)
+        made.__class__ = AnsweringLearner
+        return made
+
+
 class InTheWay(gymnasium.Wrapper):
     def __init__(self):
         super().__init__(gymnasium.make("CartPole-v1"))
@@ -409,6 +421,14 @@ def test_what_an_algorithm_raises_is_told_with_its_place(
     assert 'users.py", line' in text
     assert "roles/" not in text
     place.assert_clean()
+
+
+def test_what_a_learner_answers_wrongly_is_told(place: Place) -> None:
+    (place.folder / "users.py").write_text(USERS)
+    file = place.write(algorithm={"entryPoint": "users:Answering"}, backoffLimit=0)
+    done = place.run("run", file, "--dir", "run")
+    assert done.returncode == 1
+    assert "AnsweringLearner.update returned a dict, expected Update(metrics)" in done.stdout
 
 
 @pytest.mark.skipif(

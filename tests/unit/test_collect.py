@@ -297,3 +297,13 @@ def test_the_time_is_accounted_for() -> None:
     collect(collector, 4)
     assert collector.acting_seconds > 0
     assert collector.environment_seconds > 0
+
+
+def test_an_answer_of_another_form_is_told() -> None:
+    collector, _, algorithm = make_groups(4, (0, 1, 2))
+    algorithm.actors[-1].act = lambda seen: Acted(np.zeros((ENVS, 1), np.int64))  # type: ignore[method-assign]
+
+    with pytest.raises(
+        RunError, match=r"DrawingActor\.act returned the action as an array \[3, 1\] of int64"
+    ):
+        collector.collect(empty(4), lambda: None)
