@@ -30,7 +30,7 @@ MOST_ACTIONS = 4096
 """Choices of an action that stands for several; a network has an output for each."""
 
 
-class Taken(Protocol):
+class ToEnvironment(Protocol):
     """How actions get to the environment: a conversion, or the space itself."""
 
     def to_environment(self, value: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ class Taken(Protocol):
         ...
 
 
-class Observed(Protocol):
+class FromEnvironment(Protocol):
     """How observations come from the environment: a conversion, or the space itself."""
 
     def from_environment(self, value: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ class Observed(Protocol):
 
 def convert_observation(
     space: Space, spec: ObservationConversionSpec | None
-) -> tuple[Space, Observed]:
+) -> tuple[Space, FromEnvironment]:
     """The space that the algorithm sees, and how observations get into it.
 
     Raises:
@@ -69,7 +69,7 @@ def convert_observation(
     return _discrete(space.nvec, MOST_CHOICES, path), JointChoice(space)
 
 
-def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Space, Taken]:
+def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Space, ToEnvironment]:
     """The space that the algorithm acts in, and how its actions become the environment's.
 
     Raises:
@@ -93,7 +93,7 @@ def convert_action(space: Space, spec: ActionConversionSpec | None) -> tuple[Spa
     return space, space
 
 
-def convert_mask(taken: Taken) -> Callable[[np.ndarray], np.ndarray]:
+def convert_mask(taken: ToEnvironment) -> Callable[[np.ndarray], np.ndarray]:
     """What makes masks of the algorithm's actions from those of the environment's, bool `[N, K]`; it may return its
     argument.
 
