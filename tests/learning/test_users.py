@@ -11,6 +11,7 @@ import pytest
 
 import rljob
 from rljob.roles.evaluator.play import evaluate, evaluate_run, find
+from tests.learning.bars import by_chance, reach
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "algorithms"
 USERS = Path(__file__).parent / "users"
@@ -68,6 +69,7 @@ def train(file: Path, folder: Path, seed: int, *overrides: str) -> rljob.Result:
     return result
 
 
+@by_chance
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_final_policy_is_good_greedily(name: str, seed: int, tmp_path: Path) -> None:
@@ -76,9 +78,10 @@ def test_the_final_policy_is_good_greedily(name: str, seed: int, tmp_path: Path)
     result = train(folder / f"{name}.yaml", tmp_path / "run", seed)
 
     assert result.reason == "StepsReached"
-    assert evaluate_run(result.folder, episodes, seed=seed).mean >= bar
+    reach(evaluate_run(result.folder, episodes, seed=seed).mean, bar)
 
 
+@by_chance
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_same_file_learns_without_memory(seed: int, tmp_path: Path) -> None:
     overrides = (
@@ -90,6 +93,7 @@ def test_the_same_file_learns_without_memory(seed: int, tmp_path: Path) -> None:
     )
     result = train(EXAMPLES / "impala.yaml", tmp_path / "run", seed, *overrides)
 
+    reach(result.mean_return, 475)
     assert result.reason == "MeanReturnReached"
 
 
