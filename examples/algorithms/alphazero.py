@@ -27,6 +27,7 @@ from rljob.nets.torch_optimizer import FlatAdam
 class Config(AlgorithmConfig):
     learning_rate: Schedule[float] = Schedule(SchedulePhase(from_=2e-3, to=1e-4))
     simulations: int = 48
+    greedy_simulations: int = 200
     exploration: float = 2.0
     noise: float = 0.5
     noise_concentration: float = 1.0
@@ -88,30 +89,35 @@ class Node:
 
 class AlphaZeroActor(Actor):
     def act(self, seen):
-        if self.place.greedy:
-            # Without a search: what was learned has to be in the network.
-            logits = self.policy(seen)["logits"]
-            return Acted(np.where(seen.mask, logits, -np.inf).argmax(-1))
         games = np.flatnonzero(seen.valid)
-        roots = [Node(self.place.games.copy(i), seen.observation[i], seen.mask[i]) for i in games]
+        roots = [Node(self.copy(i), seen.observation[i], seen.mask[i]) for i in games]
         self.search(roots)
         visits = np.full(seen.mask.shape, 1 / seen.mask.shape[1], np.float32)
         for i, root in zip(games, roots, strict=True):
             visits[i] = root.visits / root.visits.sum()
+        if self.place.greedy:
+            return Acted(visits.argmax(-1))
         # A move is drawn in proportion to its visits.
         drawn = (self.rng.random(len(visits))[:, None] * visits.sum(-1, keepdims=True)) < np.cumsum(
             visits, -1
         )
         return Acted(drawn.argmax(-1), {"visits": visits})
 
+    def copy(self, i):
+        """A game in which the search moves for both players."""
+        game = self.place.games.copy(i)
+        game.unwrapped.perfect = 0
+        return game
+
     def search(self, roots):
         config = self.algorithm.config
+        greedy = self.place.greedy
         self.evaluate(roots)
-        for root in roots:
+        for root in () if greedy else roots:
             legal = root.mask.nonzero()[0]
             noise = self.rng.dirichlet([config.noise_concentration] * len(legal))
             root.prior[legal] += config.noise * (noise - root.prior[legal])
-        for _ in range(config.simulations):
+        for _ in range(config.greedy_simulations if greedy else config.simulations):
             paths = [self.descend(root) for root in roots]
             ends = [path[-1][0].children[path[-1][1]] for path in paths]
             values = self.evaluate(ends)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rljob.algorithms import make_algorithm
-from rljob.algorithms.base import AlgorithmConfig, OnPolicy
+from rljob.algorithms.base import AlgorithmConfig, Head, Net, OnPolicy
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.errors import InputError
 from rljob.spec.sections import AlgorithmSpec
@@ -24,7 +24,8 @@ class Declared:
     learner: Callable[..., Any] | None = None
 
     def __init__(self, config: Any, spaces: Any) -> None:
-        self.data, self.networks, self.fields = OnPolicy(8), {"policy": None}, ()
+        self.data, self.fields = OnPolicy(8), ()
+        self.networks: Any = {"policy": Net({"logits": Head(2)}, acts=("logits",))}
 
 
 class NoData(Declared):
@@ -36,13 +37,37 @@ class NoData(Declared):
 class ListedNetworks(Declared):
     def __init__(self, config: Any, spaces: Any) -> None:
         super().__init__(config, spaces)
-        self.networks = ["policy"]  # type: ignore[assignment]
+        self.networks = ["policy"]
 
 
 class OneField(Declared):
     def __init__(self, config: Any, spaces: Any) -> None:
         super().__init__(config, spaces)
         self.fields = "log_prob"  # type: ignore[assignment]
+
+
+class NetworkInAFolder(Declared):
+    def __init__(self, config: Any, spaces: Any) -> None:
+        super().__init__(config, spaces)
+        self.networks = {"policy/actor": self.networks["policy"]}
+
+
+class NumberedNetwork(Declared):
+    def __init__(self, config: Any, spaces: Any) -> None:
+        super().__init__(config, spaces)
+        self.networks = {1: self.networks["policy"]}
+
+
+class NoNet(Declared):
+    def __init__(self, config: Any, spaces: Any) -> None:
+        super().__init__(config, spaces)
+        self.networks = {"policy": Head(2)}
+
+
+class NamedField(Declared):
+    def __init__(self, config: Any, spaces: Any) -> None:
+        super().__init__(config, spaces)
+        self.fields = ("log_prob",)  # type: ignore[assignment]
 
 
 class NoActor:
@@ -65,6 +90,13 @@ def test_all_may_be_declared_when_it_is_made() -> None:
         ("NoData", "NoData has the data None, expected OnPolicy or Replay"),
         ("ListedNetworks", r"ListedNetworks has the networks \['policy'\], expected Mapping"),
         ("OneField", "OneField has the fields 'log_prob', expected tuple or list"),
+        (
+            "NetworkInAFolder",
+            "NetworkInAFolder has a network with the name 'policy/actor', expected a letter",
+        ),
+        ("NumberedNetwork", "has a network with the name 1, expected a letter"),
+        ("NoNet", r"NoNet has the network policy Head\(.*, expected a Net"),
+        ("NamedField", "NamedField has the field 'log_prob', expected a Field"),
     ],
 )
 def test_what_is_missing_is_named(name: str, message: str) -> None:

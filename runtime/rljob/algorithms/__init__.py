@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from rljob.algorithms.a2c import A2C
-from rljob.algorithms.base import Algorithm, AlgorithmConfig, OnPolicy, Replay
+from rljob.algorithms.base import Algorithm, AlgorithmConfig, Field, Net, OnPolicy, Replay
 from rljob.algorithms.c51 import C51
 from rljob.algorithms.ddpg import DDPG
 from rljob.algorithms.dqn import DQN
@@ -25,7 +26,6 @@ from rljob.spec.invalid import Invalid, checked, nearest
 from rljob.user_code.entry_point import load_entry_point
 
 if TYPE_CHECKING:
-    from rljob.nets.head import Net
     from rljob.spec.sections import AlgorithmSpec
 
 BUILT_IN: dict[str, type[Algorithm]] = {
@@ -48,6 +48,7 @@ EXAMPLES: Mapping[str, Space] = {
     "Box": BoxSpace((2,), low=-1, high=1),
 }
 """One space of each kind."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NEEDED = ("Config", "actor", "learner")
 _DECLARED: dict[str, tuple[type, ...]] = {
     "data": (OnPolicy, Replay),
@@ -141,7 +142,30 @@ def make_algorithm(spec: AlgorithmSpec, spaces: Spaces) -> Algorithm:
             expected = " or ".join(kind.__name__ for kind in kinds)
             message = f"{spec.entry_point} has the {name} {value!r:.80}, expected {expected}"
             raise InputError(message, path="algorithm.entryPoint")
+    _check_parts(spec, algorithm)
     return algorithm
+
+
+def _check_parts(spec: AlgorithmSpec, algorithm: Algorithm) -> None:
+    """Raises InputError unless each network and field is what it must be; names become names of tensors and files."""
+    for name, network in algorithm.networks.items():
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise InputError(
+                f"{spec.entry_point} has a network with the name {name!r:.80}, expected a letter, then letters, "
+                "digits, - or _",
+                path="algorithm.entryPoint",
+            )
+        if not isinstance(network, Net):
+            raise InputError(
+                f"{spec.entry_point} has the network {name} {network!r:.80}, expected a Net",
+                path="algorithm.entryPoint",
+            )
+    for field in algorithm.fields:
+        if not isinstance(field, Field):
+            raise InputError(
+                f"{spec.entry_point} has the field {field!r:.80}, expected a Field",
+                path="algorithm.entryPoint",
+            )
 
 
 def load_config(spec: AlgorithmSpec) -> AlgorithmConfig:
