@@ -146,7 +146,7 @@ def make_algorithm(spec: AlgorithmSpec, spaces: Spaces) -> Algorithm:
     return algorithm
 
 
-def _check_parts(spec: AlgorithmSpec, algorithm: Algorithm) -> None:
+def _check_parts(spec: AlgorithmSpec, algorithm: Any) -> None:
     """Raises InputError unless each network and field is what it must be; names become names of tensors and files."""
     for name, network in algorithm.networks.items():
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
