@@ -59,7 +59,7 @@ OPTIONAL = (
     "managedBy",
 )
 FREE: list[tuple[str, Any]] = [
-    ("stop", {"steps": 5, "duration": "1h"}),
+    ("stop", {"steps": 5, "updates": 6, "episodes": 7, "duration": "1h"}),
     ("rollout", {"replicas": 3, "minReplicas": 1, "maxReplicas": 5, "template": {"spec": {}}}),
     ("buffer.template", {"metadata": {}}),
     ("learner", {"device": "cpu", "template": {}}),

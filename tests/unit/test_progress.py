@@ -79,9 +79,26 @@ def test_steps_and_time_end_a_run() -> None:
     assert progress.reached(stop(meanReturn=1)) is None
 
 
+def test_updates_and_episodes_end_a_run() -> None:
+    progress, wanted = TrainingProgress(updates=9), stop(updates=10, episodes=3)
+    progress.ended(ended(1.0, 1.0))
+    assert (progress.reached(wanted), progress.updates_left(wanted)) == (None, 1)
+    progress.ended(ended(1.0))
+    met = progress.reached(wanted)
+    assert met is not None
+    assert (met.reason, met.text) == ("EpisodesReached", "stop.episodes 3 was reached with 3")
+    progress.updates = 10
+    assert (why(progress, wanted), progress.updates_left(wanted)) == ("UpdatesReached", 0)
+    assert progress.updates_left(stop(episodes=1)) is None
+
+
 @pytest.mark.parametrize(
     ("wanted", "share"),
     [
+        (stop(updates=40), 0.75),
+        (stop(episodes=800), 0.25),
+        (stop(updates=40, episodes=800, duration="31s"), 0.75),
+        (stop(updates=40, steps=200), 0.25),
         (stop(steps=200), 0.25),
         (stop(steps=10), 1.0),
         (stop(duration="100s"), 0.3),
@@ -92,7 +109,7 @@ def test_steps_and_time_end_a_run() -> None:
     ],
 )
 def test_the_share_of_the_budget(wanted: StopSpec, share: float) -> None:
-    progress = TrainingProgress(steps=50, seconds=30.0)
+    progress = TrainingProgress(steps=50, updates=30, seconds=30.0)
     progress.ended(ended(*[9.0] * 200))
     assert progress.share(wanted) == share
 

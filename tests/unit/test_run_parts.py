@@ -125,7 +125,11 @@ def test_a_complete_run_is_resumed_only_beyond_its_end(tmp_path: Path) -> None:
         check(meanReturn=20)
     with pytest.raises(InputError, match=r"stop\.duration 1s was reached.*stop\.duration=1h"):
         check(duration="1s")
-    check(steps=3001)
+    with pytest.raises(InputError, match=r"stop\.updates 3 was .*--set stop\.updates=20000"):
+        check(updates=3)
+    with pytest.raises(InputError, match=r"stop\.episodes 15 was .*--set stop\.episodes=20000"):
+        check(episodes=15)
+    check(steps=3001, updates=4, episodes=151)
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "outcome": "Stopped"}))
     check(steps=3000)
     few = {**RESULT, "outcome": "Complete", "episodes": 99}

@@ -274,6 +274,8 @@ def test_a_schedule_that_never_changes_in_the_job_is_refused(
     [
         ({"from": 0.1, "to": 0}, {"steps": 5}),
         ({"from": 0.1, "to": 0}, {"duration": "5s"}),
+        ({"from": 0.1, "to": 0}, {"updates": 5}),
+        ({"from": 0.1, "to": 0}, {"episodes": 5}),
         ({"from": 0.1, "to": 0, "steps": 9}, {"meanReturn": 5}),
         ({"from": 0.1, "to": 0, "steps": 10**9}, {"steps": 5}),
     ],

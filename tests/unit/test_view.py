@@ -186,6 +186,8 @@ def test_what_repeats_or_says_nothing_leaves_the_history_alone() -> None:
         ({"meanReturn": 100}, {"meanReturn": 120.0}, 0.99, "meanReturn 100"),
         ({"meanReturn": 100, "steps": 10}, {"meanReturn": 60.0, "steps": 6}, 0.6, "10 steps"),
         ({"meanReturn": 100}, {}, 0.0, "meanReturn 100"),
+        ({"updates": 2000, "steps": 100}, {"updates": 1000, "steps": 1}, 0.5, "2,000 updates"),
+        ({"episodes": 10}, {"episodes": 12}, 1.0, "10 episodes"),
     ],
 )
 def test_the_nearest_stop_condition_is_shown(

@@ -78,7 +78,7 @@ class SchedulePhase(BaseModel, Generic[_Bounded]):
     steps: Steps | None = None
     """Length in environment steps of the job, those of all rollouts together."""
     share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Length as a share of the job's stop.steps, or of stop.duration; 1 without steps."""
+    """Length as a share of the job's stop.steps, else of stop.updates, stop.episodes or stop.duration; 1 without steps."""
     shape: ScheduleShape = "linear"
     """Course between the two values."""
     cycles: Annotated[int, Field(ge=2, le=100), AS_INTEGER] = 4

@@ -56,9 +56,9 @@ def check_schedules(
         if name not in config.model_fields_set:
             continue
         problem = ""
-        if not schedule.by_steps and stop.steps is None and stop.duration is None:
+        if not schedule.by_steps and stop.measure is None:
             problem = (
-                "stop.meanReturn alone gives no share of the job. Set stop.steps or stop.duration, or give each phase "
+                "stop.meanReturn alone gives no share of the job. Set stop.steps, stop.updates, stop.episodes or stop.duration, or give each phase "
                 "steps"
             )
         elif schedule.by_steps and stop.steps is not None and schedule.still >= stop.steps:

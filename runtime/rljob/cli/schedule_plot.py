@@ -67,10 +67,18 @@ def drawn(schedule: Schedule[Any], stop: StopSpec | None) -> Iterator[str]:
         whole = whole or round(schedule.length * 1.25)
     shares = [column / (WIDTH - 1) for column in range(WIDTH)]
     values = [schedule.at(Progress(round(share * (whole or 0)), share)) for share in shares]
-    end = (
-        f"{count(whole)} steps" if whole else f"{stop.duration}" if stop is not None else "the end"
-    )
+    end = f"{count(whole)} steps" if whole else _end(stop)
     yield from ("", *chart(values, HEIGHT, "0", end))
+
+
+def _end(stop: StopSpec | None) -> str:
+    """The end of a job without a number of steps."""
+    from rljob.show.view.figures import count
+
+    if stop is None or stop.measure is None:
+        return "the end"
+    value = getattr(stop, stop.measure)
+    return str(value) if stop.measure == "duration" else f"{count(value)} {stop.measure}"
 
 
 def _schedule(config: Any, setting: str, name: str) -> Schedule[Any]:

@@ -17,7 +17,7 @@ from rljob.algorithms.settings import check_settings
 from rljob.checkpoints.manifest import checkpoints
 from rljob.errors import InputError, RunError
 from rljob.roles.evaluator import check as check_evaluation
-from rljob.roles.learner.progress import WINDOW_EPISODES, reached
+from rljob.roles.learner.progress import WINDOW_EPISODES, Totals, reached
 from rljob.roles.sinks import check as check_sinks
 from rljob.run_folder import json_files, token
 from rljob.run_folder.folder import RunFolder
@@ -234,7 +234,8 @@ def _check_unfinished(job: RLJob, folder: Path) -> None:
     if result.get("outcome") != "Complete":
         return
     mean = result["meanReturn"] if result["episodes"] >= WINDOW_EPISODES else None
-    end = reached(job.spec.stop, mean, result["steps"], result["seconds"])
+    totals = Totals(mean, *(result[name] for name in ("steps", "updates", "episodes", "seconds")))
+    end = reached(job.spec.stop, totals)
     if end is not None:
         raise InputError(
             f"{folder} is complete: {end.text}. To continue, raise the stop condition, e.g. "
@@ -244,6 +245,8 @@ def _check_unfinished(job: RLJob, folder: Path) -> None:
 
 _MOVED = {
     "StepsReached": "stop.steps=2000000",
+    "UpdatesReached": "stop.updates=20000",
+    "EpisodesReached": "stop.episodes=20000",
     "DurationReached": "stop.duration=1h",
     "MeanReturnReached": "stop.meanReturn=null",
 }

@@ -93,7 +93,7 @@ class RLJobSpec(Section):
         json_schema_extra=IMMUTABLE,
     )
     stop: StopSpec = Field(
-        description="Stop conditions: at least one of steps, meanReturn, duration, e.g. "
+        description="Stop conditions: at least one of steps, updates, episodes, meanReturn, duration, e.g. "
         "`{steps: 500000, meanReturn: 475}`. Training ends when the first one is met."
     )
     seed: Seed | None = Field(

@@ -280,14 +280,19 @@ class NamedNetworkSpec(Section):
         return NetworkSpec(name=self.name, entry_point=self.entry_point, config=self.config)
 
 
+StopMeasure = Literal["steps", "updates", "episodes", "duration"]
+_STOPS = ("steps", "updates", "episodes", "meanReturn", "duration")
+_NEEDS_STOP = f"needs at least one of {', '.join(_STOPS)}"
+
+
 class StopSpec(Section):
     """Stop conditions; at least one is required. Training ends when the first one is met."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "has(self.steps) || has(self.meanReturn) || has(self.duration)",
-                "needs at least one of steps, meanReturn, duration",
+                " || ".join(f"has(self.{name})" for name in _STOPS),
+                _NEEDS_STOP,
                 reason="FieldValueRequired",
             )
         )
@@ -295,6 +300,13 @@ class StopSpec(Section):
 
     steps: Steps | None = Field(
         default=None, description="Environment steps, summed over all environments."
+    )
+    updates: Steps | None = Field(
+        default=None,
+        description="Updates of the learner: each is one batch, with all epochs that the algorithm makes of it.",
+    )
+    episodes: Steps | None = Field(
+        default=None, description="Training episodes that ended, of all environments together."
     )
     mean_return: Number | None = Field(
         default=None, description="Mean undiscounted return of the last 100 training episodes."
@@ -305,9 +317,15 @@ class StopSpec(Section):
 
     @model_validator(mode="after")
     def _some(self) -> StopSpec:
-        if self.steps is None and self.mean_return is None and self.duration is None:
-            raise refuse({"": "needs at least one of steps, meanReturn, duration"})
+        if self.measure is None and self.mean_return is None:
+            raise refuse({"": _NEEDS_STOP})
         return self
+
+    @property
+    def measure(self) -> StopMeasure | None:
+        """The condition by whose share schedules run: what repeats comes before the clock; None for a mean return alone."""
+        names: tuple[StopMeasure, ...] = ("steps", "updates", "episodes", "duration")
+        return next((name for name in names if getattr(self, name) is not None), None)
 
 
 Precision = Literal["float32", "bfloat16"]

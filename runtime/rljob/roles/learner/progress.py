@@ -28,17 +28,33 @@ class StopReached:
     text: str
 
 
-def reached(stop: StopSpec, mean: float | None, steps: int, seconds: float) -> StopReached | None:
-    """The condition that is met, if any.
+@dataclass(frozen=True)
+class Totals:
+    """What stop conditions look at.
 
-    Args:
+    Attributes:
         mean: return over a full window of episodes; None before there is one.
+        seconds: spent training.
     """
+
+    mean: float | None
+    steps: int
+    updates: int
+    episodes: int
+    seconds: float
+
+
+def reached(stop: StopSpec, totals: Totals) -> StopReached | None:
+    """The condition that is met, if any."""
+    mean, seconds = totals.mean, totals.seconds
     if stop.mean_return is not None and mean is not None and mean >= stop.mean_return:
         text = f"stop.meanReturn {stop.mean_return:g} was reached with {mean:.1f}"
         return StopReached("MeanReturnReached", text)
-    if stop.steps is not None and steps >= stop.steps:
-        return StopReached("StepsReached", f"stop.steps {stop.steps} was reached with {steps}")
+    for name in ("steps", "updates", "episodes"):
+        most, number = getattr(stop, name), getattr(totals, name)
+        if most is not None and number >= most:
+            text = f"stop.{name} {most} was reached with {number}"
+            return StopReached(f"{name.capitalize()}Reached", text)
     if stop.duration is not None and seconds >= stop.duration.seconds:
         text = f"stop.duration {stop.duration} was reached after {seconds:.0f} s"
         return StopReached("DurationReached", text)
@@ -91,7 +107,12 @@ class TrainingProgress:
         if self.updates == 0:
             return None
         full = len(self._returns) == WINDOW_EPISODES
-        return reached(stop, self.mean_return if full else None, self.steps, self.seconds)
+        mean = self.mean_return if full else None
+        return reached(stop, Totals(mean, self.steps, self.updates, self.episodes, self.seconds))
+
+    def updates_left(self, stop: StopSpec) -> int | None:
+        """Updates until `stop.updates`, which is never exceeded; None where nothing limits them."""
+        return None if stop.updates is None else max(0, stop.updates - self.updates)
 
     def out_of_time(self, stop: StopSpec) -> bool:
         """Whether the time to train is used up, whether or not there is experience to train on."""
@@ -103,16 +124,17 @@ class TrainingProgress:
         return Progress(self.steps, self.share(stop), self.updates)
 
     def share(self, stop: StopSpec) -> float:
-        """How much of the budget is used, in [0, 1]: by steps, else by time, else 0.
+        """How much of the budget is used, in [0, 1]: by `StopSpec.measure`; 0 without one.
 
         Schedules follow it. The mean return has no part in it: a schedule must not jump when
         learning does, and a run in strict mode must not look at the clock.
         """
-        if stop.steps is not None:
-            return min(1.0, self.steps / stop.steps)
-        if stop.duration is not None:
+        if stop.measure is None:
+            return 0.0
+        if stop.measure == "duration":
+            assert stop.duration is not None
             return min(1.0, self.seconds / stop.duration.seconds)
-        return 0.0
+        return min(1.0, getattr(self, stop.measure) / getattr(stop, stop.measure))
 
     def to_json(self) -> dict[str, Any]:
         return {

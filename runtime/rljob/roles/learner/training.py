@@ -162,7 +162,7 @@ class Training:
         self._fed = True
         started = time.monotonic()
         keys, priorities = [], []
-        for arrays in batch.updates:
+        for arrays in batch.updates[: self._progress.updates_left(self._spec.stop)]:
             answer = self._learner.update(arrays, self._progress.at(self._spec.stop))
             update = check_update(self._learner, answer)
             if update.priorities is not None:

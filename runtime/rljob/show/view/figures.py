@@ -116,9 +116,10 @@ def reached(stop: StopSpec, record: Record, first: float | None) -> NearestStop:
     """
     seconds = record.seconds
     found = []
-    if stop.steps is not None:
-        share = min(1.0, record.steps / stop.steps)
-        found.append((share, f"{count(stop.steps)} steps"))
+    for name in ("steps", "updates", "episodes"):
+        most = getattr(stop, name)
+        if most is not None:
+            found.append((min(1.0, getattr(record, name) / most), f"{count(most)} {name}"))
     if stop.duration is not None:
         found.append((min(1.0, seconds / stop.duration.seconds), f"duration {stop.duration}"))
     if stop.mean_return is not None:

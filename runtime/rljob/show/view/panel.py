@@ -230,6 +230,8 @@ def _bar(state: State, width: int) -> TextLine:
 _CONDITIONS = {
     "MeanReturnReached": "mean_return",
     "StepsReached": "steps",
+    "UpdatesReached": "updates",
+    "EpisodesReached": "episodes",
     "DurationReached": "duration",
 }
 
@@ -237,7 +239,9 @@ _CONDITIONS = {
 def _condition(stop: StopSpec, name: str | None) -> str:
     if name == "mean_return":
         return f"meanReturn {stop.mean_return:g}"
-    return f"{count(stop.steps or 0)} steps" if name == "steps" else f"duration {stop.duration}"
+    if name == "duration" or name is None:
+        return f"duration {stop.duration}"
+    return f"{count(getattr(stop, name) or 0)} {name}"
 
 
 def _labelled(label: str, cell: Iterable[Span], width: int = LABEL) -> TextLine:
