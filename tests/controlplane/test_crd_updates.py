@@ -30,6 +30,7 @@ FIXED: list[tuple[str, Any]] = [
     ("environment.id", "Acrobot-v1"),
     ("environment.kwargs.a", 2),
     ("environment.kwargs", {"b": 1}),
+    ("environment.maxEpisodeSteps", 5),
     ("algorithm.entryPoint", "algos:Other"),
     ("algorithm.config", {"b": 1}),
     ("algorithm.config.a", None),

@@ -48,6 +48,7 @@ GOOD: dict[str, Job] = {
     "stored-by-kubernetes": {**job(), "metadata": {"name": "test", **STORED}, "status": {"x": 1}},
     "environment-by-path": job(environment={"entryPoint": "my_pkg.envs:make", "kwargs": {"n": 2}}),
     "environment-kwargs": job(environment={"id": "ALE/Pong-v5", "kwargs": {"render_mode": None}}),
+    "environment-limited": job(environment={"entryPoint": "a:b", "maxEpisodeSteps": 200}),
     "environment-converted": job(
         environment={
             "id": "CartPole-v1",
@@ -189,6 +190,7 @@ BAD: list[tuple[str, Job, str, str]] = [
         "environment.convert.action.divisions.0",
         "from 2 to 65536",
     ),
+    ("limit-zero", job(environment={"id": "A", "maxEpisodeSteps": 0}), "environment.maxEpisodeSteps", "an integer from 1 to"),
     ("kwargs-list", job(environment={"id": "A", "kwargs": [1]}), "environment.kwargs", "a mapping"),
     ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),
     ("algorithm-both", job(algorithm={"name": "PPO", "entryPoint": "a:b"}), "algorithm.entryPoint", "only one"),

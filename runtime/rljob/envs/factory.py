@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from rljob.envs import time_limit
 from rljob.errors import AskedToEnd, InputError
 from rljob.user_code.entry_point import import_module, load_entry_point
 from rljob.user_code.failure import explain
@@ -51,9 +52,10 @@ def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] |
     if "" not in sys.path and os.getcwd() not in sys.path:
         # A command that pip installed does not look there; code beside the YAML is to be found.
         sys.path.insert(0, os.getcwd())
+    limit = time_limit.as_argument(spec)
     if spec.id is not None:
-        return _from_id(spec.id, spec.kwargs, count, single)
-    return _from_factory(str(spec.entry_point), spec.kwargs, count)
+        return _from_id(spec.id, {**spec.kwargs, **limit}, count, single, bool(limit))
+    return _from_factory(str(spec.entry_point), spec.kwargs, count, limit)
 
 
 def group_sizes(spec: EnvironmentSpec, count: int) -> tuple[int, ...]:
@@ -110,10 +112,16 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
     return env
 
 
-def _from_id(name: str, kwargs: Mapping[str, Any], count: int, single: bool) -> list[Env] | Vector:
+def _from_id(
+    name: str, kwargs: Mapping[str, Any], count: int, single: bool, limited: bool
+) -> list[Env] | Vector:
     import gymnasium
 
     entry = registered(name)
+    pool = _vector_class(entry) if limited else None
+    if pool is not None and is_pool(pool):
+        advice = "Limit its episodes by a setting of its own in environment.kwargs"
+        time_limit.check_vector_form(pool, f"the vector form of {name}", advice)
     vector = None if single else _from_vector_entry_point(entry, kwargs, count)
     if vector is not None:
         return vector
@@ -207,7 +215,9 @@ def _vector_class(registered: EnvSpec) -> Callable[..., Any] | None:
     return loaded
 
 
-def _from_factory(entry_point: str, kwargs: Mapping[str, Any], count: int) -> list[Env] | Vector:
+def _from_factory(
+    entry_point: str, kwargs: Mapping[str, Any], count: int, limit: Mapping[str, int]
+) -> list[Env] | Vector:
     from gymnasium.vector import VectorEnv
 
     path = "environment.entryPoint"
@@ -216,10 +226,19 @@ def _from_factory(entry_point: str, kwargs: Mapping[str, Any], count: int) -> li
         what = type(factory).__name__
         raise InputError(f"{entry_point} is a {what}, not a function or class", path=path)
     vectorised = _takes_num_envs(factory, kwargs, entry_point)
+    if vectorised and limit:
+        time_limit.check_vector_form(
+            factory,
+            entry_point,
+            "A factory of vector environments that takes it truncates their episodes",
+        )
     try:
         if not vectorised:
-            return _each(lambda: factory(**kwargs), count)
-        vector = factory(num_envs=count, **kwargs)
+            made = _each(lambda: factory(**kwargs), count)
+            for steps in limit.values():
+                made = [time_limit.limited(env, steps) for env in made]
+            return made
+        vector = factory(num_envs=count, **kwargs, **limit)
     except AskedToEnd:
         raise
     except InputError as error:

@@ -162,6 +162,11 @@ class EnvironmentSpec(Section):
     kwargs: FreeForm = Field(
         default_factory=dict, description="Keyword arguments of the environment."
     )
+    max_episode_steps: Steps | None = Field(
+        default=None,
+        description="Steps after which an episode is truncated, instead of the limit that the environment is registered "
+        "with, as in `gymnasium.make`. A factory of vector environments gets it as its argument `max_episode_steps`.",
+    )
     convert: ConversionSpec | None = Field(
         default=None,
         description="Continuous spaces as discrete, and the reverse, for an algorithm that needs it.",
