@@ -31,6 +31,7 @@ FIXED: list[tuple[str, Any]] = [
     ("environment.kwargs.a", 2),
     ("environment.kwargs", {"b": 1}),
     ("environment.maxEpisodeSteps", 5),
+    ("environment.masks", False),
     ("algorithm.entryPoint", "algos:Other"),
     ("algorithm.config", {"b": 1}),
     ("algorithm.config.a", None),

@@ -19,7 +19,7 @@ class Doors(gymnasium.Env[Any, Any]):
         form: where the mask is: `info` or `dict`.
         nvec: doors of each wall, for MultiDiscrete actions: only the first wall counts. One wall otherwise.
         fault: what goes wrong, at the step `at` of each episode; 0 is the reset. With `late`, there is no mask
-            before; with `second`, none in the first episode, and no door is ever closed.
+            before; with `second`, none in the first episode, and no door is ever closed; with `open` only that.
     """
 
     action_space: Any
@@ -65,7 +65,7 @@ class Doors(gymnasium.Env[Any, Any]):
         for wall in self.open:
             wall[self.np_random.integers(len(wall))] = True
             wall &= self.now < LENGTH
-            wall |= self.fault == "second"
+            wall |= self.fault in ("second", "open")
         mask = self._shown(np.concatenate(self.open))
         if self.form == "dict":
             return {"observation": 0, **({} if mask is None else {"action_mask": mask})}, {}

@@ -22,11 +22,13 @@ from tests.integration.doors import DOORS, LENGTH, Doors, Steered, several
 WALLS = (2, 3)
 
 
-def made(factory: Any, count: int = 2, action: str = "", **kwargs: Any) -> Environments:
+def made(
+    factory: Any, count: int = 2, action: str = "", masks: bool | None = None, **kwargs: Any
+) -> Environments:
     """Args: `action` is what `environment.convert.action` makes of the actions."""
     name = f"{factory.__module__}:{factory.__name__}"
     convert = {"action": {"to": action}} if action else None
-    values = {"entryPoint": name, "kwargs": kwargs, "convert": convert}
+    values = {"entryPoint": name, "kwargs": kwargs, "convert": convert, "masks": masks}
     return Environments(EnvironmentSpec.model_validate(values), count)
 
 
@@ -88,9 +90,45 @@ def test_of_choices_that_became_one_every_allowed_combination_is_allowed(form: s
 
 
 def test_numbers_that_stand_for_choices_have_no_masks() -> None:
-    with pytest.raises(InputError, match="masks, which continuous actions cannot have") as caught:
+    with pytest.raises(
+        InputError, match=r"continuous actions cannot have; environment\.masks: false ignores"
+    ) as caught:
         _ = made(Doors, action="continuous").spaces
     assert caught.value.path == "environment.convert.action"
+
+
+@pytest.mark.parametrize("action", ["", "continuous"])
+@pytest.mark.parametrize("form", ["info", "dict"])
+@pytest.mark.parametrize("factory", [Doors, several])
+def test_masks_can_be_ignored(factory: Any, form: str, action: str) -> None:
+    # No door of these is closed. Masks that begin with the second episode are refused where masks are used.
+    fault = "second" if form == "info" else "open"
+    envs = made(factory, masks=False, form=form, fault=fault, action=action)
+    assert not envs.spaces.masked
+    assert not envs.own_spaces.masked
+    np.testing.assert_array_equal(envs.reset(0), [0, 0])
+    space = envs.spaces.action
+    ends = 0
+    for _ in range(3 * (LENGTH + 1)):
+        step = envs.step(np.zeros((2, *space.shape), space.dtype))
+        assert envs.mask is None
+        np.testing.assert_array_equal(step.observation, [0, 0])
+        ends += int(step.ended.sum())
+    assert ends == 6
+
+
+@pytest.mark.parametrize("form", ["info", "dict"])
+def test_masks_of_a_box_can_be_ignored(form: str) -> None:
+    envs = made(Steered, masks=False, form=form)
+    assert not envs.spaces.masked
+    np.testing.assert_array_equal(envs.reset(0), [0, 0])
+
+
+def test_an_ignored_mask_beside_no_observation_is_told() -> None:
+    envs = made(Doors, masks=False, form="dict")
+    envs._stepper._envs[0]._seen = lambda: (0, {})  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="returned a int without the key 'observation'"):
+        envs.reset(0)
 
 
 def test_where_no_step_follows_a_mask_may_allow_nothing() -> None:

@@ -81,6 +81,25 @@ def test_it_learns_which_of_the_allowed_actions_is_best(
     assert json.loads(played.stdout)["mean"] == LENGTH
 
 
+def test_an_algorithm_without_masks_trains_where_they_are_ignored(place: Folder) -> None:
+    sections = {
+        "algorithm": {"name": "SAC", "config": {"minSize": 300, "batchSize": 16}},
+        "rollout": {"replicas": 1, "envsPerReplica": 2},
+        "stop": {"updates": 50},
+        "evaluation": {"episodes": 1},
+    }
+    taxi = {"id": "Taxi-v4", "convert": {"action": {"to": "continuous"}}, "maxEpisodeSteps": 50}
+    refused = place.run("run", place.write(environment=taxi, **sections), "--dir", "run")
+    assert refused.returncode == 2
+    assert "environment.masks: false ignores them" in refused.stderr
+    file = place.write(environment={**taxi, "masks": False}, **sections)
+    done = place.run("run", file, "--dir", "run")
+    assert done.returncode == 0, done.stderr
+    assert result(place.folder / "run")["reason"] == "UpdatesReached"
+    played = place.run("eval", "run", "--episodes", "2", "--json")
+    assert played.returncode == 0, played.stderr
+
+
 class Deaf:
     """An algorithm whose actor knows no masks."""
 

@@ -49,6 +49,7 @@ GOOD: dict[str, Job] = {
     "environment-by-path": job(environment={"entryPoint": "my_pkg.envs:make", "kwargs": {"n": 2}}),
     "environment-kwargs": job(environment={"id": "ALE/Pong-v5", "kwargs": {"render_mode": None}}),
     "environment-limited": job(environment={"entryPoint": "a:b", "maxEpisodeSteps": 200}),
+    "environment-without-masks": job(environment={"id": "Taxi-v4", "masks": False}),
     "environment-converted": job(
         environment={
             "id": "CartPole-v1",
@@ -191,6 +192,7 @@ BAD: list[tuple[str, Job, str, str]] = [
         "from 2 to 65536",
     ),
     ("limit-zero", job(environment={"id": "A", "maxEpisodeSteps": 0}), "environment.maxEpisodeSteps", "an integer from 1 to"),
+    ("masks-text", job(environment={"id": "A", "masks": "no"}), "environment.masks", '"no" is not allowed; true or false'),
     ("kwargs-list", job(environment={"id": "A", "kwargs": [1]}), "environment.kwargs", "a mapping"),
     ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),
     ("algorithm-both", job(algorithm={"name": "PPO", "entryPoint": "a:b"}), "algorithm.entryPoint", "only one"),

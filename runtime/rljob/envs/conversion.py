@@ -104,7 +104,10 @@ def convert_mask(taken: ToEnvironment) -> Callable[[np.ndarray], np.ndarray]:
         InputError: with path `environment.convert.action`, when actions have become numbers.
     """
     if isinstance(taken, ChoiceByNumber):
-        message = "the environment gives action masks, which continuous actions cannot have"
+        message = (
+            "the environment gives action masks, which continuous actions cannot have; environment.masks: false "
+            "ignores them"
+        )
         raise InputError(message, path="environment.convert.action")
     return taken.combinations if isinstance(taken, JointChoice) else lambda mask: mask
 

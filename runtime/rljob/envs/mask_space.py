@@ -36,6 +36,11 @@ def split(
     return space.spaces[OBSERVATION], space.spaces[ACTION_MASK]
 
 
+def is_split(space: gymnasium.Space[Any]) -> bool:
+    """Whether observations of this space hold a mask."""
+    return split(space)[1] is not None
+
+
 def check(mask: gymnasium.Space[Any], size: int, action: str) -> None:
     """Raises InputError, with path `environment`, for a mask's space that is not one 0 or 1 for each of `size`."""
     from gymnasium import spaces

@@ -86,7 +86,7 @@ class ActionMasks:
             self._keep(index, info[ACTION_MASK] if told(info) else _MISSING)
             return observation
         if type(observation) is not dict or OBSERVATION not in observation:
-            observation = _opened(f"environment {index} returned", observation, steps)
+            observation = opened(f"environment {index} returned", observation, steps)
         self._keep(index, observation.get(ACTION_MASK, _MISSING))
         return observation[OBSERVATION]
 
@@ -94,7 +94,7 @@ class ActionMasks:
         """Take the masks of a vector environment; returns its observations without them."""
         given: Any = None
         if self._observed:
-            observation = _opened("the environments returned", observation, steps)
+            observation = opened("the environments returned", observation, steps)
             values = observation.get(ACTION_MASK, _MISSING)
             observation = observation[OBSERVATION]
         else:
@@ -223,7 +223,12 @@ class NoMasks:
         raise wrong_form(text, steps)
 
 
-def _opened(who: str, observation: Any, steps: int) -> Mapping[str, Any]:
+def opened(who: str, observation: Any, steps: int) -> Mapping[str, Any]:
+    """An observation that holds a mask.
+
+    Raises:
+        InputError, RunError: it has another form.
+    """
     if isinstance(observation, Mapping) and OBSERVATION in observation:
         return observation
     kind = type(observation).__name__

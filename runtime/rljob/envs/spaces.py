@@ -237,15 +237,19 @@ class Spaces:
 
     @classmethod
     def from_gymnasium(
-        cls, observation: gymnasium.Space[Any], action: gymnasium.Space[Any]
+        cls, observation: gymnasium.Space[Any], action: gymnasium.Space[Any], masks: bool = True
     ) -> Spaces:
         """Describe the spaces of a single Gymnasium environment. Of a Dict with a mask, see `mask_space`, the
         observation is what the policy sees.
+
+        Args:
+            masks: whether masks are used.
 
         Raises:
             InputError: with path `environment`, naming a space that is not supported.
         """
         seen, mask = mask_space.split(observation)
+        mask = mask if masks else None
         found = cls(_describe(seen, "observation"), _describe(action, "action"), mask is not None)
         if mask is not None:
             mask_space.check(mask, found.mask_size, str(found.action))
@@ -277,7 +281,7 @@ class Spaces:
 
 def unmaskable(action: BoxSpace) -> str:
     """What to say of a mask of such actions."""
-    return f"the actions {action} cannot have a mask; Discrete and MultiDiscrete can"
+    return f"the actions {action} cannot have a mask; Discrete and MultiDiscrete can. environment.masks: false ignores masks"
 
 
 def encoded_shape(space: Space) -> tuple[int, ...]:

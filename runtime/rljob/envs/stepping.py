@@ -6,7 +6,6 @@ interprets it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy as np
 from rljob.envs import factory
 from rljob.envs.factory import is_pool
 from rljob.envs.forms import OLD, RESET, STEP, checked, parts, wrong_form
+from rljob.envs.mask_readers import IgnoredMasks, MaskReaders
 from rljob.envs.mask_space import ACTION_MASK
-from rljob.envs.masks import ActionMasks, NoMasks, told
-from rljob.envs.spaces import BoxSpace, MultiDiscreteSpace, Space, Spaces
+from rljob.envs.masks import ActionMasks, NoMasks
+from rljob.envs.spaces import MultiDiscreteSpace, Space, Spaces
 from rljob.user_code.failure import rethrow, trace
 
 if TYPE_CHECKING:
@@ -47,53 +47,38 @@ class Stepper(Protocol):
     def close(self) -> None: ...
 
 
-def stepper(made: list[Env] | Vector, spaces: Spaces) -> Stepper:
+def stepper(made: list[Env] | Vector, spaces: Spaces, ignored: IgnoredMasks | None) -> Stepper:
     """For what `factory.make` made.
 
     Args:
+        ignored: passes over masks, where the job wants none.
         spaces: `masked` where observations hold masks. Otherwise `find_masks` resets the first environment, or the
             vector environment, to see whether infos do. Pools are not asked: their infos hold none.
     """
     if isinstance(made, list):
-        return SequentialVectorEnv(made, spaces)
-    return _Pool(made, spaces) if is_pool(made) else _Vectorised(made, spaces)
-
-
-def _masks(count: int, spaces: Spaces, probe: Callable[[], object]) -> ActionMasks | None:
-    """What keeps masks, where there are any.
-
-    Args:
-        probe: resets, and returns the info.
-    """
-    if isinstance(spaces.action, BoxSpace) or not (spaces.masked or told(probe())):
-        return None
-    return ActionMasks(count, spaces.action, spaces.masked)
+        return SequentialVectorEnv(made, spaces, ignored)
+    return (_Pool if is_pool(made) else _Vectorised)(made, spaces, ignored)
 
 
 class _Vectorised:
     """A vector environment that resets on the next step, checked at every step."""
 
-    def __init__(self, env: Vector, spaces: Spaces) -> None:
+    def __init__(self, env: Vector, spaces: Spaces, ignored: IgnoredMasks | None) -> None:
         self._env: Any = env
         space = spaces.observation
         self._shape = (env.num_envs, *_environment_shape(space))
         self._dtype = space.dtype
         self._steps = 0
         self._spaces = spaces
-        self._masks: ActionMasks | None = None
-        self._at_reset: ActionMasks | NoMasks = NoMasks.of(spaces.action, is_pool(env))
-        self._at_step: ActionMasks | NoMasks | None = self._at_reset
+        self._readers = MaskReaders(ignored, NoMasks.of(spaces.action, is_pool(env)))
 
     def find_masks(self) -> ActionMasks | None:
-        self._masks = _masks(self._env.num_envs, self._spaces, self._probe)
-        self._at_reset = self._at_step = self._masks or self._at_reset
-        return self._masks
+        return self._readers.find(self._env.num_envs, self._spaces, self._probe)
 
     def reset(self, seed: int | None) -> np.ndarray:
         observation, info = self._reset(self._seed(seed))
-        observation = self._at_reset.read_all(observation, info, self._steps)
-        if self._masks is not None:
-            self._masks.settle(None, self._steps)
+        observation = self._readers.at_reset.read_all(observation, info, self._steps)
+        self._readers.settle(None, self._steps)
         return self._conform("observation", observation, self._shape, self._dtype)
 
     def _reset(self, seed: int | None) -> Any:
@@ -123,8 +108,9 @@ class _Vectorised:
         observation, reward, terminated, truncated, info = parts(
             answer, 5, "the environments: step", STEP, self._steps
         )
-        if self._at_step is not None:
-            observation = self._at_step.read_all(observation, info, self._steps)
+        masks = self._readers.at_step
+        if masks is not None:
+            observation = masks.read_all(observation, info, self._steps)
         step, self._steps = self._steps, self._steps + 1
         flat = self._shape[:1]
         found = (
@@ -133,8 +119,8 @@ class _Vectorised:
             self._conform("terminated", terminated, flat, _BOOL),
             self._conform("truncated", truncated, flat, _BOOL),
         )
-        if self._at_step is not None:
-            self._at_step = _settled(self._masks, found, step)
+        if masks is not None:
+            self._readers.settle(found[2] | found[3], step)
         return found
 
     def close(self) -> None:
@@ -184,7 +170,7 @@ class SequentialVectorEnv:
     at; that is what makes it faster than `gymnasium.vector.SyncVectorEnv`.
     """
 
-    def __init__(self, envs: list[Env], spaces: Spaces) -> None:
+    def __init__(self, envs: list[Env], spaces: Spaces, ignored: IgnoredMasks | None) -> None:
         self._envs = envs
         space = spaces.observation
         self._shape = _environment_shape(space)
@@ -193,21 +179,18 @@ class SequentialVectorEnv:
         self._over = [False] * len(envs)
         self._steps = 0
         self._spaces = spaces
-        self._masks: ActionMasks | None = None
-        self._at_reset: ActionMasks | NoMasks = NoMasks.of(spaces.action, pool=False)
-        self._at_step: ActionMasks | NoMasks | None = self._at_reset
+        self._readers = MaskReaders(ignored, NoMasks.of(spaces.action, pool=False))
 
     def find_masks(self) -> ActionMasks | None:
-        self._masks = _masks(len(self._envs), self._spaces, lambda: self._reset(0, PROBE_SEED)[1])
-        self._at_reset = self._at_step = self._masks or self._at_reset
-        return self._masks
+        return self._readers.find(
+            len(self._envs), self._spaces, lambda: self._reset(0, PROBE_SEED)[1]
+        )
 
     def reset(self, seed: int | None) -> np.ndarray:
         for index, each in enumerate(_seeds(seed, len(self._envs))):
             self._put_first(index, self._reset(index, each))
             self._over[index] = False
-        if self._masks is not None:
-            self._masks.settle(None, self._steps)
+        self._readers.settle(None, self._steps)
         return self._observation
 
     def _reset(self, index: int, seed: int) -> Any:
@@ -227,7 +210,7 @@ class SequentialVectorEnv:
         rewards: list[Any] = []
         ends: list[Any] = []
         cuts: list[Any] = []
-        over, action, masks = self._over, self._action, self._at_step
+        over, action, masks = self._over, self._action, self._readers.at_step
         for index, env in enumerate(self._envs):
             try:
                 answer: Any = env.reset() if over[index] else env.step(action[index])
@@ -256,7 +239,7 @@ class SequentialVectorEnv:
         flags = self._flags("terminated", ends), self._flags("truncated", cuts)
         found = self._observation, self._numbers(rewards), *flags
         if masks is not None:
-            self._at_step = _settled(self._masks, found, self._steps)
+            self._readers.settle(flags[0] | flags[1], self._steps)
         self._steps += 1
         return found
 
@@ -266,8 +249,8 @@ class SequentialVectorEnv:
     def _put_first(self, index: int, answer: Any) -> None:
         observation, info = answer
         # Where episodes are short this is a part of the cost of a step: an info without a mask is passed over here.
-        if self._masks is not None or (isinstance(info, dict) and ACTION_MASK in info):
-            observation = self._at_reset.read(index, observation, info, self._steps)
+        if self._readers.after is not None or (isinstance(info, dict) and ACTION_MASK in info):
+            observation = self._readers.at_reset.read(index, observation, info, self._steps)
         self._put(index, observation)
 
     def _put(self, index: int, observation: Any) -> None:
@@ -318,11 +301,3 @@ def _environment_shape(space: Space) -> tuple[int, ...]:
 def _seeds(seed: int | None, count: int) -> list[int]:
     """Seeds of `count` environments; None takes fresh entropy."""
     return cast("list[int]", np.random.SeedSequence(seed).generate_state(count).tolist())
-
-
-def _settled(masks: ActionMasks | None, found: Arrays4, step: int) -> ActionMasks | None:
-    """Check the masks of a step; returns what reads those of the next. Without masks, only the first step's infos
-    are looked at, so that the others cost nothing."""
-    if masks is not None:
-        masks.settle(found[2] | found[3], step)
-    return masks

@@ -16,6 +16,8 @@ import numpy as np
 from rljob.envs import factory
 from rljob.envs.conversion import convert_action, convert_mask, convert_observation
 from rljob.envs.games import Games
+from rljob.envs.mask_readers import IgnoredMasks
+from rljob.envs.mask_space import is_split
 from rljob.envs.masks import ActionMasks, allowed_text, forbidden
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
@@ -80,14 +82,16 @@ class Environments:
         self.valid = np.ones(count, np.bool_)
         try:
             if isinstance(made, list):
-                own = Spaces.from_gymnasium(made[0].observation_space, made[0].action_space)
+                each = made[0].observation_space, made[0].action_space
             else:
-                own = Spaces.from_gymnasium(made.single_observation_space, made.single_action_space)
+                each = made.single_observation_space, made.single_action_space
+            own = Spaces.from_gymnasium(*each, masks=spec.masks is not False)
+            ignored = IgnoredMasks(is_split(each[0])) if spec.masks is False else None
             asked = spec.convert or ConversionSpec()
             observation, self._observed = convert_observation(own.observation, asked.observation)
             action, self._taken = convert_action(own.action, asked.action)
             self._spaces, self._own_spaces = Spaces(observation, action), own
-            self._stepper = stepper(made, own)
+            self._stepper = stepper(made, own, ignored)
         except BaseException:
             factory.close(made)
             raise

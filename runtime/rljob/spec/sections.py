@@ -167,6 +167,11 @@ class EnvironmentSpec(Section):
         description="Steps after which an episode is truncated, instead of the limit that the environment is registered "
         "with, as in `gymnasium.make`. A factory of vector environments gets it as its argument `max_episode_steps`.",
     )
+    masks: bool | None = Field(
+        default=None,
+        description="`false`: action masks of the environment are ignored, for an algorithm that cannot use them. Otherwise "
+        "they are used wherever the environment gives them.",
+    )
     convert: ConversionSpec | None = Field(
         default=None,
         description="Continuous spaces as discrete, and the reverse, for an algorithm that needs it.",

@@ -134,7 +134,7 @@ class TrainingProgress:
         if stop.measure == "duration":
             assert stop.duration is not None
             return min(1.0, self.seconds / stop.duration.seconds)
-        return min(1.0, getattr(self, stop.measure) / getattr(stop, stop.measure))
+        return min(1.0, float(getattr(self, stop.measure) / getattr(stop, stop.measure)))
 
     def to_json(self) -> dict[str, Any]:
         return {
