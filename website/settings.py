@@ -27,6 +27,7 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/sac.md": {"SAC": algorithms.BUILT_IN["SAC"].Config},
     "algorithms/td3.md": {"TD3": algorithms.BUILT_IN["TD3"].Config},
     "algorithms/ddpg.md": {"DDPG": algorithms.BUILT_IN["DDPG"].Config},
+    "algorithms/trpo.md": {"TRPO": algorithms.BUILT_IN["TRPO"].Config},
     "networks.md": dict(nets.BUILT_IN),
 }
 """The models whose tables a page has, by the name in the marks."""

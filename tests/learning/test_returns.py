@@ -32,8 +32,10 @@ GREEDY = {
     "pendulum-ddpg": -180.0,
     "cartpole-c51": 475.0,
     "cartpole-qr-dqn": 300.0,
+    "cartpole-trpo": 450.0,
+    "pendulum-trpo": -400.0,
 }
-LONG = ("cartpole-qr-dqn", "pendulum-ddpg")
+LONG = ("cartpole-qr-dqn", "pendulum-ddpg", "pendulum-trpo")
 
 
 def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:

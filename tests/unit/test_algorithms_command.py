@@ -138,7 +138,7 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
     [
         (
             "PP0",
-            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, A2C, REINFORCE, IMPALA, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning",
         ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
@@ -154,6 +154,7 @@ def test_which_algorithms_can_use_which_actions() -> None:
     observation = BoxSpace((3,))
     assert fitting(Spaces(observation, DiscreteSpace(2))) == (
         "PPO",
+        "TRPO",
         "A2C",
         "REINFORCE",
         "IMPALA",
@@ -161,9 +162,16 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "C51",
         "QRDQN",
     )
-    assert fitting(Spaces(observation, BoxSpace((1,)))) == ("PPO", "A2C", "REINFORCE", "IMPALA")
+    assert fitting(Spaces(observation, BoxSpace((1,)))) == (
+        "PPO",
+        "TRPO",
+        "A2C",
+        "REINFORCE",
+        "IMPALA",
+    )
     assert fitting(Spaces(observation, BoxSpace((1,), low=-1, high=1))) == (
         "PPO",
+        "TRPO",
         "A2C",
         "REINFORCE",
         "IMPALA",

@@ -133,3 +133,26 @@ def test_what_is_shown_is_what_is_chosen_by(kind: str) -> None:
     for index, part in enumerate(np.split(shown.values, np.cumsum(nvec)[:-1], axis=1)):
         np.testing.assert_allclose(part.sum(axis=1), 1, rtol=1e-5)
         np.testing.assert_array_equal(part.argmax(axis=1), action.reshape(20, -1)[:, index])
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_divergence_is_that_of_torchs_own_distributions(kind: str) -> None:
+    before, after = (
+        {name: torch.from_numpy(each[rows]) for name, each in outputs_for(SPACES[kind], 20).items()}
+        for rows in (slice(10), slice(10, 20))
+    )
+
+    def parts(outputs: dict[str, torch.Tensor]) -> list[torch.distributions.Distribution]:
+        if kind == "box":
+            normal = torch.distributions.Normal(outputs["mean"], outputs["log_std"].exp())
+            return [torch.distributions.Independent(normal, 1)]
+        sizes = {"discrete": [4], "multi": [2, 3]}[kind]
+        logits = outputs["logits"].split(sizes, dim=-1)  # type: ignore[no-untyped-call]
+        return [torch.distributions.Categorical(logits=each) for each in logits]
+
+    pairs = zip(parts(before), parts(after), strict=True)
+    expected = sum(torch.distributions.kl_divergence(*pair) for pair in pairs)
+    found = distribution_for(SPACES[kind]).divergence(before, after)
+    torch.testing.assert_close(found, expected)
+    zero = distribution_for(SPACES[kind]).divergence(before, before)
+    torch.testing.assert_close(zero, torch.zeros(10), rtol=0, atol=1e-6)

@@ -30,10 +30,20 @@ def test_gymnasiums_own_are_made_and_grouped() -> None:
     cartpole = found["CartPole-v1"]
     assert cartpole["group"] == "classic_control"
     assert cartpole["action"] == "Discrete(2)"
-    assert cartpole["algorithms"] == ["PPO", "A2C", "REINFORCE", "IMPALA", "DQN", "C51", "QRDQN"]
+    assert cartpole["algorithms"] == [
+        "PPO",
+        "TRPO",
+        "A2C",
+        "REINFORCE",
+        "IMPALA",
+        "DQN",
+        "C51",
+        "QRDQN",
+    ]
     assert (cartpole["maxEpisodeSteps"], cartpole["solvedReturn"]) == (500, 475)
     assert found["Pendulum-v1"]["algorithms"] == [
         "PPO",
+        "TRPO",
         "A2C",
         "REINFORCE",
         "IMPALA",
@@ -106,7 +116,16 @@ def test_an_environment_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["environments", "Pendulum-v1", "-o", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["action"] == "Box(-2.0, 2.0, (1,), float32)"
-    assert found["algorithms"] == ["PPO", "A2C", "REINFORCE", "IMPALA", "SAC", "TD3", "DDPG"]
+    assert found["algorithms"] == [
+        "PPO",
+        "TRPO",
+        "A2C",
+        "REINFORCE",
+        "IMPALA",
+        "SAC",
+        "TD3",
+        "DDPG",
+    ]
     assert main(["environments", "Pendulum-v1"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("Pendulum-v1\n")

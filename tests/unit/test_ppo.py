@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rljob import algorithms
-from rljob.algorithms import ppo
+from rljob.algorithms import advantages
 from rljob.algorithms.base import Progress
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
@@ -169,8 +169,8 @@ def test_observations_are_valued_in_parts_as_if_at_once(monkeypatch: pytest.Monk
     algorithm = make_algorithm("PPO")
     segment = random_segment(algorithm, 16, 3)
     learned = []
-    for most in (ppo.VALUED_BYTES, 100):
-        monkeypatch.setattr(ppo, "VALUED_BYTES", most)
+    for most in (advantages.VALUED_BYTES, 100):
+        monkeypatch.setattr(advantages, "VALUED_BYTES", most)
         learner, network = make_learner(algorithm)
         learner.update(segment, START)
         learned.append(torch.cat([p.detach().reshape(-1) for p in network.parameters()]))

@@ -20,6 +20,7 @@ from rljob.algorithms.reinforce import REINFORCE
 from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
 from rljob.algorithms.td3 import TD3
+from rljob.algorithms.trpo import TRPO
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, type[Algorithm]] = {
     "PPO": PPO,
+    "TRPO": TRPO,
     "A2C": A2C,
     "REINFORCE": REINFORCE,
     "IMPALA": IMPALA,

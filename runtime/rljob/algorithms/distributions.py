@@ -60,6 +60,12 @@ class Distribution(Protocol):
         """Log-probability `[B]` of the actions, and the entropy `[B]`."""
         ...
 
+    def divergence(
+        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """KL divergence (nats) of what the outputs `after` say from what `before` said: `[B]`."""
+        ...
+
 
 class Categorical:
     """One choice of `n`."""
@@ -88,6 +94,11 @@ class Categorical:
         self, outputs: Mapping[str, Tensor], action: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         return _evaluate_categorical(_forbid(outputs["logits"], mask), action)
+
+    def divergence(
+        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        return _divergence(*(_forbid(each["logits"], mask) for each in (before, after)))
 
 
 class MultiCategorical:
@@ -130,6 +141,16 @@ class MultiCategorical:
         for other_log_prob, other_entropy in each[1:]:
             log_prob, entropy = log_prob + other_log_prob, entropy + other_entropy
         return log_prob, entropy
+
+    def divergence(
+        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        logits = (_forbid(each["logits"], mask) for each in (before, after))
+        parts = (each.split(self._nvec, dim=-1) for each in logits)  # type: ignore[no-untyped-call]
+        first, *others = [_divergence(*pair) for pair in zip(*parts, strict=True)]
+        for other in others:
+            first = first + other
+        return first
 
 
 class DiagonalGaussian:
@@ -174,6 +195,14 @@ class DiagonalGaussian:
         constant = 0.5 * _LOG_2PI * mean.shape[-1]
         log_prob = noise.square().sum(-1) * -0.5 - spread - constant
         return log_prob, spread + (constant + 0.5 * mean.shape[-1])
+
+    def divergence(
+        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        wider = after["log_std"] - before["log_std"]
+        moved = (after["mean"] - before["mean"]) * (-after["log_std"]).exp()
+        each = wider + 0.5 * ((-2 * wider).exp() + moved.square() - 1)
+        return each.sum(-1)
 
 
 class DistributionActor(Actor):
@@ -231,3 +260,9 @@ def _evaluate_categorical(logits: Tensor, action: Tensor) -> tuple[Tensor, Tenso
     log_probs = logits.log_softmax(-1)
     entropy = -(log_probs.exp() * log_probs).sum(-1)
     return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy
+
+
+def _divergence(before: Tensor, after: Tensor) -> Tensor:
+    """Of the categoricals with these logits."""
+    log_before, log_after = before.log_softmax(-1), after.log_softmax(-1)
+    return (log_before.exp() * (log_before - log_after)).sum(-1)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from rljob.algorithms.advantages import estimate, values
 from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
@@ -34,18 +35,14 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
-from rljob.algorithms.gae import gae
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.envs.spaces import Spaces, encode, encoded_shape, encoded_size
+from rljob.envs.spaces import Spaces, encode, encoded_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rljob.nets.torch_gradients import Placed
     from rljob.nets.torch_nets import Network
-
-VALUED_BYTES = 32 << 20
-"""Encoded observations that are valued at a time: images take many times that on their way."""
 
 
 class PPOConfig(AlgorithmConfig):
@@ -227,49 +224,32 @@ class PPOLearner(Learner):
     def _prepare(self, batch: Arrays, rows: np.ndarray) -> tuple[Placed, Arrays, dict[str, float]]:
         """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used; `mask` has
         `N` rows more."""
-        config, returns = self._config, self._returns
+        config = self._config
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
         if config.normalise_observations:
             self._observations.update(encode(self._space, flat["observation"][rows]))
             std = np.sqrt(self._observations.variance + 1e-8)
             self._network.encoder.normalise(self._observations.mean, std, limit=10.0)
         observation = self._learning.place(flat["observation"])
-        value: np.ndarray = self._value(observation).reshape(len(batch["observation"]), -1)
-        value = value * returns.std + returns.mean
-        ends = batch["terminated"], batch["truncated"], batch["valid"]
-        advantage = gae(
-            batch["reward"], value, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda
-        ).reshape(-1)
-        value = value[:-1].reshape(-1)
-        target = advantage + value
-        used, unexplained = target[rows], advantage[rows]
-        metrics = {
-            "explained_variance": 1 - float(unexplained.var()) / max(float(used.var()), 1e-8),
-            "mean_value": float(value[rows].mean()),
-        }
-        if config.normalise_rewards:
-            returns.update(used)
-        if config.normalise_advantages:
-            advantage = (advantage - unexplained.mean()) / (unexplained.std() + 1e-8)
-        else:
-            advantage = advantage / returns.std
+        found = estimate(
+            batch,
+            values(self._learning, observation, self._space),
+            self._returns,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            normalise_advantages=config.normalise_advantages,
+            normalise_rewards=config.normalise_rewards,
+        )
         data = {
-            "advantage": advantage,
-            "target": (target - returns.mean) / returns.std,
-            "old_value": (value - returns.mean) / returns.std,
+            "advantage": found.advantage,
+            "target": found.target,
+            "old_value": found.value,
             "old_log_prob": flat["log_prob"],
             "action": flat["action"],
         }
         if "mask" in flat:
             data["mask"] = flat["mask"]
-        return observation, data, metrics
-
-    def _value(self, observation: Placed) -> np.ndarray:
-        """What the network says now, `[rows]`."""
-        rows = max(1, VALUED_BYTES // (4 * encoded_size(self._space)))
-        starts = range(0, len(observation), rows)
-        parts = (observation[start : start + rows] for start in starts)
-        return np.concatenate([self._learning(part, ("value",))["value"] for part in parts])
+        return observation, data, found.metrics
 
 
 def _diagnose(loss: PPOLoss, norm: float, clip: float) -> dict[str, float]:
