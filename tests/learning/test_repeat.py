@@ -171,6 +171,7 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         ("TRPO", "CartPole-v1", "mlp", 4000),
         pytest.param("REINFORCE", "CartPole-v1", "mlp", 8000, marks=pytest.mark.full),
         ("SAC", "Pendulum-v1", "mlp", 1200),
+        pytest.param("SAC", "CartPole-v1", "mlp", 1200, marks=pytest.mark.full),
         ("TD3", "Pendulum-v1", "mlp", 1700),
         pytest.param("DDPG", "Pendulum-v1", "mlp", 1700, marks=pytest.mark.full),
         ("C51", "CartPole-v1", "mlp", 2000),

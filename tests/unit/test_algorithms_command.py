@@ -161,6 +161,7 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "DQN",
         "C51",
         "QRDQN",
+        "SAC",
     )
     assert fitting(Spaces(observation, BoxSpace((1,)))) == (
         "PPO",

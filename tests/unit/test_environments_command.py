@@ -39,6 +39,7 @@ def test_gymnasiums_own_are_made_and_grouped() -> None:
         "DQN",
         "C51",
         "QRDQN",
+        "SAC",
     ]
     assert (cartpole["maxEpisodeSteps"], cartpole["solvedReturn"]) == (500, 475)
     assert found["Pendulum-v1"]["algorithms"] == [

@@ -13,7 +13,8 @@ import torch
 from rljob import nets
 from rljob.algorithms.base import Arrays, Place, Policy, Progress, Schedule, Seen
 from rljob.algorithms.sac import SAC, SACConfig, SACLearner
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.algorithms.soft_actions import SquashedGaussian
+from rljob.envs.spaces import BoxSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.sections import NetworkSpec
 
@@ -41,11 +42,11 @@ def batch(seed: int = 0, size: int = 32) -> Arrays:
 
 
 def test_the_log_probability_is_that_of_the_squashed_gaussian() -> None:
-    _, learner, networks = make()
-    observation = torch.randn(200, 3)
+    algorithm, _, networks = make()
+    assert isinstance(algorithm.actions, SquashedGaussian)
     with torch.no_grad():
-        outputs = networks["policy"](observation)
-        action, log_prob = learner._sample(observation)
+        outputs = networks["policy"](torch.randn(200, 3))
+        action, log_prob = algorithm.actions.sample(outputs, torch.Generator().manual_seed(0))
     flat = action.reshape(200, 2).double()
     normal = torch.distributions.Normal(outputs["mean"].double(), outputs["log_std"].exp().double())
     squashed = torch.distributions.TransformedDistribution(
@@ -134,8 +135,8 @@ def test_only_the_policy_travels() -> None:
 
 
 @pytest.mark.parametrize(
-    "action", [DiscreteSpace(2), BoxSpace((2,)), BoxSpace((1,), low=0)], ids=str
+    "action", [MultiDiscreteSpace((2, 2)), BoxSpace((2,)), BoxSpace((1,), low=0)], ids=str
 )
 def test_other_actions_are_refused(action: Space) -> None:
-    with pytest.raises(InputError, match="Box actions with finite bounds"):
+    with pytest.raises(InputError, match="Discrete actions, or Box actions with finite bounds"):
         SAC(SACConfig(), Spaces(BoxSpace((3,)), action))

@@ -1,8 +1,8 @@
 """Soft actor-critic (Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905).
 
-The policy is a Gaussian squashed by tanh. Two critics are trained on the entropy-regularised return, and the
-smaller estimate of two target critics is used (Fujimoto et al. 2018). The temperature, the weight of the
-entropy, follows a target entropy.
+The policy is a Gaussian squashed by tanh, or a choice (`soft_actions.py`). Two critics are trained on the
+entropy-regularised return, and the smaller estimate of two target critics is used (Fujimoto et al. 2018). The
+temperature, the weight of the entropy, follows a target entropy.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import Field as Bounds
 
 from rljob.algorithms.base import (
     Acted,
-    ActionScores,
     Actor,
     AlgorithmConfig,
     Arrays,
     Count,
     Field,
-    Head,
     Learner,
-    Net,
     Place,
     Policy,
     Positive,
@@ -36,16 +32,11 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.envs.spaces import BoxSpace, Spaces
-from rljob.errors import InputError
+from rljob.algorithms.soft_actions import soft_actions
+from rljob.envs.spaces import Spaces
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rljob.nets.torch_nets import RatedModule
-
-LOG_STD = (-20.0, 2.0)
-"""Bounds of the policy's log standard deviation."""
 
 
 class SACConfig(AlgorithmConfig):
@@ -58,7 +49,8 @@ class SACConfig(AlgorithmConfig):
     tau: Rate = 0.005
     """Share of the critics that is mixed into the target critics after each update."""
     target_entropy: Annotated[float, Bounds(ge=-1000, le=1000)] | None = None
-    """Entropy (nats) that the temperature aims at; by default minus the number of action dimensions."""
+    """Entropy (nats) that the temperature aims at; by default minus the number of action dimensions, and half
+    of the largest possible for choices."""
     initial_temperature: Positive = 1.0
     """Weight of the entropy at the start."""
     rollout_length: Count = 16
@@ -83,15 +75,8 @@ class SAC:
     fields: tuple[Field, ...] = ()
 
     def __init__(self, config: SACConfig, spaces: Spaces) -> None:
-        if not isinstance(spaces.action, BoxSpace) or not spaces.action.bounded:
-            raise InputError(
-                f"SAC needs Box actions with finite bounds and cannot use {spaces.action}; "
-                "environment.convert.action makes choices continuous, and PPO can use both",
-                path="environment",
-            )
-        self.config, self.shape = config, spaces.action.shape
-        size = math.prod(self.shape)
-        self.target_entropy = -size if config.target_entropy is None else config.target_entropy
+        self.config, self.actions = config, soft_actions(spaces)
+        self.networks = self.actions.networks
         self.data = Replay(
             segment_length=config.rollout_length,
             batch_size=config.batch_size,
@@ -99,14 +84,6 @@ class SAC:
             samples_per_insert=config.samples_per_insert,
             updates_per_publish=config.updates_per_publish,
         )
-        policy = {name: Head(size, gain=0.01, trunk="policy") for name in ("mean", "log_std")}
-        critic = {"q": Head(1)}
-        self.networks = {
-            "policy": Net(policy, acts=tuple(policy), own_rate=True),
-            "critic": Net(
-                critic, inputs=(spaces.observation, spaces.action), copies=2, own_rate=True
-            ),
-        }
 
     def actor(self, policy: Policy, place: Place) -> SACActor:
         return SACActor(self, policy, place)
@@ -121,14 +98,8 @@ class SACActor(Actor):
     algorithm: SAC
 
     def act(self, seen: Seen) -> Acted:
-        outputs = self.policy(seen)
-        action = outputs["mean"]
-        if not self.place.greedy:
-            noise = self.rng.standard_normal(action.shape, np.float32)
-            action = action + np.exp(np.clip(outputs["log_std"], *LOG_STD)) * noise
-        action = np.tanh(action)
-        shaped = action.reshape(len(action), *self.algorithm.shape)
-        return Acted(shaped, scores=ActionScores("action", action, (-1.0, 1.0)))
+        rng = None if self.place.greedy else self.rng
+        return self.algorithm.actions.act(self.policy(seen), rng, seen.mask)
 
 
 class SACLearner(Learner):
@@ -166,30 +137,32 @@ class SACLearner(Learner):
         data, rate = tensors(batch, self._device), self._config.learning_rate.at(progress)
         rates = {name: schedule.at(progress) for name, schedule in self._rates.items()}
         observation, following = data["observation"], data["next_observation"]
-        temperature = self._log_temperature.detach().exp()
+        temperature, actions = self._log_temperature.detach().exp(), self._algorithm.actions
+        mask, next_mask = data.get("mask"), data.get("next_mask")
         with torch.no_grad():
-            action, log_prob = self._sample(following)
-            ahead = self._target(following, action)["q"].amin(0).squeeze(-1)
+            policy = self._policy(following)
+            ahead = actions.expected(policy, self._target, following, next_mask, self._generator)
             goes_on = self._config.gamma * ~data["terminated"]
-            target = data["reward"] + goes_on * (ahead - temperature * log_prob)
-        q = self._critic(observation, data["action"])["q"].squeeze(-1)
+            target = data["reward"] + goes_on * (ahead.value + temperature * ahead.entropy)
+        q = actions.taken(self._critic, observation, data["action"])
         critic_loss = (q - target).square().mean(-1).sum()
         critic_norm = self._optimizers["critic"].step(critic_loss, rates["critic"])
 
-        action, log_prob = self._sample(observation)
-        value = self._critic(observation, action)["q"].amin(0).squeeze(-1)
-        policy_loss = (temperature * log_prob - value).mean()
+        policy = self._policy(observation)
+        now = actions.expected(policy, self._critic, observation, mask, self._generator)
+        policy_loss = -(now.value + temperature * now.entropy).mean()
         policy_norm = self._optimizers["policy"].step(policy_loss, rates["policy"])
 
-        excess = log_prob.detach().mean() + self._algorithm.target_entropy
-        self._optimizers["temperature"].step(-self._log_temperature * excess, rate)
+        goal, entropy = self._config.target_entropy, now.entropy.detach()
+        missing = (actions.target_entropy(mask) if goal is None else goal) - entropy
+        self._optimizers["temperature"].step(-self._log_temperature * missing.mean(), rate)
         self._target.follow(self._config.tau)
         return Update(
             {
                 "policy_loss": policy_loss.item(),
                 "critic_loss": critic_loss.item(),
                 "mean_q": q.mean().item(),
-                "entropy": -log_prob.mean().item(),
+                "entropy": entropy.mean().item(),
                 "temperature": temperature.item(),
                 "learning_rate": rate,
                 "policy_learning_rate": rates["policy"],
@@ -198,17 +171,3 @@ class SACLearner(Learner):
                 "critic_gradient_norm": critic_norm,
             }
         )
-
-    def _sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions `[B, *shape]` and their log-probabilities `[B]`; gradients flow through both."""
-        import torch
-
-        outputs = self._policy(observation)
-        mean, log_std = outputs["mean"], outputs["log_std"].clamp(*LOG_STD)
-        noise = torch.randn(mean.shape, generator=self._generator, device=mean.device)
-        before = mean + log_std.exp() * noise
-        # log(1 - tanh(x)^2), without its cancellation for large x.
-        squash = 2 * (math.log(2) - before - torch.nn.functional.softplus(-2 * before))
-        each = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi) - squash
-        shape = (len(before), *self._algorithm.shape)
-        return before.tanh().reshape(shape), each.sum(-1)
