@@ -15,7 +15,8 @@ from rljob import algorithms
 from rljob.algorithms import advantages
 from rljob.algorithms.base import Progress
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.algorithms.ppo import PPOConfig, PPOLoss, ppo_loss
+from rljob.algorithms.ppo import PPOConfig
+from rljob.algorithms.ppo_loss import PPOLoss, adapted, ppo_loss
 from rljob.algorithms.schedule import Schedule
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
@@ -32,6 +33,7 @@ def loss(
     target: list[float],
     old_value: list[float] | None = None,
     progress: Progress = START,
+    kl_weight: float = 0.0,
     **config: Any,
 ) -> PPOLoss:
     return ppo_loss(
@@ -44,6 +46,7 @@ def loss(
         target=torch.tensor(target, dtype=torch.float32),
         config=PPOConfig.model_validate(config, by_alias=True),
         progress=progress,
+        kl_weight=kl_weight,
     )
 
 
@@ -70,6 +73,85 @@ def test_value_clipping_takes_the_worse_of_the_two() -> None:
     # Row 1: value 1.2 is within 0.5 of 1: (1.2-3)^2 = 3.24.
     found = loss([1, 1], [0, 0], [3, 1.2], [3, 3], old_value=[1, 1], valueClip=0.5)
     assert found.value.item() == pytest.approx((2.25 + 3.24) / 2)
+
+
+def test_beyond_the_huber_threshold_errors_count_linearly() -> None:
+    # Errors 0.5, -2 and 3 at threshold 1: 0.25, 2*2-1 = 3, 2*3-1 = 5.
+    values, targets = [1.5, 1, 4], [1, 3, 1]
+    found = loss([1, 1, 1], [0, 0, 0], values, targets, valueHuber=1.0)
+    assert found.value.item() == pytest.approx((0.25 + 3 + 5) / 3)
+    # At 10 all are squares.
+    whole = loss([1, 1, 1], [0, 0, 0], values, targets, valueHuber=10.0)
+    assert whole.value.item() == pytest.approx((0.25 + 4 + 9) / 3)
+
+
+def test_the_penalty_is_the_divergence_times_its_weight() -> None:
+    # Without clip: -(1.5*1 + 0.5*2) / 2 = -1.25. r - 1 - ln r: 0.094535 and 0.193147; mean 0.143841.
+    found = loss([1.5, 0.5], [1, 2], [0, 0], [0, 0], clip=None, klPenalty=0.01, kl_weight=4.0)
+    assert found.policy.item() == pytest.approx(-1.25)
+    assert found.divergence is not None
+    assert found.divergence.item() == pytest.approx(0.143841, abs=1e-6)
+    assert found.total.item() == pytest.approx(-1.25 + 4 * 0.143841, abs=1e-5)
+    # Beside clip: min(1.5, 1.2) and min(1, 1.6).
+    both = loss([1.5, 0.5], [1, 2], [0, 0], [0, 0], klPenalty=0.01, kl_weight=4.0)
+    assert both.total.item() == pytest.approx(-1.1 + 4 * 0.143841, abs=1e-5)
+
+
+def test_the_penalty_pulls_towards_the_policy_that_acted() -> None:
+    """The mean of the estimate's gradient, over actions of that policy, is that of the KL divergence."""
+    old, new = torch.tensor([0.3, 1.0, -0.5]), torch.tensor([0.0, 0.4, 0.2], requires_grad=True)
+    action = torch.arange(3)
+    weight = old.softmax(-1)
+    found = torch.zeros(3)
+    for each in range(3):
+        log_prob = new.log_softmax(-1)[action[each]][None]
+        zero = torch.zeros(1)
+        total = ppo_loss(
+            log_prob,
+            zero,
+            zero,
+            old_log_prob=old.log_softmax(-1)[action[each]][None],
+            old_value=zero,
+            advantage=zero,
+            target=zero,
+            config=PPOConfig(clip=None, kl_penalty=0.01),
+            progress=START,
+            kl_weight=1.0,
+        ).total
+        found += weight[each] * torch.autograd.grad(total, new)[0]
+    exact = (weight * (old.log_softmax(-1) - new.log_softmax(-1))).sum()
+    torch.testing.assert_close(found, torch.autograd.grad(exact, new)[0])
+
+
+@pytest.mark.parametrize(
+    ("divergence", "expected"), [(0.0151, 6.0), (0.0149, 3.0), (0.0067, 3.0), (0.0066, 1.5)]
+)
+def test_the_weight_of_the_penalty_follows_the_divergence(
+    divergence: float, expected: float
+) -> None:
+    assert adapted(3.0, divergence, target=0.01) == expected
+
+
+def test_the_weight_of_the_penalty_stays_where_it_can_adapt() -> None:
+    weight = 1.0
+    for _ in range(2000):
+        weight = adapted(weight, 0.0, target=0.01)
+    assert 0 < weight < 1e-5
+    for _ in range(2000):
+        weight = adapted(weight, 1.0, target=0.01)
+    assert 1e5 < weight < math.inf
+
+
+def test_the_penalty_adapts_from_update_to_update() -> None:
+    batch = random_segment(make_algorithm("PPO"), 16, 4)
+    weights = {}
+    for target in (1e-5, 100.0):
+        algorithm = make_algorithm("PPO", clip=None, klPenalty=target, learningRate=1e-2)
+        learner, _ = make_learner(algorithm)
+        metrics = [learner.update(batch, START).metrics for _ in range(3)]
+        assert "clip_fraction" not in metrics[0]
+        weights[target] = [each["kl_weight"] for each in metrics]
+    assert weights == {1e-5: [1, 2, 4], 100.0: [1, 0.5, 0.25]}
 
 
 def test_a_ratio_beyond_all_bounds_gives_finite_gradients() -> None:
@@ -106,10 +188,11 @@ OPTIONS: list[dict[str, Any]] = [
         "learningRate": {"from": 3e-4, "to": 0},
         "targetKl": 10.0,
     },
+    {"clip": None, "klPenalty": 0.01, "valueHuber": 1.0},
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "everything"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "everything", "penalty"])
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped(
     kind: str, options: dict[str, Any]
@@ -266,6 +349,9 @@ def test_moving_moments_have_no_bias_at_the_start_and_forget() -> None:
         ({"learning_rate": 1e-3}, "learning_rate", "Did you mean learningRate?"),
         ({"clip": -0.2}, "clip", "-0.2 is not allowed"),
         ({"gamma": 1.5}, "gamma", "from 0 to 1"),
+        ({"clip": None}, "clip", "null needs klPenalty"),
+        ({"klPenalty": 0}, "klPenalty", "above 0"),
+        ({"valueHuber": -1}, "valueHuber", "above 0"),
         ({"epochs": 2.5}, "epochs", "an integer"),
         ({"learningRate": float("nan")}, "learningRate", "is not allowed"),
         (
@@ -310,7 +396,7 @@ def test_an_algorithm_by_import_path() -> None:
 
 def test_the_page_lists_every_metric() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/algorithms/ppo.md").read_text()
-    algorithm = make_algorithm("PPO")
+    algorithm = make_algorithm("PPO", klPenalty=0.01)
     learner, _ = make_learner(algorithm)
     batch = random_segment(algorithm, 8, 2)
     for name in learner.update(batch, START).metrics:

@@ -2,17 +2,19 @@
 
 Rollouts act and store the log-probability of each action. The learner takes whole segments once, in
 order: it values every observation with its present weights, estimates advantages (`gae.py`) and
-improves the clipped objective over a few epochs of minibatches. The ratio is taken against the
-policy that acted, so a segment from an older policy version is corrected within the clip range.
+improves the clipped objective, or one with a penalty for moving away, over a few epochs of minibatches.
+Both compare with the policy that acted, so a segment from an older policy version is corrected within
+the clip range.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from pydantic import model_validator
 
 from rljob.algorithms.advantages import estimate, values
 from rljob.algorithms.base import (
@@ -36,11 +38,11 @@ from rljob.algorithms.base import (
 )
 from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
 from rljob.algorithms.moments import MovingMoments, RunningMoments
+from rljob.algorithms.ppo_loss import PPOLoss, adapted, kl_estimate, ppo_loss
 from rljob.envs.spaces import Spaces, encode, encoded_shape
+from rljob.spec.invalid import refuse
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rljob.nets.torch_gradients import Placed
     from rljob.nets.torch_nets import Network
 
@@ -61,15 +63,20 @@ class PPOConfig(AlgorithmConfig):
     gamma: Share = 0.99
     """Discount per environment step."""
     gae_lambda: Share = 0.95
-    """Weight of long advantage estimates: 0 one step, 1 to the episode's end."""
-    clip: Schedule[Positive] = Schedule(0.2)
-    """Clips the probability ratio to 1 ± clip."""
+    """Weight of long advantage estimates: 0 one step, 1 to the end of the episode or segment."""
+    clip: Schedule[Positive] | None = Schedule(0.2)
+    """Clips the probability ratio to 1 ± clip; null, with `klPenalty`, does not."""
+    kl_penalty: Positive | None = None
+    """Adds a penalty for the KL divergence from the policy that acted; its weight adapts so that the divergence is
+    this (nats)."""
     value_clip: Schedule[Positive] | None = None
     """Largest change of the value in one update, in units of `normaliseRewards`."""
+    value_huber: Positive | None = None
+    """Errors of the value beyond this count linearly, in units of `normaliseRewards`; by default all are squared."""
     entropy_coefficient: Schedule[Coefficient] = Schedule(0.0)
     """Weight of the policy's entropy (nats) as a bonus."""
     value_coefficient: Schedule[Coefficient] = Schedule(0.5)
-    """Weight of the value's squared error."""
+    """Weight of the value's error."""
     max_gradient_norm: Positive | None = 0.5
     """Gradients are scaled down to this L2 norm."""
     normalise_advantages: bool = True
@@ -81,59 +88,12 @@ class PPOConfig(AlgorithmConfig):
     normalise_rewards: bool = False
     """Divide rewards and values by the running standard deviation of the returns."""
 
-
-class PPOLoss(NamedTuple):
-    """Scalars, but for `log_ratio` `[B]`; `total` is what to descend."""
-
-    total: Tensor
-    policy: Tensor
-    value: Tensor
-    entropy: Tensor
-    log_ratio: Tensor
-
-
-def ppo_loss(
-    log_prob: Tensor,
-    entropy: Tensor,
-    value: Tensor,
-    *,
-    old_log_prob: Tensor,
-    old_value: Tensor,
-    advantage: Tensor,
-    target: Tensor,
-    config: PPOConfig,
-    progress: Progress,
-) -> PPOLoss:
-    """The clipped objective, the value's squared error and the entropy bonus; all arguments `[B]`.
-
-    Args:
-        log_prob: of the actions under the present policy.
-        entropy: of the present policy.
-        value: present estimates.
-        old_log_prob: of the actions under the policy that acted.
-        old_value: estimates before the update; used by `value_clip` alone.
-        advantage: of the actions.
-        target: what the value should be.
-        config: `clip`, `value_clip` and the coefficients, as they are at `progress`.
-    """
-    # Beyond e^20 a ratio would overflow to gradients that are not numbers.
-    log_ratio = (log_prob - old_log_prob).clamp(max=20.0)
-    ratio = log_ratio.exp()
-    clip = config.clip.at(progress)
-    clipped = ratio.clamp(1 - clip, 1 + clip)
-    policy = -(ratio * advantage).minimum(clipped * advantage).mean()
-    error = (value - target).square()
-    if config.value_clip is not None:
-        limit = config.value_clip.at(progress)
-        near = old_value + (value - old_value).clamp(-limit, limit)
-        error = error.maximum((near - target).square())
-    value_loss = error.mean()
-    mean_entropy = entropy.mean()
-    total = policy + config.value_coefficient.at(progress) * value_loss
-    bonus = config.entropy_coefficient.at(progress)
-    if bonus:
-        total = total - bonus * mean_entropy
-    return PPOLoss(total, policy, value_loss, mean_entropy, log_ratio)
+    @model_validator(mode="after")
+    def _stays_near(self) -> PPOConfig:
+        if self.clip is None and self.kl_penalty is None:
+            reason = "null needs klPenalty: else nothing keeps the policy near the one that acted"
+            raise refuse({"clip": reason})
+        return self
 
 
 class PPO:
@@ -178,6 +138,7 @@ class PPOLearner(Learner):
         )
         self._learning = differentiable(network)
         self._rng = np.random.default_rng(seed)
+        self._kl_weight = np.array(1.0)
         self._observations = RunningMoments(encoded_shape(self._space))
         # Returns drift as the policy improves: about the last hundred batches count.
         self._returns = MovingMoments(decay=0.99)
@@ -194,14 +155,22 @@ class PPOLearner(Learner):
             order = self._rng.permutation(rows)
             seen = observation[order]
             shuffled = {name: array.take(order, axis=0) for name, array in data.items()}
+            divergences = []
             for start, end in itertools.pairwise(bounds):
                 if end > start:
                     part = {name: array[start:end] for name, array in shuffled.items()}
                     loss, norm = self._descend(seen[start:end], part, progress)
-            metrics |= _diagnose(loss, norm, config.clip.at(progress))
+                    divergences.append(loss.divergence)
+            metrics |= _diagnose(loss, norm, config, progress)
             metrics["epochs"] = epoch + 1
             if config.target_kl is not None and metrics["approx_kl"] > 1.5 * config.target_kl:
                 break
+        if config.kl_penalty is not None:
+            metrics["kl_weight"] = float(self._kl_weight)
+            found = float(
+                np.mean([float(each.detach()) for each in divergences if each is not None])
+            )
+            self._kl_weight[...] = adapted(metrics["kl_weight"], found, config.kl_penalty)
         return Update(metrics)
 
     def _descend(
@@ -216,7 +185,15 @@ class PPOLearner(Learner):
         action, mask = tensors.pop("action"), tensors.pop("mask", None)
         log_prob, entropy = self._distribution.evaluate(outputs, action, mask)
         value = outputs["value"].squeeze(-1)
-        loss = ppo_loss(log_prob, entropy, value, config=self._config, progress=progress, **tensors)
+        loss = ppo_loss(
+            log_prob,
+            entropy,
+            value,
+            config=self._config,
+            progress=progress,
+            kl_weight=float(self._kl_weight),
+            **tensors,
+        )
         by_output = torch.autograd.grad(loss.total, list(outputs.values()))
         backward({name: by.numpy() for name, by in zip(outputs, by_output, strict=True)})
         return loss, self._optimizer.descend(self._rate.at(progress))
@@ -252,16 +229,20 @@ class PPOLearner(Learner):
         return observation, data, found.metrics
 
 
-def _diagnose(loss: PPOLoss, norm: float, clip: float) -> dict[str, float]:
+def _diagnose(
+    loss: PPOLoss, norm: float, config: PPOConfig, progress: Progress
+) -> dict[str, float]:
     """Metrics of one minibatch, measured before its gradient step."""
-    _, policy, value, entropy, log_ratio = (each.detach() for each in loss)
+    log_ratio = loss.log_ratio.detach()
     ratio = log_ratio.exp()
-    return {
-        "policy_loss": float(policy),
-        "value_loss": float(value),
-        "entropy": float(entropy),
-        # Low-variance and never negative: http://joschu.net/blog/kl-approx.html
-        "approx_kl": float((ratio - 1 - log_ratio).mean()),
-        "clip_fraction": float(((ratio - 1).abs() > clip).float().mean()),
+    metrics = {
+        "policy_loss": float(loss.policy.detach()),
+        "value_loss": float(loss.value.detach()),
+        "entropy": float(loss.entropy.detach()),
+        "approx_kl": float(kl_estimate(ratio, log_ratio)),
         "gradient_norm": norm,
     }
+    if config.clip is not None:
+        clipped = (ratio - 1).abs() > config.clip.at(progress)
+        metrics["clip_fraction"] = float(clipped.float().mean())
+    return metrics
