@@ -19,6 +19,7 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/ppo.md": {"PPO": algorithms.BUILT_IN["PPO"].Config},
     "algorithms/dqn.md": {"DQN": algorithms.BUILT_IN["DQN"].Config},
     "algorithms/a2c.md": {"A2C": algorithms.BUILT_IN["A2C"].Config},
+    "algorithms/appo.md": {"APPO": algorithms.BUILT_IN["APPO"].Config},
     "algorithms/reinforce.md": {"REINFORCE": algorithms.BUILT_IN["REINFORCE"].Config},
     "algorithms/c51.md": {"C51": algorithms.BUILT_IN["C51"].Config},
     "algorithms/qr-dqn.md": {"QRDQN": algorithms.BUILT_IN["QRDQN"].Config},

@@ -27,7 +27,8 @@ def settings(content: dict[str, Any]) -> dict[str, Any]:
     assert isinstance(config, PPOConfig)
     assert isinstance(network, MLPConfig)
     # Stable-Baselines3 has nothing that is the same as these.
-    assert config.segments_per_batch is config.kl_penalty is config.value_huber is None
+    assert config.segments_per_batch is None
+    assert config.kl_penalty is config.value_huber is None
     assert config.clip is not None
     changing = (
         config.learning_rate,

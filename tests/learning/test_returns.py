@@ -32,10 +32,12 @@ GREEDY = {
     "pendulum-ddpg": -180.0,
     "cartpole-c51": 475.0,
     "cartpole-qr-dqn": 300.0,
+    "cartpole-appo": 450.0,
+    "cartpole-sac": 300.0,
     "cartpole-trpo": 450.0,
     "pendulum-trpo": -400.0,
 }
-LONG = ("cartpole-qr-dqn", "pendulum-ddpg", "pendulum-trpo")
+LONG = ("cartpole-appo", "cartpole-qr-dqn", "cartpole-sac", "pendulum-ddpg", "pendulum-trpo")
 
 
 def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:

@@ -30,13 +30,13 @@ def make_algorithm(
     return algorithm
 
 
-def make_learner(algorithm: Algorithm, seed: int = 0) -> tuple[Learner, Any]:
-    """A learner with a small network, and that network."""
-    spec = NetworkSpec(config={"hidden": [16, 16]})
+def make_learner(algorithm: Algorithm, seed: int = 0, network: str = "mlp") -> tuple[Learner, Any]:
+    """A learner with a small network of this name, and that network."""
+    spec = NetworkSpec(name=network, config={"hidden": [16, 16]})
     spaces: Spaces = algorithm.spaces  # type: ignore[attr-defined]
     networks = nets.build_networks(spec, algorithm.networks, spaces, seed)
-    (network,) = networks.values()
-    return algorithm.learner(networks, seed), network
+    (built,) = networks.values()
+    return algorithm.learner(networks, seed), built
 
 
 class RandomEngine:

@@ -44,8 +44,8 @@ def test_every_setting_of_one_has_a_line(capsys: pytest.CaptureFixture[str]) -> 
     (clip,) = (line for line in lines if line.startswith("clip "))
     assert re.split(" {3,}", clip)[1:] == [
         "0.2",
-        "a number above 0 and at most 1000, or a schedule {from, to, steps}",
-        "Clips the probability ratio to 1 ± clip.",
+        "a number above 0 and at most 1000, or a schedule {from, to, steps} or null",
+        "Clips the probability ratio to 1 ± clip; null, with `klPenalty`, does not.",
     ]
 
 
@@ -138,7 +138,7 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
     [
         (
             "PP0",
-            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, APPO, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning",
         ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
@@ -158,6 +158,7 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "A2C",
         "REINFORCE",
         "IMPALA",
+        "APPO",
         "DQN",
         "C51",
         "QRDQN",
@@ -169,6 +170,7 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "A2C",
         "REINFORCE",
         "IMPALA",
+        "APPO",
     )
     assert fitting(Spaces(observation, BoxSpace((1,), low=-1, high=1))) == (
         "PPO",
@@ -176,6 +178,7 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "A2C",
         "REINFORCE",
         "IMPALA",
+        "APPO",
         "SAC",
         "TD3",
         "DDPG",

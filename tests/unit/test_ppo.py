@@ -77,7 +77,7 @@ def test_value_clipping_takes_the_worse_of_the_two() -> None:
 
 def test_beyond_the_huber_threshold_errors_count_linearly() -> None:
     # Errors 0.5, -2 and 3 at threshold 1: 0.25, 2*2-1 = 3, 2*3-1 = 5.
-    values, targets = [1.5, 1, 4], [1, 3, 1]
+    values, targets = [1.5, 1.0, 4.0], [1.0, 3.0, 1.0]
     found = loss([1, 1, 1], [0, 0, 0], values, targets, valueHuber=1.0)
     assert found.value.item() == pytest.approx((0.25 + 3 + 5) / 3)
     # At 10 all are squares.

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from rljob.algorithms.a2c import A2C
+from rljob.algorithms.appo import APPO
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Field, Net, OnPolicy, Replay
 from rljob.algorithms.c51 import C51
 from rljob.algorithms.ddpg import DDPG
@@ -35,6 +36,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "A2C": A2C,
     "REINFORCE": REINFORCE,
     "IMPALA": IMPALA,
+    "APPO": APPO,
     "DQN": DQN,
     "C51": C51,
     "QRDQN": QRDQN,

@@ -58,10 +58,10 @@ def ppo_loss(
     # Beyond e^20 a ratio would overflow to gradients that are not numbers.
     log_ratio = (log_prob - old_log_prob).clamp(max=20.0)
     ratio = log_ratio.exp()
-    gain = ratio * advantage
-    if config.clip is not None:
-        clip = config.clip.at(progress)
-        gain = gain.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage)
+    if config.clip is None:
+        gain = ratio * advantage
+    else:
+        gain = clipped_gain(ratio, advantage, config.clip.at(progress))
     policy = -gain.mean()
     error = _penalised(value - target, config.value_huber)
     if config.value_clip is not None:
@@ -79,6 +79,11 @@ def ppo_loss(
         divergence = kl_estimate(ratio, log_ratio)
         total = total + kl_weight * divergence
     return PPOLoss(total, policy, value_loss, mean_entropy, log_ratio, divergence)
+
+
+def clipped_gain(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """What PPO ascends, of any one shape: the smaller of the gains with the ratio and with that within 1 ± clip."""
+    return (ratio * advantage).minimum(ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
 def _penalised(error: Tensor, threshold: float | None) -> Tensor:
