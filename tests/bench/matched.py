@@ -28,7 +28,8 @@ def settings(content: dict[str, Any]) -> dict[str, Any]:
     assert isinstance(network, MLPConfig)
     # Stable-Baselines3 has nothing that is the same as these.
     assert config.segments_per_batch is None
-    assert config.kl_penalty is config.value_huber is None
+    assert config.kl_penalty is None
+    assert config.value_huber is None
     assert config.clip is not None
     changing = (
         config.learning_rate,
@@ -37,7 +38,8 @@ def settings(content: dict[str, Any]) -> dict[str, Any]:
         config.value_coefficient,
     )
     assert not any(each.phases for each in changing)
-    assert config.value_clip is config.target_kl is None
+    assert config.value_clip is None
+    assert config.target_kl is None
     assert not config.normalise_observations
     assert network == MLPConfig(hidden=network.hidden)
     environments = job.rollout.replicas * job.rollout.envs_per_replica
