@@ -255,6 +255,7 @@ def _weights() -> dict[str, Any]:
 
 
 SPACES = Spaces(BoxSpace((3,)), DiscreteSpace(2))
+CREW = replace(SPACES, agents=3, state=BoxSpace((7,)))
 PLANS = {
     "on-policy, the acting network remembers 5 numbers": ExperienceFormat.of(
         OnPolicy(4), (), 2, SPACES, core_size=5
@@ -275,12 +276,17 @@ PLANS = {
     "transitions with action masks": ExperienceFormat.of(
         Replay(4, 8, 16, 4.0), (), 2, replace(SPACES, masked=True)
     ),
+    "transitions of three agents together, with a state": ExperienceFormat.of(
+        Replay(4, 8, 16, 4.0, agents=3), (), 2, CREW
+    ),
+    "agents by themselves": ExperienceFormat.of(OnPolicy(4), (), 2, replace(CREW, state=None)),
 }
 
 
 def bad_plans() -> dict[str, Any]:
     """Plans that are rejected."""
     good = PLANS["sequences with memory, priorities by actors"].to_json()
+    crew = PLANS["transitions of three agents together, with a state"].to_json()
 
     def used(**changes: Any) -> Any:
         return {**good, "data": {**good["data"], **changes}}
@@ -302,6 +308,26 @@ def bad_plans() -> dict[str, Any]:
         "no masks, and spaces that have some": {
             **good,
             "spaces": {**good["spaces"], "masked": True},
+        },
+        "agents together that are not those of an environment": used(agents=2),
+        "a state, and spaces that have none": laid_out(["state", "float32", [5, 2, 7]]),
+        "no state, and spaces that have one": {
+            **good,
+            "spaces": {**good["spaces"], "state": CREW.to_json()["state"]},
+        },
+        "columns that are not those of whole environments": {
+            **good,
+            "spaces": {**good["spaces"], "agents": 3},
+        },
+        "next_row for agents together": {
+            **crew,
+            "layout": [*crew["layout"], ["next_row", "int32", [4, 6]]],
+        },
+        "a state for each agent": {
+            **crew,
+            "layout": [
+                [*each[:2], [5, 6, 7]] if each[0] == "state" else each for each in crew["layout"]
+            ],
         },
     }
 

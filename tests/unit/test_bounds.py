@@ -26,6 +26,12 @@ def test_the_first_one_outside_is_told_once() -> None:
     assert check.warning(observations(2.5)) is None
 
 
+def test_an_agent_is_told_with_its_environment() -> None:
+    text = BoundsCheck(BoxSpace((4,), low=-1, high=1), agents=2).warning(observations(2.5))
+    assert text is not None
+    assert text.startswith("an observation of agent 1 of environment 0 is outside")
+
+
 def test_later_only_some_segments_are_looked_at() -> None:
     check = BoundsCheck(BoxSpace((4,), low=-1, high=1))
     for _ in range(FIRST):

@@ -214,6 +214,7 @@ PLAN: dict[str, Any] = {
         "length": 1,
         "period": 1,
         "start": "row",
+        "agents": 1,
     },
     "spaces": Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json(),
 }

@@ -67,6 +67,19 @@ def test_json_says_whether_there_are_masks() -> None:
         Spaces.from_json({**box, "masked": True})
 
 
+def test_json_says_how_many_agents_there_are_and_what_the_state_is() -> None:
+    plain = Spaces(BoxSpace((2,)), DiscreteSpace(3))
+    assert not plain.to_json().keys() & {"agents", "state"}
+    for state in (None, BoxSpace((7,)), DiscreteSpace(4)):
+        several = replace(plain, agents=5, state=state)
+        assert Spaces.from_json(several.to_json()) == several
+    for odd in (0, -1, True, 2.0, "2", 2**40):
+        with pytest.raises(ValueError, match=f"agents is {odd}"):
+            Spaces.from_json({**plain.to_json(), "agents": odd})
+    with pytest.raises(ValueError, match="not the description of spaces"):
+        Spaces.from_json({**plain.to_json(), "state": 7})
+
+
 def test_json_keeps_every_bound() -> None:
     values = Spaces.from_gymnasium(LEFT_OPEN, LEFT_OPEN).to_json()["action"]
     assert values["low"] == ["-inf", -2.5, 0.1]

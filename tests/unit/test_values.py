@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,20 @@ def test_numbers_that_break_training_are_named(name: str, value: float, shown: s
     found = problem(arrays, BOX, first_step=10)
     assert found.startswith(f"{name} contains {shown}")
     assert found.endswith("at step 12 of environment 1")
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("reward", "agent 1 of environment 0"), ("state", "environment 1")],
+)
+def test_agents_are_named_with_their_environment(name: str, where: str) -> None:
+    spaces = replace(BOX, agents=2, state=BoxSpace((4,)))
+    arrays = {**segment(), "state": np.zeros((4, 2, 4), np.float32)}
+    arrays[name].reshape(len(arrays[name]), 2, -1)[2, 1, -1] = np.nan
+    assert problem(arrays, spaces) == f"{name} contains NaN at step 2 of {where}"
+    assert problem({"state": np.full((1, 1), 9)}, replace(spaces, state=DiscreteSpace(9))) == (
+        "state at step 0 of environment 0 is not in its space Discrete(9): counted from 0 it is 9"
+    )
 
 
 @pytest.mark.parametrize("value", [-1, 3, 2**40])

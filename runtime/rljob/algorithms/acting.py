@@ -19,12 +19,12 @@ class Place:
     """Which environments an actor plays.
 
     Attributes:
-        count: `N`.
+        count: `N`; each agent of an environment counts.
         rng: all randomness of acting comes from here.
-        first: number of the first of these environments among all of the job.
-        total: environments of the whole job.
+        first: number of the first of these environments, or agents, among all of the job.
+        total: environments, or agents, of the whole job.
         greedy: True in evaluations: no exploration, and nothing is trained on.
-        games: for copies of these environments, to plan with; None where they have a vector form.
+        games: for copies of these environments, to plan with; None where they have a vector form or several agents.
     """
 
     count: int
@@ -42,7 +42,8 @@ class Seen:
     Attributes:
         observation: `[N, ...]`, as stored.
         begins: bool `[N]`, True at the first observation of an episode.
-        valid: bool `[N]`, False where the next step only resets and ignores the action.
+        valid: bool `[N]`, False where the next step only resets and ignores the action, and for an agent that is
+            over while others of its environment go on.
         reward: float32 `[N]`, of the step before; 0 where an episode begins.
         mask: bool `[N, K]`, which actions are allowed, those of a MultiDiscrete side by side; None where the
             environments do not tell. An action that is not allowed ends the role.

@@ -35,14 +35,16 @@ class ActingGroup:
 
         Args:
             observation: `[N, ...]`, as stored.
-            valid: bool `[N]`, False where the next step only resets.
+            valid: bool `[N]`, False where the next step only resets, or an agent is over.
             mask: bool `[N, K]`, which actions are allowed; None where the environments do not tell.
             core: takes the memory before them, float32 `[N, core_size]`.
         """
         self._policy.forget(self._begins)
         if core is not None:
             core[...] = self._policy.core
-        acted = self._actor.act(Seen(observation, self._begins, valid, self.reward, mask))
+        # An agent that is over while others go on begins nothing.
+        begins = self._begins & valid
+        acted = self._actor.act(Seen(observation, begins, valid, self.reward, mask))
         # A row that only resets is followed by the first of an episode.
         self._begins = ~valid
         return acted

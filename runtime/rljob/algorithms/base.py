@@ -12,6 +12,10 @@ Arrays have the shape `[T, N, ...]`: `T` steps of `N` environments, in the order
 happened. Environments reset themselves on the step *after* an episode's end, so `observation`
 has `T + 1` rows, row `t + 1` is always what followed row `t` (the true final observation included),
 and the row that only resets carries `valid = False` and must not be trained on.
+
+Each agent of an environment is one of the `N`, and those of one environment are beside each other: `N / agents` teams.
+An agent that is over while others go on has `valid = False` until all begin anew. What the environment tells of its
+whole state is `state`, `[T + 1, N / agents, ...]`; an actor does not see it.
 """
 
 from __future__ import annotations
@@ -86,7 +90,7 @@ class Algorithm(Protocol):
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """Arrays of a segment beyond observation, action, reward, terminated, truncated, valid and mask."""
+        """Arrays of a segment beyond observation, action, reward, terminated, truncated, valid, mask and state."""
         ...
 
     def __init__(self, config: Any, spaces: Spaces) -> None:

@@ -37,7 +37,12 @@ class Learner:
         algorithm's fields, and for prioritised replay `probability`, the chance `[B]` with which each
         was drawn, together with `stored`, the number of transitions it was drawn from. Where the
         environments tell which actions are allowed there is `mask` beside `observation`, bool `[..., K]` with as
-        many rows, and `next_mask` beside `next_observation`.
+        many rows, and `next_mask` beside `next_observation`; where they tell their whole state, likewise `state` and
+        `next_state`.
+
+        With `Replay(agents=k)` a batch is `[B * k, ...]`: the `k` agents of a draw are beside each other. `valid` is
+        among the arrays, False for agents that take no step. `state`, `probability`, `stored` and the priorities
+        that are returned are `[B, ...]`.
         """
         raise NotImplementedError
 

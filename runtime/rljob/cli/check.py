@@ -76,9 +76,12 @@ def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
 
     spec = job.spec
     form = "its own vector form" if trial.vectorised else "one by one"
+    if trial.agents > 1:
+        form += f", {trial.agents} agents each"
     rows: dict[str, str] = {
         "environment": f"{spec.environment.id or spec.environment.entry_point}, {trial.environments} at once, {form}",
         "observation": f"{trial.observation}; the network gets float32 {list(trial.network_input)}",
+        **({"state": f"{trial.state}; for the learner"} if trial.state else {}),
         "action": f"{trial.action}{', with action masks' if trial.masked else ''}",
         "algorithm": str(spec.algorithm.name or spec.algorithm.entry_point),
         "network": f"{', '.join(_networks(spec))}, {trial.parameters:,} parameters",

@@ -236,7 +236,8 @@ def _from_factory(
         if not vectorised:
             made = _each(lambda: factory(**kwargs), count)
             for steps in limit.values():
-                made = [time_limit.limited(env, steps) for env in made]
+                # The steps of several agents are limited where they are counted.
+                made = [env if is_parallel(env) else time_limit.limited(env, steps) for env in made]
             return made
         vector = factory(num_envs=count, **kwargs, **limit)
     except AskedToEnd:
@@ -270,20 +271,36 @@ def _each(one: Callable[[], object], count: int) -> list[Env]:
     made: list[Env] = []
     try:
         for _ in range(count):
-            env = one()
-            if not isinstance(env, gymnasium.Env):
-                raise _wrong(f"returned {_kind(env)}, expected a gymnasium.Env", env)
+            env: Any = one()
+            if not isinstance(env, gymnasium.Env) and not is_parallel(env):
+                expected = "a gymnasium.Env, or a parallel environment of PettingZoo's form"
+                raise _wrong(f"returned {_kind(env)}, expected {expected}", env)
             if any(env is other for other in made):
                 raise _wrong("returned the same environment twice; each call must make a new one")
             made.append(env)
-            if env.observation_space != made[0].observation_space:
-                raise _wrong("returned environments with different observation spaces")
-            if env.action_space != made[0].action_space:
-                raise _wrong("returned environments with different action spaces")
+            for name, space in _declared(env).items():
+                if space != _declared(made[0]).get(name):
+                    raise _wrong(f"returned environments with different {name}s")
     except BaseException:
         close(made)
         raise
     return made
+
+
+def is_parallel(env: object) -> bool:
+    """Whether this is an environment of several agents that act at the same time; see `rljob.envs.parallel`."""
+    return hasattr(env, "possible_agents") and not callable(getattr(env, "last", None))
+
+
+def _declared(env: Any) -> dict[str, Any]:
+    """What all environments of a job have to have in common."""
+    if not is_parallel(env):
+        return {"observation space": env.observation_space, "action space": env.action_space}
+    declared: dict[str, Any] = {"possible_agents": list(env.possible_agents)}
+    for agent in env.possible_agents:
+        declared[f"observation space of {agent}"] = env.observation_space(agent)
+        declared[f"action space of {agent}"] = env.action_space(agent)
+    return declared
 
 
 def close(made: list[Env] | Vector) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from rljob.envs.mask_space import OBSERVATION
 from rljob.envs.masks import ActionMasks, NoMasks, opened, told
 from rljob.envs.spaces import BoxSpace, Spaces
+from rljob.envs.teams import column_name
 
 
 class IgnoredMasks:
@@ -17,16 +18,18 @@ class IgnoredMasks:
 
     Args:
         observed: whether masks are part of the observation; otherwise of the info.
+        agents: columns that are one environment, for messages.
     """
 
-    def __init__(self, observed: bool) -> None:
-        self.observed = observed
+    def __init__(self, observed: bool, agents: int = 1) -> None:
+        self.observed, self._agents = observed, agents
 
     def read(self, index: int, observation: Any, info: Any, steps: int) -> Any:
         """Returns the observation of environment `index` without its mask."""
         if not self.observed:
             return observation
-        return opened(f"environment {index} returned", observation, steps)[OBSERVATION]
+        who = column_name(index, self._agents)
+        return opened(f"{who} returned", observation, steps)[OBSERVATION]
 
     def read_all(self, observation: Any, info: Any, steps: int) -> Any:
         """See `read`."""
@@ -67,7 +70,7 @@ class MaskReaders:
             return None
         if not (spaces.masked or told(probe())):
             return None
-        found = ActionMasks(count, spaces.action, spaces.masked)
+        found = ActionMasks(count, spaces.action, spaces.masked, spaces.agents)
         self.at_reset = self.at_step = self.after = found
         return found
 

@@ -15,6 +15,7 @@ import numpy as np
 from rljob.envs.forms import wrong_form
 from rljob.envs.mask_space import ACTION_MASK, OBSERVATION
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, unmaskable
+from rljob.envs.teams import column_name
 
 GIVEN = f"_{ACTION_MASK}"
 """Key of a vector environment's info that says which environments gave a mask."""
@@ -64,17 +65,22 @@ class ActionMasks:
 
     Args:
         count: `N`.
-        action: of one environment.
+        action: of one environment, or agent.
         observed: whether masks are part of the observation; otherwise of the info.
+        agents: columns that are one environment, for messages.
 
     Attributes:
         array: bool `[N, K]`, which actions the next step may take. The next step overwrites it.
     """
 
     def __init__(
-        self, count: int, action: DiscreteSpace | MultiDiscreteSpace, observed: bool
+        self,
+        count: int,
+        action: DiscreteSpace | MultiDiscreteSpace,
+        observed: bool,
+        agents: int = 1,
     ) -> None:
-        self._action, self._observed = action, observed
+        self._action, self._observed, self._agents = action, observed, agents
         self._choices, self._starts = _choices(action)
         self._shape = (sum(self._choices),)
         self._problems: dict[int, str] = {}
@@ -86,7 +92,8 @@ class ActionMasks:
             self._keep(index, info[ACTION_MASK] if told(info) else _MISSING)
             return observation
         if type(observation) is not dict or OBSERVATION not in observation:
-            observation = opened(f"environment {index} returned", observation, steps)
+            who = column_name(index, self._agents)
+            observation = opened(f"{who} returned", observation, steps)
         self._keep(index, observation.get(ACTION_MASK, _MISSING))
         return observation[OBSERVATION]
 
@@ -133,7 +140,8 @@ class ActionMasks:
             problems[index] = f"an action mask that allows no action of {self._action}"
         for index in sorted(problems):
             if ended is None or not ended[index]:
-                raise wrong_form(f"environment {index} gave {where} {problems[index]}", steps)
+                who = column_name(index, self._agents)
+                raise wrong_form(f"{who} gave {where} {problems[index]}", steps)
             self.array[index] = True
 
     def _keep(self, index: int, value: Any) -> None:
@@ -184,23 +192,24 @@ class NoMasks:
 
     Args:
         why: what to say.
+        agents: columns that are one environment, for messages.
     """
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+    def __init__(self, why: str, agents: int = 1) -> None:
+        self._why, self._agents = why, agents
 
     @classmethod
-    def of(cls, action: Space, pool: bool) -> NoMasks:
+    def of(cls, action: Space, pool: bool, agents: int = 1) -> NoMasks:
         """For environments without masks.
 
         Args:
             pool: whether they step by themselves; infos of such are not looked at before the first reset.
         """
         if isinstance(action, BoxSpace):
-            return cls(unmaskable(action))
+            return cls(unmaskable(action), agents)
         if pool:
             return cls("environments with send and recv can give one by a Dict observation only")
-        return cls("there was none at the first reset; give one at every reset and step")
+        return cls("there was none at the first reset; give one at every reset and step", agents)
 
     def read(self, index: int, observation: Any, info: Any, steps: int) -> Any:
         """Returns the observation.
@@ -209,7 +218,7 @@ class NoMasks:
             InputError, RunError: there is a mask.
         """
         if told(info):
-            self._refuse(f"environment {index}", steps)
+            self._refuse(column_name(index, self._agents), steps)
         return observation
 
     def read_all(self, observation: Any, info: Any, steps: int) -> Any:

@@ -216,15 +216,19 @@ Space = BoxSpace | DiscreteSpace | MultiDiscreteSpace
 
 @dataclass(frozen=True)
 class Spaces:
-    """The observation and action space of one environment.
+    """The observation and action space of one environment, or of each agent of an environment of several.
 
     Args:
         masked: whether it tells which actions are allowed; not of a Box.
+        agents: of one environment. Each is a column of its own; those of one environment are neighbours.
+        state: of the whole environment, for the learner alone; None where it tells none.
     """
 
     observation: Space
     action: Space
     masked: bool = False
+    agents: int = 1
+    state: Space | None = None
 
     def __post_init__(self) -> None:
         if self.masked and isinstance(self.action, BoxSpace):
@@ -237,10 +241,15 @@ class Spaces:
 
     @classmethod
     def from_gymnasium(
-        cls, observation: gymnasium.Space[Any], action: gymnasium.Space[Any], masks: bool = True
+        cls,
+        observation: gymnasium.Space[Any],
+        action: gymnasium.Space[Any],
+        masks: bool = True,
+        agents: int = 1,
+        state: gymnasium.Space[Any] | None = None,
     ) -> Spaces:
-        """Describe the spaces of a single Gymnasium environment. Of a Dict with a mask, see `mask_space`, the
-        observation is what the policy sees.
+        """Describe the spaces of a single environment. Of a Dict with a mask, see `mask_space`, the observation is
+        what the policy sees.
 
         Args:
             masks: whether masks are used.
@@ -250,7 +259,9 @@ class Spaces:
         """
         seen, mask = mask_space.split(observation)
         mask = mask if masks else None
-        found = cls(_describe(seen, "observation"), _describe(action, "action"), mask is not None)
+        whole = None if state is None else _describe(state, "state")
+        each = _describe(seen, "observation"), _describe(action, "action")
+        found = cls(*each, mask is not None, agents, whole)
         if mask is not None:
             mask_space.check(mask, found.mask_size, str(found.action))
         return found
@@ -258,10 +269,14 @@ class Spaces:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without NaN or infinity; `from_json` gives back an equal object."""
         masked = {"masked": True} if self.masked else {}
+        agents = {"agents": self.agents} if self.agents > 1 else {}
+        state = {"state": _to_json(self.state)} if self.state is not None else {}
         return {
             "observation": _to_json(self.observation),
             "action": _to_json(self.action),
             **masked,
+            **agents,
+            **state,
         }
 
     @classmethod
@@ -270,13 +285,17 @@ class Spaces:
         masked = values.get("masked", False)
         if not isinstance(masked, bool):
             raise ValueError(f"masked is {str(masked)[:80]}")
+        agents = values.get("agents", 1)
+        if type(agents) is not int or not 1 <= agents <= MOST_AGENTS:
+            raise ValueError(f"agents is {str(agents)[:80]}")
         try:
             found = _from_json(values["observation"]), _from_json(values["action"])
+            state = _from_json(values["state"]) if "state" in values else None
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not the description of spaces: {error!r}") from error
         if masked and isinstance(found[1], BoxSpace):
             raise ValueError(unmaskable(found[1]))
-        return cls(*found, masked)
+        return cls(*found, masked, agents, state)
 
 
 def unmaskable(action: BoxSpace) -> str:
@@ -324,7 +343,7 @@ def _describe(space: gymnasium.Space[Any], role: str) -> Space:
 
     if isinstance(space, spaces.Box) and 0 not in space.shape:
         own = np.dtype(space.dtype)
-        as_is = role == "observation" and own.kind in "biu"
+        as_is = role != "action" and own.kind in "biu"
         # Integer boxes write "no bound" as the end of their range.
         low = np.where(space.bounded_below, space.low.astype(object), -math.inf)
         high = np.where(space.bounded_above, space.high.astype(object), math.inf)
@@ -343,8 +362,8 @@ def _describe(space: gymnasium.Space[Any], role: str) -> Space:
     )
 
 
-MOST_NUMBERS, MOST_CHOICES = 2**28, 2**24
-"""Of a space that comes as JSON: numbers of a Box, choices of a Discrete or MultiDiscrete."""
+MOST_NUMBERS, MOST_CHOICES, MOST_AGENTS = 2**28, 2**24, 2**16
+"""Of spaces that come as JSON: numbers of a Box, choices of a Discrete or MultiDiscrete, agents."""
 _HINTS = {
     ("Dict", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",
     ("Tuple", "observation"): "; gymnasium.wrappers.FlattenObservation makes a Box of it",

@@ -66,7 +66,7 @@ class _Vectorised:
     def __init__(self, env: Vector, spaces: Spaces, ignored: IgnoredMasks | None) -> None:
         self._env: Any = env
         space = spaces.observation
-        self._shape = (env.num_envs, *_environment_shape(space))
+        self._shape = (env.num_envs, *environment_shape(space))
         self._dtype = space.dtype
         self._steps = 0
         self._spaces = spaces
@@ -92,7 +92,7 @@ class _Vectorised:
         return self._reset(PROBE_SEED)[1]
 
     def _seed(self, seed: int | None) -> int | None:
-        return _seeds(None, 1)[0] if seed is None else seed
+        return seeds(None, 1)[0] if seed is None else seed
 
     def send(self, action: np.ndarray) -> None:
         self._action = action
@@ -173,7 +173,7 @@ class SequentialVectorEnv:
     def __init__(self, envs: list[Env], spaces: Spaces, ignored: IgnoredMasks | None) -> None:
         self._envs = envs
         space = spaces.observation
-        self._shape = _environment_shape(space)
+        self._shape = environment_shape(space)
         self._environment_dtype = space.environment_dtype
         self._observation = np.zeros((len(envs), *self._shape), space.dtype)
         self._over = [False] * len(envs)
@@ -187,7 +187,7 @@ class SequentialVectorEnv:
         )
 
     def reset(self, seed: int | None) -> np.ndarray:
-        for index, each in enumerate(_seeds(seed, len(self._envs))):
+        for index, each in enumerate(seeds(seed, len(self._envs))):
             self._put_first(index, self._reset(index, each))
             self._over[index] = False
         self._readers.settle(None, self._steps)
@@ -294,10 +294,11 @@ _FLOAT32 = np.dtype(np.float32)
 _BOOL = np.dtype(np.bool_)
 
 
-def _environment_shape(space: Space) -> tuple[int, ...]:
+def environment_shape(space: Space) -> tuple[int, ...]:
+    """The shape of one value as an environment gives it."""
     return space.environment_shape if isinstance(space, MultiDiscreteSpace) else space.shape
 
 
-def _seeds(seed: int | None, count: int) -> list[int]:
+def seeds(seed: int | None, count: int) -> list[int]:
     """Seeds of `count` environments; None takes fresh entropy."""
     return cast("list[int]", np.random.SeedSequence(seed).generate_state(count).tolist())

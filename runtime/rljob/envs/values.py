@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
+from rljob.envs.teams import column_name
 
 LARGEST = 1e15
 """Largest size of a number: its square has to stay in float32."""
@@ -19,19 +20,23 @@ def problem(
 
     Args:
         arrays: `[T, N, ...]` or `[T + 1, N, ...]`, as stored.
-        spaces: those of `observation` and `action`; None checks numbers only.
+        spaces: those of `observation`, `action` and `state`; None checks numbers only.
         first_step: the number of row 0.
     """
     known: dict[str, Space] = {}
     if spaces is not None:
         known = {"observation": spaces.observation, "action": spaces.action}
+        if spaces.state is not None:
+            known["state"] = spaces.state
     for name, array in arrays.items():
         space = known.get(name)
         found = _outside(array, space) if space is not None else None
         row = found if found is not None else _wrong_number(array)
         if row is not None:
             step, index = row
-            where = f"at step {first_step + step} of environment {index}"
+            # A state is of a whole environment.
+            agents = 1 if spaces is None or name == "state" else spaces.agents
+            where = f"at step {first_step + step} of {column_name(index, agents)}"
             value = array[step, index]
             if found is not None:
                 return f"{name} {where} is not in its space {space}: counted from 0 it is {value}"

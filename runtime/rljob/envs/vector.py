@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rljob.envs import factory
+from rljob.envs import factory, parallel
 from rljob.envs.conversion import convert_action, convert_mask, convert_observation
 from rljob.envs.games import Games
 from rljob.envs.mask_readers import IgnoredMasks
 from rljob.envs.mask_space import is_split
 from rljob.envs.masks import ActionMasks, allowed_text, forbidden
+from rljob.envs.parallel import ParallelEnvs
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
+from rljob.envs.teams import column_name
 from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.spec import ConversionSpec
 from rljob.user_code.failure import explain
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Step:
-    """What one step of `N` environments gave. The arrays may be overwritten by the next step.
+    """What one step of `N` environments, or agents, gave. The arrays may be overwritten by the next step.
 
     Attributes:
         observation: `[N, *shape]`, as stored.
@@ -51,20 +53,22 @@ class Step:
 class Environments:
     """`count` environments of one kind in this process, stepped together.
 
-    The environment's own vector form is used where it has one, else they are stepped in turn.
+    The environment's own vector form is used where it has one, else they are stepped in turn. Of an environment of
+    several agents, each agent is one of the `N`; those of one environment are beside each other.
 
     Args:
         spec: which environment, and what it is made with.
-        count: `N`.
+        count: environments.
         pictures: whether `picture` is wanted; of one environment only.
 
     Attributes:
-        count: `N`.
-        valid: bool `[N]`, False where the *next* step only resets. A new array after each step.
+        count: `N`, environments times agents.
+        valid: bool `[N]`, False where the *next* step only resets, and for an agent that is over while others of its
+            environment go on. A new array after each step.
         mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None before the first
             reset, and where the environments do not tell.
         vectorised: whether the environment's own vector form is used.
-        games: for copies of them; None for a vector form.
+        games: for copies of them; None for a vector form, and where there are several agents.
 
     Raises:
         InputError: with a path at or below `environment`, when they cannot be made or used.
@@ -76,30 +80,38 @@ class Environments:
         assert count == 1 or not pictures
         made = [factory.make_rendered(spec)] if pictures else factory.make(spec, count)
         self._rendered = made[0] if pictures and isinstance(made, list) else None
-        self.count = count
         self.vectorised = not isinstance(made, list)
-        self.games = Games(made) if isinstance(made, list) else None
-        self.valid = np.ones(count, np.bool_)
+        several = isinstance(made, list) and factory.is_parallel(made[0])
+        self.games = Games(made) if isinstance(made, list) and not several else None
+        self._parallel: ParallelEnvs | None = None
         try:
-            if isinstance(made, list):
-                each = made[0].observation_space, made[0].action_space
+            agents, state = 1, None
+            if isinstance(made, list) and several:
+                seen, taken, agents, state = parallel.declared(made[0])
+            elif isinstance(made, list):
+                seen, taken = made[0].observation_space, made[0].action_space
             else:
-                each = made.single_observation_space, made.single_action_space
-            own = Spaces.from_gymnasium(*each, masks=spec.masks is not False)
-            ignored = IgnoredMasks(is_split(each[0])) if spec.masks is False else None
+                seen, taken = made.single_observation_space, made.single_action_space
+            own = Spaces.from_gymnasium(seen, taken, spec.masks is not False, agents, state)
+            ignored = IgnoredMasks(is_split(seen), agents) if spec.masks is False else None
             asked = spec.convert or ConversionSpec()
             observation, self._observed = convert_observation(own.observation, asked.observation)
             action, self._taken = convert_action(own.action, asked.action)
-            self._spaces, self._own_spaces = Spaces(observation, action), own
-            self._stepper = stepper(made, own, ignored)
+            self._spaces = replace(own, observation=observation, action=action)
+            self._own_spaces = own
+            if isinstance(made, list) and several:
+                self._parallel = ParallelEnvs(made, own, ignored, spec.max_episode_steps)
+            self._stepper = self._parallel or stepper(made, own, ignored)
         except BaseException:
             factory.close(made)
             raise
+        self.count = count * own.agents
+        self.valid = np.ones(self.count, np.bool_)
         self.mask: np.ndarray | None = None
 
     @cached_property
     def spaces(self) -> Spaces:
-        """Those of one environment, as the algorithm sees them. The first use resets the first environment, to
+        """Those of one environment or agent, as the algorithm sees them. The first use resets the first environment, to
         see whether it gives action masks.
 
         Raises:
@@ -166,7 +178,7 @@ class Environments:
         if len(wrong):
             index = int(wrong[0])
             raise RunError(
-                f"the algorithm chose action {action[index]} in environment {index}, whose mask allows "
+                f"the algorithm chose action {action[index]} in {column_name(index, self.spaces.agents)}, whose mask allows "
                 f"{allowed_text(space, mask[index])}; actions are counted from 0. Its actor has to choose by "
                 "`seen.mask`"
             )
@@ -181,9 +193,15 @@ class Environments:
         if self.mask is not None and self._masks is not None:
             self.mask = self._convert_mask(self._masks.array)
         ended = terminated | truncated
-        self.valid = ~ended
+        self.valid = ~ended if self._parallel is None else self._parallel.alive
         observation = self._observed.from_environment(observation)
         return Step(observation, reward, terminated, truncated, ended)
+
+    @property
+    def state(self) -> np.ndarray | None:
+        """Of each whole environment, as stored, `[N / agents, *shape]`; overwritten by the next step. None where they
+        tell none."""
+        return None if self._parallel is None else self._parallel.state
 
     def picture(self) -> np.ndarray:
         """What it looks like now: uint8 `[height, width, 3]`, red, green and blue.

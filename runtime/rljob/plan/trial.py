@@ -41,6 +41,8 @@ class JobTrial:
         vectorised: whether the environment's own vector form is used.
         observation, action: the spaces.
         masked: whether the environment tells which actions are allowed.
+        agents: of one environment.
+        state: the space of the whole environment's state, which the learner reads; empty where it tells none.
         network_input: shape of one observation as the network gets it, float32.
         parameters: numbers that the learner trains.
         returns, lengths: of the episodes that ended.
@@ -55,6 +57,8 @@ class JobTrial:
     network_input: tuple[int, ...]
     parameters: int
     masked: bool = False
+    agents: int = 1
+    state: str = ""
     steps: int = 0
     seconds: float = 0.0
     returns: list[float] = field(default_factory=list)
@@ -69,6 +73,8 @@ class JobTrial:
             "observation": self.observation,
             "action": self.action,
             "masked": self.masked,
+            "agents": self.agents,
+            "state": self.state or None,
             "networkInput": list(self.network_input),
             "parameters": self.parameters,
             "steps": self.steps,
@@ -99,13 +105,15 @@ def _try_out(parts: JobParts) -> JobTrial:
     environments = parts.environments
     spaces = environments.spaces
     trial = JobTrial(
-        environments.count,
+        environments.count // spaces.agents,
         environments.vectorised,
         _told(spaces.observation, environments.own_spaces.observation),
         _told(spaces.action, environments.own_spaces.action),
         encoded_shape(spaces.observation),
         sum(p.numel() for module in parts.modules.values() for p in module.parameters()),
         spaces.masked,
+        spaces.agents,
+        "" if spaces.state is None else str(spaces.state),
     )
     _check_buffer(parts)
     first = environments.reset(0).copy()
@@ -155,7 +163,7 @@ def _play(parts: JobParts, trial: JobTrial, collector: Collector, segment: Array
     trial.seconds = time.monotonic() - began
     if not trial.returns:
         trial.warnings.append(
-            f"no episode ended within {trial.steps // trial.environments:,} steps of each environment: give it a "
+            f"no episode ended within {trial.steps // parts.environments.count:,} steps of each environment: give it a "
             "time limit (max_episode_steps) if it has no natural end"
         )
     trial.warnings += seen.warnings()

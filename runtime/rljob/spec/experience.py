@@ -42,7 +42,7 @@ class Replay:
 
     Args:
         segment_length: `T`, environment steps in one segment.
-        batch_size: transitions, or sequences, in one update.
+        batch_size: transitions, or sequences, in one update; with `agents`, those of whole groups.
         min_size: transitions stored before the first update.
         samples_per_insert: transitions sampled for each one inserted, those of sequences one by one;
             `buffer.samplesPerInsert` overrides it.
@@ -53,6 +53,8 @@ class Replay:
         period: a sequence may begin at every `period`-th row of a segment, and the array `core` has only
             these rows. It divides `segment_length`.
         start: `episode` lets a sequence begin at the first row of an episode only; `period` is then 1.
+        agents: columns beside each other that are drawn together, as columns beside each other of the batch. It
+            is 1, or `spaces.agents` for an algorithm that trains the agents of an environment together.
     """
 
     segment_length: int
@@ -64,15 +66,16 @@ class Replay:
     length: int = 1
     period: int = 1
     start: Literal["row", "episode"] = "row"
+    agents: int = 1
 
     def __post_init__(self) -> None:
         names = ("segment_length", "batch_size", "min_size", "samples_per_insert")
-        _positive(self, *names, "updates_per_publish", "length", "period")
+        _positive(self, *names, "updates_per_publish", "length", "period", "agents")
 
     @property
     def samples(self) -> int:
-        """Environment steps drawn between two published policy versions."""
-        return self.updates_per_publish * self.batch_size * self.length
+        """Environment steps drawn between two published policy versions; each agent's step is one."""
+        return self.updates_per_publish * self.batch_size * self.length * self.agents
 
     @property
     def span(self) -> int:

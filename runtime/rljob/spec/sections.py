@@ -157,7 +157,7 @@ class EnvironmentSpec(Section):
         default=None,
         examples=["my_pkg.envs:make"],
         description="Import path `package.module:attribute` of a function or class that returns a "
-        "Gymnasium environment. Called with kwargs.",
+        "Gymnasium environment, or one of several agents in the form of PettingZoo's ParallelEnv. Called with kwargs.",
     )
     kwargs: FreeForm = Field(
         default_factory=dict, description="Keyword arguments of the environment."
@@ -309,7 +309,8 @@ class StopSpec(Section):
     )
 
     steps: Steps | None = Field(
-        default=None, description="Environment steps, summed over all environments."
+        default=None,
+        description="Environment steps, summed over all environments and their agents.",
     )
     updates: Steps | None = Field(
         default=None,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rljob.envs.spaces import Spaces
+from rljob.envs.spaces import Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.experience import Field, OnPolicy, Replay
 from rljob.wire.arrays import DTYPES, MAX_DIMENSIONS, Layout
@@ -26,10 +26,14 @@ REQUIRED = {
     "truncated": "bool",
     "valid": "bool",
 }
-RESERVED = frozenset({"next_observation", "next_mask", "key", "probability", "stored"})
+RESERVED = frozenset(
+    {"next_observation", "next_mask", "next_state", "key", "probability", "stored"}
+)
 """Names that sampling gives to arrays of its own."""
 MASK = "mask"
 """Which actions are allowed after each observation: bool `[T + 1, N, K]`, where the environments tell."""
+STATE = "state"
+"""Of the whole environment at each observation: `[T + 1, N / agents, ...]`, where the environments tell it."""
 CORE = "core"
 """Memory of the acting network before some rows of a segment: float32 `[rows, N, size]`, see `core_rows`."""
 PRIORITY = "priority"
@@ -42,7 +46,7 @@ class ExperienceFormat:
 
     Attributes:
         layout: of one segment's payload.
-        length, envs: `T` and `N`.
+        length, envs: `T` and `N`, where each agent of an environment counts.
         spaces: the environment's, as JSON, handed on to the learner.
     """
 
@@ -103,23 +107,25 @@ class ExperienceFormat:
         Args:
             data: how the algorithm uses experience.
             fields: what the algorithm adds to each step.
-            envs: environments of one rollout.
+            envs: environments of one rollout, each with `spaces.agents` columns.
             core_size: numbers that the acting network remembers of each environment; 0 adds no `core`.
 
         Raises:
             InputError: the algorithm asks for what cannot be, or one segment is larger than a message may be.
         """
-        if found := _contradiction(data):
+        if found := _contradiction(data) or _wrong_agents(data, spaces):
             raise InputError(f"{found}; change the algorithm's `data`", path="algorithm")
         for each in fields:
-            if each.name in {"observation", "action", MASK, CORE, *REQUIRED, *RESERVED}:
+            if each.name in {"observation", "action", MASK, STATE, CORE, *REQUIRED, *RESERVED}:
                 text = f"field {each.name!r} is not allowed; rljob has an array of this name"
                 raise InputError(text, path="algorithm")
-        length = data.segment_length
+        length, games, envs = data.segment_length, envs, envs * spaces.agents
         observation, action, choices = spaces.observation, spaces.action, spaces.mask_size
+        state = spaces.state
         arrays = (
             Field("observation", observation.dtype.name, (length + 1, envs, *observation.shape)),
             *([Field(MASK, "bool", (length + 1, envs, choices))] if choices else []),
+            *([] if state is None else [_state(state, length, games)]),
             Field("action", action.dtype.name, (length, envs, *action.shape)),
             *(Field(name, dtype, (length, envs)) for name, dtype in REQUIRED.items()),
             *(Field(each.name, each.dtype, (length, envs, *each.shape)) for each in fields),
@@ -130,7 +136,7 @@ class ExperienceFormat:
             _check_size(layout, length * envs)
         except Rejected as error:
             raise InputError(
-                f"{envs} environments and {length} steps make a segment that is too large to send: "
+                f"{games} environments and {length} steps make a segment that is too large to send: "
                 f"{error.detail}; lower one of them",
                 path="rollout.envsPerReplica",
             ) from error
@@ -162,6 +168,7 @@ class ExperienceFormat:
         masks = [field.shape[2:] for field in layout.fields if field.name == MASK]
         if masks != ([(known.mask_size,)] if known.masked else []):
             raise Rejected("layout", f"masks of the shapes {masks}, spaces with {known.mask_size}")
+        _check_agents(layout, use, known)
         return cls(layout, use, spaces)
 
 
@@ -206,6 +213,36 @@ def _contradiction(data: OnPolicy | Replay) -> str:
     if data.start == "episode" and data.period != 1:
         return f"period is {data.period}, but an episode may begin at any row; with start 'episode' it is 1"
     return ""
+
+
+def _state(space: Space, length: int, games: int) -> Field:
+    return Field(STATE, space.dtype.name, (length + 1, games, *space.shape))
+
+
+def _wrong_agents(data: OnPolicy | Replay, spaces: Spaces) -> str:
+    """Why agents cannot be drawn together like this; empty if they can."""
+    if isinstance(data, OnPolicy) or data.agents in (1, spaces.agents):
+        return ""
+    return (
+        f"agents is {data.agents}, and an environment has {spaces.agents}; with agents=spaces.agents those of an "
+        "environment are drawn together, with 1 each by itself"
+    )
+
+
+def _check_agents(layout: Layout, data: OnPolicy | Replay, spaces: Spaces) -> None:
+    """Raises Rejected where the columns of a layout are not those of whole environments."""
+    if found := _wrong_agents(data, spaces):
+        raise Rejected("json", f"data: {found}")
+    length, columns = next(f.shape for f in layout.fields if f.name == "reward")
+    if columns % spaces.agents:
+        raise Rejected(
+            "layout", f"{columns} columns are not those of whole environments of {spaces.agents}"
+        )
+    games = columns // spaces.agents
+    expected = [] if spaces.state is None else [_state(spaces.state, length, games)]
+    found_states = [field for field in layout.fields if field.name == STATE]
+    if [each.shape for each in found_states] != [each.shape for each in expected]:
+        raise Rejected("layout", f"state is {found_states}, its spaces tell {expected}")
 
 
 _KINDS: dict[str, type[OnPolicy | Replay]] = {"on-policy": OnPolicy, "replay": Replay}
@@ -254,7 +291,9 @@ def _check_layout(layout: Layout, data: OnPolicy | Replay) -> None:
     _check_size(layout, math.prod(steps))
     rows = {"observation": steps[0] + 1, MASK: steps[0] + 1, CORE: core_rows(data)}
     for field in layout.fields:
-        if field.shape[:2] != (rows.get(field.name, steps[0]), steps[1]):
+        # The columns of a state are environments; see `_check_agents`.
+        fits = field.shape[:2] == (rows.get(field.name, steps[0]), steps[1])
+        if not fits and field.name != STATE:
             raise Rejected("layout", f"{field.name} has shape {field.shape}")
         if field.dtype not in _DTYPES.get(field.name, (field.dtype,)):
             raise Rejected("layout", f"{field.name} has dtype {field.dtype}")
@@ -263,5 +302,7 @@ def _check_layout(layout: Layout, data: OnPolicy | Replay) -> None:
         if sequences and len(field.shape) >= MAX_DIMENSIONS:
             text = f"{field.name} has shape {field.shape}; batches of sequences have one dimension more"
             raise Rejected("layout", f"{text}, and {MAX_DIMENSIONS} is the most")
+    if "next_row" in fields and isinstance(data, Replay) and data.agents > 1:
+        raise Rejected("layout", "next_row is for single columns; agents of a group go on together")
     if sequences and "next_row" in fields:
         raise Rejected("layout", "next_row is for transitions; in a sequence the next row follows")

@@ -346,7 +346,13 @@ class ReplayMode:
         self._arena = arena
         self._layout = plan.layout
         self._store = ReplayStore(
-            arena, plan.layout, data.priority_exponent, data.length, data.period, data.start
+            arena,
+            plan.layout,
+            data.priority_exponent,
+            data.length,
+            data.period,
+            data.start,
+            data.agents,
         )
         self._data = data
         self._limiter = limiter

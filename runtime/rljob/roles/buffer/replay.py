@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,12 +14,14 @@ from rljob.roles.buffer.sequences import Sequences, batch_fields
 from rljob.roles.buffer.sumtree import SumTree
 from rljob.spec.experience import Field
 from rljob.wire.arrays import Layout, nbytes
-from rljob.wire.experience import MASK, PRIORITY
+from rljob.wire.experience import MASK, PRIORITY, STATE
 
-NOT_SAMPLED = frozenset({"observation", MASK, "valid", "truncated", "next_row", PRIORITY})
-"""Fields of a segment that a batch of transitions does not carry unchanged."""
-_BOTH_ENDS = ("observation", MASK)
+NOT_SAMPLED = frozenset({"observation", MASK, STATE, "valid", "truncated", "next_row", PRIORITY})
+"""Fields of a segment that a batch of single transitions does not carry unchanged. Of agents that are drawn together,
+some may be over: their batch has `valid`."""
+_BOTH_ENDS = ("observation", MASK, STATE)
 """Of these, a transition has the row before its step, and under the name `next_...` the one that followed."""
+_STATES = (STATE, f"next_{STATE}")
 _FLOAT = 8
 
 
@@ -39,7 +41,7 @@ class Drawn:
     """The transitions of one delivery; each draw is another one, even of the same transitions.
 
     Attributes:
-        rows: int64 `[K * B]`, over all slots.
+        rows: int64 `[K * B]`, over all slots. Agents that are drawn together are one row.
         order: place in the order of the newest segment at that time.
     """
 
@@ -68,11 +70,13 @@ class Sampled:
 class ReplayStore:
     """The ring. Each field is one array over all slots, so that a batch is one `take` a field.
 
+    Columns that are drawn together are one column here, whose elements have one dimension more.
+
     Args:
         arena: with `data_bytes(...)` of data; what it holds already can be sampled.
         layout: of one segment, see `rljob.algorithms.base`; `next_row` is optional.
         priority_exponent: 0 for uniform sampling.
-        length, period, start: of what is drawn, see `rljob.spec.experience.Replay`.
+        length, period, start, agents: of what is drawn, see `rljob.spec.experience.Replay`.
     """
 
     def __init__(
@@ -83,12 +87,14 @@ class ReplayStore:
         length: int = 1,
         period: int = 1,
         start: Literal["row", "episode"] = "row",
+        agents: int = 1,
     ) -> None:
         self._arena = arena
         self._layout = layout
-        self._steps = length
+        self._steps, self._agents = length, agents
         self._slots = len(arena.slots)
-        self._length, self._envs = next(f.shape for f in layout.fields if f.name == "reward")
+        self._length, columns = next(f.shape for f in layout.fields if f.name == "reward")
+        self._envs = columns // agents
         self._rows = self._length * self._envs
         self._fields: dict[str, np.ndarray] = {}
         at = 0
@@ -100,15 +106,23 @@ class ReplayStore:
                 .reshape(self._slots, *field.shape)
             )
             at += size
+        together = {name: _together(name, array, agents) for name, array in self._fields.items()}
         self._flat = {
             name: array.reshape(array.shape[0] * array.shape[1] * array.shape[2], *array.shape[3:])
-            for name, array in self._fields.items()
+            for name, array in together.items()
         }
+        # Columns that share one state.
+        self._sharing = self._envs // self._fields[STATE].shape[2] if STATE in self._fields else 1
         self._sequences: Sequences | None = None
+        # Of agents that are drawn together: whether any of them takes the step.
+        self._each_valid = together["valid"]
+        self._valid = self._each_valid
+        if agents > 1:
+            self._valid = np.zeros(self._each_valid.shape[:3], np.bool_)
         # Rows at which what is drawn may begin.
-        self._drawable = self._flat["valid"]
+        self._drawable = self._valid.reshape(-1)
         if length > 1:
-            valid, observation = self._fields["valid"], self._fields["observation"]
+            valid, observation = self._valid, together["observation"]
             self._sequences = Sequences(valid, observation, length, period, start)
             self._drawable = self._sequences.begins.reshape(-1)
         self._exponent = priority_exponent
@@ -123,10 +137,12 @@ class ReplayStore:
             self._top = arena.data[end : end + _FLOAT].view(np.float64)
             self._top[0] = max(self._top[0], 1.0)
         self._batch: tuple[tuple[int, int], Layout] | None = None
-        self._held = 0
+        self._held = self._groups = 0
         # Slots are filled from 0 on, so those in use are always the first ones.
         self._used = 0
         for slot in arena.stored():
+            if agents > 1:
+                self._join(slot)
             self._admit(slot)
         # A slot that a killed process was writing counts as empty.
         torn = np.flatnonzero(arena.slots["stored"][: self._used] == 0)
@@ -141,7 +157,9 @@ class ReplayStore:
     @property
     def ready(self) -> int:
         """Transitions, or sequences, that can be drawn."""
-        return self._held if self._sequences is None else self._sequences.ready
+        if self._sequences is not None:
+            return self._sequences.ready
+        return self._held if self._agents == 1 else self._groups
 
     def valid(self, slot: int) -> int:
         """Transitions in one slot."""
@@ -163,12 +181,14 @@ class ReplayStore:
         slot = self._next
         evicted = int(self._arena.slots["stored"][slot])
         if evicted:
-            self._held -= self.valid(slot)
+            self._count(slot, -1)
         if self._sequences is not None:
             self._weigh(self._sequences.remove(slot))
         self._arena.begin(slot)
         for name, array in arrays.items():
             self._fields[name][slot] = array
+        if self._agents > 1:
+            self._join(slot)
         if self._leaves is not None:
             self._leaves[self._range(slot)] = self._initial(slot) ** self._exponent
         self._arena.commit(slot, origin, stamp, now)
@@ -181,16 +201,27 @@ class ReplayStore:
         if PRIORITY not in self._fields:
             return self._top[:1]
         given = self._fields[PRIORITY][slot]
+        if self._agents > 1:
+            given = given.reshape(*self._valid.shape[1:], self._agents).max(axis=-1)
         fit = (given > 0) & (given <= LARGEST)
-        counts = fit & self._fields["valid"][slot]
+        counts = fit & self._valid[slot]
         if self._sequences is not None:
             counts &= self._sequences.allowed
         self._top[0] = max(self._top[0], given.max(initial=0, where=counts))
         initial: np.ndarray = np.where(fit, given, self._top[0]).reshape(-1)
         return initial
 
+    def _join(self, slot: int) -> None:
+        """Work out which groups of this slot take a step."""
+        np.any(self._each_valid[slot], axis=-1, out=self._valid[slot])
+
+    def _count(self, slot: int, sign: int) -> None:
+        self._held += sign * self.valid(slot)
+        if self._agents > 1:
+            self._groups += sign * int(np.count_nonzero(self._valid[slot]))
+
     def _admit(self, slot: int) -> None:
-        self._held += self.valid(slot)
+        self._count(slot, 1)
         self._used = max(self._used, slot + 1)
         if self._sequences is not None:
             row = self._arena.slots[slot]
@@ -225,8 +256,9 @@ class ReplayStore:
         """Draw `count` batches of `batch` with replacement; into `memory`, if it is given.
 
         For transitions, the payload holds `action`, `reward`, `terminated` and the algorithm's fields as they
-        were stored, `observation` and `next_observation`, and `mask` and `next_mask` where there are masks; for sequences, see `sequences.batch_fields`. For
-        prioritised replay it also has, for each drawn, `key` (uint64, for `reprioritise`), `probability`
+        were stored, `observation` and `next_observation`, and likewise `mask` and `state` where there are any; for
+        sequences, see `sequences.batch_fields`. With `agents` drawn together, arrays are `[K, B * agents, ...]`,
+        `valid` is among them, and `state` and what is told of each draw remain `[K, B, ...]`. For prioritised replay it also has, for each drawn, `key` (uint64, for `reprioritise`), `probability`
         (float64) and `stored` (int64), the number that could be drawn.
         """
         rows = self._draw(count * batch, rng)
@@ -235,7 +267,7 @@ class ReplayStore:
         if self._sequences is None:
             self._gather(rows, slots, out)
         else:
-            self._sequences.gather(rows.reshape(count, batch), self._flat, out)
+            self._sequences.gather(rows.reshape(count, batch), self._flat, out, self._sharing)
         if self._leaves is not None and self._tree is not None:
             order = self._arena.slots["order"][slots]
             out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)
@@ -256,10 +288,13 @@ class ReplayStore:
             following = observation_rows + self._envs
         index = dict.fromkeys(_BOTH_ENDS, observation_rows)
         index |= {f"next_{name}": following for name in _BOTH_ENDS}
+        if STATE in out:
+            index[STATE] = observation_rows // self._sharing
+            index[f"next_{STATE}"] = following // self._sharing
         for name, array in out.items():
             stored = name.removeprefix("next_") if name in index else name
             if stored in self._flat:
-                flat = array.reshape(rows.shape[0], *array.shape[2:])
+                flat = array.reshape(len(rows), *self._flat[stored].shape[1:])
                 # Clipping is for speed: without it numpy copies the output twice.
                 np.take(self._flat[stored], index.get(name, rows), axis=0, out=flat, mode="clip")
 
@@ -271,8 +306,11 @@ class ReplayStore:
         if self._sequences is not None:
             self._weigh(self._sequences.discard(rows))
             return
+        self._held -= int(np.count_nonzero(self._flat["valid"][rows]))
         self._flat["valid"][rows] = False
-        self._held -= len(rows)
+        if self._agents > 1:
+            self._drawable[rows] = False
+            self._groups -= len(rows)
         if self._tree is not None:
             self._tree.set(rows, np.zeros(len(rows)))
 
@@ -327,15 +365,27 @@ class ReplayStore:
 
     def _drawn_fields(self, count: int, batch: int) -> list[Field]:
         if self._sequences is not None:
-            return list(batch_fields(self._layout.fields, self._steps, count, batch))
-        fields = [
-            Field(name, array.dtype.name, (count, batch, *array.shape[1:]))
-            for name, array in self._flat.items()
-            if name not in NOT_SAMPLED
+            fields = self._layout.fields
+            return list(batch_fields(fields, self._steps, count, batch, self._agents))
+        stored = {field.name: field for field in self._layout.fields}
+        taken = stored.keys() - NOT_SAMPLED | ({"valid"} if self._agents > 1 else set())
+        found = [field for name, field in stored.items() if name in taken]
+        for each in (stored[name] for name in _BOTH_ENDS if name in stored):
+            found += [each, replace(each, name=f"next_{each.name}")]
+        columns = batch * self._agents
+        return [
+            replace(
+                each,
+                shape=(count, batch if each.name in _STATES else columns, *each.shape[2:]),
+            )
+            for each in found
         ]
-        for name in _BOTH_ENDS:
-            if name in self._flat:
-                array = self._flat[name]
-                shape = (count, batch, *array.shape[1:])
-                fields += [Field(each, array.dtype.name, shape) for each in (name, f"next_{name}")]
-        return fields
+
+
+def _together(name: str, array: np.ndarray, agents: int) -> np.ndarray:
+    """Segments' array `[slots, rows, N, ...]` with the columns that are drawn together as one; a state has one
+    already."""
+    if agents == 1 or name == STATE:
+        return array
+    slots, rows, columns, *rest = array.shape
+    return array.reshape(slots, rows, columns // agents, agents, *rest)

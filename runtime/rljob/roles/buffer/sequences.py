@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from rljob.spec.experience import Field
-from rljob.wire.experience import CORE, MASK, PRIORITY
+from rljob.wire.experience import CORE, MASK, PRIORITY, STATE
 from rljob.wire.watermark import Origin
 
 NOT_IN_SEQUENCES = frozenset({"next_row", PRIORITY})
@@ -20,15 +20,25 @@ NOT_IN_SEQUENCES = frozenset({"next_row", PRIORITY})
 
 
 def batch_fields(
-    segment: Iterable[Field], length: int, count: int, batch: int
+    segment: Iterable[Field], length: int, count: int, batch: int, agents: int = 1
 ) -> tuple[Field, ...]:
-    """Arrays of `count` batches of sequences: `[count, length, batch, ...]`.
+    """Arrays of `count` batches of sequences: `[count, length, batch * agents, ...]`, `state` `[..., batch, ...]`.
 
-    `observation` and `mask` have one row more, and `core` only the row where the sequence begins.
+    `observation`, `mask` and `state` have one row more, and `core` only the row where the sequence begins.
     """
-    rows = {"observation": length + 1, MASK: length + 1, CORE: 1}
+    rows = {"observation": length + 1, MASK: length + 1, STATE: length + 1, CORE: 1}
+    columns = {STATE: batch}
     return tuple(
-        Field(each.name, each.dtype, (count, rows.get(each.name, length), batch, *each.shape[2:]))
+        Field(
+            each.name,
+            each.dtype,
+            (
+                count,
+                rows.get(each.name, length),
+                columns.get(each.name, batch * agents),
+                *each.shape[2:],
+            ),
+        )
         for each in segment
         if each.name not in NOT_IN_SEQUENCES
     )
@@ -38,7 +48,7 @@ class Sequences:
     """Which sequences are whole, and their rows. A row's number is `(slot * T + step) * N + environment`.
 
     Args:
-        valid: bool `[slots, T, N]` of the segments in all slots.
+        valid: bool `[slots, T, N]` of the segments in all slots. Agents that are drawn together are one column.
         observation: `[slots, T + 1, N, ...]`.
         length, period, start: see `rljob.spec.experience.Replay`.
 
@@ -158,13 +168,18 @@ class Sequences:
         self.ready += int(np.count_nonzero(self.begins[slot]))
 
     def gather(
-        self, begins: np.ndarray, flat: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray]
+        self,
+        begins: np.ndarray,
+        flat: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray],
+        sharing: int = 1,
     ) -> None:
         """Copy sequences into arrays of `batch_fields`.
 
         Args:
             begins: numbers of the rows at which they begin, int64 `[K, B]`.
             flat: arrays of all rows, `[slots * T * N, ...]`.
+            sharing: columns that share one row of `state`.
         """
         slot, rest = np.divmod(begins, self._length * self._envs)
         first, env = np.divmod(rest, self._envs)
@@ -175,11 +190,11 @@ class Sequences:
         seen = np.concatenate([seen, seen[:, -1:] + self._envs], axis=1)
         kept = self._length // self._period
         core = (slot * kept + first // self._period) * self._envs + env
-        index = {"observation": seen, MASK: seen, CORE: core}
+        index = {"observation": seen, MASK: seen, STATE: seen // sharing, CORE: core}
         for name, array in out.items():
             if name in flat:
                 taken = index.get(name, rows).reshape(-1)
-                into = array.reshape(len(taken), *array.shape[3:])
+                into = array.reshape(len(taken), *flat[name].shape[1:])
                 # Clipping is for speed: without it numpy copies the output twice.
                 np.take(flat[name], taken, axis=0, out=into, mode="clip")
 

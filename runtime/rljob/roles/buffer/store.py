@@ -329,10 +329,11 @@ def _queue_slots(plan: ExperienceFormat, segments_per_batch: int, settings: Stor
 
 def _ring_slots(plan: ExperienceFormat, data: Replay, settings: StoreSettings) -> int:
     # A transition travels with both its observations: at most twice its share of a segment.
-    drawn, size = "transitions", 2 * plan.layout.size // plan.steps + _MARK_BYTES
+    drawn, size = "transitions", 2 * data.agents * plan.layout.size // plan.steps + _MARK_BYTES
     if data.length > 1:
         drawn = f"sequences of {data.length} steps,"
-        size = sum(map(nbytes, batch_fields(plan.layout.fields, data.length, 1, 1))) + _MARK_BYTES
+        fields = batch_fields(plan.layout.fields, data.length, 1, 1, data.agents)
+        size = sum(map(nbytes, fields)) + _MARK_BYTES
     most = (MAX_PAYLOAD_BYTES - _TABLE_BYTES) // (size * data.updates_per_publish)
     if data.batch_size > most:
         allowed = f"at most {most}"

@@ -15,6 +15,7 @@ from rljob.algorithms import make_algorithm
 from rljob.algorithms.acting_group import ActingGroup
 from rljob.algorithms.base import Acted, Algorithm, Place
 from rljob.checkpoints import checkpoint
+from rljob.envs.teams import of_teams
 from rljob.envs.vector import Environments, Step
 from rljob.errors import InputError, RunError
 from rljob.nets import build_acting
@@ -154,7 +155,7 @@ def play(
     """Play `episodes` greedy episodes, or fewer when they do not end.
 
     The number of episodes of each environment is fixed beforehand. Counting the episodes that end
-    first would prefer short ones.
+    first would prefer short ones. Of several agents, return and length are the team's, see `rljob.envs.teams`.
 
     Args:
         networks: of the policy version.
@@ -168,7 +169,8 @@ def play(
         RunError: an environment failed, or a return is not finite.
     """
     started = time.perf_counter()
-    count = environments.count
+    agents = environments.spaces.agents
+    count = environments.count // agents
     quota = np.full(count, episodes // count)
     quota[: episodes % count] += 1
     current, lengths = np.zeros(count), np.zeros(count, np.int64)
@@ -190,9 +192,10 @@ def play(
             break
         valid = environments.valid
         step = greedy.step(greedy.act())
-        current[valid] += step.reward[valid]
+        reward, ended, valid = of_teams(step.reward, step.ended, valid, agents)
+        current[valid] += reward[valid]
         lengths[valid] += 1
-        for index in np.flatnonzero(step.ended & valid):
+        for index in np.flatnonzero(ended & valid):
             if quota[index]:
                 quota[index] -= 1
                 ended_returns.append(float(current[index]))

@@ -11,6 +11,7 @@ import numpy as np
 from rljob.algorithms.base import Acted
 from rljob.checkpoints.checkpoint import SavedPolicy
 from rljob.envs.spaces import Arrays, DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.envs.teams import of_teams
 from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
 from rljob.roles.evaluator.film import writing
@@ -35,7 +36,7 @@ class Recorded:
 
 
 class EpisodeRecorder:
-    """Plays in its own rendered environment.
+    """Plays in its own rendered environment. Of several agents, the scores of the first are shown.
 
     Raises:
         InputError: the environment cannot be recorded.
@@ -76,9 +77,12 @@ class EpisodeRecorder:
                 if stopping():
                     raise Interrupted
                 film.add(canvas.draw(self._picture(), track.panel(steps, returned, acted)))
+                valid = environment.valid
                 step = greedy.step(acted)
-                returned, steps = returned + float(step.reward[0]), steps + 1
-                over = bool(step.ended[0])
+                agents = environment.spaces.agents
+                reward, ended, _ = of_teams(step.reward, step.ended, valid, agents)
+                returned, steps = returned + float(reward[0]), steps + 1
+                over = bool(ended[0])
                 acted = greedy.act()
             last = canvas.draw(self._picture(), Panel(steps, returned))
             for _ in range(max(1, round(LAST_SECONDS * rate))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rljob.envs.spaces import BoxSpace, Space
+from rljob.envs.teams import column_name
 
 FIRST, EVERY = 10, 100
 """The first segments are looked at, then one in so many: to look at all would cost speed."""
@@ -15,9 +16,11 @@ class BoundsCheck:
 
     Args:
         space: of one observation. Only a Box of numbers has bounds that can be left.
+        agents: columns that are one environment.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, agents: int = 1) -> None:
+        self._agents = agents
         self._space = space if isinstance(space, BoxSpace) and space.dtype.kind == "f" else None
         if self._space is not None:
             # In float32, as observations are stored.
@@ -39,6 +42,6 @@ class BoundsCheck:
         space, self._space = self._space, None
         element = f"element {list(place[2:])} " if place[2:] else ""
         return (
-            f"an observation of environment {place[1]} is outside its space {space}: {element}is "
+            f"an observation of {column_name(place[1], self._agents)} is outside its space {space}: {element}is "
             f"{observation[place]:g}. Training goes on; correct the bounds of observation_space or the observation"
         )

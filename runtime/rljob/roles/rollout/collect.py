@@ -12,6 +12,7 @@ import numpy as np
 from rljob.algorithms.acting_group import ActingGroup
 from rljob.algorithms.answers import check_acted
 from rljob.algorithms.base import Algorithm, Arrays, Place
+from rljob.envs.teams import of_teams
 from rljob.envs.values import problem
 from rljob.envs.vector import Environments, EpisodeStatistics
 from rljob.errors import RunError
@@ -34,7 +35,7 @@ class Collector:
 
     Args:
         groups: environments, side by side in a segment. If a group steps asynchronously, actions
-            for the next group are computed meanwhile.
+            for the next group are computed meanwhile. Environments of several agents are one group.
         networks: the newest policy version, for all groups.
         length: `T`, steps in a segment.
         first: number of the first of these environments among all of the job.
@@ -63,7 +64,8 @@ class Collector:
         self._length = length
         self._spaces = groups[0].spaces
         self._count = sum(group.count for group in groups)
-        self._statistics = EpisodeStatistics(self._count)
+        self._agents = self._spaces.agents
+        self._statistics = EpisodeStatistics(self._count // self._agents)
         self._first, self._total = first, total or self._count
         self._groups: list[_Group] = []
         self._observation: np.ndarray | None = None
@@ -88,17 +90,19 @@ class Collector:
             for group, start in zip(self._groups, seeds, strict=True)
         ]
         self._observation = np.concatenate(started)
-        self._statistics = EpisodeStatistics(self._count)
+        self._statistics = EpisodeStatistics(self._count // self._agents)
 
     def collect(self, segment: Arrays, between_steps: Idle) -> np.ndarray:
         """Step `T` times.
 
         Args:
-            segment: arrays `[T, N, ...]`, `observation` and `mask` `[T + 1, N, ...]`; overwritten.
+            segment: arrays `[T, N, ...]`, `observation` and `mask` `[T + 1, N, ...]`, `state`
+                `[T + 1, N / agents, ...]`; overwritten.
             between_steps: called after each step, for work that cannot wait until the segment's end.
 
         Returns:
-            Return and length of the episodes that ended: float64 `[E, 2]`.
+            Return and length of the episodes that ended: float64 `[E, 2]`. Those of several agents are the
+            team's, see `rljob.envs.teams`.
 
         Raises:
             RunError: an environment raised, or returned values that are not in its space or not finite.
@@ -113,6 +117,7 @@ class Collector:
         ]
         # Rows from one whose memory is kept to the next.
         every = length // len(segment["core"]) if "core" in segment else 0
+        has_state = "state" in segment
         clock = time.perf_counter
         acting = stepping = 0.0
         for t in range(length + 1):
@@ -130,6 +135,8 @@ class Collector:
                 if group.environments.mask is not None:
                     mask = part["mask"][t]
                     mask[:] = group.environments.mask
+                if has_state:
+                    part["state"][t] = group.environments.state
                 if t < length:
                     part["valid"][t] = valid = group.environments.valid
                     before = clock()
@@ -150,10 +157,14 @@ class Collector:
         self._observation = observation[length].copy()
         self.acting_seconds += acting
         self.environment_seconds += stepping
-        found = problem({"observation": observation, "reward": segment["reward"]}, self._spaces)
+        checked: Arrays = {
+            n: segment[n] for n in ("observation", "reward", "state") if n in segment
+        }
+        found = problem(checked, self._spaces)
         if found:
             raise RunError(found)
         for group, part in groups:
             group.acting.finish(part)
         ended = segment["terminated"] | segment["truncated"]
-        return self._statistics.update(segment["reward"], ended, segment["valid"])
+        rows = of_teams(segment["reward"], ended, segment["valid"], self._agents)
+        return self._statistics.update(*rows)

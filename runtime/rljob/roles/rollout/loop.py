@@ -93,9 +93,10 @@ def main(context: RoleContext) -> None:
         )
         subscription = Subscription(weights)
         envs = spec.rollout.envs_per_replica
-        first, total = context.index * envs, spec.rollout.replicas * envs
+        columns = envs * spaces.agents
+        first, total = context.index * columns, spec.rollout.replicas * columns
         collector = Collector(groups, networks, algorithm, plan.length, first, total)
-        bounds = BoundsCheck(spaces.observation)
+        bounds = BoundsCheck(spaces.observation, spaces.agents)
         Rollout(
             context, collector, bounds, networks, shipper, subscription, wire, metrics, health
         ).run()
