@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -107,6 +108,47 @@ def test_an_import_that_ends_the_process_is_invalid_input(
         InputError, match=r"called sys.exit\('no licence'\) \(.*ends_at_import.py:2"
     ):
         load_entry_point("ends_at_import:Env", "environment.entryPoint")
+
+
+def test_a_part_of_torch_can_be_imported_while_another_thread_imports_torch(
+    tmp_path: Path,
+) -> None:
+    package = tmp_path / "torch"
+    (package / "nn").mkdir(parents=True)
+    (package / "nn" / "__init__.py").write_text("import torch\nlayer = torch.made\n")
+    # As the real one, it cannot be imported again after it failed. It goes on as soon as the other import holds a lock.
+    (package / "__init__.py").write_text(
+        "import _frozen_importlib, time, builtins\n"
+        "if vars(builtins).setdefault('torch_began', False):\n"
+        "    raise ImportError('only once')\n"
+        "builtins.torch_began = True\n"
+        "builtins.torch_begins.set()\n"
+        "until = time.monotonic() + 0.3\n"
+        "while 'torch.nn' not in _frozen_importlib._module_locks and time.monotonic() < until:\n"
+        "    time.sleep(0.001)\n"
+        "made = 1\n"
+        "import torch.nn\n"
+        "layer = torch.nn.layer\n"
+    )
+    (tmp_path / "mine.py").write_text("from torch.nn import layer as used\n")
+    program = (
+        "import builtins, importlib, threading\n"
+        "from rljob.user_code.entry_point import load_entry_point\n"
+        "builtins.torch_begins = threading.Event()\n"
+        "threading.Thread(target=importlib.import_module, args=('torch',)).start()\n"
+        "assert builtins.torch_begins.wait(20)\n"
+        "print(load_entry_point('mine:used', 'algorithm.entryPoint'))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_a_module_that_is_being_imported_starts_no_run(

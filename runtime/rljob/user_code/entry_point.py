@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +31,7 @@ def import_module(name: str, what: str, path: str) -> ModuleType:
         InputError: the import raised, or ended the process.
     """
     global _importing
+    _wait_for_torch()
     outer, _importing = _importing, name
     try:
         return importlib.import_module(name)
@@ -38,6 +41,17 @@ def import_module(name: str, what: str, path: str) -> ModuleType:
         raise InputError(f"{what}: {explain(error)}", path=path) from error
     finally:
         _importing = outer
+
+
+def _wait_for_torch() -> None:
+    """Wait while another thread imports torch, as the learner's process does at its start.
+
+    A module that imports a part of torch first, such as `torch.nn.functional`, would wait for torch in the part, and
+    the thread for the part in torch. Python lets one of them go on with half a module, and the import of torch fails.
+    """
+    if "torch" in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module("torch")
 
 
 def load_entry_point(entry_point: str, path: str) -> Any:
