@@ -126,6 +126,8 @@ def test_random_actions_are_drawn_evenly_from_the_allowed_ones() -> None:
         ("PPO", SPACES["multi"]),
         ("IMPALA", SPACES["discrete"]),
         ("IMPALA", SPACES["multi"]),
+        ("APPO", SPACES["discrete"]),
+        ("APPO", SPACES["multi"]),
         ("DQN", SPACES["discrete"]),
         ("C51", SPACES["discrete"]),
         ("QRDQN", SPACES["discrete"]),
@@ -134,7 +136,11 @@ def test_random_actions_are_drawn_evenly_from_the_allowed_ones() -> None:
 )
 def test_actors_obey_and_learners_say_what_actors_said(name: str, action: Space) -> None:
     # One step on the whole batch, whose metrics are of the network before it.
-    config: dict[str, Any] = {"epochs": 1, "minibatches": 1} if name == "PPO" else {}
+    whole: dict[str, dict[str, Any]] = {
+        "PPO": {"epochs": 1, "minibatches": 1},
+        "APPO": {"epochs": 1},
+    }
+    config = whole.get(name, {})
     algorithm = make_algorithm(name, action, masked=True, **config)
     segment = random_segment(algorithm, 16, 64)
     for t in range(16):
