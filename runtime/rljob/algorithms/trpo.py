@@ -36,7 +36,7 @@ from rljob.algorithms.base import (
 )
 from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.algorithms.trust_region import Objective, Step, ascend
+from rljob.algorithms.trust_region import Objective, PolicyStep, ascend
 from rljob.envs.spaces import Spaces, encode, encoded_shape
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TRPOConfig(AlgorithmConfig):
     line_search_shrink: Annotated[float, Bounds(gt=0, le=0.99)] = 0.8
     """Length of each step that is tried, as a share of the one before."""
     learning_rate: Schedule[Rate] = Schedule(1e-3)
-    """Step size of Adam, for the critic."""
+    """PolicyStep size of Adam, for the critic."""
     critic_epochs: Count = 10
     """Passes of the critic over each batch."""
     critic_batch_size: Count = 128
@@ -171,7 +171,7 @@ class TRPOLearner(Learner):
 
     def _improve(
         self, used: Arrays, advantage: np.ndarray, progress: Progress
-    ) -> tuple[Step, float]:
+    ) -> tuple[PolicyStep, float]:
         """One step of the policy on rows `[B, ...]`, and the entropy before it."""
         from rljob.nets.torch_batch import tensors
 

@@ -25,7 +25,7 @@ class Objective(NamedTuple):
     divergence: Tensor
 
 
-class Step(NamedTuple):
+class PolicyStep(NamedTuple):
     """What one step did.
 
     Attributes:
@@ -74,7 +74,7 @@ def ascend(
     damping: float,
     tries: int,
     shrink: float,
-) -> Step:
+) -> PolicyStep:
     """Move the parameters along the natural gradient, as far as the divergence allows and the gain grows.
 
     Args:
@@ -114,10 +114,10 @@ def ascend(
             _move(parameters, before, scale * length * direction)
             after, moved = (float(each) for each in objective())
             if after > start and moved <= limit:
-                return Step(start, after, moved, scale, norm)
+                return PolicyStep(start, after, moved, scale, norm)
         for parameter, old in zip(parameters, before, strict=True):
             parameter.copy_(old)
-    return Step(start, start, 0.0, 0.0, norm)
+    return PolicyStep(start, start, 0.0, 0.0, norm)
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
