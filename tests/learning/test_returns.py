@@ -33,7 +33,7 @@ GREEDY = {
     "cartpole-c51": 475.0,
     "cartpole-qr-dqn": 300.0,
     "cartpole-appo": 450.0,
-    "cartpole-sac": 300.0,
+    "cartpole-sac": 200.0,
     "cartpole-trpo": 450.0,
     "pendulum-trpo": -230.0,
 }
