@@ -66,7 +66,7 @@ class TRPOConfig(AlgorithmConfig):
     line_search_shrink: Annotated[float, Bounds(gt=0, le=0.99)] = 0.8
     """Length of each step that is tried, as a share of the one before."""
     learning_rate: Schedule[Rate] = Schedule(1e-3)
-    """PolicyStep size of Adam, for the critic."""
+    """Step size of Adam, for the critic."""
     critic_epochs: Count = 10
     """Passes of the critic over each batch."""
     critic_batch_size: Count = 128
