@@ -138,7 +138,8 @@ class PPOLearner(Learner):
         )
         self._learning = differentiable(network)
         self._rng = np.random.default_rng(seed)
-        self._kl_weight = np.array(1.0)
+        # Only with the penalty, so that a checkpoint has what its settings need.
+        self._kl_weight = None if config.kl_penalty is None else np.array(1.0)
         self._observations = RunningMoments(encoded_shape(self._space))
         # Returns drift as the policy improves: about the last hundred batches count.
         self._returns = MovingMoments(decay=0.99)
@@ -165,7 +166,7 @@ class PPOLearner(Learner):
             metrics["epochs"] = epoch + 1
             if config.target_kl is not None and metrics["approx_kl"] > 1.5 * config.target_kl:
                 break
-        if config.kl_penalty is not None:
+        if config.kl_penalty is not None and self._kl_weight is not None:
             metrics["kl_weight"] = float(self._kl_weight)
             found = float(
                 np.mean([float(each.detach()) for each in divergences if each is not None])
@@ -191,7 +192,7 @@ class PPOLearner(Learner):
             value,
             config=self._config,
             progress=progress,
-            kl_weight=float(self._kl_weight),
+            kl_weight=0.0 if self._kl_weight is None else float(self._kl_weight),
             **tensors,
         )
         by_output = torch.autograd.grad(loss.total, list(outputs.values()))
