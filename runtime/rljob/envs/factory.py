@@ -28,8 +28,14 @@ if TYPE_CHECKING:
 
 RENDER_MODE = "rgb_array"
 
-# Ids of these namespaces exist once a module of another package has been imported.
-NAMESPACES = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid", "MinAtar": "minatar"}
+# Ids of these namespaces exist once a module has been imported, of rljob or of another package.
+NAMESPACES = {
+    "rljob": "rljob.environments",
+    "ALE": "ale_py",
+    "MiniGrid": "minigrid",
+    "BabyAI": "minigrid",
+    "MinAtar": "minatar",
+}
 
 
 def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] | Vector:
@@ -159,7 +165,7 @@ def registered(name: str) -> EnvSpec:
     near = [ids[each] for each in difflib.get_close_matches(plain.lower(), ids, n=3, cutoff=0.75)]
     if near:
         hint = f"did you mean {' or '.join(near)}?"
-    elif home is not None and not module:
+    elif home is not None and not module and not home.startswith("rljob."):
         hint = f"is it installed? Try: pip install {home.replace('_', '-')}"
     else:
         hint = "an id that another package registers is written module:id"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
 _OWN = "gymnasium.envs"
+_QUICK = (f"{_OWN}.", f"{NAMESPACES['rljob']}.")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Listed:
 def listed() -> tuple[list[Listed], list[str]]:
     """The newest version of each environment, by group, and a line for each package that fails to import.
 
-    Gymnasium's own environments are made, which takes milliseconds each. Others can take seconds and are
+    Those of Gymnasium and of rljob are made, which takes milliseconds each. Others can take seconds and are
     not made.
     """
     import gymnasium
@@ -68,7 +69,7 @@ def listed() -> tuple[list[Listed], list[str]]:
             except BaseException as error:
                 broken[module] = f"{module} cannot be imported: {explain(error)}"
         known = [
-            made(entry) if _module(entry).startswith(f"{_OWN}.") else _unmade(entry)
+            made(entry) if _module(entry).startswith(_QUICK) else _unmade(entry)
             for entry in newest(gymnasium.registry.values())
             # Functions that only raise, for environments that Gymnasium no longer has.
             if _module(entry) != _OWN
