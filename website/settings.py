@@ -25,6 +25,7 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/qr-dqn.md": {"QRDQN": algorithms.BUILT_IN["QRDQN"].Config},
     "algorithms/impala.md": {"IMPALA": algorithms.BUILT_IN["IMPALA"].Config},
     "algorithms/q-learning.md": {"QLearning": algorithms.BUILT_IN["QLearning"].Config},
+    "algorithms/dyna-q.md": {"DynaQ": algorithms.BUILT_IN["DynaQ"].Config},
     "algorithms/sac.md": {"SAC": algorithms.BUILT_IN["SAC"].Config},
     "algorithms/td3.md": {"TD3": algorithms.BUILT_IN["TD3"].Config},
     "algorithms/ddpg.md": {"DDPG": algorithms.BUILT_IN["DDPG"].Config},

@@ -24,6 +24,7 @@ SOLVED = {**PPO, "cartpole-a2c": 475.0, "cartpole-reinforce": 475.0, "cartpole-i
 # The best policy of Taxi gets about 7.9; the bars leave room for the places of 100 passengers, and for lag. A
 # table of 1,080 cells balances for 270 to 440 steps, random actions for 22. Of seven runs of QRDQN one ended at 351
 # (docs/reference/algorithms/qr-dqn.md).
+# The best policy of Grid gets 0.745, and 100 episodes are within 0.06 of their mean.
 GREEDY = {
     "taxi-q-learning": 7.2,
     "cartpole-q-learning": 200.0,
@@ -35,6 +36,7 @@ GREEDY = {
     "cartpole-appo": 450.0,
     "cartpole-sac": 200.0,
     "cartpole-trpo": 450.0,
+    "grid-dyna-q": 0.65,
     "pendulum-trpo": -230.0,
 }
 LONG = ("cartpole-appo", "cartpole-qr-dqn", "cartpole-sac", "pendulum-ddpg", "pendulum-trpo")

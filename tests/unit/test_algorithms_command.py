@@ -138,7 +138,7 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
     [
         (
             "PP0",
-            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, APPO, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, APPO, DQN, C51, QRDQN, SAC, TD3, DDPG, QLearning, DynaQ",
         ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
@@ -183,4 +183,4 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "TD3",
         "DDPG",
     )
-    assert "QLearning" in fitting(Spaces(DiscreteSpace(3), DiscreteSpace(2)))
+    assert {"QLearning", "DynaQ"} <= set(fitting(Spaces(DiscreteSpace(3), DiscreteSpace(2))))

@@ -1,17 +1,13 @@
-"""Q-learning by hand, without torch."""
+"""Q-learning by hand."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from rljob.algorithms.base import Arrays, Progress, Schedule
 from rljob.algorithms.q_learning import QLearning, QLearningConfig
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
-from rljob.errors import InputError
+from rljob.envs.spaces import DiscreteSpace, Spaces
 
 NOW = Progress(steps=0, share=0.0)
 
@@ -84,35 +80,3 @@ def test_epsilon_falls_with_the_job() -> None:
     _, _, learner = make()
     found = [learner.publish(Progress(0, share))["epsilon"] for share in (0.0, 0.5, 1.0)]  # type: ignore[attr-defined]
     assert found == pytest.approx([1.0, 0.525, 0.05])
-
-
-@pytest.mark.parametrize(
-    ("observation", "action", "what"),
-    [
-        (BoxSpace((2,)), DiscreteSpace(2), "Discrete observations"),
-        (DiscreteSpace(2), BoxSpace((2,)), "Discrete actions"),
-    ],
-)
-def test_other_spaces_are_refused(observation: Space, action: Space, what: str) -> None:
-    with pytest.raises(InputError, match=f"QLearning needs {what}"):
-        QLearning(QLearningConfig(), Spaces(observation, action))
-
-
-def test_the_learner_never_imports_torch() -> None:
-    program = """
-import sys
-import rljob.roles.learner.loop
-from rljob.algorithms import resolve_algorithm, uses_torch
-from rljob.algorithms.q_learning import QLearningConfig
-from rljob.envs.spaces import DiscreteSpace, Spaces
-from rljob.nets import build_networks
-from rljob.spec.sections import AlgorithmSpec, NetworkSpec
-algorithm = resolve_algorithm(AlgorithmSpec(name="QLearning"))
-assert not uses_torch(algorithm)
-spaces = Spaces(DiscreteSpace(3), DiscreteSpace(2))
-made = algorithm(QLearningConfig(), spaces)
-learner = made.learner(build_networks(NetworkSpec(), made.networks, spaces, 0), 0)
-learner.load_state(learner.state())
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -13,6 +13,7 @@ from rljob.algorithms.base import Algorithm, AlgorithmConfig, Field, Net, OnPoli
 from rljob.algorithms.c51 import C51
 from rljob.algorithms.ddpg import DDPG
 from rljob.algorithms.dqn import DQN
+from rljob.algorithms.dyna_q import DynaQ
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
@@ -44,6 +45,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "TD3": TD3,
     "DDPG": DDPG,
     "QLearning": QLearning,
+    "DynaQ": DynaQ,
 }
 
 EXAMPLES: Mapping[str, Space] = {

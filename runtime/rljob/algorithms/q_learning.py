@@ -12,9 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rljob.algorithms.base import (
-    Acted,
-    ActionScores,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Count,
@@ -28,13 +25,12 @@ from rljob.algorithms.base import (
     Rate,
     Schedule,
     SchedulePhase,
-    Seen,
     Share,
     Update,
 )
-from rljob.algorithms.masking import draw, forbid, hide
-from rljob.envs.spaces import DiscreteSpace, Space, Spaces
-from rljob.errors import InputError
+from rljob.algorithms.masking import forbid
+from rljob.algorithms.tables import TableActor, table_shape
+from rljob.envs.spaces import Spaces
 
 
 class QLearningConfig(AlgorithmConfig):
@@ -61,41 +57,14 @@ class QLearning:
     networks: ClassVar[Mapping[str, Net]] = {}
 
     def __init__(self, config: QLearningConfig, spaces: Spaces) -> None:
-        for role, space in (("observation", spaces.observation), ("action", spaces.action)):
-            if not isinstance(space, DiscreteSpace):
-                raise InputError(
-                    f"QLearning needs Discrete {role}s and cannot use {space}; environment.convert.{role} can "
-                    "make them discrete, and PPO can use them",
-                    path="environment",
-                )
-        self.config = config
-        self.shape = (_choices(spaces.observation), _choices(spaces.action))
+        self.config, self.shape = config, table_shape("QLearning", spaces)
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
 
-    def actor(self, policy: Policy, place: Place) -> QLearningActor:
-        return QLearningActor(self, policy, place)
+    def actor(self, policy: Policy, place: Place) -> TableActor:
+        return TableActor(self, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> QLearningLearner:
         return QLearningLearner(self.config, np.zeros(self.shape))
-
-
-def _choices(space: Space) -> int:
-    assert isinstance(space, DiscreteSpace)
-    return space.n
-
-
-class QLearningActor(Actor):
-    """The acting half of Q-learning."""
-
-    def act(self, seen: Seen) -> Acted:
-        q = self.policy.arrays["q"][seen.observation]
-        # Of equal entries, any: in an empty table the first would always win.
-        allowed = forbid(q, seen.mask)
-        best = draw(self.rng, q.shape, allowed == allowed.max(-1, keepdims=True))
-        if self.place.greedy:
-            return Acted(best, scores=ActionScores("value", hide(q, seen.mask)))
-        explore = self.rng.random(len(q)) < self.policy.arrays["epsilon"]
-        return Acted(np.where(explore, draw(self.rng, q.shape, seen.mask), best))
 
 
 class QLearningLearner(Learner):
