@@ -179,6 +179,7 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         pytest.param("QRDQN", "CartPole-v1", "mlp", 1600, marks=pytest.mark.full),
         ("QLearning", "Taxi-v4", "mlp", 20_000),
         ("DynaQ", "rljob/Grid-v0", "mlp", 5000),
+        pytest.param("VanillaPolicy", "rljob/Grid-v0", "mlp", 10_000, marks=pytest.mark.full),
     ],
 )
 def test_every_algorithm_repeats_itself(

@@ -37,9 +37,17 @@ GREEDY = {
     "cartpole-sac": 200.0,
     "cartpole-trpo": 450.0,
     "grid-dyna-q": 0.65,
+    "grid-vanilla-policy": 0.65,
     "pendulum-trpo": -230.0,
 }
-LONG = ("cartpole-appo", "cartpole-qr-dqn", "cartpole-sac", "pendulum-ddpg", "pendulum-trpo")
+LONG = (
+    "cartpole-appo",
+    "cartpole-qr-dqn",
+    "cartpole-sac",
+    "grid-vanilla-policy",
+    "pendulum-ddpg",
+    "pendulum-trpo",
+)
 
 
 def train(name: str, folder: Path, seed: int, *overrides: str) -> rljob.Result:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rljob.algorithms.base import Progress
-from rljob.algorithms.reinforce import whole_returns
+from rljob.algorithms.whole_returns import whole_returns
 from tests.unit.segments import make_algorithm, make_learner, random_segment, same_arrays
 
 START = Progress(steps=0, share=0.0)

@@ -15,7 +15,7 @@ from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
 from tests.unit.segments import make_algorithm
 
-TABLES = ["QLearning", "DynaQ"]
+TABLES = ["QLearning", "DynaQ", "VanillaPolicy"]
 CHOOSE = ["QLearning", "DynaQ"]
 """Those that choose among Discrete actions."""
 

@@ -23,6 +23,7 @@ from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
 from rljob.algorithms.td3 import TD3
 from rljob.algorithms.trpo import TRPO
+from rljob.algorithms.vanilla_policy import VanillaPolicy
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest
@@ -46,6 +47,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "DDPG": DDPG,
     "QLearning": QLearning,
     "DynaQ": DynaQ,
+    "VanillaPolicy": VanillaPolicy,
 }
 
 EXAMPLES: Mapping[str, Space] = {

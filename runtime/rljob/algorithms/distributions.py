@@ -18,7 +18,7 @@ import numpy as np
 
 from rljob.algorithms.acting import Acted, ActionScores, Actor, Seen
 from rljob.algorithms.masking import FORBIDDEN, forbid
-from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
+from rljob.envs.spaces import Arrays, BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.nets.head import Head
 
 if TYPE_CHECKING:
@@ -206,15 +206,16 @@ class DiagonalGaussian:
 
 
 class DistributionActor(Actor):
-    """Samples actions and stores their log-probabilities in the field `log_prob`; greedy, takes the likeliest.
-
-    The heads of the distribution are outputs of the first acting network.
-    """
+    """Samples actions and stores their log-probabilities in the field `log_prob`; greedy, takes the likeliest."""
 
     algorithm: Distribution
 
+    def outputs(self, seen: Seen) -> Arrays:
+        """The heads of the distribution, float `[N, size]`: outputs of the first acting network."""
+        return self.policy(seen)
+
     def act(self, seen: Seen) -> Acted:
-        distribution, outputs = self.algorithm, self.policy(seen)
+        distribution, outputs = self.algorithm, self.outputs(seen)
         if self.place.greedy:
             scores = distribution.shown(outputs, seen.mask)
             return Acted(distribution.mode(outputs, seen.mask), scores=scores)

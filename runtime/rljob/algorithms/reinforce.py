@@ -30,7 +30,7 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
-from rljob.algorithms.gae import gae
+from rljob.algorithms.whole_returns import whole_returns
 from rljob.envs.spaces import Spaces
 
 if TYPE_CHECKING:
@@ -122,16 +122,3 @@ class REINFORCELearner(Learner):
             "mean_log_ratio": (log_prob.detach() - data["log_prob"]).mean().item(),
         }
         return Update(metrics)
-
-
-def whole_returns(batch: Arrays, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Discounted returns to the end of the episode, float32 `[T, N]`, and where that end is in the segment, bool
-    `[T, N]`. A truncated episode counts as ended: there is no value to go on with.
-    """
-    ends = batch["terminated"], batch["truncated"], batch["valid"]
-    terminated, truncated, valid = ends
-    nothing = np.zeros((len(valid) + 1, valid.shape[1]), np.float32)
-    ret = gae(batch["reward"], nothing, *ends, gamma=gamma, gae_lambda=1.0)
-    ended = (terminated | truncated) & valid
-    later = np.logical_or.accumulate(ended[::-1], axis=0)[::-1]
-    return ret, later & valid
