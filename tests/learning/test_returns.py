@@ -38,6 +38,7 @@ GREEDY = {
     "cartpole-trpo": 450.0,
     "grid-dyna-q": 0.65,
     "grid-vanilla-policy": 0.65,
+    "grid-search-dyna-q": 0.65,
     "pendulum-trpo": -230.0,
 }
 LONG = (

@@ -15,8 +15,8 @@ from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
 from tests.unit.segments import make_algorithm
 
-TABLES = ["QLearning", "DynaQ", "VanillaPolicy"]
-CHOOSE = ["QLearning", "DynaQ"]
+TABLES = ["QLearning", "DynaQ", "VanillaPolicy", "SearchDynaQ"]
+CHOOSE = ["QLearning", "DynaQ", "SearchDynaQ"]
 """Those that choose among Discrete actions."""
 
 

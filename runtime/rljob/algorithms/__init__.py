@@ -21,6 +21,7 @@ from rljob.algorithms.qr_dqn import QRDQN
 from rljob.algorithms.reinforce import REINFORCE
 from rljob.algorithms.renamed import renamed
 from rljob.algorithms.sac import SAC
+from rljob.algorithms.search_dyna_q import SearchDynaQ
 from rljob.algorithms.td3 import TD3
 from rljob.algorithms.trpo import TRPO
 from rljob.algorithms.vanilla_policy import VanillaPolicy
@@ -48,6 +49,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "QLearning": QLearning,
     "DynaQ": DynaQ,
     "VanillaPolicy": VanillaPolicy,
+    "SearchDynaQ": SearchDynaQ,
 }
 
 EXAMPLES: Mapping[str, Space] = {

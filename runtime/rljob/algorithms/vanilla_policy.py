@@ -47,7 +47,7 @@ class VanillaPolicyConfig(AlgorithmConfig):
     """Step size of the gradient ascent, for each step that is trained on."""
     gamma: Share = 0.9
     """Discount per environment step."""
-    rollout_length: Count = 256
+    rollout_length: Count = 128
     """Environment steps in one segment: more than an episode has."""
     segments_per_batch: Count | None = None
     """Segments in one update; by default one per rollout replica."""
