@@ -26,6 +26,7 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/impala.md": {"IMPALA": algorithms.BUILT_IN["IMPALA"].Config},
     "algorithms/q-learning.md": {"QLearning": algorithms.BUILT_IN["QLearning"].Config},
     "algorithms/dyna-q.md": {"DynaQ": algorithms.BUILT_IN["DynaQ"].Config},
+    "algorithms/ql-agent57.md": {"QLAgent57": algorithms.BUILT_IN["QLAgent57"].Config},
     "algorithms/search-dyna-q.md": {"SearchDynaQ": algorithms.BUILT_IN["SearchDynaQ"].Config},
     "algorithms/vanilla-policy.md": {"VanillaPolicy": algorithms.BUILT_IN["VanillaPolicy"].Config},
     "algorithms/sac.md": {"SAC": algorithms.BUILT_IN["SAC"].Config},

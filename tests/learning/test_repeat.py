@@ -181,6 +181,7 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         ("DynaQ", "rljob/Grid-v0", "mlp", 5000),
         pytest.param("VanillaPolicy", "rljob/Grid-v0", "mlp", 10_000, marks=pytest.mark.full),
         pytest.param("SearchDynaQ", "rljob/Grid-v0", "mlp", 5000, marks=pytest.mark.full),
+        pytest.param("QLAgent57", "rljob/Grid-v0", "mlp", 3000, marks=pytest.mark.full),
     ],
 )
 def test_every_algorithm_repeats_itself(

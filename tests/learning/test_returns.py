@@ -39,12 +39,14 @@ GREEDY = {
     "grid-dyna-q": 0.65,
     "grid-vanilla-policy": 0.65,
     "grid-search-dyna-q": 0.65,
+    "grid-ql-agent57": 0.65,
     "pendulum-trpo": -230.0,
 }
 LONG = (
     "cartpole-appo",
     "cartpole-qr-dqn",
     "cartpole-sac",
+    "grid-ql-agent57",
     "grid-vanilla-policy",
     "pendulum-ddpg",
     "pendulum-trpo",

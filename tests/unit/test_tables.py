@@ -15,8 +15,8 @@ from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
 from tests.unit.segments import make_algorithm
 
-TABLES = ["QLearning", "DynaQ", "VanillaPolicy", "SearchDynaQ"]
-CHOOSE = ["QLearning", "DynaQ", "SearchDynaQ"]
+TABLES = ["QLearning", "DynaQ", "VanillaPolicy", "SearchDynaQ", "QLAgent57"]
+CHOOSE = ["QLearning", "DynaQ", "SearchDynaQ", "QLAgent57"]
 """Those that choose among Discrete actions."""
 
 

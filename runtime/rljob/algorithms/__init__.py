@@ -17,6 +17,7 @@ from rljob.algorithms.dyna_q import DynaQ
 from rljob.algorithms.impala import IMPALA
 from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
+from rljob.algorithms.ql_agent57 import QLAgent57
 from rljob.algorithms.qr_dqn import QRDQN
 from rljob.algorithms.reinforce import REINFORCE
 from rljob.algorithms.renamed import renamed
@@ -50,6 +51,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "DynaQ": DynaQ,
     "VanillaPolicy": VanillaPolicy,
     "SearchDynaQ": SearchDynaQ,
+    "QLAgent57": QLAgent57,
 }
 
 EXAMPLES: Mapping[str, Space] = {
