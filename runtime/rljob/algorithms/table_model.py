@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     terminated: np.ndarray
 
 
-class Drawn(NamedTuple):
+class Imagined(NamedTuple):
     """Transitions as the model imagines them. All `[B]`; `terminated` is bool."""
 
     state: np.ndarray
@@ -101,7 +101,7 @@ class TableModel:
         goes_on = valid & ~batch["terminated"] & ~batch["truncated"]
         self.allowed[seen[1:][goes_on]] = mask[1:][goes_on]
 
-    def draw(self, rng: np.random.Generator, count: int) -> Drawn:
+    def draw(self, rng: np.random.Generator, count: int) -> Imagined:
         """Imagine transitions: of all states and actions that were tried each equally likely, and of what followed
         each as likely as it was often. There has to be one.
         """
@@ -115,7 +115,7 @@ class TableModel:
         state, action, following, reward = (
             column[chosen] for column in (rows.state, rows.action, rows.following, rows.reward)
         )
-        return Drawn(state, action, following, reward, ends)
+        return Imagined(state, action, following, reward, ends)
 
     def state(self) -> Arrays:
         """All that is known, for a checkpoint."""
