@@ -12,6 +12,7 @@ from rljob.envs.games import Games
 from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
 from rljob.nets.acting import ActingNetworks, Engine
+from rljob.nets.noisy import NoisyEngine
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,16 @@ class Policy:
     def part(self, name: str) -> Engine:
         """One of the acting networks, as a function of its inputs."""
         return self._networks.engines[name]
+
+    def draw(self, rng: np.random.Generator) -> None:
+        """Draw the weights of noisy networks anew; a version that is new acts with its means until then.
+
+        Args:
+            rng: an actor's `self.rng`.
+        """
+        for engine in self._networks.engines.values():
+            if isinstance(engine, NoisyEngine):
+                engine.draw(rng)
 
     def forget(self, begins: np.ndarray) -> None:
         """Clear the memory where an episode begins, bool `[N]`."""

@@ -29,6 +29,7 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
+from rljob.algorithms.epsilon_greedy import EpsilonSpread
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.table_model import TableModel
 from rljob.algorithms.tables import TableActor, table_shape, transitions
@@ -50,6 +51,8 @@ class DynaQConfig(AlgorithmConfig):
     """Segments in one update; by default one per rollout replica."""
     epsilon: Schedule[Share] = Schedule(SchedulePhase(from_=1.0, to=0.05))
     """Share of random actions."""
+    epsilon_spread: EpsilonSpread = 0.0
+    """Each environment has its own epsilon: from epsilon in the job's first to epsilon ** (1 + epsilonSpread) in its last."""
 
 
 class DynaQ:

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Annotated
 
+import numpy as np
+from pydantic import Field as Bounds
+
+from rljob.algorithms.acting import Place
 from rljob.algorithms.masking import draw, forbid
+
+EpsilonSpread = Annotated[float, Bounds(ge=0, le=100)]
+"""By how much the exponent of epsilon grows from a job's first environment to its last."""
+
+
+def epsilons(epsilon: float | np.ndarray, place: Place, spread: float) -> np.ndarray:
+    """Those of a group's environments, each its own (Horgan et al. 2018, https://arxiv.org/abs/1803.00933): `[N]`.
+
+    Environment `i` of the `n` of the whole job has `epsilon ** (1 + i / (n - 1) * spread)`; the only one has epsilon.
+
+    Args:
+        epsilon: of the first environment, in [0, 1].
+        place: which environments these are.
+        spread: at least 0, which gives all the same.
+    """
+    if not spread:
+        return np.full(place.count, epsilon)
+    number = place.first + np.arange(place.count)
+    found: np.ndarray = np.asarray(epsilon) ** (1 + number / max(1, place.total - 1) * spread)
+    return found
 
 
 def epsilon_greedy(

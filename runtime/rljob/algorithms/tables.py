@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rljob.algorithms.acting import Acted, ActionScores, Actor, Seen
+from rljob.algorithms.epsilon_greedy import epsilons
 from rljob.algorithms.masking import draw, forbid, hide
 from rljob.envs.spaces import Arrays, DiscreteSpace, Space, Spaces
 from rljob.errors import InputError
@@ -67,12 +68,17 @@ def transitions(batch: Arrays) -> Iterator[tuple[int, int, int, float, bool]]:
 
 
 class TableActor(Actor):
-    """Acts epsilon-greedily by the published table `q`, `[states, actions]`, and the number `epsilon`."""
+    """Acts epsilon-greedily by the published table `q`, `[states, actions]`, and the number `epsilon`.
+
+    The algorithm's `config` has an `epsilon_spread`.
+    """
 
     def act(self, seen: Seen) -> Acted:
         q = self.policy.arrays["q"][seen.observation]
         best = best_action(q, self.rng, seen.mask)
         if self.place.greedy:
             return Acted(best, scores=ActionScores("value", hide(q, seen.mask)))
-        explore = self.rng.random(len(q)) < self.policy.arrays["epsilon"]
+        spread = self.algorithm.config.epsilon_spread
+        epsilon = epsilons(self.policy.arrays["epsilon"], self.place, spread)
+        explore = self.rng.random(len(q)) < epsilon
         return Acted(np.where(explore, draw(self.rng, q.shape, seen.mask), best))

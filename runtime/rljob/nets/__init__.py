@@ -21,6 +21,7 @@ from rljob.nets.cnn import CNNEngine
 from rljob.nets.cnn_config import CNNConfig
 from rljob.nets.gru import GRUConfig, GRUEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
+from rljob.nets.noisy import NoisyEngine
 from rljob.nets.parts import Arrays, NetworkConfig
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def build_acting(
     for name, net in nets.items():
         if net.acts:
             with chosen[name].located():
-                engines[name] = _engine(chosen[name], net, spaces, precision)
+                engine = _engine(chosen[name], net, spaces, precision)
+                engines[name] = NoisyEngine(engine) if net.noise else engine
     return ActingNetworks(engines)
 
 

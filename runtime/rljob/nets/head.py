@@ -41,6 +41,8 @@ class Net:
             has one is refused.
         own_rate: whether the learner asks the network for its learning rate (`network.rate`); without, a job
             that sets `networks.NAME.learningRate` is refused.
+        noise: of a noisy network, the scale of its noise at the start, times the root of a layer's inputs; see
+            `nets.noisy`. 0 is none.
     """
 
     heads: Mapping[str, Head]
@@ -49,6 +51,7 @@ class Net:
     copies: int = 1
     memory: bool = False
     own_rate: bool = False
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.acts if name not in self.heads]
@@ -58,6 +61,8 @@ class Net:
             )
         if self.copies > 1 and self.acts:
             raise ValueError("a network of several copies cannot act")
+        if self.copies > 1 and self.noise:
+            raise ValueError("a network of several copies cannot be noisy")
 
     def inputs_of(self, observation: Space) -> tuple[Space, ...]:
         """Spaces of its inputs where observations are of this space."""

@@ -26,6 +26,7 @@ from rljob.nets.torch_candidates import Candidates
 from rljob.nets.torch_cnn import CNN
 from rljob.nets.torch_gru import GRU
 from rljob.nets.torch_mlp import MLP
+from rljob.nets.torch_noisy import add_scales
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
@@ -234,6 +235,8 @@ def _build(network: NetworkConfig | ImportedNetwork, net: Net, observation: Spac
         sizes = {name: head.size for name, head in net.heads.items() if not head.free}
         body = network.make(encoded_shape(first), sizes)
         _check(body, network.entry_point, inputs, net.heads)
+    if net.noise:
+        add_scales(body, net.noise)
     free = {name: head.size for name, head in net.heads.items() if head.free}
     pixels_together = isinstance(body, CNN) and channels_first(first)
     return Network(Encoder(first, pixels_together), others, body, free)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Weighting = Literal["proportional", "rank", "linearRank"]
+"""How chances follow from priorities; see `Replay`."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -46,7 +49,7 @@ class Replay:
         min_size: transitions stored before the first update.
         samples_per_insert: transitions sampled for each one inserted, those of sequences one by one;
             `buffer.samplesPerInsert` overrides it.
-        priority_exponent: 0 samples uniformly, otherwise proportionally to priority**exponent.
+        priority_exponent: 0 samples uniformly, otherwise by priorities as `weighting` says.
         updates_per_publish: updates between two published policy versions.
         length: environment steps of what is drawn; 1 draws transitions. A sequence goes on over the ends of
             segments and episodes.
@@ -55,6 +58,8 @@ class Replay:
         start: `episode` lets a sequence begin at the first row of an episode only; `period` is then 1.
         agents: columns beside each other that are drawn together, as columns beside each other of the batch. It
             is 1, or `spaces.agents` for an algorithm that trains the agents of an environment together.
+        weighting: chances are proportional to priority**exponent, with `rank` to rank**-exponent, and with
+            `linearRank` to 1 + exponent * (n - rank); the highest of n priorities has rank 1.
     """
 
     segment_length: int
@@ -67,6 +72,7 @@ class Replay:
     period: int = 1
     start: Literal["row", "episode"] = "row"
     agents: int = 1
+    weighting: Weighting = "proportional"
 
     def __post_init__(self) -> None:
         names = ("segment_length", "batch_size", "min_size", "samples_per_insert")

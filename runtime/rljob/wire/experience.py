@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from rljob.envs.spaces import Space, Spaces
 from rljob.errors import InputError
-from rljob.spec.experience import Field, OnPolicy, Replay
+from rljob.spec.experience import Field, OnPolicy, Replay, Weighting
 from rljob.wire.arrays import DTYPES, MAX_DIMENSIONS, Layout
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
 
@@ -252,7 +252,7 @@ _NUMBERS: dict[str, tuple[tuple[type, ...], float]] = {
     "priority_exponent": ((int, float), 0),
 }
 """Types and least value of what is not a count."""
-_WORDS = {"start": ("row", "episode")}
+_WORDS = {"start": ("row", "episode"), "weighting": get_args(Weighting)}
 
 _DTYPES = {
     **{name: (dtype,) for name, dtype in REQUIRED.items()},

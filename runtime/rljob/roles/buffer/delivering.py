@@ -353,6 +353,7 @@ class ReplayMode:
             data.period,
             data.start,
             data.agents,
+            data.weighting,
         )
         self._data = data
         self._limiter = limiter

@@ -10,9 +10,9 @@ import numpy as np
 
 from rljob.envs.values import LARGEST
 from rljob.roles.buffer.arena import Arena
+from rljob.roles.buffer.drawing import Drawing, make_drawing
 from rljob.roles.buffer.sequences import Sequences, batch_fields
-from rljob.roles.buffer.sumtree import SumTree
-from rljob.spec.experience import Field
+from rljob.spec.experience import Field, Weighting
 from rljob.wire.arrays import Layout, nbytes
 from rljob.wire.experience import MASK, PRIORITY, STATE
 
@@ -77,6 +77,7 @@ class ReplayStore:
         layout: of one segment, see `rljob.algorithms.base`; `next_row` is optional.
         priority_exponent: 0 for uniform sampling.
         length, period, start, agents: of what is drawn, see `rljob.spec.experience.Replay`.
+        weighting: how chances follow from priorities, see there.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ReplayStore:
         period: int = 1,
         start: Literal["row", "episode"] = "row",
         agents: int = 1,
+        weighting: Weighting = "proportional",
     ) -> None:
         self._arena = arena
         self._layout = layout
@@ -125,15 +127,17 @@ class ReplayStore:
             valid, observation = self._valid, together["observation"]
             self._sequences = Sequences(valid, observation, length, period, start)
             self._drawable = self._sequences.begins.reshape(-1)
-        self._exponent = priority_exponent
-        self._leaves: np.ndarray | None = None
+        self._priorities: np.ndarray | None = None
+        self._drawing: Drawing | None = None
         # Sequences begin at few rows, which a tree finds without many vain proposals.
-        by_weight = bool(priority_exponent) or self._sequences is not None
-        self._tree = SumTree(self._slots * self._rows) if by_weight else None
+        if priority_exponent or self._sequences is not None:
+            self._drawing = make_drawing(
+                self._slots * self._rows, weighting, priority_exponent or 1.0
+            )
         if priority_exponent:
             # In the arena as well, so that a restarted buffer samples as its predecessor would have.
             end = at + _FLOAT * self._slots * self._rows
-            self._leaves = arena.data[at:end].view(np.float64)
+            self._priorities = arena.data[at:end].view(np.float64)
             self._top = arena.data[end : end + _FLOAT].view(np.float64)
             self._top[0] = max(self._top[0], 1.0)
         self._batch: tuple[tuple[int, int], Layout] | None = None
@@ -189,8 +193,8 @@ class ReplayStore:
             self._fields[name][slot] = array
         if self._agents > 1:
             self._join(slot)
-        if self._leaves is not None:
-            self._leaves[self._range(slot)] = self._initial(slot) ** self._exponent
+        if self._priorities is not None:
+            self._priorities[self._range(slot)] = self._initial(slot)
         self._arena.commit(slot, origin, stamp, now)
         self._admit(slot)
         self._next = (slot + 1) % self._slots
@@ -227,16 +231,16 @@ class ReplayStore:
             row = self._arena.slots[slot]
             origin = (int(row["actor"]), int(row["epoch"]), int(row["seq"]))
             self._weigh(self._sequences.add(slot, origin))
-        elif self._tree is not None:
+        elif self._drawing is not None:
             self._weigh((slot,))
 
     def _weigh(self, slots: Iterable[int]) -> None:
-        """Set the weights of all rows of these slots."""
-        assert self._tree is not None
+        """Tell the drawing the priorities of all rows of these slots."""
+        assert self._drawing is not None
         for slot in slots:
             rows = self._range(slot)
-            weights = self._drawable[rows] * (1.0 if self._leaves is None else self._leaves[rows])
-            self._tree.set(np.arange(rows.start, rows.stop), weights)
+            each = 1.0 if self._priorities is None else self._priorities[rows]
+            self._drawing.set(np.arange(rows.start, rows.stop), self._drawable[rows] * each)
 
     def _range(self, slot: int) -> slice:
         return slice(slot * self._rows, (slot + 1) * self._rows)
@@ -268,10 +272,10 @@ class ReplayStore:
             self._gather(rows, slots, out)
         else:
             self._sequences.gather(rows.reshape(count, batch), self._flat, out, self._sharing)
-        if self._leaves is not None and self._tree is not None:
+        if self._priorities is not None and self._drawing is not None:
             order = self._arena.slots["order"][slots]
             out["key"].reshape(-1)[:] = (order << np.uint64(32)) | rows.astype(np.uint64)
-            out["probability"].reshape(-1)[:] = self._tree.get(rows) / self._tree.total
+            out["probability"].reshape(-1)[:] = self._drawing.chances(rows)
             out["stored"][...] = self.ready
         some = self._arena.slots[slots[:64]]
         drawn = Drawn(rows, self._arena.newest)
@@ -311,8 +315,8 @@ class ReplayStore:
         if self._agents > 1:
             self._drawable[rows] = False
             self._groups -= len(rows)
-        if self._tree is not None:
-            self._tree.set(rows, np.zeros(len(rows)))
+        if self._drawing is not None:
+            self._drawing.set(rows, np.zeros(len(rows)))
 
     def reprioritise(self, keys: np.ndarray, priorities: np.ndarray) -> None:
         """Set priorities of what was sampled; what was overwritten meanwhile is left alone.
@@ -322,7 +326,7 @@ class ReplayStore:
             priorities: positive float `[n]` up to `LARGEST`; others are left out, as a sum of them has to be exact
                 enough to sample from.
         """
-        if self._leaves is None or self._tree is None:
+        if self._priorities is None or self._drawing is None:
             return
         rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
         inside = rows < self._slots * self._rows
@@ -332,9 +336,9 @@ class ReplayStore:
         fit = inside & current & self._drawable[rows] & (priorities > 0) & (priorities <= LARGEST)
         if fit.any():
             self._top[0] = max(self._top[0], priorities[fit].max())
-            rows, leaves = rows[fit], priorities[fit].astype(np.float64) ** self._exponent
-            self._tree.set(rows, leaves)
-            self._leaves[rows] = leaves
+            rows, priorities = rows[fit], priorities[fit]
+            self._drawing.set(rows, priorities)
+            self._priorities[rows] = priorities
 
     def _draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         rows = self._propose(count, rng)
@@ -346,8 +350,8 @@ class ReplayStore:
         return rows
 
     def _propose(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        if self._tree is not None:
-            return self._tree.find(rng.random(count) * self._tree.total)
+        if self._drawing is not None:
+            return self._drawing.draw(count, rng)
         return rng.integers(0, self._used * self._rows, count)
 
     def _batch_layout(self, count: int, batch: int) -> Layout:
@@ -357,7 +361,7 @@ class ReplayStore:
 
     def _batch_fields(self, count: int, batch: int) -> tuple[Field, ...]:
         fields = self._drawn_fields(count, batch)
-        if self._leaves is not None:
+        if self._priorities is not None:
             fields.append(Field("key", "uint64", (count, batch)))
             fields.append(Field("probability", "float64", (count, batch)))
             fields.append(Field("stored", "int64", (count, batch)))
