@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "C51": {"atoms": 11, "valueMin": -3, "valueMax": 3},
     "QRDQN": {"quantiles": 7, "huberThreshold": 0.5},
 }
+DUELING = {**SMALL["C51"], "dueling": True}
 
 
 def loss_of(name: str, network: Any, target_network: Any, batch: Any, double: bool) -> Any:
@@ -41,7 +42,11 @@ def loss_of(name: str, network: Any, target_network: Any, batch: Any, double: bo
     small = SMALL[name]
 
     def outputs(of: Any, observation: Any) -> Any:
-        return of(observation)[HEADS[name]].unflatten(-1, (count, -1))
+        found = of(observation)
+        each = found[HEADS[name]].unflatten(-1, (count, -1))
+        if "value" not in found:
+            return each
+        return found["value"][:, None] + each - each.sum(1, keepdim=True) / count
 
     with torch.no_grad():
         ahead = outputs(target_network, data["next_observation"])
@@ -67,10 +72,16 @@ def loss_of(name: str, network: Any, target_network: Any, batch: Any, double: bo
 
 
 @pytest.mark.parametrize("double", [True, False])
-@BOTH
-def test_loss_and_gradient_are_those_of_the_papers_and_obey_masks(name: str, double: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "small"),
+    [*SMALL.items(), ("C51", DUELING)],
+    ids=[*SMALL, "C51-dueling"],
+)
+def test_loss_and_gradient_are_those_of_the_papers_and_obey_masks(
+    name: str, small: dict[str, Any], double: bool
+) -> None:
     algorithm = make_algorithm(
-        name, DiscreteSpace(5), masked=True, double=double, maxGradientNorm=None, **SMALL[name]
+        name, DiscreteSpace(5), masked=True, double=double, maxGradientNorm=None, **small
     )
     learner, network = make_learner(algorithm)
     target_network = copy.deepcopy(network)
@@ -212,6 +223,15 @@ def test_replay_settings_reach_the_buffer(name: str) -> None:
     data = make_algorithm(name, replay="prioritised", priorityExponent=0.7, batchSize=32).data
     assert isinstance(data, Replay)
     assert (data.priority_exponent, data.batch_size) == (0.7, 32)
+    assert data.weighting == "proportional"
+    for replay in ("rank", "linearRank"):
+        data = make_algorithm(name, replay=replay).data
+        assert isinstance(data, Replay)
+        assert (data.priority_exponent, data.weighting) == (0.6, replay)
+    # Without a priority, nothing has to be corrected either.
+    even = make_algorithm(name, replay="prioritised", priorityExponent=0)
+    batch = replay_batch(even, 8)
+    assert make_learner(even)[0].update(batch, START).priorities is None
     data = make_algorithm(name, priorityExponent=0.7).data
     assert isinstance(data, Replay)
     assert data.priority_exponent == 0

@@ -215,6 +215,7 @@ PLAN: dict[str, Any] = {
         "period": 1,
         "start": "row",
         "agents": 1,
+        "weighting": "proportional",
     },
     "spaces": Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json(),
 }

@@ -108,6 +108,8 @@ def change(path: str, value: Any, plan: ExperienceFormat = TRANSITIONS) -> Any:
         ("data.start", "episode", "json"),
         ("data.start", "any", "json"),
         ("data.start", ["row"], "json"),
+        ("data.weighting", "best", "json"),
+        ("data.weighting", 1, "json"),
         ("layout.6", ["priority", "float64", [4, 2]], "layout"),
         ("layout.6", ["priority", "float32", [4, 2, 1]], "layout"),
         ("layout.6", ["core", "float32", [1, 2, 5]], "layout"),
