@@ -21,7 +21,7 @@ from rljob.roles.learner.training import boundary_after
 PATIENCE = 240.0
 """Seconds until what a test waits for counts as hung."""
 # PPO with every state that a checkpoint has to hold: random numbers of the minibatches, schedule,
-# running means. DQN: target network, priorities, the replay's content and the state of its sampling.
+# running means. DQN: target network, noise, priorities, the replay's content and the state of its sampling.
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "PPO": {
         "rolloutLength": 32,
@@ -34,6 +34,18 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
         "epsilon": {"from": 1.0, "to": 0.05, "steps": 4000},
         "targetUpdateInterval": 30,
         "replay": "prioritised",
+        "noisy": True,
+    },
+}
+# With what a run of its own would repeat as well: Rainbow, and ranks.
+PARTS: dict[str, dict[str, Any]] = {
+    "C51": {
+        "double": True,
+        "dueling": True,
+        "noisy": True,
+        "epsilon": 0.05,
+        "nStep": 3,
+        "replay": "rank",
     },
 }
 VERSIONS = 300
@@ -177,6 +189,7 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         pytest.param("DDPG", "Pendulum-v1", "mlp", 1700, marks=pytest.mark.full),
         ("C51", "CartPole-v1", "mlp", 2000),
         pytest.param("QRDQN", "CartPole-v1", "mlp", 1600, marks=pytest.mark.full),
+        pytest.param("IQN", "CartPole-v1", "mlp", 1600, marks=pytest.mark.full),
         ("QLearning", "Taxi-v4", "mlp", 20_000),
         ("DynaQ", "rljob/Grid-v0", "mlp", 5000),
         pytest.param("VanillaPolicy", "rljob/Grid-v0", "mlp", 10_000, marks=pytest.mark.full),
@@ -191,7 +204,7 @@ def test_every_algorithm_repeats_itself(
         "metadata": {"name": "strict"},
         "spec": {
             "environment": {"id": environment},
-            "algorithm": {"name": algorithm},
+            "algorithm": {"name": algorithm, "config": PARTS.get(algorithm, {})},
             "network": {"name": network},
             "stop": {"steps": steps},
             "seed": 3,

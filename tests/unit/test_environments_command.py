@@ -40,6 +40,7 @@ def test_gymnasiums_own_are_made_and_grouped() -> None:
         "DQN",
         "C51",
         "QRDQN",
+        "IQN",
         "SAC",
     ]
     assert (cartpole["maxEpisodeSteps"], cartpole["solvedReturn"]) == (500, 475)

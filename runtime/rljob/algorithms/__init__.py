@@ -15,6 +15,7 @@ from rljob.algorithms.ddpg import DDPG
 from rljob.algorithms.dqn import DQN
 from rljob.algorithms.dyna_q import DynaQ
 from rljob.algorithms.impala import IMPALA
+from rljob.algorithms.iqn import IQN
 from rljob.algorithms.ppo import PPO
 from rljob.algorithms.q_learning import QLearning
 from rljob.algorithms.ql_agent57 import QLAgent57
@@ -44,6 +45,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "DQN": DQN,
     "C51": C51,
     "QRDQN": QRDQN,
+    "IQN": IQN,
     "SAC": SAC,
     "TD3": TD3,
     "DDPG": DDPG,

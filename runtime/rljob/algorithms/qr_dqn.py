@@ -9,7 +9,7 @@ and compute the n-step returns of their own segments.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field as Bounds
@@ -28,6 +28,7 @@ from rljob.algorithms.base import (
 )
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.n_step import N_STEP_FIELDS
+from rljob.algorithms.quantile_regression import midpoints, quantile_huber_loss
 from rljob.algorithms.value_based import NoisyConfig, ValueActor, discrete_actions
 from rljob.algorithms.value_learner import ValueLearner
 from rljob.envs.spaces import Spaces
@@ -41,41 +42,6 @@ class QRDQNConfig(NoisyConfig):
     """Quantiles of the return for each action."""
     huber_threshold: Coefficient = 1.0
     """Errors below it count by their square; 0 is quantile regression proper."""
-
-
-class QuantileLoss(NamedTuple):
-    """The loss, that of each transition unweighted, `[B]`, and its derivative by the quantiles, `[B, N]`."""
-
-    total: float
-    each: np.ndarray
-    by_quantile: np.ndarray
-
-
-def quantile_huber_loss(
-    quantiles: np.ndarray, target: np.ndarray, threshold: float, weight: np.ndarray | None
-) -> QuantileLoss:
-    """Mean over the batch of the quantile Huber loss: summed over quantiles, averaged over targets.
-
-    Quantile `i` is that of the middle of its share, `(i + 1/2) / N`. An error `u`, target minus quantile, costs
-    `u² / 2k` where it is below the threshold `k`, else `|u| - k/2`; times `(i + 1/2) / N` if it is positive,
-    else times `1 - (i + 1/2) / N`.
-
-    Args:
-        quantiles: predicted for the chosen actions, float32 `[B, N]`.
-        target: float32 `[B, M]`, equally likely returns.
-        threshold: `k`.
-        weight: of each transition, float32 `[B]`; None is 1.
-    """
-    count = quantiles.shape[1]
-    middle = ((np.arange(count, dtype=np.float32) + 0.5) / count)[:, None]
-    error = target[:, None, :] - quantiles[:, :, None]
-    slope = np.clip(error / threshold, -1, 1) if threshold > 0 else np.sign(error)
-    weighted = np.where(error < 0, 1 - middle, middle) * slope
-    each = (weighted * (error - 0.5 * threshold * slope)).mean(axis=2).sum(axis=1)
-    by_quantile = -weighted.mean(axis=2) / np.float32(len(quantiles))
-    if weight is None:
-        return QuantileLoss(float(each.mean()), each, by_quantile)
-    return QuantileLoss(float((each * weight).mean()), each, by_quantile * weight[:, None])
 
 
 class QRDQN:
@@ -136,7 +102,9 @@ class QRDQNLearner(ValueLearner):
         outputs, backward = self.learning.with_backward(batch["observation"])
         quantiles = quantiles_of(outputs)
         taken, weight = quantiles[rows, batch["action"]], self.weights(batch, progress)
-        loss = quantile_huber_loss(taken, target, config.huber_threshold, weight)
+        loss = quantile_huber_loss(
+            taken, midpoints(config.quantiles), target, config.huber_threshold, weight
+        )
         gradient = np.zeros_like(quantiles)
         gradient[rows, batch["action"]] = loss.by_quantile
         backward({"quantiles": gradient.reshape(len(rows), -1)})

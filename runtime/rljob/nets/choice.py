@@ -118,6 +118,9 @@ def choose(
     for name, net in nets.items():
         own = named.get(name)
         each = common if own is None else _resolve(own.of(spec), f"networks.{name}")
+        if own is None and net.network is not None:
+            label = next(each for each, kind in BUILT_IN.items() if kind is type(net.network))
+            each = ChosenNetwork(net.network, label)
         if isinstance(each.network, NetworkConfig) and each.network.remembers and not net.memory:
             others = [other for other, config in BUILT_IN.items() if not config.remembers]
             raise InputError(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rljob.envs.spaces import Space
+
+if TYPE_CHECKING:
+    from rljob.nets.parts import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Net:
             that sets `networks.NAME.learningRate` is refused.
         noise: of a noisy network, the scale of its noise at the start, times the root of a layer's inputs; see
             `nets.noisy`. 0 is none.
+        network: what it is where the job's `networks` do not name it; by default the job's `network`.
     """
 
     heads: Mapping[str, Head]
@@ -52,6 +57,7 @@ class Net:
     memory: bool = False
     own_rate: bool = False
     noise: float = 0.0
+    network: NetworkConfig | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.acts if name not in self.heads]
