@@ -215,6 +215,26 @@ def test_afterwards_noise_of_the_scheduled_size_is_added() -> None:
     assert np.abs(found["action"]).max() <= 1
 
 
+@pytest.mark.parametrize(("noise", "kept"), [("gaussian", 0.0), ("ornsteinUhlenbeck", 0.8)])
+def test_noise_of_steps_that_follow_is_alike_as_its_kind_says(noise: Any, kept: float) -> None:
+    algorithm, learner, networks = make(
+        noise=noise, noise_size=Schedule(0.1), noise_reversion=1 - kept
+    )
+    acting = nets.build_acting(SPEC, algorithm.networks, SPACES)
+    arrays = {name: np.asarray(value) for name, value in learner.publish(after(1)).items()}
+    acting.load({**nets.export(networks, algorithm.networks), **arrays})
+    place = Place(2000, np.random.default_rng(0))
+    actor = algorithm.actor(Policy(acting, 2000), place)
+    observation, reward = np.ones((2000, 3), np.float32), np.zeros(2000, np.float32)
+    rows = []
+    for begins in (True, False):
+        seen = Seen(observation, np.full(2000, begins), np.ones(2000, bool), reward)
+        action = actor.act(seen).action.reshape(2000, 2)
+        rows.append(action - action.mean(axis=0))
+    assert (rows[1] * rows[0]).mean() / (rows[0] ** 2).mean() == pytest.approx(kept, abs=0.07)
+    assert (rows[1] - kept * rows[0]).std() == pytest.approx(0.1, abs=0.01)
+
+
 @pytest.mark.parametrize("updates", [0, 1])
 def test_evaluations_take_the_policys_action(updates: int) -> None:
     algorithm, learner, networks = make()

@@ -41,21 +41,21 @@ if TYPE_CHECKING:
 
     from rljob.nets.torch_nets import Network
 
-Width = Annotated[int, Bounds(ge=1, le=4096), AS_INTEGER]
+IQNCount = Annotated[int, Bounds(ge=1, le=4096), AS_INTEGER]
 
 
 class IQNConfig(ValueBasedConfig):
     """Settings of IQN (`algorithm.config`)."""
 
-    quantiles: Width = 8
+    quantiles: IQNCount = 8
     """Levels drawn for each transition, whose quantiles are trained."""
-    target_quantiles: Width = 8
+    target_quantiles: IQNCount = 8
     """Levels drawn for each transition, whose quantiles of the target network are the targets."""
-    value_quantiles: Width = 32
+    value_quantiles: IQNCount = 32
     """Evenly spaced levels whose mean is an action's value."""
-    cosines: Width = 64
+    cosines: IQNCount = 64
     """Cosines of a level that are the input of the network `level`."""
-    features: Width = 64
+    features: IQNCount = 64
     """Features of an observation, and of a level, that are multiplied with each other."""
     huber_threshold: Coefficient = 1.0
     """Errors below it count by their square; 0 is quantile regression proper."""

@@ -2,7 +2,7 @@
 
 DDPG with three changes against values that are too high: the smaller estimate of two critics, target actions that
 are smoothed by clipped noise, and updates of the policy and of the targets that are fewer than those of the
-critics. Rollouts act at random until the first update, and add Gaussian noise to the policy's actions afterwards.
+critics. Rollouts act at random until the first update, and add noise to the policy's actions afterwards.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.algorithms.noise import GaussianNoise, NoiseSize
+from rljob.algorithms.noise import NoiseKind, NoiseSize, make_noise
 from rljob.envs.spaces import BoxSpace, Spaces
 from rljob.errors import InputError
 
@@ -60,8 +60,12 @@ class TD3Config(AlgorithmConfig):
     """Standard deviation of the noise on target actions, which lie in [-1, 1]."""
     target_noise_clip: NoiseSize = 0.5
     """Largest amount of that noise."""
+    noise: NoiseKind = "gaussian"
+    """Noise on a rollout's actions: `ornsteinUhlenbeck` is like that of the step before, `gaussian` is not."""
     noise_size: Schedule[NoiseSize] = Schedule(0.1)
-    """Standard deviation of the Gaussian noise on a rollout's actions, which lie in [-1, 1]."""
+    """Standard deviation of what is drawn for the noise in each step; actions lie in [-1, 1]."""
+    noise_reversion: Share = 0.15
+    """Share of its distance from 0 that the noise loses in each step; for `ornsteinUhlenbeck`."""
     rollout_length: Count = 16
     """Environment steps in one segment."""
     batch_size: Count = 128
@@ -123,7 +127,8 @@ class TD3Actor(Actor):
 
     def __init__(self, algorithm: TD3, policy: Policy, place: Place) -> None:
         super().__init__(algorithm, policy, place)
-        self._noise = GaussianNoise(place.rng, (place.count, algorithm.size))
+        config, shape = algorithm.config, (place.count, algorithm.size)
+        self._noise = make_noise(config.noise, place.rng, shape, config.noise_reversion)
 
     def act(self, seen: Seen) -> Acted:
         action = np.tanh(self.policy(seen)["action"])
