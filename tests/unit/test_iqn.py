@@ -167,7 +167,7 @@ def test_a_restored_learner_goes_on_bitwise_as_if_never_stopped() -> None:
 
 def test_each_network_can_be_chosen_and_two_have_forms_of_their_own() -> None:
     algorithm = make()
-    image = Spaces(BoxSpace((1, 36, 36), "uint8", 0, 255), DiscreteSpace(ACTIONS))
+    image = Spaces(BoxSpace((1, 36, 36), np.dtype(np.uint8), 0, 255), DiscreteSpace(ACTIONS))
     built = nets.build_networks(NetworkSpec(name="cnn"), algorithm.networks, image, 0)
     shapes = {
         name: [list(p.shape) for p in network.parameters() if p.ndim > 1]

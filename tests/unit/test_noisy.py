@@ -21,12 +21,12 @@ from rljob.nets.torch_optimizer import FlatAdam
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 from tests.unit.segments import make_algorithm, make_learner, replay_batch, same_arrays
 
-VECTOR, IMAGE = BoxSpace((4,)), BoxSpace((1, 36, 36), "uint8", 0, 255)
+VECTOR, IMAGE = BoxSpace((4,)), BoxSpace((1, 36, 36), np.dtype(np.uint8), 0, 255)
 NETWORKS: dict[str, tuple[NetworkSpec, BoxSpace]] = {
     "plain": (NetworkSpec(config={"hidden": [8, 8]}), VECTOR),
     "mlp": (NetworkSpec(config={"hidden": [8, 8], "layerNorm": True}), VECTOR),
     "cnn": (NetworkSpec(name="cnn", config={"hidden": [16]}), IMAGE),
-    "imported": (NetworkSpec(entryPoint="tests.unit.networks:AnyInputs"), VECTOR),
+    "imported": (NetworkSpec(entry_point="tests.unit.networks:AnyInputs"), VECTOR),
 }
 HEADS = {"a": Head(3, trunk="q"), "b": Head(2, trunk="q")}
 NOISY = {"q": Net(HEADS, acts=("a", "b"), noise=0.5)}
@@ -35,7 +35,7 @@ NAMES = pytest.mark.parametrize("name", ["DQN", "C51", "QRDQN"])
 
 def observations(space: BoxSpace, rows: int = 6) -> np.ndarray:
     rng = np.random.default_rng(0)
-    if space.dtype == "uint8":
+    if space.dtype == np.uint8:
         return rng.integers(0, 256, (rows, *space.shape), np.uint8)
     return rng.standard_normal((rows, *space.shape), np.float32)
 
@@ -146,7 +146,7 @@ def test_weights_without_scales_are_refused() -> None:
 
 
 def test_a_network_without_dense_layers_is_refused() -> None:
-    spec = NetworkSpec(entryPoint="tests.unit.test_noisy:Constant")
+    spec = NetworkSpec(entry_point="tests.unit.test_noisy:Constant")
     with pytest.raises(InputError, match=r"no torch\.nn\.Linear") as caught:
         nets.build_networks(spec, NOISY, Spaces(VECTOR, DiscreteSpace(3)), seed=0)
     assert caught.value.path == "network.entryPoint"
