@@ -72,6 +72,9 @@ def test_what_acts_is_what_is_learned(kind: str) -> None:
             drawn = values(noisy.network(torch.from_numpy(observation)))
         np.testing.assert_allclose(values(engine(observation)), drawn, atol=1e-4)
         seen.append(drawn)
+    assert {b.data_ptr() for b in noisy.network.buffers()} == {
+        b.data_ptr() for b in network.buffers()
+    }
     assert np.abs(seen[0] - mean).max() > 0.01
     assert np.abs(seen[0] - seen[1]).max() > 0.01
     with torch.no_grad():

@@ -37,8 +37,8 @@ def _dense(module: nn.Module) -> list[nn.Linear]:
 class NoisyCopy:
     """A copy of a noisy network, whose dense layers have the weights that were drawn last.
 
-    All else is in the same memory as that of the network: other parameters, and the gradients of means. So it is
-    made after the network's optimizer, which moves both.
+    All else is in the same memory as that of the network: other parameters, buffers, and the gradients of means. So
+    it is made after the network's optimizer, which moves parameters and gradients.
 
     Args:
         source: has the means and scales.
@@ -50,17 +50,20 @@ class NoisyCopy:
     def __init__(self, source: Any) -> None:
         self.network: Any = copy.deepcopy(source)
         self.network.encoder = source.encoder
+        for theirs, mine in zip(source.modules(), self.network.modules(), strict=True):
+            for name, buffer in theirs.named_buffers(recurse=False):
+                setattr(mine, name, buffer)
         pairs = list(zip(_dense(source), _dense(self.network), strict=True))
         for _, mine in pairs:
             for name, _ in list(mine.named_parameters(recurse=False)):
                 if name.endswith(SCALE):
                     delattr(mine, name)
         drawn = {id(p) for _, mine in pairs for p in mine.parameters(recurse=False)}
-        theirs = dict(source.named_parameters())
+        sources = dict(source.named_parameters())
         for name, parameter in self.network.named_parameters():
-            parameter.grad = theirs[name].grad
+            parameter.grad = sources[name].grad
             if id(parameter) not in drawn:
-                parameter.data = theirs[name].data
+                parameter.data = sources[name].data
         self._pairs = pairs
         self._noises: list[tuple[nn.Parameter, nn.Parameter, Tensor]] = []
 
