@@ -31,6 +31,10 @@ NOT_CREATED_AS_THEY_ARE = {
 }
 
 
+# What means something on one machine only.
+NOT_ON_A_CLUSTER = {"a folder of this machine": job(initFrom={"run": "runs/a-1"})}
+
+
 def refuse_locally(content: Job) -> str:
     """What `rljob run` says of names and settings that no built-in one has."""
     parsed = spec.parse(content)
@@ -51,6 +55,14 @@ def test_good_jobs_are_taken_and_mean_the_same(apiserver: ApiServer, name: str) 
     assert spec.parse(answer.body).spec == spec.parse(GOOD[name]).spec
 
 
+@pytest.mark.parametrize("name", NOT_ON_A_CLUSTER)
+def test_what_is_of_one_machine_is_refused(apiserver: ApiServer, name: str) -> None:
+    spec.parse(NOT_ON_A_CLUSTER[name])
+    message = message_of(try_to_create(apiserver, NOT_ON_A_CLUSTER[name]))
+    assert "spec.initFrom.run" in message
+    assert "is not allowed on a cluster" in message
+
+
 def test_what_is_stored_tells_the_defaults(apiserver: ApiServer) -> None:
     stored = try_to_create(apiserver, job()).body["spec"]
     assert stored["network"] == {"name": "mlp", "config": {}}
@@ -69,7 +81,8 @@ def test_bad_jobs_are_refused(apiserver: ApiServer, bad: Job, path: str) -> None
 
 
 def test_every_rule_refuses_something_in_its_own_words(apiserver: ApiServer) -> None:
-    answers = [try_to_create(apiserver, bad) for _, bad, _, _ in BAD]
+    jobs = [*(bad for _, bad, _, _ in BAD), *NOT_ON_A_CLUSTER.values()]
+    answers = [try_to_create(apiserver, bad) for bad in jobs]
     said = "\n".join(str(answer.body["message"]) for answer in answers)
     schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     # Those of an update, and of names and settings, are tried elsewhere.
@@ -120,6 +133,7 @@ UNKNOWN = {
     "of-another-algorithm": job(algorithm={"name": "DQN", "config": {"clip": None}}),
     "of-the-default-network": job(network={"config": {"Hidden": [64]}}),
     "network-of-the-algorithm": job(algorithm={"name": "SAC"}, networks={"actor": {}}),
+    "network-to-start-with": job(initFrom={"run": "/a", "networks": ["polcy"]}),
     "network-of-an-algorithm-without": job(algorithm={"name": "QLearning"}, networks={"q": {}}),
     "named-network": job(networks={"policy": {"name": "rnn"}}),
     "of-a-named-network": job(network={"name": "mlp", "config": {"hidden": [], "nothing": 1}}),

@@ -79,6 +79,10 @@ GOOD: dict[str, Job] = {
         },
     ),
     "networks-by-default": job(networks={"policy": {}}),
+    "start-with-weights": job(initFrom={"run": "/data/a", "networks": ["policy"]}),
+    "start-with-weights-of-a-claim": job(
+        initFrom={"run": "a", "persistentVolumeClaim": {"claimName": "rl"}}
+    ),
     "stop-at-return": job(stop={"meanReturn": -110}),
     "stop-after-updates": job(stop={"updates": 100}),
     "stop-after-episodes": job(stop={"episodes": 10**15}),
@@ -202,6 +206,14 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("named-network-text", job(networks={"policy": "mlp"}), "networks.policy", "a mapping with name, entryPoint"),
     ("named-network-typo", job(networks={"policy": {"confg": {}}}), "networks.policy.confg", "Did you mean config?"),
     ("named-network-both", job(networks={"policy": {"name": "mlp", "entryPoint": "a:b"}}), "networks.policy.entryPoint", "only one of name"),
+    ("start-with-nothing", job(initFrom={}), "initFrom.run", "is required. Folder of a run"),
+    ("start-with-no-networks", job(initFrom={"run": "/a", "networks": []}), "initFrom.networks", "[] is not allowed; a list of"),
+    (
+        "start-outside-the-claim",
+        job(initFrom={"run": "/a", "persistentVolumeClaim": {"claimName": "rl"}}),
+        "initFrom.run",
+        "is not allowed with persistentVolumeClaim; a folder in the claim",
+    ),
     ("no-stop", job(stop=None), "stop", "is required. Stop conditions: at least one of steps"),
     ("stop-empty", job(stop={}), "stop", "needs at least one of steps, updates, episodes, meanReturn, duration"),
     ("updates-zero", job(stop={"updates": 0}), "stop.updates", "0 is not allowed; an integer from 1 to"),

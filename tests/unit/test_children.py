@@ -225,6 +225,7 @@ _ALL = {"rollout", "buffer", "learner", "evaluator"}
         ({"rollout": {"envsPerReplica": 3}}, _ALL),
         ({"stop": {"steps": 2000}}, {"learner"}),
         ({"learner": {"device": "cpu"}}, {"learner"}),
+        ({"initFrom": {"run": "/a"}}, {"learner"}),
         ({"learner": {"precision": "bfloat16"}}, {"learner"}),
         ({"checkpoint": {"interval": "1s"}}, {"learner"}),
         ({"evaluation": {"episodes": 1}}, {"evaluator"}),
@@ -415,6 +416,22 @@ def test_shared_claim_gives_each_job_its_folder() -> None:
         data = mounts(workload)["/var/lib/rljob"]
         assert data["persistentVolumeClaim"] == {"claimName": "mine"}
         assert data["subPath"] == "test"
+
+
+def test_a_claim_with_weights_is_mounted_in_the_learner_alone() -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "mine"}}
+    made = children(specs.job(initFrom={"run": "a/checkpoints", **claim}, evaluation={}))
+    given = mounts(made.workloads["learner"])["/var/lib/rljob-initial"]
+    assert given["persistentVolumeClaim"] == {"claimName": "mine"}
+    assert given["readOnly"] is True
+    for role in ("rollout", "buffer", "evaluator"):
+        assert "/var/lib/rljob-initial" not in mounts(made.workloads[role])
+    initial = told(made).spec.init_from
+    assert initial is not None
+    assert initial.run == "/var/lib/rljob-initial/a/checkpoints"
+    here = told(children(specs.job(initFrom={"run": "/data/a"}))).spec.init_from
+    assert here is not None
+    assert here.run == "/data/a"
 
 
 def test_folder_without_a_volume_is_gone_with_its_pod() -> None:

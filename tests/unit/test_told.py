@@ -15,7 +15,7 @@ from tests.unit import specs
 WITHHELD = {
     "rollout.minReplicas", "rollout.maxReplicas",
     "buffer.replicas", "buffer.storage",
-    "learner.replicas",
+    "learner.replicas", "initFrom.persistentVolumeClaim",
     "checkpoint.storage.persistentVolumeClaim", "checkpoint.storage.volumeClaimTemplate",
     "code", "requirements", "image", "stall", "suspend", "managedBy", "backoffLimit", "activeDeadlineSeconds",
     "pendingDeadlineSeconds", "cleanPodPolicy", "ttlSecondsAfterFinished",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from rljob import spec
 from rljob.algorithms import load_config, networks_of
@@ -10,7 +10,7 @@ from rljob.algorithms.base import AlgorithmConfig, Net, Rate
 from rljob.algorithms.progress import Progress
 from rljob.algorithms.schedule import Schedule
 from rljob.errors import InputError
-from rljob.nets.choice import check_built_in, check_names
+from rljob.nets.choice import check_built_in, check_names, unknown
 from rljob.spec import RLJob, RLJobSpec, StopSpec
 from rljob.spec.invalid import checked
 
@@ -35,10 +35,29 @@ def check_settings(job: RLJob) -> None:
             check_schedules(config, job.spec.stop)
             nets = networks_of(job.spec.algorithm, config)
             check_names(job.spec.networks or {}, nets)
+            if job.spec.init_from is not None:
+                check_initial(job.spec.init_from.networks, nets)
         check_built_in(job.spec.network, job.spec.networks)
         own_rates(job.spec, nets)
     except InputError as error:
         raise spec.locate(job, error) from None
+
+
+def check_initial(names: Collection[str] | None, nets: Collection[str]) -> None:
+    """Refuse names of networks that the job's algorithm does not have.
+
+    Args:
+        names: `initFrom.networks`.
+        nets: of the algorithm.
+
+    Raises:
+        InputError: with the path of the name.
+    """
+    if not nets:
+        raise InputError("is not possible: the algorithm has no networks", path="initFrom")
+    for index, name in enumerate(names or ()):
+        if name not in nets:
+            raise InputError(unknown(name, nets), path=f"initFrom.networks.{index}")
 
 
 def check_schedules(

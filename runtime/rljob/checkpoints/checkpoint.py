@@ -52,15 +52,15 @@ from rljob.checkpoints.manifest import (
     DamagedCheckpoint,
     checkpoints,
     entries,
-    is_name,
+    find,
     newest_whole,
     read_file,
     read_manifest,
     read_values,
     verify,
 )
-from rljob.errors import InputError, RunError
-from rljob.run_folder.names import CHECKPOINTS, LATEST
+from rljob.errors import RunError
+from rljob.run_folder.names import LATEST
 from rljob.version import __version__
 
 DTYPES = (
@@ -381,20 +381,8 @@ def load(path: Path) -> Snapshot:
 def load_policy(path: Path, on_damaged: Callable[[str], None] = _LOG.warning) -> SavedPolicy:
     """Read the policy of a run's folder, of a folder of checkpoints, or of one checkpoint.
 
-    Of several, the newest whole one is taken; see `newest_whole` for `on_damaged`. Raises InputError
-    when there is no checkpoint at `path`, DamagedCheckpoint when `path` is one that is damaged.
+    Raises as `manifest.find`, and DamagedCheckpoint when the policy is damaged.
     """
-    path = Path(path)
-    found: Checkpoint | None
-    if path.is_dir() and ((path / MANIFEST).exists() or is_name(path.resolve().name)):
-        found = read_manifest(path)
-    else:
-        inner = path / CHECKPOINTS
-        found = newest_whole(inner if inner.is_dir() else path, on_damaged)
-    if found is None:
-        raise InputError(
-            f"no whole checkpoint in {path}; "
-            "give a run's folder, its checkpoints folder, or one checkpoint in it"
-        )
+    found = find(Path(path), on_damaged)
     data = read_file(found, POLICY)
     return SavedPolicy(found.version, _tensors(data), found.path)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rljob.errors import RunError
+from rljob.errors import InputError, RunError
+from rljob.run_folder.names import CHECKPOINTS
 
 FORMAT = 1
 POLICY, LEARNER, STATE, MANIFEST = (
@@ -92,6 +93,26 @@ def newest_whole(folder: Path, on_damaged: Callable[[str], None]) -> Checkpoint 
         else:
             return whole
     return None
+
+
+def find(path: Path, on_damaged: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint in a run's folder, in a folder of checkpoints, or that is this folder.
+
+    Of several, the newest whole one is taken; see `newest_whole` for `on_damaged`. Raises InputError
+    when there is no checkpoint at `path`, DamagedCheckpoint when `path` is one whose manifest is damaged.
+    """
+    found: Checkpoint | None
+    if path.is_dir() and ((path / MANIFEST).exists() or is_name(path.resolve().name)):
+        found = read_manifest(path)
+    else:
+        inner = path / CHECKPOINTS
+        found = newest_whole(inner if inner.is_dir() else path, on_damaged)
+    if found is None:
+        raise InputError(
+            f"no whole checkpoint in {path}; "
+            "give a run's folder, its checkpoints folder, or one checkpoint in it"
+        )
+    return found
 
 
 def is_name(name: str) -> bool:

@@ -298,6 +298,18 @@ class Spaces:
         return cls(*found, masked, agents, state)
 
 
+def different(one: Spaces, other: Spaces) -> list[str]:
+    """Which of `observation` and `action` have another form: another kind, or another encoded shape."""
+    forms = [
+        {
+            name: (type(space), encoded_shape(space))
+            for name, space in (("observation", spaces.observation), ("action", spaces.action))
+        }
+        for spaces in (one, other)
+    ]
+    return [name for name in forms[0] if forms[0][name] != forms[1][name]]
+
+
 def unmaskable(action: BoxSpace) -> str:
     """What to say of a mask of such actions."""
     return f"the actions {action} cannot have a mask; Discrete and MultiDiscrete can. environment.masks: false ignores masks"

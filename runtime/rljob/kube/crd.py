@@ -112,7 +112,7 @@ def _schema(algorithm_configs: Mapping[str, type[BaseModel]]) -> Schema:
     spec = structural(RLJobSpec)
     _add_settings(spec, "algorithm", algorithm_configs)
     _add_settings(spec, "network", nets.BUILT_IN, default="mlp")
-    spec[VALIDATIONS] += [_known_networks(), _known_settings_of_networks()]
+    spec[VALIDATIONS] += [*_known_networks(), _known_settings_of_networks()]
     entries = spec["properties"]["networks"]["additionalProperties"]
     entries[VALIDATIONS].append(_known_names("network", list(nets.BUILT_IN)))
     status = lenient(RLJobStatus)
@@ -158,8 +158,8 @@ def _add_settings(
     ]
 
 
-def _known_networks() -> Rule:
-    """`networks` has only names of the built-in algorithm's networks."""
+def _known_networks() -> list[Rule]:
+    """`networks` and `initFrom.networks` have only names of the built-in algorithm's networks."""
     known = {}
     for name in algorithms.BUILT_IN:
         algorithm = AlgorithmSpec(name=name)
@@ -167,13 +167,19 @@ def _known_networks() -> Rule:
     pairs = [f"{algorithm} {network}" for algorithm, names in known.items() for network in names]
     sentences = _literal({name: text(which_networks(names)) for name, names in known.items()})
     name = "self.algorithm.name"
-    return rule(
-        f"!has(self.networks) || !has({name}) || "
-        f"self.networks.all(n, {name} + ' ' + n in {texts(pairs)})",
-        "unknown network of the algorithm",
-        computed=f"{text('unknown network of the algorithm. ')} + {sentences}[{name}]",
-        at="networks",
-    )
+    places = {
+        "networks": "!has(self.networks)",
+        "initFrom.networks": "!has(self.initFrom) || !has(self.initFrom.networks)",
+    }
+    return [
+        rule(
+            f"{absent} || !has({name}) || self.{place}.all(n, {name} + ' ' + n in {texts(pairs)})",
+            "unknown network of the algorithm",
+            computed=f"{text('unknown network of the algorithm. ')} + {sentences}[{name}]",
+            at=place,
+        )
+        for place, absent in places.items()
+    ]
 
 
 def _known_settings_of_networks() -> Rule:

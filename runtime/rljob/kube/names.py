@@ -43,6 +43,8 @@ STATE_TOKEN = "state.token"
 CODE_FOLDER = "/etc/rljob/code"
 DATA_FOLDER = "/var/lib/rljob"
 """What a role writes; the root of `checkpoint.storage` and `buffer.storage`."""
+INITIAL_FOLDER = "/var/lib/rljob-initial"
+"""The root of `initFrom.persistentVolumeClaim`."""
 PACKAGES_FOLDER = "/var/lib/rljob-packages"
 TERMINATION_FILE = "/dev/termination-log"
 

@@ -88,7 +88,7 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
         RunError: the folder cannot be written.
     """
     if not request.resume:
-        job = checked(read(request.job, request.overrides))
+        job = _with_weights(checked(read(request.job, request.overrides)))
         folder = RunFolder.new(job.metadata.name, request.directory)
     else:
         named = None if request.job is None else read(request.job, request.overrides)
@@ -178,6 +178,25 @@ def checked(job: RLJob) -> RLJob:
         drawn = job.spec.model_copy(update={"seed": secrets.randbelow(2**31)})
         job = job.model_copy(update={"spec": drawn})
     return job
+
+
+def _with_weights(job: RLJob) -> RLJob:
+    """The job with the whole path of the weights that it starts with, if it names some.
+
+    Raises:
+        InputError: there are none.
+    """
+    wanted = job.spec.init_from
+    if wanted is None:
+        return job
+    from rljob.algorithms.initial_weights import check_source
+
+    try:
+        check_source(wanted.run)
+    except InputError as error:
+        raise specs.locate(job, error) from None
+    whole = wanted.model_copy(update={"run": str(Path(wanted.run).absolute())})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"init_from": whole})})
 
 
 def write_job(job: RLJob, folder: Path) -> None:

@@ -136,12 +136,14 @@ def check_names(named: Collection[str], nets: Collection[str]) -> None:
     """Raises InputError: a name in the job's `networks` is that of no network of the algorithm."""
     for name in named:
         if name not in nets:
-            near = nearest(name, list(nets))
-            hint = f" Did you mean {near}?" if near else ""
-            raise InputError(
-                f"unknown network of the algorithm.{hint} {which_networks(nets)}",
-                path=f"networks.{name}",
-            )
+            raise InputError(unknown(name, nets), path=f"networks.{name}")
+
+
+def unknown(name: str, nets: Collection[str]) -> str:
+    """What to say of a name that is that of none of these networks."""
+    near = nearest(name, list(nets))
+    hint = f" Did you mean {near}?" if near else ""
+    return f"unknown network of the algorithm.{hint} {which_networks(nets)}"
 
 
 def which_networks(names: Collection[str]) -> str:

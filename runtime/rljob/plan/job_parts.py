@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rljob.algorithms import load_config, make_algorithm, uses_torch
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner, Progress
+from rljob.algorithms.initial_weights import load_initial
 from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.settings import check_schedules
@@ -70,6 +71,7 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         if uses_torch(type(algorithm)):
             stack.enter_context(_torch_threads(threads))
             built = learned_networks(spec, algorithm, spaces, seed)
+            load_initial(spec, algorithm, spaces, built)
             device = device_of(spec.learner.device)
             modules = {name: each.to(device) for name, each in built.items()}
         learner = algorithm.learner(modules, seed)

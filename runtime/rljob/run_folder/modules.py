@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rljob.run_folder import json_files
-from rljob.run_folder.names import CODE, MODULES
+from rljob.run_folder.names import CODE, JOB, MODULES
 
 
 def remember(folder: Path, places: Iterable[Path]) -> None:
@@ -16,6 +16,14 @@ def remember(folder: Path, places: Iterable[Path]) -> None:
         OSError: the file cannot be written.
     """
     json_files.write(folder / MODULES, {"path": [str(place.resolve()) for place in places]})
+
+
+def job_file(path: Path) -> Path | None:
+    """The `job.yaml` of a run's folder, of its checkpoints or of one of them; None without one."""
+    for folder in (path, *path.absolute().parents[:2]):
+        if (folder / JOB).is_file():
+            return folder / JOB
+    return None
 
 
 def search_path(folder: Path) -> list[str]:

@@ -40,6 +40,7 @@ from rljob.spec.sections import (
 )
 from rljob.spec.sinks import SinksSpec
 from rljob.spec.stall import StallSpec
+from rljob.spec.start import InitFromSpec
 
 _MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
 
@@ -90,6 +91,12 @@ class RLJobSpec(Section):
         description="Differences from `network` for single networks of the algorithm, by name, e.g. "
         "`{critic: {config: {hidden: [256, 256]}, learningRate: 1.0e-3}}`. `rljob algorithms NAME` lists "
         "the names.",
+        json_schema_extra=IMMUTABLE,
+    )
+    init_from: InitFromSpec | None = Field(
+        default=None,
+        description="Start with the weights of another run, e.g. `{run: runs/cartpole-ppo-1}`; random weights when absent. A run "
+        "that is resumed goes on with its own.",
         json_schema_extra=IMMUTABLE,
     )
     stop: StopSpec = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,6 +70,9 @@ def told(scope: Scope) -> dict[str, Any]:
     spec = agreed.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_WITHHELD)
     if not agreed.sinks.wanted:
         del spec["sinks"]
+    initial = scope.job.spec.init_from
+    if initial is not None and initial.persistent_volume_claim is not None:
+        spec["initFrom"]["run"] = posixpath.join(names.INITIAL_FOLDER, initial.run)
     if not spec["checkpoint"].get("storage", True):
         # A claim without a path is mounted where checkpoints are by default.
         del spec["checkpoint"]["storage"]

@@ -7,7 +7,7 @@ from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Scope, digest, sealed
 from rljob.kube.manifests.pods import RolePod, pod_template
-from rljob.kube.manifests.storage import checkpoint_mounts
+from rljob.kube.manifests.storage import checkpoint_mounts, initial_mounts
 
 
 def learner(scope: Scope, failures: int) -> Manifest:
@@ -19,7 +19,7 @@ def learner(scope: Scope, failures: int) -> Manifest:
     """
     pod = RolePod(
         "learner",
-        checkpoint_mounts(scope),
+        (*checkpoint_mounts(scope), *initial_mounts(scope.job.spec)),
         restart="Never",
         threads=True,
         flags=("--resume",),

@@ -44,6 +44,15 @@ def checkpoint_mounts(scope: Scope) -> tuple[Mount, ...]:
     return (_kept(scope, storage, names.checkpoint_claim(scope.name)),)
 
 
+def initial_mounts(spec: RLJobSpec) -> tuple[Mount, ...]:
+    """The claim with the weights that the learner starts with, if the job names one."""
+    if spec.init_from is None or spec.init_from.persistent_volume_claim is None:
+        return ()
+    claim = {"claimName": spec.init_from.persistent_volume_claim.claim_name}
+    source = {"persistentVolumeClaim": claim}
+    return (Mount("rljob-initial", names.INITIAL_FOLDER, source, read_only=True),)
+
+
 def buffer_folder(spec: RLJobSpec) -> str:
     """Where the buffer keeps its experience."""
     storage = spec.buffer.storage

@@ -222,14 +222,14 @@ def find(path: Path) -> tuple[RLJob, checkpoint.SavedPolicy]:
         RunError: when `path` is a damaged checkpoint.
     """
     policy = checkpoint.load_policy(path)
-    for folder in (path, *path.absolute().parents[:2]):
-        if (folder / JOB).is_file():
-            sys.path[:0] = modules.search_path(folder)
-            return spec.load(folder / JOB), policy
-    raise InputError(
-        f"no {JOB} in {path} or above it; a policy alone does not name its environment. "
-        "Give the run's folder"
-    )
+    file = modules.job_file(path)
+    if file is None:
+        raise InputError(
+            f"no {JOB} in {path} or above it; a policy alone does not name its environment. "
+            "Give the run's folder"
+        )
+    sys.path[:0] = modules.search_path(file.parent)
+    return spec.load(file), policy
 
 
 def evaluate(

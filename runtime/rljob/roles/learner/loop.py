@@ -104,7 +104,8 @@ def main(context: RoleContext) -> EndReport:
         status.starts(progress, saver.last)
         opened = _wait_for_buffer(context, source, health)
         health.waits_for = ""
-        training = Training(context, opened, source, publisher, saver, reporter, status, health)
+        parts = (opened, source, publisher, saver, reporter, status, health)
+        training = Training(context, *parts, fresh=snapshot is None)
         if snapshot is not None:
             training.restore(snapshot)
         # From here on the job is accepted. A job that was refused has changed no file.

@@ -13,6 +13,7 @@ import numpy as np
 from rljob.algorithms import load_config, make_algorithm
 from rljob.algorithms.answers import check_update
 from rljob.algorithms.base import Algorithm, Learner, Replay
+from rljob.algorithms.initial_weights import load_initial
 from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.saved_state import LearnerState
@@ -20,7 +21,7 @@ from rljob.algorithms.settings import check_schedules
 from rljob.checkpoints import policy
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import BOUNDARY
-from rljob.envs.spaces import Arrays, Spaces, encoded_shape
+from rljob.envs.spaces import Arrays, Spaces, different
 from rljob.errors import InputError, RunError
 from rljob.process.context import RoleContext
 from rljob.process.trace import Trace
@@ -56,7 +57,12 @@ _LOG = logging.getLogger("rljob")
 
 
 class Training:
-    """One life of the learner, from the first experience to the stop condition."""
+    """One life of the learner, from the first experience to the stop condition.
+
+    Args:
+        fresh: whether it starts at step 0, with the weights of `initFrom` if the job has that; otherwise `restore`
+            follows.
+    """
 
     def __init__(
         self,
@@ -68,6 +74,8 @@ class Training:
         reporter: RecordWriter,
         status: LearnerReporter,
         health: Health,
+        *,
+        fresh: bool,
     ) -> None:
         spec = context.job.spec
         self._context, self._spec = context, spec
@@ -81,6 +89,8 @@ class Training:
         check_schedules(load_config(spec.algorithm), spec.stop)
         self._algorithm: Algorithm = make_algorithm(spec.algorithm, spaces)
         networks = learned_networks(spec, self._algorithm, spaces, context.seed)
+        if fresh:
+            load_initial(spec, self._algorithm, spaces, networks)
         self._networks = {
             name: network.to(device_of(spec.learner.device)) for name, network in networks.items()
         }
@@ -375,13 +385,12 @@ def _check_same_spaces(before: dict[str, Any] | None, now: dict[str, Any]) -> No
     if before is None:
         return
     old, new = Spaces.from_json(before), Spaces.from_json(now)
-    for name in ("observation", "action"):
-        was, given = getattr(old, name), getattr(new, name)
-        if (type(was), encoded_shape(was)) != (type(given), encoded_shape(given)):
-            raise InputError(
-                f"the {name}s of this environment are {given}; those of the checkpoint are {was}",
-                path="environment",
-            )
+    for name in different(old, new):
+        raise InputError(
+            f"the {name}s of this environment are {getattr(new, name)}; those of the checkpoint are "
+            f"{getattr(old, name)}",
+            path="environment",
+        )
 
 
 def boundary_after(steps: int, environments: int) -> int:
