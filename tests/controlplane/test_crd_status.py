@@ -11,6 +11,7 @@ from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
     Condition,
+    EvaluationStatus,
     Failure,
     LagStatus,
     LearnerStatus,
@@ -67,6 +68,7 @@ FULL_STATUS = RLJobStatus(
         sha256="0" * 64,
         verified=True,
     ),
+    evaluation=EvaluationStatus(policy_version=104, mean=-1.5, std=0, episodes=10),
     provenance=Provenance(
         rljob_version="0.1.0",
         seed=2**63 - 1,

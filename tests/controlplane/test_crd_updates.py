@@ -69,7 +69,7 @@ FREE: list[tuple[str, Any]] = [
     ("rollout", {"replicas": 3, "minReplicas": 1, "maxReplicas": 5, "template": {"spec": {}}}),
     ("buffer.template", {"metadata": {}}),
     ("learner", {"device": "cpu", "template": {}}),
-    ("evaluation", {}),
+    ("evaluation", {"baseline": 5}),
     ("checkpoint.interval", "5m"),
     ("checkpoint.keep", 7),
     ("checkpoint.onSuspend", False),

@@ -171,7 +171,7 @@ class Job:
         command += ["--metrics-port", str(port), "--end-file", str(made / "end")]
         (made / "token").write_text(TOKEN)
         command += ["--token", str(made / "token"), "--loopback-port", str(loopback)]
-        command += ["--resume"] if role == "learner" else []
+        command += ["--resume", "--evaluate"] if role == "learner" else []
         log = made / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -98,6 +98,7 @@ GOOD: dict[str, Job] = {
     "on-a-gpu": job(learner={"device": "cuda:1"}),
     "in-half-precision": job(learner={"precision": "bfloat16"}, rollout={"precision": "bfloat16"}),
     "evaluation": job(evaluation={"interval": "1h30m", "episodes": 1, "video": True}),
+    "evaluation-with-a-baseline": job(evaluation={"baseline": -110.5}),
     "evaluation-defaults": job(evaluation={}),
     "checkpoint-in-folder": job(checkpoint={"storage": {"path": "/data"}}),
     "checkpoint-on-claim": job(
@@ -346,6 +347,8 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("device-index", job(learner={"device": "cuda:1000"}), "learner.device", "`cuda:N`"),
     ("device-capital", job(learner={"device": "CPU"}), "learner.device", '"CPU" is not allowed'),
     ("evaluation-true", job(evaluation=True), "evaluation", "a mapping with interval"),
+    ("baseline-text", job(evaluation={"baseline": "high"}), "evaluation.baseline", '"high" is not allowed; a number'),
+    ("baseline-alone", job(baseline=195), "baseline", "unknown field"),
     ("episodes-text", job(evaluation={"episodes": "10"}), "evaluation.episodes", "an integer from 1"),
     ("keep-half", job(checkpoint={"keep": 0.5}), "checkpoint.keep", "0.5 is not allowed; an integer"),
     ("path-empty", job(checkpoint={"storage": {"path": ""}}), "checkpoint.storage.path", '"" is not allowed'),

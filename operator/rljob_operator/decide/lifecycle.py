@@ -155,9 +155,7 @@ def suspended(world: JobResources) -> tuple[Reference, ...]:
     return tuple(reference(child) for child in world.workloads())
 
 
-def leftovers(
-    world: JobResources, outcome: Outcome, policy: CleanPodPolicy
-) -> tuple[Reference, ...]:
+def leftovers(world: JobResources, policy: CleanPodPolicy) -> tuple[Reference, ...]:
     """Objects to delete when a job has ended.
 
     A learner that has ended is kept for its log, unless the policy is All. A learner that still runs,
@@ -167,18 +165,19 @@ def leftovers(
         reference(child)
         for child in world.workloads()
         if (policy == "All")
-        or (child["kind"] == "Job" and not _over(world, child, outcome, policy))
+        or (child["kind"] == "Job" and not _over(world, child, policy))
         or (child["kind"] != "Job" and policy == "Running")
     )
 
 
-def _over(world: JobResources, job: Manifest, outcome: Outcome, policy: CleanPodPolicy) -> bool:
-    """Whether no pod of this Job runs or will run; with a completed job, sidecars may still run."""
+def _over(world: JobResources, job: Manifest, policy: CleanPodPolicy) -> bool:
+    """Whether no pod of this Job runs or will run; where a learner ended by itself, sidecars may still run."""
     if condition(job, "Complete") or condition(job, "Failed"):
         return True
-    if not outcome.complete:
+    pods = world.pods_of(job)
+    if not any(_well(pod) for pod in pods):
         return False
-    return policy == "None" or not any(_runs(pod) for pod in world.pods_of(job))
+    return policy == "None" or not any(_runs(pod) for pod in pods)
 
 
 def _runs(pod: PodState) -> bool:
@@ -191,10 +190,13 @@ def _well(pod: PodState) -> bool:
 
 
 def _complete(pod: PodState) -> Outcome:
+    """Of a learner that ended by itself: it says whether the job reached what it has to."""
     end = pod.end
     assert end is not None
     reason = endings.reason(end, "Complete")
-    return Outcome(True, reason, endings.words(end) or "The learner succeeded.")
+    told = endings.report(end)
+    complete = told is None or told.outcome != "Failed"
+    return Outcome(complete, reason, endings.words(end) or "The learner succeeded.")
 
 
 def _wrong_input(end: ContainerEnd) -> bool:

@@ -125,7 +125,7 @@ class _Look:
         write, later = self._worth_a_write(status)
         return Decision(
             status=status,
-            delete=lifecycle.leftovers(self.world, outcome, after.clean_pod_policy),
+            delete=lifecycle.leftovers(self.world, after.clean_pod_policy),
             write_status=write,
             requeue_after=_soonest(expires, later),
         )

@@ -121,6 +121,9 @@ def _begun(world: JobResources, advanced: str) -> float:
 
 def _advanced(previous: RLJobStatus, reported: Reported, now: datetime) -> str:
     before = previous.ledger.advanced if previous.ledger is not None else None
+    if reported.report is not None and reported.report.evaluating:
+        # The final evaluation, which the learner gives up by itself when it takes too long.
+        return times.rfc3339(now)
     was, now_at = previous.progress, reported.progress
     same = (was and (was.steps, was.updates)) == (now_at and (now_at.steps, now_at.updates))
     return before if before is not None and same else times.rfc3339(now)

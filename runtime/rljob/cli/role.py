@@ -45,6 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="resume from the checkpoints in --dir"
     )
     parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="of the learner: play the final policy before it ends, if the job has evaluations",
+    )
+    parser.add_argument(
         "--threads",
         type=_threads,
         help="number of torch threads of the learner; default: the available cores",
@@ -113,7 +118,8 @@ def handle(arguments: argparse.Namespace) -> int:
     if end is None:
         return 0
     _write(arguments.end_file, end, context)
-    return 0 if end.outcome == "Complete" else INTERRUPTED
+    # A job that trained to its end and then failed, as below its baseline, fails again at the next attempt.
+    return INTERRUPTED if end.outcome == "Interrupted" else 0
 
 
 def _failure(role: str, error: BaseException) -> Exception:
@@ -142,6 +148,7 @@ def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
         keys=arguments.keys,
         folder=arguments.dir,
         resume=arguments.resume,
+        evaluates=arguments.evaluate,
         threads=arguments.threads,
         serves=Addresses(
             host=arguments.metrics_host,

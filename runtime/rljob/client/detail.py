@@ -9,7 +9,7 @@ from rljob.client.job import ClusterJob, JobEvent, one_line, parse_time
 from rljob.client.live import record
 from rljob.client.table import age
 from rljob.show.view.columns import columns
-from rljob.show.view.figures import count
+from rljob.show.view.figures import count, score
 from rljob.show.view.panel import State, TextLine, header, panel
 from rljob.spec.status import RLJobStatus
 
@@ -37,6 +37,7 @@ def detail(
     lines += _roles(status)
     lines += _conditions(status, now)
     lines += _checkpoint(status, now)
+    lines += _evaluation(status)
     lines += _failure(status, now)
     lines += _provenance(status)
     return lines + _events(events, now)
@@ -99,6 +100,18 @@ def _checkpoint(status: RLJobStatus, now: datetime) -> list[TextLine]:
         ["sha256", saved.sha256],
     ]
     return _section("Checkpoint", rows)
+
+
+def _evaluation(status: RLJobStatus) -> list[TextLine]:
+    played = status.evaluation
+    if played is None:
+        return []
+    rows = [
+        ["policy version", str(played.policy_version)],
+        ["mean return", f"{score(played.mean)} ± {score(played.std, played.mean)}"],
+        ["episodes", count(played.episodes)],
+    ]
+    return _section("Evaluation of the final policy", rows)
 
 
 def _failure(status: RLJobStatus, now: datetime) -> list[TextLine]:

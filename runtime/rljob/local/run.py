@@ -16,6 +16,7 @@ from rljob.local.result import Result, RunFailed, RunProgress
 from rljob.local.spawner import Spawner
 from rljob.local.supervisor import Ending, Stop, Supervisor
 from rljob.local.view import View
+from rljob.process import final_evaluation
 from rljob.run_folder import json_files, modules
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import BUFFER, KEYS, RESULT
@@ -201,7 +202,10 @@ def _conclude(supervisor: Supervisor, ending: Ending) -> dict[str, Any]:
             result |= {"log": str(ending.log), "lastLines": ending.last_lines}
     evaluation = supervisor.job.spec.evaluation
     if result["outcome"] == "Complete" and evaluation is not None:
-        result["evaluation"] = supervisor.evaluate(evaluation.episodes)
+        result["evaluation"] = played = supervisor.evaluate()
+        missed = final_evaluation.shortfall(supervisor.job.spec, played)
+        if missed is not None:
+            result |= {"outcome": "Failed", "reason": missed.reason, "message": missed.message}
     result["restarts"] = supervisor.restarts
     if not refused:
         try:

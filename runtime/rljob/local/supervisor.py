@@ -30,7 +30,7 @@ from rljob.local.spawner import Exit, Spawner
 from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
 from rljob.local.view import View
-from rljob.process import termination_message
+from rljob.process import final_evaluation, termination_message
 from rljob.run_folder import json_files, token
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Tail
@@ -270,13 +270,12 @@ class Supervisor:
         self.spawner.signal(LEARNER, signal.SIGTERM if self.trained else signal.SIGKILL)
         self._await([LEARNER], LEARNER_GRACE)
 
-    def evaluate(self, episodes: int) -> dict[str, Any] | None:
+    def evaluate(self) -> dict[str, Any] | None:
         """Play greedy episodes of the final policy in a separate process. Returns None on a failure or a
         request to stop."""
         log = self.folder / LOGS / f"{EVALUATION}.log"
         result = self.wiring.scratch / "evaluation.json"
-        argv = ["eval", str(self.folder), "--episodes", str(episodes), "--result-file", str(result)]
-        argv += ["--seed", str((self.job.spec.seed or 0) % 2**32)]
+        argv = final_evaluation.command(self.job.spec, self.folder, result)
         requests = self.stop.times
         self.spawner.spawn(EVALUATION, argv, log, self.wiring.path)
         while EVALUATION in self.spawner.running:
@@ -292,8 +291,7 @@ class Supervisor:
                 f"{played['cutOff']} of {played['episodes']} episodes of the final policy were cut off "
                 f"after {max(played['lengths']):,} steps: the environment has no time limit"
             )
-        known = ("mean", "std", "min", "max", "episodes", "cutOff")
-        return {name: played[name] for name in known if name in played}
+        return final_evaluation.kept(played)
 
     def end(self, kill: bool = False) -> None:
         """End all running roles. Rollouts end first, so that the buffer still accepts their data."""

@@ -48,6 +48,7 @@ class RoleContext:
         keys: folder of CURVE keys; None if only this machine can connect.
         folder: folder for the role's files.
         resume: whether to resume from the checkpoints in `folder`.
+        evaluates: whether the learner plays the final policy before it ends.
         threads: number of torch threads of a learner; None uses the available cores.
         serves: where its pages are.
         port_file: file for the port of the metrics, if any.
@@ -74,6 +75,7 @@ class RoleContext:
     started: int = field(default_factory=time.time_ns)
     report: LearnerReport | None = None
     set_aside: Path | None = None
+    evaluates: bool = False
     _wires: list[Wire] = field(default_factory=list)
 
     @property

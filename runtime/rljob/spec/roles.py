@@ -79,7 +79,7 @@ ROLES: dict[RoleName, RoleDefinition] = {
     "learner": RoleDefinition(
         module="rljob.roles.learner.loop",
         section="learner",
-        unread=("evaluation",),
+        unread=(),
         pod=PodDefaults(cpu="250m", memory_mib=768, grace_seconds=60),
         workload="Job",
         serves=("weights",),

@@ -477,6 +477,10 @@ class EvaluationSpec(Section):
     episodes: Integer = Field(
         default=10, ge=1, le=100_000, description="Episodes in each evaluation."
     )
+    baseline: Number | None = Field(
+        default=None,
+        description="Mean return that the evaluation of the final policy has to reach. With a lower one the job fails.",
+    )
     video: bool = Field(
         default=False,
         description="Record one extra episode after each evaluation, in the folder `videos` of the "

@@ -166,6 +166,15 @@ class CheckpointStatus(StatusSection):
     )
 
 
+class EvaluationStatus(StatusSection):
+    """Greedy episodes of the final policy."""
+
+    policy_version: int = Field(description="Policy version that was played.")
+    mean: float = Field(description="Mean return.")
+    std: float = Field(description="Standard deviation of the returns.")
+    episodes: int = Field(description="Episodes that were played.")
+
+
 class LearnerReport(StatusSection):
     """The learner's report, at `/status` and in its termination message.
 
@@ -177,6 +186,9 @@ class LearnerReport(StatusSection):
     policy: PolicyStatus = Field(default_factory=PolicyStatus)
     buffer: BufferStatus = Field(default_factory=BufferStatus)
     last_checkpoint: CheckpointStatus | None = None
+    evaluating: bool | None = None
+    """True while the final policy is played: steps and updates then stay as they are."""
+    evaluation: EvaluationStatus | None = None
     seed: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
@@ -277,6 +289,9 @@ class RLJobStatus(StatusSection):
     buffer: BufferStatus | None = Field(default=None, description="State of the buffer.")
     last_checkpoint: CheckpointStatus | None = Field(
         default=None, description="The newest checkpoint."
+    )
+    evaluation: EvaluationStatus | None = Field(
+        default=None, description="The evaluation of the final policy, if the job has evaluations."
     )
     provenance: Provenance | None = Field(default=None, description="Origin of the result.")
     restarts: int = Field(default=0, description="Restarts of all roles since the job started.")

@@ -23,6 +23,7 @@ from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
     EndReport,
+    EvaluationStatus,
     LearnerReport,
     PolicyStatus,
     ProgressStatus,
@@ -99,6 +100,9 @@ class Cluster:
         self.steps: dict[str, int] = {}
         self.states: dict[str, RoleState | None] = {}
         self.saved: int | None = None
+        self.evaluating = False
+        self.played: float | None = None
+        """The mean return of the final policy."""
         self.buffer = BufferStatus()
         self.status_writes = 0
         self.secrets: set[int] = set()
@@ -485,6 +489,11 @@ class Cluster:
     def report(self, name: str) -> LearnerReport:
         saved = self.saved
         steps = self.steps[name]
+        played = (
+            None
+            if self.played is None
+            else EvaluationStatus(policy_version=steps // 10, mean=self.played, std=0.0, episodes=5)
+        )
         checkpoint = saved and CheckpointStatus(
             step=saved, policy_version=saved, time=START.isoformat(), path="c", sha256="0" * 64
         )
@@ -493,6 +502,8 @@ class Cluster:
             policy=PolicyStatus(version=steps // 10),
             buffer=self.buffer,
             last_checkpoint=checkpoint or None,
+            evaluating=self.evaluating or None,
+            evaluation=played,
             seed=7,
             versions={"rljob": "0.1.0"},
         )

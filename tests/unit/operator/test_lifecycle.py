@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rljob.kube import names
+from rljob.spec.status import EndReport
 from tests.unit.operator.cluster import NAME, SETTINGS, Cluster, quiet
 
 LEARNER = ("Job", f"{NAME}-learner")
@@ -196,6 +197,34 @@ def test_complete_with_the_learners_reason(job_knows: bool) -> None:
     assert kinds(cluster) == {"Job"}
     assert list(cluster.pods) == [name]
     assert cluster.told()[-1] == "Complete"
+
+
+@pytest.mark.parametrize("job_knows", [False, True])
+def test_a_job_below_its_baseline_has_failed_though_its_learner_ended_well(job_knows: bool) -> None:
+    cluster = Cluster(evaluation={"baseline": 195}).trained(250)
+    (name,) = cluster.named("learner")
+    cluster.played = 12.5
+    end = EndReport(outcome="Failed", reason="BelowBaseline", message="195 was not reached")
+    told = end.model_copy(update={"report": cluster.report(name)})
+    cluster.end_pod(name, 0, told.model_dump_json(by_alias=True, exclude_none=True))
+    if job_knows:
+        cluster.control()
+    cluster.look()
+    found = cluster.condition("Failed")
+    assert (found["status"], found["reason"]) == ("True", "BelowBaseline")
+    assert found["message"] == "195 was not reached"
+    assert cluster.status["phase"] == "Failed"
+    assert cluster.status["evaluation"] == {
+        "policyVersion": 25,
+        "mean": 12.5,
+        "std": 0.0,
+        "episodes": 5,
+    }
+    # It is final, and the learner's log stays.
+    cluster.settle()
+    assert kinds(cluster) == {"Job"}
+    assert list(cluster.pods) == [name]
+    assert cluster.status["phase"] == "Failed"
 
 
 def test_words_are_waited_for_when_only_the_job_is_known_to_be_over() -> None:

@@ -88,6 +88,21 @@ def test_an_operator_that_starts_anew_waits_no_longer() -> None:
     assert cluster.condition("Progressing")["status"] == "False"
 
 
+def test_a_final_evaluation_is_no_stall() -> None:
+    cluster = training("Fail")
+    cluster.evaluating = True
+    for _ in range(4):
+        cluster.tick(TIMEOUT - 1)
+        cluster.look()
+    assert cluster.condition("Progressing")["status"] == "True"
+    assert cluster.status["phase"] == "Training"
+    cluster.evaluating = False
+    cluster.look()
+    hang(cluster, "rollout")
+    cluster.settle()
+    assert cluster.condition("Failed")["reason"] == "EnvironmentHung"
+
+
 def test_the_next_look_is_when_it_may_have_stalled() -> None:
     cluster = training()
     cluster.look()

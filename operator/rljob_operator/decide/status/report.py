@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
+    EvaluationStatus,
     LearnerReport,
     Ledger,
     PolicyStatus,
@@ -34,6 +35,7 @@ class Reported:
     policy: PolicyStatus | None
     buffer: BufferStatus | None
     checkpoint: CheckpointStatus | None
+    evaluation: EvaluationStatus | None
     reporter: tuple[str, str]
     begun: bool
     report: LearnerReport | None = None
@@ -48,6 +50,7 @@ class Reported:
             policy=previous.policy,
             buffer=previous.buffer,
             checkpoint=previous.last_checkpoint,
+            evaluation=previous.evaluation,
             reporter=(ledger.reporter_created, ledger.reporter),
             begun=ledger.begun,
         )
@@ -73,6 +76,7 @@ def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> 
         policy=report.policy,
         buffer=report.buffer,
         checkpoint=report.last_checkpoint or before.checkpoint,
+        evaluation=report.evaluation,
         reporter=reporter,
         begun=before.begun or report.progress.steps > 0,
         report=report,

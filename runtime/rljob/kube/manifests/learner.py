@@ -22,7 +22,7 @@ def learner(scope: Scope, failures: int) -> Manifest:
         (*checkpoint_mounts(scope), *initial_mounts(scope.job.spec)),
         restart="Never",
         threads=True,
-        flags=("--resume",),
+        flags=("--resume", "--evaluate"),
     )
     fixed = {
         "completions": 1,

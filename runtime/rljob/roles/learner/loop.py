@@ -14,6 +14,7 @@ from rljob.algorithms import resolve_algorithm, uses_torch
 from rljob.errors import AskedToEnd, RunError
 from rljob.process import downloads
 from rljob.process.context import RoleContext
+from rljob.roles.learner.final_evaluation import evaluated
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.report import RecordWriter
 from rljob.roles.learner.saving import Saver
@@ -112,7 +113,8 @@ def main(context: RoleContext) -> EndReport:
         _write_job(context)
         _write_provenance(context, device_of(context.job.spec.learner.device) if torch else "cpu")
         (context.folder / RESULT).unlink(missing_ok=True)
-        return training.run()
+        end = training.run()
+        return evaluated(context, health, end) if context.evaluates else end
 
 
 def _status_page(context: RoleContext) -> Answer:
