@@ -71,6 +71,8 @@ FREE: list[tuple[str, Any]] = [
     ("learner", {"device": "cpu", "template": {}}),
     ("evaluation", {"baseline": 5}),
     ("checkpoint.interval", "5m"),
+    ("checkpoint.everySteps", 5),
+    ("checkpoint.everyUpdates", 5),
     ("checkpoint.keep", 7),
     ("checkpoint.onSuspend", False),
     ("checkpoint.replay", True),

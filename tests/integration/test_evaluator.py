@@ -29,6 +29,7 @@ from rljob.envs.vector import Environments
 from rljob.errors import InputError, RunError
 from rljob.nets.acting import ActingNetworks
 from rljob.process.context import job_number
+from rljob.process.multiples import Multiples
 from rljob.roles.evaluator import check, loop
 from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, evaluate_run, play
 from rljob.roles.learner.weight_server import Publisher
@@ -364,6 +365,8 @@ class Arriving:
         self.stamp = (1, next(self._versions))
         return str(self.stamp[1]).encode()
 
+    receiving = False
+
     def ask(self, now: float) -> None: ...
 
     def wait(self, seconds: float) -> None: ...
@@ -380,7 +383,7 @@ def test_the_policy_with_which_training_starts_is_not_played(
     monkeypatch.setattr(loop, "FRESH_SECONDS", 0.0)
     stub: Any = Arriving([0, 4])
     one = loop.Evaluator(stub, stub, stub, stub, stub, stub, stub, stub, None)
-    assert one._newest() == b"4"
+    assert one._newest(float("-inf"), Multiples(EvaluationSpec())) == b"4"
 
 
 def test_sigterm_ends_an_endless_episode(tmp_path: Path) -> None:

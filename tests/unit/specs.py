@@ -99,6 +99,10 @@ GOOD: dict[str, Job] = {
     "in-half-precision": job(learner={"precision": "bfloat16"}, rollout={"precision": "bfloat16"}),
     "evaluation": job(evaluation={"interval": "1h30m", "episodes": 1, "video": True}),
     "evaluation-with-a-baseline": job(evaluation={"baseline": -110.5}),
+    "intervals-by-counts": job(
+        checkpoint={"everySteps": 1, "everyUpdates": 10**15},
+        evaluation={"everySteps": 1e6, "everyUpdates": 2},
+    ),
     "evaluation-defaults": job(evaluation={}),
     "checkpoint-in-folder": job(checkpoint={"storage": {"path": "/data"}}),
     "checkpoint-on-claim": job(
@@ -350,6 +354,20 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("baseline-text", job(evaluation={"baseline": "high"}), "evaluation.baseline", '"high" is not allowed; a number'),
     ("baseline-alone", job(baseline=195), "baseline", "unknown field"),
     ("episodes-text", job(evaluation={"episodes": "10"}), "evaluation.episodes", "an integer from 1"),
+    ("every-zero", job(checkpoint={"everySteps": 0}), "checkpoint.everySteps", "0 is not allowed; an integer from 1 to"),
+    ("every-half", job(evaluation={"everyUpdates": 0.5}), "evaluation.everyUpdates", "0.5 is not allowed; an integer"),
+    (
+        "strict-every",
+        job(strict=True, seed=1, rollout={"replicas": 1}, checkpoint={"everySteps": 10}),
+        "checkpoint.everySteps",
+        "10 is not allowed with strict: true, which saves where",
+    ),
+    (
+        "strict-every-update",
+        job(strict=True, seed=1, rollout={"replicas": 1}, checkpoint={"everyUpdates": 10}),
+        "checkpoint.everyUpdates",
+        "10 is not allowed with strict: true, which saves where",
+    ),
     ("keep-half", job(checkpoint={"keep": 0.5}), "checkpoint.keep", "0.5 is not allowed; an integer"),
     ("path-empty", job(checkpoint={"storage": {"path": ""}}), "checkpoint.storage.path", '"" is not allowed'),
     ("path-zero-byte", job(checkpoint={"storage": {"path": "a\0b"}}), "checkpoint.storage.path", "is not allowed"),

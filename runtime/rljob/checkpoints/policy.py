@@ -18,6 +18,8 @@ from rljob.errors import RunError
 
 BOUNDARY = "/boundary"
 """Array in which a strict job publishes the version at which it can be resumed. No algorithm can use the name."""
+PROGRESS = "/progress"
+"""Array in which a job with evaluations by steps or updates publishes both, int64 `[2]`. No algorithm can use the name."""
 _LENGTH_BYTES = 8
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic.alias_generators import to_camel
 
 from rljob.errors import InputError
 from rljob.spec import cel, invalid, yamltext
@@ -42,6 +43,7 @@ from rljob.spec.sinks import SinksSpec
 from rljob.spec.stall import StallSpec
 from rljob.spec.start import InitFromSpec
 
+_NOT_STRICT = "is not allowed with strict: true, which saves where a resumed run repeats itself"
 _MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
 
 
@@ -60,6 +62,14 @@ class RLJobSpec(Section):
                 "is required with strict: true",
                 at="seed",
                 reason="FieldValueRequired",
+            ),
+            *(
+                cel.rule(
+                    f"!self.strict || !has(self.checkpoint.{name})",
+                    _NOT_STRICT,
+                    at=f"checkpoint.{name}",
+                )
+                for name in ("everySteps", "everyUpdates")
             ),
             cel.rule(
                 f"!has(self.code) || self.code.all(name, name.matches({cel.text(_MODULE_FILE)}))",
@@ -220,6 +230,9 @@ class RLJobSpec(Section):
             problems["rollout.replicas"] = (
                 f"{self.rollout.replicas} is not allowed with strict: true; only 1"
             )
+        for name in ("every_steps", "every_updates"):
+            if self.strict and (number := getattr(self.checkpoint, name)) is not None:
+                problems[f"checkpoint.{to_camel(name)}"] = f"{number} {_NOT_STRICT}"
         if self.strict and self.seed is None:
             problems["seed"] = "is required with strict: true"
         for name in self.code or ():

@@ -474,6 +474,14 @@ class EvaluationSpec(Section):
     """A process that runs greedy episodes with the newest policy during training."""
 
     interval: Duration = Field(default=Duration("30s"), description="Time between two evaluations.")
+    every_steps: Steps | None = Field(
+        default=None,
+        description="Also when training has passed another multiple of so many environment steps; the newest policy is played.",
+    )
+    every_updates: Steps | None = Field(
+        default=None,
+        description="Also when training has passed another multiple of so many updates.",
+    )
     episodes: Integer = Field(
         default=10, ge=1, le=100_000, description="Episodes in each evaluation."
     )
@@ -570,6 +578,14 @@ class CheckpointSpec(Section):
     """Checkpoints, from which training resumes after a failure."""
 
     interval: Duration = Field(default=Duration("60s"), description="Time between two checkpoints.")
+    every_steps: Steps | None = Field(
+        default=None,
+        description="Also when training has passed another multiple of so many environment steps. Not with strict: true.",
+    )
+    every_updates: Steps | None = Field(
+        default=None,
+        description="Also when training has passed another multiple of so many updates. Not with strict: true.",
+    )
     keep: Integer = Field(
         default=3,
         ge=1,

@@ -22,6 +22,11 @@ class Subscription:
         return self._client.have
 
     @property
+    def receiving(self) -> bool:
+        """Whether a payload has come in part."""
+        return self._client.receiving
+
+    @property
     def rejected(self) -> int:
         """Payloads whose digest was wrong."""
         return self._client.rejected

@@ -195,6 +195,11 @@ class WeightClient:
     _total: int = 0
     _asked_at: float | None = None
 
+    @property
+    def receiving(self) -> bool:
+        """Whether a payload has come in part."""
+        return self._held > 0
+
     def due(self, now: float) -> Want | None:
         """The request to send now, if one is due."""
         if self._asked_at is not None and now - self._asked_at < self.repeat_after:

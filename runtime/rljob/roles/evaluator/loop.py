@@ -18,6 +18,7 @@ from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
 from rljob.process import downloads
 from rljob.process.context import RoleContext
+from rljob.process.multiples import Multiples
 from rljob.roles.evaluator import check
 from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, acting, environments_for, play
 from rljob.run_folder import json_files
@@ -31,12 +32,15 @@ from rljob.wire.weights import Stamp
 
 if TYPE_CHECKING:
     from rljob.roles.evaluator.videos import Videos
+    from rljob.spec.sections import EvaluationSpec
 
 _LOG = logging.getLogger("rljob")
 NICENESS = 10
 """Training has priority when both need the same core."""
 WAIT = 0.1
 """Longest wait of the loop, in seconds."""
+LOOK_EVERY = 1.0
+"""Seconds between two requests for a policy, to see how far training is, with intervals by steps or updates."""
 FRESH_SECONDS = 0.3
 """Seconds to wait for a newer version: the first one that arrives was requested an interval ago."""
 
@@ -79,7 +83,7 @@ def main(context: RoleContext) -> None:
         evaluator = Evaluator(
             context, environments, networks, algorithm, subscription, wire, metrics, health, videos
         )
-        evaluator.run(evaluation.interval.seconds, evaluation.episodes)
+        evaluator.run(evaluation)
 
 
 class Evaluator:
@@ -107,27 +111,35 @@ class Evaluator:
         self._health = health
         self._videos = videos
 
-    def run(self, interval: float, episodes: int) -> None:
-        """Every `interval` seconds play `episodes` episodes, if there is a policy that was not played."""
+    def run(self, evaluation: EvaluationSpec) -> None:
+        """At each of the intervals play episodes, if there is a policy that was not played."""
         self._health.waits_for = "weights"
+        multiples, due = Multiples(evaluation), float("-inf")
         while not self._stopping():
-            payload = self._newest()
+            payload = self._newest(due, multiples)
             if payload is None:
                 return
-            due = time.monotonic() + interval
+            if multiples.any:
+                multiples.done(*_counts(payload))
+            due = time.monotonic() + evaluation.interval.seconds
             try:
-                self._evaluate(payload, self._subscription.stamp, episodes)
+                self._evaluate(payload, self._subscription.stamp, evaluation.episodes)
             except Interrupted:
                 return
-            # Request nothing meanwhile: versions that are not played need not be sent.
-            while (left := due - time.monotonic()) > 0 and not self._stopping():
-                time.sleep(min(WAIT, left))
-                self._wire.renew()
 
-    def _newest(self) -> bytes | None:
-        """Wait for a trained policy that was not played yet; None when asked to stop."""
+    def _newest(self, due: float, multiples: Multiples) -> bytes | None:
+        """Wait for a trained policy that was not played yet and is to be played now; None when asked to stop.
+
+        Args:
+            due: when any is to be played, by `time.monotonic`.
+            multiples: of which another one lets it be played earlier.
+        """
+        while not multiples.any and (left := due - time.monotonic()) > 0 and not self._stopping():
+            # Request nothing meanwhile: versions that are not played need not be sent.
+            time.sleep(min(WAIT, left))
+            self._wire.renew()
         newest: bytes | None = None
-        until = time.monotonic() + FRESH_SECONDS
+        fresh, asks = max(due, time.monotonic()) + FRESH_SECONDS, float("-inf")
         while not self._stopping():
             now = time.monotonic()
             payload = self._subscription.newest(now)
@@ -136,9 +148,13 @@ class Evaluator:
             # Version 0 is untrained.
             if payload is not None and self._subscription.stamp[1] > 0:
                 newest = payload
-            if newest is not None and now >= until:
+            if newest is not None and now >= fresh:
                 return newest
-            self._subscription.ask(now)
+            if newest is not None and multiples.any and multiples.passed(*_counts(newest)):
+                return newest
+            if now >= min(due, asks) or self._subscription.receiving:
+                self._subscription.ask(now)
+                asks = now + LOOK_EVERY
             self._wire.wait(WAIT)
         return None
 
@@ -170,6 +186,12 @@ class Evaluator:
     def _stopping(self) -> bool:
         self._health.beat()
         return self._context.stopping()
+
+
+def _counts(payload: bytes) -> tuple[int, int]:
+    """Steps and updates of a policy version; 0 where its learner does not tell them."""
+    steps, updates = policy.decode(payload).get(policy.PROGRESS, np.zeros(2, np.int64)).tolist()
+    return steps, updates
 
 
 def append(folder: Path, stamp: Stamp, played: GreedyEpisodes) -> None:

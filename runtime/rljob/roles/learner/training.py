@@ -20,10 +20,11 @@ from rljob.algorithms.saved_state import LearnerState
 from rljob.algorithms.settings import check_schedules
 from rljob.checkpoints import policy
 from rljob.checkpoints.checkpoint import Snapshot
-from rljob.checkpoints.policy import BOUNDARY
+from rljob.checkpoints.policy import BOUNDARY, PROGRESS
 from rljob.envs.spaces import Arrays, Spaces, different
 from rljob.errors import InputError, RunError
 from rljob.process.context import RoleContext
+from rljob.process.multiples import Multiples
 from rljob.process.trace import Trace
 from rljob.roles.learner.batches import Batch, Batches
 from rljob.roles.learner.progress import StopReached, StoredSteps, TrainingProgress
@@ -97,6 +98,8 @@ class Training:
         self._learner: Learner = self._algorithm.learner(self._networks, context.seed)
         self._progress = TrainingProgress()
         self._stored = StoredSteps(opened.arena, opened.steps)
+        self._saves = Multiples(spec.checkpoint)
+        self._tells = spec.evaluation is not None and Multiples(spec.evaluation).any
         self._version = 0
         self._boundary, self._next_boundary = 0, self._boundary_ahead()
         self._batches = Batches(source, opened.plan, spec.rollout.replicas)
@@ -242,8 +245,10 @@ class Training:
             interval = min(self._spec.checkpoint.interval.seconds, self._saved_at - self._began)
             since = now - self._saved_at
             due = since >= max(FIRST_SAVED_AFTER, interval) and not self._saver.busy
+            due = due or self._saves.passed(self._progress.steps, self._progress.updates)
         if due:
             self._saved_at = now
+            self._saves.done(self._progress.steps, self._progress.updates)
             self._saver.save(self._snapshot())
 
     def _policy(self, copy: bool) -> Arrays:
@@ -253,6 +258,8 @@ class Training:
         )
         if self._spec.strict:
             arrays[BOUNDARY] = np.asarray(self._boundary)
+        if self._tells:
+            arrays[PROGRESS] = np.array([self._progress.steps, self._progress.updates], np.int64)
         return arrays
 
     def _publish(self) -> None:
@@ -326,6 +333,7 @@ class Training:
             ) from error
         self._restored = True
         self._progress = TrainingProgress.from_json(values["progress"])
+        self._saves.done(self._progress.steps, self._progress.updates)
         self._version, self._boundary = snapshot.version, values["boundary"]
         self._next_boundary = self._boundary_ahead()
         if values["arena"] == self._opened.arena:
