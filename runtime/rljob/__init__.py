@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from rljob.errors import InputError, RLJobError, RunError
     from rljob.local.result import Evaluation, Result, RunFailed, RunProgress
     from rljob.local.run import run
+    from rljob.roles.evaluator.compare import Comparison, compare
     from rljob.spec import RLJob, load
 
 __all__ = [
+    "Comparison",
     "Evaluation",
     "InputError",
     "RLJob",
@@ -28,11 +30,13 @@ __all__ = [
     "RunFailed",
     "RunProgress",
     "__version__",
+    "compare",
     "load",
     "run",
 ]
 
 _MODULES = {
+    "Comparison": "rljob.roles.evaluator.compare",
     "Evaluation": "rljob.local.result",
     "InputError": "rljob.errors",
     "RLJob": "rljob.spec",
@@ -41,6 +45,7 @@ _MODULES = {
     "RunError": "rljob.errors",
     "RunFailed": "rljob.local.result",
     "RunProgress": "rljob.local.result",
+    "compare": "rljob.roles.evaluator.compare",
     "load": "rljob.spec",
     "run": "rljob.local.run",
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rljob.errors import InputError
 from rljob.run_folder import json_files
 from rljob.user_code.host import hosting
 from rljob.user_code.output import own_output
@@ -37,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_seed, metavar="N", help="seed of the episodes, for repeatable results"
     )
     parser.add_argument(
+        "--against",
+        metavar="RUN|random",
+        help="play another policy, or random actions, in the same episodes, and print the difference",
+    )
+    parser.add_argument(
         "--video", type=Path, metavar="FILE", help="record one more episode: FILE.mp4 or FILE.gif"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -49,12 +55,18 @@ def handle(arguments: argparse.Namespace) -> int:
     # numpy reads this at import. The matrices are too small for several threads.
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
+    if arguments.against is not None and arguments.video is not None:
+        raise InputError("--video cannot be given with --against")
     if arguments.video is not None:
         from rljob.roles.evaluator import check_video, check_video_path
 
         check_video_path(arguments.video)
         check_video("--video")
     with hosting("rljob eval"), own_output() as output:
+        if arguments.against is not None:
+            from rljob.cli import comparing
+
+            return comparing.play(arguments, output)
         return _play(arguments, output)
 
 

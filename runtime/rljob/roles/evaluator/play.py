@@ -39,7 +39,7 @@ class GreedyEpisodes:
 
     Attributes:
         mean, std, min, max: of `returns`; `std` is the population standard deviation.
-        returns: float64 `[E]`.
+        returns: float64 `[E]`, those of one environment after those of another.
         lengths: int64 `[E]`, in environment steps.
         seconds: time spent playing.
         cut: episodes that were cut off; their returns are those up to there.
@@ -174,8 +174,7 @@ def play(
     quota = np.full(count, episodes // count)
     quota[: episodes % count] += 1
     current, lengths = np.zeros(count), np.zeros(count, np.int64)
-    ended_returns: list[float] = []
-    ended_lengths: list[int] = []
+    ended: list[tuple[int, float, int]] = []
     seed_global_generators(None if seed is None else (seed,))
     greedy = GreedyActing(algorithm, networks, environments, seed)
     cut = 0
@@ -186,8 +185,9 @@ def play(
         late = time.perf_counter() - started > most_seconds and open_lengths.all()
         if late or open_lengths.max() >= most_steps:
             left = np.flatnonzero((quota > 0) & (lengths > 0))
-            ended_returns += current[left].tolist()
-            ended_lengths += lengths[left].tolist()
+            ended += [
+                (index, float(current[index]), int(lengths[index])) for index in left.tolist()
+            ]
             cut = len(left)
             break
         valid = environments.valid
@@ -198,13 +198,13 @@ def play(
         for index in np.flatnonzero(ended & valid):
             if quota[index]:
                 quota[index] -= 1
-                ended_returns.append(float(current[index]))
-                ended_lengths.append(int(lengths[index]))
+                ended.append((int(index), float(current[index]), int(lengths[index])))
             current[index], lengths[index] = 0.0, 0
     seconds = time.perf_counter() - started
-    return GreedyEpisodes.of(
-        np.array(ended_returns), np.array(ended_lengths, np.int64), seconds, cut
-    )
+    # In an order that does not depend on which end first.
+    ended.sort(key=lambda episode: episode[0])
+    returns, steps = np.array([e[1] for e in ended]), np.array([e[2] for e in ended], np.int64)
+    return GreedyEpisodes.of(returns, steps, seconds, cut)
 
 
 def evaluate_run(path: Path, episodes: int, seed: int | None = None) -> GreedyEpisodes:
