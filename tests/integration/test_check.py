@@ -77,6 +77,7 @@ def test_what_works_is_described(tmp_path: Path, algorithm: str) -> None:
     assert (found["meanReturn"], found["meanLength"]) == (10.0, 10.0)
     assert found["steps"] > 100
     assert found["metrics"]
+    assert sum(each["parameters"] for each in found["networks"]) == found["parameters"] > 0
     assert found["warnings"] == []
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == ["walks.py"], (
         "no run was made"
@@ -85,7 +86,7 @@ def test_what_works_is_described(tmp_path: Path, algorithm: str) -> None:
 
 def test_what_may_not_be_meant_is_warned_of(tmp_path: Path) -> None:
     own = "networks={policy: {config: {hidden: [8]}}}"
-    done = check(tmp_path, "--set", own, largest=5000.0, length=-1, wrong="seed")
+    done = check(tmp_path, "--layers", "--set", own, largest=5000.0, length=-1, wrong="seed")
     assert done.returncode == 0, done.stderr
     for words in (
         "reset(seed=0) gave different observations twice",
@@ -94,6 +95,7 @@ def test_what_may_not_be_meant_is_warned_of(tmp_path: Path) -> None:
         "networks learn better from numbers near 1",
         'mlp, policy: mlp {"hidden": [8]}, ',
         "The job can train; look at the warnings.",
+        "body.trunks.policy.0  Linear                 32  weight [8, 3], bias [8]",
     ):
         assert words in done.stdout, done.stdout
 

@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="set any field, e.g. environment.kwargs.level=3; may be repeated",
     )
+    parser.add_argument("--layers", action="store_true", help="list the layers of each network")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     # Arguments of `rljob run` that name a job.
     parser.set_defaults(handle=handle, seed=None, resume=False)
@@ -59,7 +60,20 @@ def handle(arguments: argparse.Namespace) -> int:
             output.write(json.dumps(trial.to_json()) + "\n")
         else:
             output.writelines(f"{line}\n" for line in lines(job, trial))
+            if arguments.layers:
+                output.writelines(f"{line}\n" for line in layers(trial))
     return 0
+
+
+def layers(trial: JobTrial) -> Iterator[str]:
+    """The layers of each network, for people."""
+    from rljob.plan import networks
+
+    yield from ("", "Networks")
+    for each in trial.networks:
+        yield from (f"  {line}" for line in networks.lines(each))
+    if not trial.networks:
+        yield "  The algorithm has none."
 
 
 def _networks(spec: RLJobSpec) -> Iterator[str]:

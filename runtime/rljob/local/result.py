@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.alias_generators import to_camel
 
-from rljob.errors import RunError
-from rljob.run_folder.names import CHECKPOINTS, LATEST
+from rljob.errors import InputError, RunError
+from rljob.run_folder import json_files
+from rljob.run_folder.names import CHECKPOINTS, LATEST, RESULT
 from rljob.run_folder.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,33 @@ class Result:
         """The newest checkpoint, or None when none was saved."""
         latest = self.folder / CHECKPOINTS / LATEST
         return latest if latest.exists() else None
+
+    def history(self) -> dict[str, np.ndarray]:
+        """The records of the training, `[records]` each: `steps`, `mean_return`, `metrics.NAME` and others, int64 or
+        float64 with NaN for what is not known. `pandas.DataFrame(result.history())` makes a data frame of it."""
+        from rljob.local import history
+
+        return history.training(self.folder)
+
+    def evaluations(self) -> dict[str, np.ndarray]:
+        """The evaluations during the training, `[evaluations]` each: `policy_version`, `mean`, `std` and others; empty
+        where there were none."""
+        from rljob.local import history
+
+        return history.evaluations(self.folder)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Result:
+        """The result of a run that has ended.
+
+        Raises:
+            InputError: the folder has none.
+        """
+        folder = Path(folder)
+        value = json_files.read(folder / RESULT)
+        if value is None:
+            raise InputError(f"{folder} has no {RESULT}; give the folder of a run that has ended")
+        return cls.from_json(value, folder)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> Result:

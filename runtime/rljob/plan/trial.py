@@ -18,6 +18,7 @@ from rljob.algorithms.settings import own_rates, unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
 from rljob.plan.job_parts import JobParts, job_parts
+from rljob.plan.networks import NetworkSummary, summaries
 from rljob.plan.transport import MeasuredTransport
 from rljob.process.memory import memory_limit
 from rljob.roles.buffer.store import StoreSettings, check_memory, slots_for
@@ -45,6 +46,7 @@ class JobTrial:
         state: the space of the whole environment's state, which the learner reads; empty where it tells none.
         network_input: shape of one observation as the network gets it, float32.
         parameters: numbers that the learner trains.
+        networks: what they are in.
         returns, lengths: of the episodes that ended.
         metrics: of the one update that was made.
         warnings: what may be meant, but often is not.
@@ -59,6 +61,7 @@ class JobTrial:
     masked: bool = False
     agents: int = 1
     state: str = ""
+    networks: tuple[NetworkSummary, ...] = ()
     steps: int = 0
     seconds: float = 0.0
     returns: list[float] = field(default_factory=list)
@@ -77,6 +80,7 @@ class JobTrial:
             "state": self.state or None,
             "networkInput": list(self.network_input),
             "parameters": self.parameters,
+            "networks": [one.to_json() for one in self.networks],
             "steps": self.steps,
             "stepsPerSecond": round(self.steps / max(self.seconds, 1e-9), 1),
             "episodes": len(self.returns),
@@ -114,6 +118,7 @@ def _try_out(parts: JobParts) -> JobTrial:
         spaces.masked,
         spaces.agents,
         "" if spaces.state is None else str(spaces.state),
+        summaries(parts.modules, parts.algorithm.networks) if parts.modules else (),
     )
     _check_buffer(parts)
     first = environments.reset(0).copy()
@@ -164,7 +169,7 @@ def _play(parts: JobParts, trial: JobTrial, collector: Collector, segment: Array
     if not trial.returns:
         trial.warnings.append(
             f"no episode ended within {trial.steps // parts.environments.count:,} steps of each environment: give it a "
-            "time limit (max_episode_steps) if it has no natural end"
+            "time limit (environment.maxEpisodeSteps) if it has no natural end"
         )
     trial.warnings += seen.warnings()
 

@@ -83,7 +83,7 @@ class GreedyEpisodes:
             return ""
         return (
             f"{self.cut} of {self.episodes} episodes did not end by themselves and were cut off after "
-            f"{int(self.lengths.max()):,} steps; give the environment a time limit (max_episode_steps)"
+            f"{int(self.lengths.max()):,} steps; give the environment a time limit (environment.maxEpisodeSteps)"
         )
 
 
