@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,96 @@ def test_a_setting_says_its_type_and_whether_null_is_allowed(
     assert found["segmentsPerBatch"]["allowed"] == "an integer from 1 to 1000000000 or null"
     assert found["normaliseRewards"]["type"] == "boolean"
     assert found["learningRate"]["type"] == "number or object or array"
+
+
+OWN = """
+from pydantic import Field as Bounds
+from rljob.algorithms.base import AlgorithmConfig, OnPolicy, Rate
+from rljob.algorithms.schedule import Schedule
+from rljob.errors import InputError
+
+
+class Settings(AlgorithmConfig):
+    learning_rate: Schedule[Rate] = Schedule(0.5)
+    \"\"\"Step size.\"\"\"
+    size: int = Bounds(default=3, ge=1, le=9)
+
+
+class Mine:
+    \"\"\"Learns nothing.
+
+    More text.
+    \"\"\"
+
+    Config = Settings
+    networks = {}
+    fields = ()
+
+    def __init__(self, config, spaces):
+        self.data = OnPolicy(8)
+
+    actor = learner = None
+
+
+class Demanding(Mine):
+    \"\"\"Cannot be made without a setting.\"\"\"
+
+    class Config(AlgorithmConfig):
+        level: str
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_algorithm.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_algorithm", raising=False)
+
+
+@pytest.mark.usefixtures("own")
+def test_an_algorithm_of_ones_own_has_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    about, facts, _, _, *lines = printed(capsys, "own_algorithm:Mine").splitlines()
+    assert about == "own_algorithm:Mine: Learns nothing."
+    assert facts == "Data: on-policy. Observations: any. Actions: any. Networks: none."
+    assert [re.split(" {3,}", line) for line in lines] == [
+        [
+            "learningRate",
+            "0.5",
+            "a number above 0 and at most 1, or a schedule {from, to, steps}",
+            "Step size.",
+        ],
+        ["size", "3", "an integer from 1 to 9"],
+    ]
+    drawn = printed(capsys, "own_algorithm:Mine", "--plot", "learningRate")
+    assert drawn.startswith("learningRate: 0.5")
+
+
+@pytest.mark.usefixtures("own")
+def test_one_that_needs_settings_shows_them_too(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(capsys, "own_algorithm:Demanding", "-o", "json"))
+    assert (found["data"], found["networks"]) == (None, None)
+    assert [(each["name"], each["required"]) for each in found["settings"]] == [("level", True)]
+    text = printed(capsys, "own_algorithm:Demanding")
+    assert "Data, spaces and networks are known in a job alone." in text
+    assert re.search(r"level +required +text", text)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own_algorithm:Mein", "own_algorithm has no Mein. Did you mean Mine?"),
+        ("own_algorithm:Settings", "own_algorithm:Settings lacks Config, actor, learner"),
+        ("nowhere_at_all:Mine", "cannot import nowhere_at_all"),
+        ("own_algorithm:", 'algorithm.entryPoint: "own_algorithm:" is not allowed; text like'),
+    ],
+)
+def test_an_import_path_that_leads_nowhere_is_told(
+    name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["algorithms", name]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_schedule_is_drawn_over_its_own_length(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rljob.cli import algorithms
 from rljob.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,20 +32,18 @@ def plot(name: str | None, setting: str, file: Path | None) -> int:
     from rljob.algorithms import load_config
     from rljob.algorithms.settings import check_settings
     from rljob.show.view.screen import show
-    from rljob.spec import AlgorithmSpec
-    from rljob.spec.invalid import checked
 
     stop: StopSpec | None = None
     if file is not None:
         job = spec.load(file)
         check_settings(job)
         chosen, stop = job.spec.algorithm, job.spec.stop
-        if name not in (None, chosen.name):
+        if name not in (None, chosen.name, chosen.entry_point):
             raise InputError(
                 f"the algorithm of {file} is {chosen.name or chosen.entry_point}, not {name}"
             )
     elif name is not None:
-        chosen = checked(AlgorithmSpec, {"name": name}, path="algorithm")
+        chosen = algorithms.chosen(name)
     else:
         raise InputError("name an algorithm, or a job with --file")
     schedule = _schedule(load_config(chosen), setting, str(chosen.name or chosen.entry_point))
