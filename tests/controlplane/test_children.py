@@ -139,7 +139,7 @@ def test_job_is_changed_in_place_while_its_spec_hash_stays(
     job = spec.parse(specs.job(backoffLimit=3))
     before = build(job, owner(job, namespace), OperatorSettings())
     apply(apiserver, every(before))
-    change = {"backoffLimit": 5, "rollout": {"replicas": 7}, "evaluation": {}}
+    change = {"backoffLimit": 5, "rollout": {"replicas": 7}, "pendingDeadlineSeconds": 9}
     job = spec.parse(specs.job(**change))
     after = build(job, owner(job, namespace), OperatorSettings(), failures=1, replicas=2)
     fixed = [
