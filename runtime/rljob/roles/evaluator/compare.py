@@ -71,8 +71,9 @@ class _Player:
                 algorithm, networks = acting(self.job, environments)
                 networks.load(self.tensors)
             rounds, left = [], episodes
+            most = environments.count // environments.spaces.agents
             for seed in seeds.tolist():
-                together = min(environments.count, left)
+                together = min(most, left)
                 rounds.append(play(environments, networks, algorithm, together, seed))
                 left -= together
         finally:

@@ -174,7 +174,7 @@ def play(
     quota = np.full(count, episodes // count)
     quota[: episodes % count] += 1
     current, lengths = np.zeros(count), np.zeros(count, np.int64)
-    ended: list[tuple[int, float, int]] = []
+    finished: list[tuple[int, float, int]] = []
     seed_global_generators(None if seed is None else (seed,))
     greedy = GreedyActing(algorithm, networks, environments, seed)
     cut = 0
@@ -185,7 +185,7 @@ def play(
         late = time.perf_counter() - started > most_seconds and open_lengths.all()
         if late or open_lengths.max() >= most_steps:
             left = np.flatnonzero((quota > 0) & (lengths > 0))
-            ended += [
+            finished += [
                 (index, float(current[index]), int(lengths[index])) for index in left.tolist()
             ]
             cut = len(left)
@@ -198,12 +198,15 @@ def play(
         for index in np.flatnonzero(ended & valid):
             if quota[index]:
                 quota[index] -= 1
-                ended.append((int(index), float(current[index]), int(lengths[index])))
+                finished.append((int(index), float(current[index]), int(lengths[index])))
             current[index], lengths[index] = 0.0, 0
     seconds = time.perf_counter() - started
     # In an order that does not depend on which end first.
-    ended.sort(key=lambda episode: episode[0])
-    returns, steps = np.array([e[1] for e in ended]), np.array([e[2] for e in ended], np.int64)
+    finished.sort(key=lambda episode: episode[0])
+    returns, steps = (
+        np.array([e[1] for e in finished]),
+        np.array([e[2] for e in finished], np.int64),
+    )
     return GreedyEpisodes.of(returns, steps, seconds, cut)
 
 
