@@ -16,7 +16,14 @@ from typing import IO, Any
 
 import pytest
 
-from tests.e2e.kube import ROOT, KubectlError, Namespace, command, kubectl
+from tests.e2e.kube import (
+    ROOT,
+    KubectlError,
+    Namespace,
+    await_definitions,
+    command,
+    kubectl,
+)
 
 OPERATOR = "rljob-system"
 STATE = ROOT / ".cluster"
@@ -73,7 +80,7 @@ def install_operator() -> None:
         kubectl("create", "namespace", OPERATOR)
     # A chart that was there before has left the definition behind as its own.
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd/rljobs.rljob.dev", "--timeout=180s")
+    await_definitions("crd/rljobs.rljob.dev")
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=faster_manifests())
     kubectl("-n", OPERATOR, "rollout", "restart", "deployment/rljob-operator")
     kubectl("-n", OPERATOR, "rollout", "status", "deployment/rljob-operator", "--timeout=300s")

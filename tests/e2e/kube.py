@@ -65,6 +65,24 @@ def until(
         time.sleep(POLL)
 
 
+def await_definitions(*arguments: str) -> None:
+    """Wait until the CRDs that `kubectl get` finds with these arguments are served.
+
+    `kubectl wait` fails at once where the API server has not yet set their conditions
+    (https://github.com/kubernetes/kubernetes/issues/66439).
+    """
+
+    def served() -> bool:
+        found = json.loads(kubectl("get", *arguments, "-o", "json"))
+        conditions = [
+            {each["type"]: each["status"] for each in one.get("status", {}).get("conditions") or []}
+            for one in found.get("items", [found])
+        ]
+        return all(each.get("Established") == "True" for each in conditions)
+
+    until(served, f"{' '.join(arguments)} Established")
+
+
 @dataclass(frozen=True)
 class Namespace:
     """A namespace of the test's own."""

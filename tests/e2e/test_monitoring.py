@@ -19,7 +19,16 @@ from rljob.kube.names import DATA_FOLDER
 from tests.controlplane.forks import die_with_parent
 from tests.e2e.conftest import OPERATOR
 from tests.e2e.jobs import endless
-from tests.e2e.kube import ROOT, Job, Namespace, Object, environment, kubectl, until
+from tests.e2e.kube import (
+    ROOT,
+    Job,
+    Namespace,
+    Object,
+    await_definitions,
+    environment,
+    kubectl,
+    until,
+)
 from tests.helm import CHART, succeed
 from tests.monitoring.agreement import agrees
 from tests.monitoring.panels import queries, without_data
@@ -44,7 +53,7 @@ def monitoring(operator: str) -> Iterator[Namespace]:
     try:
         kubectl("create", "namespace", made.name)
         kubectl("apply", "--server-side", "-f", definitions)
-        kubectl("wait", "--for=condition=Established", "-f", definitions, "--timeout=300s")
+        await_definitions("-f", definitions)
         apply([*objects, *rendered()])
         yield made
     finally:

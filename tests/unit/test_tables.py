@@ -24,7 +24,9 @@ def actor(q: list[list[float]], epsilon: float, count: int, greedy: bool = False
     networks = ActingNetworks({})
     networks.load({"q": np.array(q), "epsilon": np.array(epsilon)})
     place = Place(count, np.random.default_rng(0), greedy=greedy)
-    return TableActor(None, Policy(networks, count), place)
+    return TableActor(
+        make_algorithm("QLearning", observation=DiscreteSpace(2)), Policy(networks, count), place
+    )
 
 
 def seen(states: list[int], mask: np.ndarray | None = None) -> Seen:
