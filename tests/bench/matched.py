@@ -6,7 +6,7 @@ from typing import Any
 
 from rljob import spec
 from rljob.algorithms import load_config
-from rljob.algorithms.ppo import PPOConfig
+from rljob.algorithms.built_in.ppo import PPOConfig
 from rljob.nets import resolve_network
 from rljob.nets.mlp import MLPConfig
 

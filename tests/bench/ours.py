@@ -14,7 +14,7 @@ import yaml
 
 from rljob import spec
 from rljob.algorithms import load_config
-from rljob.algorithms.ppo import PPOConfig
+from rljob.algorithms.built_in.ppo import PPOConfig
 from tests.bench.group import Values
 from tests.bench.peer import GRACE, solving, watched
 from tests.bench.roles import ROOT

@@ -126,7 +126,7 @@ def test_a_learner_that_cannot_be_saved_is_told(tmp_path: Path) -> None:
     (tmp_path / "learns.py").write_text(
         """
 import torch
-from rljob.algorithms.ppo import PPO
+from rljob.algorithms.built_in.ppo import PPO
 
 class Half(PPO):
     def learner(self, networks, seed):

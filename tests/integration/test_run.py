@@ -333,7 +333,7 @@ import subprocess
 import gymnasium
 import rljob
 from rljob.algorithms.distributions import DistributionActor
-from rljob.algorithms.ppo import PPO, PPOLearner
+from rljob.algorithms.built_in.ppo import PPO, PPOLearner
 
 
 class FailingLearner(PPOLearner):
@@ -624,7 +624,7 @@ ODD = """
 import math
 from dataclasses import replace
 
-from rljob.algorithms.ppo import PPO
+from rljob.algorithms.built_in.ppo import PPO
 
 
 class Odd(PPO):

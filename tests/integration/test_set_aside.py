@@ -15,8 +15,8 @@ from tests.integration.test_run import DEADLINE, ENDLESS, Place, records, until
 MODULE = '''
 import os, pathlib, signal
 import gymnasium
-from rljob.algorithms.dqn import DQN
-from rljob.algorithms.ppo import PPO
+from rljob.algorithms.built_in.dqn import DQN
+from rljob.algorithms.built_in.ppo import PPO
 
 MARK = 77.0
 

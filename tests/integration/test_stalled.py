@@ -49,7 +49,7 @@ class Absent(gymnasium.Wrapper):
 
 def absent():
     return Absent(gymnasium.make("CartPole-v1"))
-from rljob.algorithms.ppo import PPO
+from rljob.algorithms.built_in.ppo import PPO
 
 
 class HangingPPO(PPO):

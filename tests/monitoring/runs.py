@@ -29,7 +29,7 @@ import pathlib
 import time
 
 import gymnasium
-from rljob.algorithms.dqn import DQN
+from rljob.algorithms.built_in.dqn import DQN
 
 POISON = pathlib.Path("poison")
 MARK = 77.0

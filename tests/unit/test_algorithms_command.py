@@ -14,7 +14,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from rljob.algorithms import BUILT_IN, fitting
-from rljob.algorithms.ppo import PPOConfig
+from rljob.algorithms.built_in.ppo import PPOConfig
 from rljob.cli.main import main
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.show.view.chart import chart

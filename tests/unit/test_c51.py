@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rljob.algorithms.base import Progress
-from rljob.algorithms.c51 import categorical_loss, project
+from rljob.algorithms.built_in.c51 import categorical_loss, project
 from tests.unit.segments import make_algorithm, make_learner, replay_batch
 
 SUPPORT = np.array([-1, 0, 1], np.float32)

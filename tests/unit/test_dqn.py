@@ -12,7 +12,7 @@ import torch
 
 from rljob import algorithms
 from rljob.algorithms.base import Algorithm, Arrays, Place, Policy, Progress, Replay, Seen
-from rljob.algorithms.dqn import huber_loss
+from rljob.algorithms.built_in.dqn import huber_loss
 from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.n_step import n_step
 from rljob.envs.spaces import BoxSpace

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rljob.algorithms.base import Arrays, Progress
-from rljob.algorithms.impala import IMPALA, IMPALAConfig
+from rljob.algorithms.built_in.impala import IMPALA, IMPALAConfig
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.nets import build_networks
 from rljob.spec.sections import NetworkSpec

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from rljob.algorithms.base import Place, Policy, Progress, Seen
+from rljob.algorithms.built_in.q_learning import QLearning, QLearningConfig
 from rljob.algorithms.distributions import distribution_for
 from rljob.algorithms.masking import draw, forbid
-from rljob.algorithms.q_learning import QLearning, QLearningConfig
 from rljob.algorithms.schedule import Schedule
 from rljob.envs.spaces import DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.nets.acting import ActingNetworks

@@ -14,8 +14,8 @@ import torch
 from rljob import algorithms
 from rljob.algorithms import advantages
 from rljob.algorithms.base import Progress
+from rljob.algorithms.built_in.ppo import PPOConfig
 from rljob.algorithms.moments import MovingMoments, RunningMoments
-from rljob.algorithms.ppo import PPOConfig
 from rljob.algorithms.ppo_loss import PPOLoss, adapted, ppo_loss
 from rljob.algorithms.schedule import Schedule
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
@@ -389,7 +389,7 @@ def test_bad_algorithms_are_refused_by_name(spec: AlgorithmSpec, path: str, mess
 
 
 def test_an_algorithm_by_import_path() -> None:
-    spec = AlgorithmSpec(entry_point="rljob.algorithms.ppo:PPO", config={"clip": 0.3})
+    spec = AlgorithmSpec(entry_point="rljob.algorithms.built_in.ppo:PPO", config={"clip": 0.3})
     assert algorithms.resolve_algorithm(spec) is algorithms.BUILT_IN["PPO"]
     assert algorithms.load_config(spec) == PPOConfig(clip=Schedule(0.3))
 

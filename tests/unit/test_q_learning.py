@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rljob.algorithms.base import Arrays, Progress, Schedule
-from rljob.algorithms.q_learning import QLearning, QLearningConfig
+from rljob.algorithms.built_in.q_learning import QLearning, QLearningConfig
 from rljob.envs.spaces import DiscreteSpace, Spaces
 
 NOW = Progress(steps=0, share=0.0)

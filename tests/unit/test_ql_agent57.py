@@ -9,7 +9,7 @@ import pytest
 
 from rljob.algorithms.acting import Actor, Place, Policy, Seen
 from rljob.algorithms.base import Arrays, Learner, Progress
-from rljob.algorithms.ql_agent57 import discounts, weights_of_novelty
+from rljob.algorithms.built_in.ql_agent57 import discounts, weights_of_novelty
 from rljob.envs.spaces import DiscreteSpace
 from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks

@@ -12,7 +12,7 @@ import torch
 
 from rljob import nets
 from rljob.algorithms.base import Arrays, Place, Policy, Progress, Schedule, Seen
-from rljob.algorithms.sac import SAC, SACConfig, SACLearner
+from rljob.algorithms.built_in.sac import SAC, SACConfig, SACLearner
 from rljob.algorithms.soft_actions import SquashedGaussian
 from rljob.envs.spaces import BoxSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError

@@ -13,7 +13,7 @@ import torch
 
 from rljob import nets
 from rljob.algorithms.base import Arrays, Place, Policy, Progress, Schedule, Seen
-from rljob.algorithms.td3 import TD3, TD3Config, TD3Learner
+from rljob.algorithms.built_in.td3 import TD3, TD3Config, TD3Learner
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.sections import NetworkSpec

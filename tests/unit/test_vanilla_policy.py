@@ -9,7 +9,7 @@ import pytest
 
 from rljob.algorithms.acting import Place, Policy, Seen
 from rljob.algorithms.base import Arrays, Learner, Progress
-from rljob.algorithms.vanilla_policy import of_normal, of_softmax
+from rljob.algorithms.built_in.vanilla_policy import of_normal, of_softmax
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks

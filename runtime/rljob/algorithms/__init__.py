@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
-from rljob.algorithms.a2c import A2C
-from rljob.algorithms.appo import APPO
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Field, Net, OnPolicy, Replay
-from rljob.algorithms.c51 import C51
-from rljob.algorithms.ddpg import DDPG
-from rljob.algorithms.dqn import DQN
-from rljob.algorithms.dyna_q import DynaQ
-from rljob.algorithms.impala import IMPALA
-from rljob.algorithms.iqn import IQN
-from rljob.algorithms.ppo import PPO
-from rljob.algorithms.q_learning import QLearning
-from rljob.algorithms.ql_agent57 import QLAgent57
-from rljob.algorithms.qr_dqn import QRDQN
-from rljob.algorithms.reinforce import REINFORCE
+from rljob.algorithms.built_in.a2c import A2C
+from rljob.algorithms.built_in.appo import APPO
+from rljob.algorithms.built_in.c51 import C51
+from rljob.algorithms.built_in.ddpg import DDPG
+from rljob.algorithms.built_in.dqn import DQN
+from rljob.algorithms.built_in.dyna_q import DynaQ
+from rljob.algorithms.built_in.impala import IMPALA
+from rljob.algorithms.built_in.iqn import IQN
+from rljob.algorithms.built_in.ppo import PPO
+from rljob.algorithms.built_in.q_learning import QLearning
+from rljob.algorithms.built_in.ql_agent57 import QLAgent57
+from rljob.algorithms.built_in.qr_dqn import QRDQN
+from rljob.algorithms.built_in.reinforce import REINFORCE
+from rljob.algorithms.built_in.sac import SAC
+from rljob.algorithms.built_in.search_dyna_q import SearchDynaQ
+from rljob.algorithms.built_in.td3 import TD3
+from rljob.algorithms.built_in.trpo import TRPO
+from rljob.algorithms.built_in.vanilla_policy import VanillaPolicy
 from rljob.algorithms.renamed import renamed
-from rljob.algorithms.sac import SAC
-from rljob.algorithms.search_dyna_q import SearchDynaQ
-from rljob.algorithms.td3 import TD3
-from rljob.algorithms.trpo import TRPO
-from rljob.algorithms.vanilla_policy import VanillaPolicy
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rljob.algorithms.base import Progress
-    from rljob.algorithms.ppo import PPOConfig
+    from rljob.algorithms.built_in.ppo import PPOConfig
 
 KL_WEIGHTS = (1e-6, 1e6)
 """Bounds of the penalty's weight: from either, it still adapts."""

@@ -1,0 +1,1 @@
+"""The algorithms that come with rljob: one file each. What several of them share stands one folder above."""
