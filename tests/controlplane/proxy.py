@@ -23,17 +23,19 @@ WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 class Request:
     """One request as it came in, at `at` in monotonic seconds.
 
-    `write` says that it changes something a job is made of.
+    `write` says that it changes something a job is made of; a dry run does not.
     """
 
     method: str
     path: str
     watch: bool
     at: float
+    dry_run: bool = False
 
     @property
     def write(self) -> bool:
-        return self.method in WRITES and "/leases" not in self.path and "/events" not in self.path
+        made_of = "/leases" not in self.path and "/events" not in self.path
+        return self.method in WRITES and made_of and not self.dry_run
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Proxy:
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         watch = "watch" in incoming.query
-        request = Request(incoming.method, incoming.path, watch, time.monotonic())
+        dry_run = "dryRun" in incoming.query
+        request = Request(incoming.method, incoming.path, watch, time.monotonic(), dry_run)
         with self._lock:
             self.seen.append(request)
             fault = self.judge(request)

@@ -126,3 +126,17 @@ def different() -> Any:
     """Not the same agents in every environment."""
     different.count = getattr(different, "count", 1) + 1  # type: ignore[attr-defined]
     return Crew(lives=(2,) * different.count)  # type: ignore[attr-defined]
+
+
+def declares_a_space(lives: tuple[int, ...] = LIVES) -> Any:
+    """One whose `observation_space` is no method."""
+    env: Any = Crew(lives)
+    env.observation_space = env.observation_space("agent_0")
+    return env
+
+
+def has_no_state(lives: tuple[int, ...] = LIVES) -> Any:
+    """One with a `state_space` and no `state()`."""
+    env: Any = Crew(lives)
+    env.state = None
+    return env

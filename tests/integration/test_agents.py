@@ -195,6 +195,11 @@ def test_an_episode_of_a_team_is_recorded_to_its_end(tmp_path: Path) -> None:
         ({"fault": "mask", "masks": "info"}, "agent 0 of environment 0 gave at step 0 an action"),
         ({"lives": ()}, "possible_agents is empty"),
         ({"factory": "different"}, "environments with different possible_agents"),
+        (
+            {"factory": "declares_a_space"},
+            "whose observation_space is no method of an agent's name",
+        ),
+        ({"factory": "has_no_state"}, r"which has a state_space and no method state\(\)"),
         ({"factory": "TurnTaking"}, "expected a gymnasium.Env, or a parallel environment"),
     ],
 )

@@ -139,3 +139,44 @@ class Half(PPO):
     assert done.returncode == 1
     assert "the learner cannot be saved: " in done.stderr
     assert "BFloat16" in done.stderr
+
+
+SPOILS = """
+    def update(self, batch, progress):
+        update = super().update(batch, progress)
+        for parameter in self._network.parameters():
+            parameter.data.fill_(float("nan"))
+        return update
+"""
+LISTS = """
+    def publish(self, progress):
+        return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (SPOILS, "of the network policy is NaN or infinite"),
+        (LISTS, "Learns.publish returned a list, expected a dict of arrays"),
+    ],
+    ids=["spoils", "lists"],
+)
+def test_what_an_own_learner_does_wrong_is_told(tmp_path: Path, method: str, words: str) -> None:
+    (tmp_path / "learns.py").write_text(
+        f"""
+from rljob.algorithms.built_in.ppo import PPO, PPOLearner
+
+class Learns(PPOLearner):
+{method}
+
+class Own(PPO):
+    def learner(self, networks, seed):
+        made = super().learner(networks, seed)
+        made.__class__ = Learns
+        return made
+"""
+    )
+    done = check(tmp_path, "--set", 'algorithm={"entryPoint": "learns:Own"}')
+    assert done.returncode == 1, done.stdout
+    assert words in done.stderr

@@ -99,8 +99,18 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: P
         InputError, match=r"the environment of .*other is .*CartPole-v1.*maxEpisode.*Drawn"
     ):
         rljob.compare(runs[0], other)
-    with pytest.raises(InputError, match="1 episodes are not allowed; at least 2"):
+    with pytest.raises(InputError, match="episodes: 1 is not allowed; a whole number from 2"):
         rljob.compare(*runs, episodes=1)
+    wrong: Any
+    for wrong in ("5", 2.5, True):
+        with pytest.raises(InputError, match=r"episodes: .* is not allowed; a whole number from 2"):
+            rljob.compare(*runs, episodes=wrong)
+    for wrong in (-1, 2**32, "1"):
+        with pytest.raises(InputError, match=r"seed: .* is not allowed; a whole number from 0 to"):
+            rljob.compare(*runs, seed=wrong)
+    wrong = None
+    with pytest.raises(InputError, match="null is no run; give its folder"):
+        rljob.compare(wrong)
     with pytest.raises(InputError, match="no whole checkpoint in"):
         rljob.compare(runs[0], tmp_path / "nothing")
 

@@ -33,7 +33,7 @@ class Counting:
         self.broken_at = -1
         self.sent = False
         self._observation = np.zeros((self.count, 3), np.float32)
-        self.spaces = Spaces(BoxSpace((3,)), DiscreteSpace(2))
+        self.spaces = Spaces(BoxSpace((3,)), DiscreteSpace(1000))
         self.mask = None
         self.games = None
 

@@ -14,10 +14,13 @@ from rljob.envs.spaces import (
     BoxSpace,
     DiscreteSpace,
     MultiDiscreteSpace,
+    Space,
     Spaces,
+    different,
     encode,
     encoded_shape,
     encoded_size,
+    told_apart,
 )
 from rljob.errors import InputError
 
@@ -266,3 +269,33 @@ def test_spaces_of_strangers_are_measured_before_anything_is_made(space: dict[st
     good = {"type": "Discrete", "n": 2}
     with pytest.raises(ValueError, match=r"at most|instead of"):
         Spaces.from_json({"observation": space, "action": good})
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "found"),
+    [
+        (BoxSpace((2,), low=-1, high=1), MultiDiscreteSpace((3, 2)), []),
+        (BoxSpace((2,), low=-9, high=9), MultiDiscreteSpace((3, 2)), []),
+        (BoxSpace((3,), low=-1, high=1), MultiDiscreteSpace((3, 2)), ["observation"]),
+        (BoxSpace((2,), low=-1, high=1), MultiDiscreteSpace((2, 3)), ["action"]),
+        (BoxSpace((2,), low=-1, high=1), DiscreteSpace(5), ["action"]),
+        (DiscreteSpace(2), DiscreteSpace(5), ["observation", "action"]),
+    ],
+)
+def test_what_means_something_else_to_the_same_weights_differs(
+    observation: Space, action: Space, found: list[str]
+) -> None:
+    spaces = Spaces(BoxSpace((2,), low=-1, high=1), MultiDiscreteSpace((3, 2)))
+
+    assert different(spaces, Spaces(observation, action)) == found
+
+
+def test_actions_with_other_bounds_differ_and_are_told_apart() -> None:
+    one = BoxSpace((2,), low=[-1.0, -2.0], high=[1.0, 2.0])
+    other = BoxSpace((2,), low=[-2.0, -1.0], high=[2.0, 1.0])
+
+    assert different(Spaces(one, one), Spaces(one, other)) == ["action"]
+    first, second = told_apart(one, other)
+    assert "low [-1.0, -2.0] and high [1.0, 2.0]" in first
+    assert "low [-2.0, -1.0] and high [2.0, 1.0]" in second
+    assert told_apart(one, DiscreteSpace(2)) == (str(one), "Discrete(2)")

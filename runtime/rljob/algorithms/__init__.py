@@ -31,6 +31,7 @@ from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest
 from rljob.user_code.entry_point import load_entry_point
+from rljob.user_code.failure import rethrow
 
 if TYPE_CHECKING:
     from rljob.spec.sections import AlgorithmSpec
@@ -149,7 +150,11 @@ def make_algorithm(spec: AlgorithmSpec, spaces: Spaces) -> Algorithm:
     Raises:
         InputError: as `load_config`; where it cannot use the spaces, or has not what roles read of it.
     """
-    algorithm = resolve_algorithm(spec)(load_config(spec), spaces)
+    made, config = resolve_algorithm(spec), load_config(spec)
+    try:
+        algorithm = made(config, spaces)
+    except BaseException as error:
+        rethrow(f"{spec.entry_point or spec.name} raised", error)
     for name, kinds in _DECLARED.items():
         value = getattr(algorithm, name, None)
         if not isinstance(value, kinds):

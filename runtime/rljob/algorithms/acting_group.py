@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rljob.algorithms.answers import make_actor
 from rljob.algorithms.base import Acted, Algorithm, Place, Policy, Seen
 from rljob.envs.spaces import Arrays
 from rljob.nets.acting import ActingNetworks
@@ -19,7 +20,7 @@ class ActingGroup:
 
     def __init__(self, algorithm: Algorithm, networks: ActingNetworks, place: Place) -> None:
         self._policy = Policy(networks, place.count)
-        self._actor = algorithm.actor(self._policy, place)
+        self._actor = make_actor(algorithm, self._policy, place)
         self.name = type(self._actor).__name__
         self._begins = np.ones(place.count, np.bool_)
         self.reward = np.zeros(place.count, np.float32)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from rljob import spec as specs
 from rljob.algorithms import make_algorithm
+from rljob.algorithms.answers import make_learner
 from rljob.algorithms.base import Algorithm
 from rljob.algorithms.saved_state import LearnerState
 from rljob.algorithms.settings import check_initial
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.manifest import Checkpoint, find
-from rljob.envs.spaces import Spaces, different
+from rljob.envs.spaces import Spaces, different, told_apart
 from rljob.errors import InputError, RunError
 from rljob.nets import build_networks
 from rljob.nets.choice import ChosenNetwork, choose, which_networks
@@ -102,7 +103,7 @@ class _Source:
             self._networks = build_networks(
                 self._spec.network, self._nets, self._spaces, 0, named=self._spec.networks
             )
-            learner = algorithm.learner(self._networks, 0)
+            learner = make_learner(algorithm, self._networks, 0)
             learner.load_state(LearnerState(snapshot.tensors, snapshot.values["learner"]))
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -113,7 +114,7 @@ class _Source:
     def check_spaces(self, spaces: Spaces) -> None:
         """Raises InputError where the observations or actions differ from these."""
         for name in different(self._spaces, spaces):
-            theirs, ours = getattr(self._spaces, name), getattr(spaces, name)
+            theirs, ours = told_apart(getattr(self._spaces, name), getattr(spaces, name))
             raise InputError(
                 f"the {name}s of {self._path} are {theirs}; those of this environment are {ours}",
                 path=RUN,

@@ -30,10 +30,16 @@ def policy_arrays(
         copy: whether they stay as they are; else they may change with the next update.
 
     Raises:
-        RunError: the learner publishes something that is no array of numbers, or under a name with a slash.
+        RunError: the learner publishes something that is no dict of arrays of numbers, or under a name with a slash.
     """
     arrays = export(networks, algorithm.networks, copy)
-    for name, value in learner.publish(progress).items():
+    published: object = learner.publish(progress)
+    if not isinstance(published, Mapping):
+        kind = type(published).__name__
+        raise RunError(
+            f"{type(learner).__name__}.publish returned a {kind}, expected a dict of arrays"
+        )
+    for name, value in published.items():
         if OF_NETWORK in name:
             raise RunError(f"publish: the name {name!r} must not contain {OF_NETWORK!r}")
         array = np.array(value) if copy else np.asarray(value)

@@ -281,6 +281,8 @@ def _each(one: Callable[[], object], count: int) -> list[Env]:
             if not isinstance(env, gymnasium.Env) and not is_parallel(env):
                 expected = "a gymnasium.Env, or a parallel environment of PettingZoo's form"
                 raise _wrong(f"returned {_kind(env)}, expected {expected}", env)
+            if is_parallel(env):
+                _check_parallel(env)
             if any(env is other for other in made):
                 raise _wrong("returned the same environment twice; each call must make a new one")
             made.append(env)
@@ -291,6 +293,17 @@ def _each(one: Callable[[], object], count: int) -> list[Env]:
         close(made)
         raise
     return made
+
+
+def _check_parallel(env: Any) -> None:
+    """Raises InputError where it lacks a method that every parallel environment has."""
+    for name in ("observation_space", "action_space"):
+        if not callable(getattr(env, name, None)):
+            raise _wrong(
+                f"returned {_kind(env)}, whose {name} is no method of an agent's name", env
+            )
+    if getattr(env, "state_space", None) is not None and not callable(getattr(env, "state", None)):
+        raise _wrong(f"returned {_kind(env)}, which has a state_space and no method state()", env)
 
 
 def is_parallel(env: object) -> bool:

@@ -299,15 +299,44 @@ class Spaces:
 
 
 def different(one: Spaces, other: Spaces) -> list[str]:
-    """Which of `observation` and `action` have another form: another kind, or another encoded shape."""
-    forms = [
-        {
-            name: (type(space), encoded_shape(space))
-            for name, space in (("observation", spaces.observation), ("action", spaces.action))
-        }
-        for spaces in (one, other)
-    ]
-    return [name for name in forms[0] if forms[0][name] != forms[1][name]]
+    """Which of `observation` and `action` mean something else to the same weights.
+
+    Actions are stored in units of their bounds, so bounds belong to the form of an action.
+    """
+    same = {
+        "observation": _form(one.observation) == _form(other.observation),
+        "action": (_form(one.action), _bounds(one.action))
+        == (_form(other.action), _bounds(other.action)),
+    }
+    return [name for name, equal in same.items() if not equal]
+
+
+def told_apart(one: Space, other: Space) -> tuple[str, str]:
+    """Two spaces that differ, for a message; with all bounds where these alone do."""
+    names = str(one), str(other)
+    if names[0] != names[1]:
+        return names
+    first, second = (
+        f"{space} with low {np.ravel(space.low).tolist()} and high {np.ravel(space.high).tolist()}"
+        if isinstance(space, BoxSpace)
+        else str(space)
+        for space in (one, other)
+    )
+    return first, second
+
+
+def _form(space: Space) -> tuple[object, ...]:
+    """What an encoded value of this space means by its place."""
+    if isinstance(space, MultiDiscreteSpace):
+        return (MultiDiscreteSpace, space.nvec)
+    return (type(space), encoded_shape(space))
+
+
+def _bounds(space: Space) -> tuple[float, ...]:
+    """Lowest and then highest values of a Box: one each, or one for each dimension."""
+    if not isinstance(space, BoxSpace):
+        return ()
+    return (*np.ravel(space.low).tolist(), *np.ravel(space.high).tolist())
 
 
 def unmaskable(action: BoxSpace) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rljob.algorithms import load_config, make_algorithm, uses_torch
+from rljob.algorithms.answers import make_learner
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Learner, Progress
 from rljob.algorithms.initial_weights import load_initial
 from rljob.algorithms.learned_networks import learned_networks
@@ -74,7 +75,7 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
             load_initial(spec, algorithm, spaces, built)
             device = device_of(spec.learner.device)
             modules = {name: each.to(device) for name, each in built.items()}
-        learner = algorithm.learner(modules, seed)
+        learner = make_learner(algorithm, modules, seed)
         envs = spec.rollout.envs_per_replica
         plan = ExperienceFormat.of(
             algorithm.data, algorithm.fields, envs, spaces, networks.core_size

@@ -232,6 +232,16 @@ def _save(parts: JobParts) -> None:
         raise RunError(f"the learner cannot be saved: {explain(error)}") from error
 
 
+def _check_weights(parts: JobParts) -> None:
+    """Raises RunError where an update left a weight NaN or infinite."""
+    for name, module in parts.modules.items():
+        for weight, value in module.named_parameters():
+            if not value.isfinite().all():
+                raise RunError(
+                    f"after one update {weight} of the network {name} is NaN or infinite"
+                )
+
+
 def _update(parts: JobParts, collector: Collector, segment: Arrays) -> dict[str, float]:
     """One update, with experience that went through a buffer: `segment`, or new ones if sequences go on over several."""
     data = parts.algorithm.data
@@ -249,8 +259,11 @@ def _update(parts: JobParts, collector: Collector, segment: Arrays) -> dict[str,
             batch = transport.take()
             if batch is not None:
                 update = [
-                    check_update(parts.learner, parts.learner.update(arrays, Progress(0, 0.0)))
+                    check_update(
+                        parts.learner, parts.learner.update(arrays, Progress(0, 0.0)), arrays
+                    )
                     for arrays in batch.updates
                 ][-1]
+                _check_weights(parts)
                 return {name: float(value) for name, value in update.metrics.items()}
     raise RunError("the trial failed: no experience reached the learner")

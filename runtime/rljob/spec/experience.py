@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Weighting = Literal["proportional", "rank", "linearRank"]
 """How chances follow from priorities; see `Replay`."""
@@ -77,6 +77,8 @@ class Replay:
     def __post_init__(self) -> None:
         names = ("segment_length", "batch_size", "min_size", "samples_per_insert")
         _positive(self, *names, "updates_per_publish", "length", "period", "agents")
+        _one_of(self, "weighting", get_args(Weighting))
+        _one_of(self, "start", ("row", "episode"))
 
     @property
     def samples(self) -> int:
@@ -94,3 +96,9 @@ def _positive(of: OnPolicy | Replay, *names: str) -> None:
         value = getattr(of, name)
         if not value > 0:
             raise ValueError(f"{type(of).__name__}: {name} is {value}, and has to be above 0")
+
+
+def _one_of(of: Replay, name: str, allowed: tuple[str, ...]) -> None:
+    value = getattr(of, name)
+    if value not in allowed:
+        raise ValueError(f"Replay: {name} is {value!r}, and has to be {' or '.join(allowed)}")

@@ -104,8 +104,15 @@ def compare(
         InputError: there is no policy, or the two were trained in different environments.
         RunError: an environment failed, or a return is not finite.
     """
-    if episodes < 2:
-        raise InputError(f"{episodes} episodes are not allowed; at least 2, for a standard error")
+    if type(episodes) is not int or episodes < 2:
+        raise InputError(
+            f"episodes: {show(episodes)} is not allowed; a whole number from 2, for a standard error"
+        )
+    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+        raise InputError(f"seed: {show(seed)} is not allowed; a whole number from 0 to 4294967295")
+    for run in (first, second):
+        if not isinstance(run, str | Path):
+            raise InputError(f"{show(run)} is no run; give its folder, as a text or a Path")
     job, policy = find(Path(first))
     players = [_Player(job, policy.tensors)]
     if str(second) == RANDOM:

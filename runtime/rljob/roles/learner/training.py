@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rljob.algorithms import load_config, make_algorithm
-from rljob.algorithms.answers import check_update
+from rljob.algorithms.answers import check_update, make_learner
 from rljob.algorithms.base import Algorithm, Learner, Replay
 from rljob.algorithms.initial_weights import load_initial
 from rljob.algorithms.learned_networks import learned_networks
@@ -21,7 +21,7 @@ from rljob.algorithms.settings import check_schedules
 from rljob.checkpoints import policy
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import BOUNDARY, PROGRESS
-from rljob.envs.spaces import Arrays, Spaces, different
+from rljob.envs.spaces import Arrays, Spaces, different, told_apart
 from rljob.errors import InputError, RunError
 from rljob.process.context import RoleContext
 from rljob.process.multiples import Multiples
@@ -95,7 +95,7 @@ class Training:
         self._networks = {
             name: network.to(device_of(spec.learner.device)) for name, network in networks.items()
         }
-        self._learner: Learner = self._algorithm.learner(self._networks, context.seed)
+        self._learner: Learner = make_learner(self._algorithm, self._networks, context.seed)
         self._progress = TrainingProgress()
         self._stored = StoredSteps(opened.arena, opened.steps)
         self._saves = Multiples(spec.checkpoint)
@@ -177,7 +177,7 @@ class Training:
         keys, priorities = [], []
         for arrays in batch.updates[: self._progress.updates_left(self._spec.stop)]:
             answer = self._learner.update(arrays, self._progress.at(self._spec.stop))
-            update = check_update(self._learner, answer)
+            update = check_update(self._learner, answer, arrays)
             if update.priorities is not None:
                 keys.append(arrays["key"].reshape(-1))
                 priorities.append(update.priorities.reshape(-1))
@@ -394,9 +394,9 @@ def _check_same_spaces(before: dict[str, Any] | None, now: dict[str, Any]) -> No
         return
     old, new = Spaces.from_json(before), Spaces.from_json(now)
     for name in different(old, new):
+        ours, theirs = told_apart(getattr(new, name), getattr(old, name))
         raise InputError(
-            f"the {name}s of this environment are {getattr(new, name)}; those of the checkpoint are "
-            f"{getattr(old, name)}",
+            f"the {name}s of this environment are {ours}; those of the checkpoint are {theirs}",
             path="environment",
         )
 

@@ -158,7 +158,7 @@ class Collector:
         self.acting_seconds += acting
         self.environment_seconds += stepping
         checked: Arrays = {
-            n: segment[n] for n in ("observation", "reward", "state") if n in segment
+            n: segment[n] for n in ("observation", "action", "reward", "state") if n in segment
         }
         found = problem(checked, self._spaces)
         if found:
