@@ -22,8 +22,8 @@ class Config(AlgorithmConfig):
     period: int = 8
     rollout_length: int = 16
     batch_size: int = 32
-    samples_per_insert: float = 16.0
-    tau: float = 0.005
+    samples_per_insert: float = 40.0
+    tau: float = 0.01
     epsilon: float = 0.4
     eta: float = 0.9
     priority_exponent: float = 0.6

@@ -63,6 +63,25 @@ def test_dqn_trains_with_replay(namespace: Namespace) -> None:
     assert status["progress"]["updates"] > 0
 
 
+def test_a_job_that_ends_below_its_baseline_fails(namespace: Namespace) -> None:
+    """The learner has the final policy played before it ends, and the status tells what that gave."""
+    for name, baseline in (("above", 9.0), ("below", 501.0)):
+        content = example("cartpole-ppo.yaml")
+        content["metadata"]["name"] = name
+        content["spec"]["stop"] = {"steps": 20_000}
+        content["spec"]["evaluation"] = {"interval": "1h", "episodes": 5, "baseline": baseline}
+        namespace.apply(content)
+    above, below = namespace.job("above"), namespace.job("below")
+    above.wait("Complete")
+    below.wait("Failed")
+    assert below.condition("Failed")["reason"] == "BelowBaseline"
+    for job in (above, below):
+        evaluation = job.status()["evaluation"]
+        assert evaluation["episodes"] == 5
+        assert 9 <= evaluation["mean"] <= 500
+        assert evaluation["policyVersion"] == job.status()["policy"]["version"]
+
+
 def test_two_jobs_side_by_side(namespace: Namespace) -> None:
     """One does not touch the other: deleting one leaves the other's pods alone."""
     namespace.apply(endless("one"), endless("two"))
