@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from rljob.algorithms.base import Acted, Actor, AlgorithmConfig, Head, Learner, Net, Replay, Update
-from rljob.algorithms.epsilon_greedy import epsilon_greedy
+from rljob.algorithms.epsilon_greedy import epsilon_greedy, epsilons
 from rljob.algorithms.n_step import n_step
 from rljob.algorithms.schedule import Schedule, SchedulePhase
 from rljob.nets.torch_batch import begins, tensors
@@ -70,8 +70,7 @@ class R2D2Actor(Actor):
         if place.greedy:
             return Acted(epsilon_greedy(q, 0.0, self.rng, seen.mask))
         # Each environment of the job explores by its own share (Horgan et al. 2018).
-        number = place.first + np.arange(place.count)
-        epsilon = self.algorithm.config.epsilon ** (1 + 7 * number / max(1, place.total - 1))
+        epsilon = epsilons(self.algorithm.config.epsilon, place, spread=7)
         return Acted(epsilon_greedy(q, epsilon, self.rng, seen.mask))
 
 

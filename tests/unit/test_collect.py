@@ -307,3 +307,13 @@ def test_an_answer_of_another_form_is_told() -> None:
         RunError, match=r"DrawingActor\.act returned the action as an array \[3, 1\] of int64"
     ):
         collector.collect(empty(4), lambda: None)
+
+
+def test_an_action_outside_its_space_is_named() -> None:
+    collector, _ = make(2)
+    # Its actor draws from a thousand.
+    collector._spaces = Spaces(BoxSpace((3,)), DiscreteSpace(2))
+    collector.reset((0,))
+
+    with pytest.raises(RunError, match="action at step 0 of environment 0 is not in its space Dis"):
+        collector.collect(empty(2), lambda: None)
