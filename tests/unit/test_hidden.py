@@ -60,10 +60,10 @@ def test_activations_are_those_of_torch(name: Activation) -> None:
         np.testing.assert_allclose(SLOPES[name](in_place), x.grad, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", ["mlp", "gru"])
+@pytest.mark.parametrize("network", ["mlp", "gru", "lstm"])
 @pytest.mark.parametrize("config", OPTIONS, ids=str)
 def test_numpy_agrees_with_torch(network: str, config: dict[str, Any]) -> None:
-    if network == "gru" and "shared" in config:
+    if network != "mlp" and "shared" in config:
         config = {name: value for name, value in config.items() if name != "shared"}
     spec = NetworkSpec(name=network, config=config)
     net = {"policy": Net(HEADS, acts=tuple(HEADS), memory=True)}

@@ -128,6 +128,16 @@ def test_one_network_may_be_the_users(name: str) -> None:
             "stop.meanReturn alone",
         ),
         ({"algorithm": {"name": "QLearning"}, "networks": {"q": {}}}, "networks.q", "It has no networks"),
+        (
+            {"algorithm": {"name": "DQN"}, "network": {"name": "lstm"}},
+            "network.name",
+            "lstm has a memory, which DQN does not learn with; allowed are mlp, cnn, candidates; A2C, IMPALA, APPO",
+        ),
+        (
+            {"algorithm": {"name": "SAC"}, "networks": {"critic": {"name": "gru"}}},
+            "networks.critic.name",
+            "gru has a memory, which SAC does not learn with",
+        ),
     ],
     ids=str,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from rljob.algorithms.base import Algorithm, AlgorithmConfig, Field, Net, OnPolicy, Replay
 from rljob.algorithms.built_in.a2c import A2C
@@ -30,11 +30,9 @@ from rljob.algorithms.renamed import renamed
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
 from rljob.spec.invalid import Invalid, checked, nearest
+from rljob.spec.sections import AlgorithmSpec
 from rljob.user_code.entry_point import load_entry_point
 from rljob.user_code.failure import rethrow
-
-if TYPE_CHECKING:
-    from rljob.spec.sections import AlgorithmSpec
 
 BUILT_IN: dict[str, type[Algorithm]] = {
     "PPO": PPO,
@@ -134,6 +132,13 @@ def networks_of(spec: AlgorithmSpec, config: AlgorithmConfig) -> Mapping[str, Ne
         except InputError:
             continue
     raise ValueError(f"{spec.name} takes no spaces of EXAMPLES")
+
+
+def remembering() -> tuple[str, ...]:
+    """Names of the built-in algorithms that learn with a network that has a memory."""
+    configs = {name: algorithm.Config() for name, algorithm in BUILT_IN.items()}
+    nets = {name: networks_of(AlgorithmSpec(name=name), config) for name, config in configs.items()}
+    return tuple(name for name, each in nets.items() if any(net.memory for net in each.values()))
 
 
 def _fits(algorithm: type[Algorithm], spaces: Spaces) -> bool:

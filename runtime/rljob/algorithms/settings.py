@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from rljob import spec
-from rljob.algorithms import load_config, networks_of
+from rljob.algorithms import load_config, networks_of, remembering
 from rljob.algorithms.base import AlgorithmConfig, Net, Rate
 from rljob.algorithms.progress import Progress
 from rljob.algorithms.schedule import Schedule
 from rljob.errors import InputError
-from rljob.nets.choice import check_built_in, check_names, unknown
+from rljob.nets.choice import check_built_in, check_memory, check_names, unknown
 from rljob.spec import RLJob, RLJobSpec, StopSpec
 from rljob.spec.invalid import checked
 
@@ -38,6 +38,9 @@ def check_settings(job: RLJob) -> None:
             if job.spec.init_from is not None:
                 check_initial(job.spec.init_from.networks, nets)
         check_built_in(job.spec.network, job.spec.networks)
+        if nets is not None:
+            name = str(job.spec.algorithm.name)
+            check_memory(job.spec.network, job.spec.networks, nets, name, remembering())
         own_rates(job.spec, nets)
     except InputError as error:
         raise spec.locate(job, error) from None

@@ -19,10 +19,10 @@ from rljob.nets.choice import ChosenNetwork, choose
 from rljob.nets.choice import resolve_network as resolve_network
 from rljob.nets.cnn import CNNEngine
 from rljob.nets.cnn_config import CNNConfig
-from rljob.nets.gru import GRUConfig, GRUEngine
 from rljob.nets.mlp import MLPConfig, MLPEngine
 from rljob.nets.noisy import NoisyEngine
 from rljob.nets.parts import Arrays, NetworkConfig
+from rljob.nets.recurrent import GRUConfig, GRUEngine, LSTMConfig, LSTMEngine
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,7 @@ ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
     MLPConfig: MLPEngine,
     CNNConfig: CNNEngine,
     GRUConfig: GRUEngine,
+    LSTMConfig: LSTMEngine,
     CandidatesConfig: CandidatesEngine,
 }
 """The acting side of each built-in network."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rljob.errors import AskedToEnd, InputError
 from rljob.nets.candidates import CandidatesConfig
 from rljob.nets.cnn_config import CNNConfig
-from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import NetworkConfig
+from rljob.nets.recurrent import GRUConfig, LSTMConfig
 from rljob.spec.invalid import Invalid, checked, nearest
 from rljob.user_code.entry_point import load_entry_point
 from rljob.user_code.failure import explain
@@ -25,6 +25,7 @@ BUILT_IN: dict[str, type[NetworkConfig]] = {
     "mlp": MLPConfig,
     "cnn": CNNConfig,
     "gru": GRUConfig,
+    "lstm": LSTMConfig,
     "candidates": CandidatesConfig,
 }
 """Settings by name. `nets.ENGINES` has the acting side, `torch_nets` the learning side."""
@@ -121,15 +122,26 @@ def choose(
         if own is None and net.network is not None:
             label = next(each for each, kind in BUILT_IN.items() if kind is type(net.network))
             each = ChosenNetwork(net.network, label)
-        if isinstance(each.network, NetworkConfig) and each.network.remembers and not net.memory:
-            others = [other for other, config in BUILT_IN.items() if not config.remembers]
-            raise InputError(
-                f"{each.label} has a memory, which this algorithm does not learn with; allowed are "
-                f"{', '.join(others)}",
-                path=f"{each.path}.name",
-            )
+        _check_memory(each, net)
         chosen[name] = each
     return chosen
+
+
+def _check_memory(
+    chosen: ChosenNetwork,
+    net: Net,
+    algorithm: str = "this algorithm",
+    learning: Collection[str] = (),
+) -> None:
+    """Raises InputError: the network has a memory that the algorithm does not follow."""
+    if not isinstance(chosen.network, NetworkConfig) or not chosen.network.remembers or net.memory:
+        return
+    others = ", ".join(name for name, config in BUILT_IN.items() if not config.remembers)
+    known = f"; {', '.join(learning)} learn with it" if learning else ""
+    raise InputError(
+        f"{chosen.label} has a memory, which {algorithm} does not learn with; allowed are {others}{known}",
+        path=f"{chosen.path}.name",
+    )
 
 
 def check_names(named: Collection[str], nets: Collection[str]) -> None:
@@ -163,6 +175,31 @@ def check_built_in(spec: NetworkSpec, named: Mapping[str, NamedNetworkSpec] | No
         whole = own.of(spec)
         if whole.entry_point is None:
             _resolve(whole, f"networks.{name}")
+
+
+def check_memory(
+    spec: NetworkSpec,
+    named: Mapping[str, NamedNetworkSpec] | None,
+    nets: Mapping[str, Net],
+    algorithm: str,
+    learning: Collection[str],
+) -> None:
+    """Refuse built-in networks with a memory that an algorithm does not follow.
+
+    Args:
+        nets: of the algorithm.
+        algorithm: its name.
+        learning: names of algorithms that follow one.
+
+    Raises:
+        InputError: as `choose`.
+    """
+    for name, net in nets.items():
+        own = (named or {}).get(name)
+        whole = spec if own is None else own.of(spec)
+        if whole.entry_point is None and (own is not None or net.network is None):
+            path = "network" if own is None else f"networks.{name}"
+            _check_memory(_resolve(whole, path), net, algorithm, learning)
 
 
 def _resolve(spec: NetworkSpec, path: str) -> ChosenNetwork:

@@ -19,14 +19,14 @@ from rljob.errors import AskedToEnd, InputError
 from rljob.nets.acting import OF_NETWORK
 from rljob.nets.candidates import CandidatesConfig
 from rljob.nets.cnn_config import CNNConfig, channels_first
-from rljob.nets.gru import GRUConfig
 from rljob.nets.mlp import MLPConfig
 from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
+from rljob.nets.recurrent import GRUConfig, LSTMConfig
 from rljob.nets.torch_candidates import Candidates
 from rljob.nets.torch_cnn import CNN
-from rljob.nets.torch_gru import GRU
 from rljob.nets.torch_mlp import MLP
 from rljob.nets.torch_noisy import add_scales
+from rljob.nets.torch_recurrent import GRU, LSTM, Recurrent
 from rljob.user_code.failure import explain
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN | GRU | Candidates]] = {
+_BODIES: dict[type[NetworkConfig], Callable[..., MLP | CNN | Recurrent | Candidates]] = {
     MLPConfig: MLP,
     CNNConfig: CNN,
     GRUConfig: GRU,
+    LSTMConfig: LSTM,
     CandidatesConfig: Candidates,
 }
 
@@ -151,7 +152,7 @@ class Network(RatedModule):
     @property
     def core_size(self) -> int:
         """Numbers that it remembers of each environment; 0 without memory."""
-        return self.body.core_size if isinstance(self.body, GRU) else 0
+        return self.body.core_size if isinstance(self.body, Recurrent) else 0
 
     def unroll(
         self, observation: Tensor, begins: Tensor, core: Tensor | None = None
@@ -167,7 +168,7 @@ class Network(RatedModule):
             Outputs `{head: float32 [L, N, size]}`, and the memory after the last row.
         """
         shape = observation.shape[:2]
-        if not isinstance(self.body, GRU):
+        if not isinstance(self.body, Recurrent):
             flat = self(observation.flatten(0, 1))
             return {name: output.unflatten(0, shape) for name, output in flat.items()}, core
         x = self.encoder(observation.flatten(0, 1)).unflatten(0, shape)
@@ -279,7 +280,9 @@ def export(networks: Mapping[str, nn.Module], nets: Mapping[str, Net], copy: boo
     for network, net in nets.items():
         module = networks[network]
         body = getattr(module, "body", None)
-        unused = body.unused(net.acts) if isinstance(body, MLP | CNN | GRU | Candidates) else ()
+        unused = (
+            body.unused(net.acts) if isinstance(body, MLP | CNN | Recurrent | Candidates) else ()
+        )
         skipped = tuple(f"body.{name}" for name in unused)
         for name, tensor in module.state_dict().items() if net.acts else ():
             if not name.startswith(skipped):

@@ -1,0 +1,143 @@
+"""Networks with memory: hidden layers, a gated recurrent unit or a long short-term memory, heads on its state.
+
+`gru` is that of Cho et al. 2014 (https://arxiv.org/abs/1406.1078) in the form that cuDNN and torch use,
+where the reset gate is applied after the product. `lstm` is that of Hochreiter & Schmidhuber 1997
+(https://doi.org/10.1162/neco.1997.9.8.1735) with the forget gate of Gers et al. 2000
+(https://doi.org/10.1162/089976600300015015). `nets.torch_recurrent` trains the same networks. Their tensors are:
+
+    encoder.{mean,std}                     [*encoded_shape]
+    encoder.limit                          []
+    body.hidden.<i>.{weight,bias}          [out, in], [out]
+    body.hidden.norms.<i>.{weight,bias}    [out], [out]: with layerNorm
+    body.{input,memory}.{weight,bias}      [parts size, in], [parts size]
+    body.heads.<head>.{weight,bias}        [out, size], [out]
+    free.<head>                            [size]
+
+The parts of `gru` are the reset gate, the update gate and the candidate; those of `lstm` the input gate, the forget
+gate, the candidate and the output gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+from pydantic import Strict
+
+from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.hidden import HiddenConfig, HiddenLayers
+from rljob.nets.numpy_engine import NumpyEngine
+from rljob.nets.parts import Arrays, Layer, Loadable, Width
+
+if TYPE_CHECKING:
+    from rljob.nets.head import Head
+
+
+class RecurrentConfig(HiddenConfig):
+    """Settings of networks with memory.
+
+    Attributes:
+        parts: products of the memory's size, by which a step changes it.
+        states: numbers that are remembered for each of `size`.
+    """
+
+    remembers: ClassVar[bool] = True
+    parts: ClassVar[int]
+    states: ClassVar[int]
+
+    hidden: Annotated[tuple[Width, ...], Strict(False)] = (64,)
+    """Units of each hidden layer before the memory; may be empty."""
+    size: Width = 64
+    """Units of the memory."""
+
+    @property
+    def core_size(self) -> int:
+        """Numbers that the network remembers of each environment."""
+        return self.states * self.size
+
+
+class GRUConfig(RecurrentConfig):
+    """Settings of the network `gru` (`network.config`)."""
+
+    parts, states = 3, 1
+
+
+class LSTMConfig(RecurrentConfig):
+    """Settings of the network `lstm` (`network.config`)."""
+
+    parts, states = 4, 2
+
+
+class RecurrentEngine(NumpyEngine):
+    """Acts with a memory: inputs `[N, ...]` and the memory, which it overwrites, to `{head: float32 [N, size]}`."""
+
+    def __init__(
+        self,
+        config: RecurrentConfig,
+        inputs: Sequence[Space],
+        heads: Mapping[str, Head],
+        acting_heads: Sequence[str],
+    ) -> None:
+        super().__init__(inputs, heads, acting_heads)
+        self.core_size, self._size = config.core_size, config.size
+        self._hidden = HiddenLayers("body.hidden", sum(map(encoded_size, inputs)), config)
+        self._input = Layer.dense("body.input", self._hidden.size, config.parts * config.size)
+        self._memory = Layer.dense("body.memory", config.size, config.parts * config.size)
+        self._outputs = {
+            name: Layer.dense(f"body.heads.{name}", config.size, heads[name].size)
+            for name in self._acting
+            if not heads[name].free
+        }
+
+    def _layers(self) -> list[Loadable]:
+        return [*self._hidden.parts(), self._input, self._memory, *self._outputs.values()]
+
+    def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
+        h = self._encoded(inputs)
+        if core is None:
+            core = np.zeros((len(h), self.core_size), np.float32)
+        state = core[:, : self._size]
+        self._step(self._input(self._hidden(h)), self._memory(state), core)
+        outputs = {name: layer(state) for name, layer in self._outputs.items()}
+        return self._with_free(outputs, len(core))
+
+    def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
+        """Overwrite the memory `[N, core_size]`, whose first part is what the heads see.
+
+        Args:
+            new: products with what came in, `[N, parts * size]`.
+            old: products with the first part of the memory, likewise.
+        """
+        raise NotImplementedError
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    """By tanh, which cannot overflow."""
+    y: np.ndarray = np.tanh(0.5 * x)
+    y *= 0.5
+    y += 0.5
+    return y
+
+
+class GRUEngine(RecurrentEngine):
+    """Acts with a GRU; its memory is its state."""
+
+    def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
+        size = self._size
+        gates = _logistic(new[:, : 2 * size] + old[:, : 2 * size])
+        candidate = np.tanh(new[:, 2 * size :] + gates[:, :size] * old[:, 2 * size :])
+        core[...] = candidate + gates[:, size:] * (core - candidate)
+
+
+class LSTMEngine(RecurrentEngine):
+    """Acts with an LSTM; its memory is its output, then its cell."""
+
+    def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
+        size = self._size
+        new += old
+        gates, candidate = _logistic(new), np.tanh(new[:, 2 * size : 3 * size])
+        cell = core[:, size:]
+        cell *= gates[:, size : 2 * size]
+        cell += gates[:, :size] * candidate
+        np.multiply(gates[:, 3 * size :], np.tanh(cell), out=core[:, :size])
