@@ -14,6 +14,11 @@ from rljob.version import __version__
 
 if TYPE_CHECKING:
     from rljob.errors import InputError, RLJobError, RunError
+    from rljob.handles.attach import attach
+    from rljob.handles.base import JobHandle
+    from rljob.handles.cluster import submit
+    from rljob.handles.run import start
+    from rljob.handles.status import JobFailed, JobStatus
     from rljob.local.result import Evaluation, Result, RunFailed, RunProgress
     from rljob.local.run import run
     from rljob.roles.evaluator.compare import Comparison, compare
@@ -23,6 +28,9 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "InputError",
+    "JobFailed",
+    "JobHandle",
+    "JobStatus",
     "RLJob",
     "RLJobError",
     "Result",
@@ -30,24 +38,33 @@ __all__ = [
     "RunFailed",
     "RunProgress",
     "__version__",
+    "attach",
     "compare",
     "load",
     "run",
+    "start",
+    "submit",
 ]
 
 _MODULES = {
     "Comparison": "rljob.roles.evaluator.compare",
     "Evaluation": "rljob.local.result",
     "InputError": "rljob.errors",
+    "JobFailed": "rljob.handles.status",
+    "JobHandle": "rljob.handles.base",
+    "JobStatus": "rljob.handles.status",
     "RLJob": "rljob.spec",
     "RLJobError": "rljob.errors",
     "Result": "rljob.local.result",
     "RunError": "rljob.errors",
     "RunFailed": "rljob.local.result",
     "RunProgress": "rljob.local.result",
+    "attach": "rljob.handles.attach",
     "compare": "rljob.roles.evaluator.compare",
     "load": "rljob.spec",
     "run": "rljob.local.run",
+    "start": "rljob.handles.run",
+    "submit": "rljob.handles.cluster",
 }
 
 

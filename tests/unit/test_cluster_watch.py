@@ -20,7 +20,10 @@ class FakeJobs:
         self.found: list[JobEvent] = []
         self.lists = 0
 
-    def get(self, _name: str) -> ClusterJob:
+    def again(self, _job: ClusterJob) -> ClusterJob:
+        return self.get()
+
+    def get(self) -> ClusterJob:
         status: dict[str, Any] = {**TRAINING, "phase": self.phase}
         return cluster_job(status)
 
@@ -31,7 +34,7 @@ class FakeJobs:
 
 def watched(jobs: FakeJobs) -> tuple[_JobScreen, StringIO]:
     text = StringIO()
-    screen = _JobScreen(cast(Jobs, jobs), jobs.get("test"), PlainScreen(text), past=True)
+    screen = _JobScreen(cast(Jobs, jobs), jobs.get(), PlainScreen(text), past=True)
     return screen, text
 
 

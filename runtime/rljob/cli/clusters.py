@@ -33,17 +33,15 @@ def choice(arguments: argparse.Namespace) -> Choice:
     return Choice(arguments.kubeconfig, arguments.context, arguments.namespace)
 
 
-def connect(arguments: argparse.Namespace, namespace: str | None = None) -> Jobs:
-    """Connect to the cluster. The namespace is that of `--namespace`, else `namespace`, else the context's.
+def connect(arguments: argparse.Namespace) -> Jobs:
+    """Connect to the cluster. The namespace is that of `--namespace`, else the context's.
 
     Raises:
         InputError: there is no such cluster.
     """
-    from rljob.client import api
-    from rljob.client.jobs import Jobs
+    from rljob.client import jobs
 
-    connection, found = api.connect(choice(arguments))
-    return Jobs(connection, arguments.namespace or namespace or found.namespace)
+    return jobs.connect(choice(arguments))
 
 
 def full_name(name: str) -> str:

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rljob import spec
-from rljob.errors import InputError
-from rljob.kube.manifests import Children, build, keys_secret
-from rljob.kube.settings import OperatorSettings
+from rljob.kube.manifests import keys_secret, preview
 from rljob.spec import RLJob, yamltext
 
 _KEYS = "# Generated when the job is created: ROLE.public and ROLE.secret for each role."
@@ -43,21 +41,9 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def objects(job: RLJob) -> Children:
-    """The objects that the operator makes for a job, but for its keys.
-
-    Raises:
-        InputError: a template cannot be merged; the error has file and line.
-    """
-    try:
-        return build(job, None, OperatorSettings())
-    except InputError as error:
-        raise spec.locate(job, error) from None
-
-
 def documents(job: RLJob) -> Iterator[str]:
-    """One YAML text for each object, in the order in which they are applied; raises as `objects`."""
-    children = objects(job)
+    """One YAML text for each object, in the order in which they are applied; raises as `preview`."""
+    children = preview(job)
     for child in children.shared:
         yield yamltext.dump(child)
     secret = keys_secret(job, None, {})

@@ -52,15 +52,13 @@ def handle(arguments: argparse.Namespace) -> int:
 
     spawner = Spawner()
     from rljob.local.prepare import Request
-    from rljob.local.run import launch
+    from rljob.local.run import heed_signals, launch
     from rljob.local.supervisor import Stop
     from rljob.local.view import ScreenView
     from rljob.show.view.screen import make_screen
 
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # It is ignored under nohup.
-            signal.signal(number, lambda received, _: stop.request(received))
+    heed_signals(stop)
     try:
         job, overrides = chosen(arguments)
         request = Request(

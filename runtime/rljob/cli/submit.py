@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 from rljob import spec
-from rljob.cli import clusters, render
-from rljob.errors import InputError
-from rljob.spec import RLJob
+from rljob.cli import clusters
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,28 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Create the job. With `--watch`, returns 0 if the job completes, 1 if it fails."""
-    job = spec.load(arguments.file, arguments.overrides)
-    # Without numpy, the settings cannot be checked here; the API server checks them.
-    if importlib.util.find_spec("numpy") is not None:
-        from rljob.algorithms.settings import check_settings
+    from rljob.handles.cluster import create
 
-        check_settings(job)
-    # The operator would find the same faults in a pod template, but only after the job is stored.
-    render.objects(job)
-    jobs = clusters.connect(arguments, namespace(job, arguments.namespace))
-    made = jobs.create(job)
+    job = spec.load(arguments.file, arguments.overrides)
+    jobs, made = create(job, clusters.choice(arguments))
     print(f"{clusters.full_name(made.name)} created", flush=True)
     if not arguments.watch:
         return 0
     from rljob.cli.status import watch
 
     return watch(arguments, jobs, made, past=True)
-
-
-def namespace(job: RLJob, chosen: str | None) -> str | None:
-    """Namespace of the file. `--namespace` must not differ from it, as in kubectl."""
-    own = job.metadata.namespace
-    if own is not None and chosen is not None and own != chosen:
-        message = f"{own} differs from --namespace {chosen}"
-        raise spec.locate(job, InputError(message, path="metadata.namespace"))
-    return own

@@ -15,6 +15,7 @@ from rljob.spec import RLJob
 from rljob.spec.status import Condition, RLJobStatus
 
 ENDS = ("Complete", "Failed")
+_NORMAL = ("Pending", "Starting", "Training", "Complete", "Failed", "Suspended", "Suspending")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,16 @@ class ClusterJob:
         """The condition `Complete` or `Failed`; None for a job that has not ended."""
         found = (self.condition(name) for name in ENDS)
         return next((one for one in found if one is not None and one.status == "True"), None)
+
+    @property
+    def why(self) -> tuple[str, str]:
+        """Reason and message of the job's end or of its current problem; empty without one."""
+        if self.end is not None:
+            return self.end.reason, self.end.message
+        progressing = self.condition("Progressing")
+        if progressing is None or progressing.status == "True" or progressing.reason in _NORMAL:
+            return "", ""
+        return progressing.reason, progressing.message
 
     def condition(self, kind: str) -> Condition | None:
         return next((one for one in self.status.conditions if one.type == kind), None)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from rljob import spec
+from rljob.client import api
+from rljob.client.access import Choice
 from rljob.client.api import EVENTS, PODS, RLJOBS, ClusterApi
 from rljob.client.errors import AlreadyExists, ClusterError, Forbidden, NotFound
 from rljob.client.job import ClusterJob, JobEvent, JobPod
@@ -19,6 +21,16 @@ from rljob.spec.roles import RoleName
 
 MOST_NAMES = 8
 LOOK_EVERY = 0.5
+
+
+def connect(choice: Choice, namespace: str | None = None) -> Jobs:
+    """The jobs of a cluster's namespace: that of the choice, else `namespace`, else the context's. No request is sent yet.
+
+    Raises:
+        InputError: there is no such cluster.
+    """
+    connection, found = api.connect(choice)
+    return Jobs(connection, choice.namespace or namespace or found.namespace)
 
 
 class Jobs:
@@ -37,6 +49,18 @@ class Jobs:
             return ClusterJob.of(self.api.get(RLJOBS, self.namespace, name))
         except NotFound:
             raise NotFound(self._missing(name)) from None
+
+    def again(self, job: ClusterJob) -> ClusterJob:
+        """The same job as it is now.
+
+        Raises:
+            RunError: it was deleted.
+        """
+        with suppress(NotFound):
+            found = ClusterJob.of(self.api.get(RLJOBS, self.namespace, job.name))
+            if found.uid == job.uid:
+                return found
+        raise RunError(f"RLJob {job.name} was deleted")
 
     def all(self, everywhere: bool = False) -> list[ClusterJob]:
         """All jobs of this namespace or of the cluster, sorted by namespace and name."""

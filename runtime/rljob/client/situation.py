@@ -26,7 +26,6 @@ SILENT_SECONDS = 20.0
 """Seconds without progress before a diagnosis; the operator updates the status every few seconds."""
 PAGE_SECONDS = 5.0
 LARGEST_BYTES = 4 * 1024 * 1024
-_NORMAL = ("Pending", "Starting", "Training", "Complete", "Failed", "Suspended", "Suspending")
 
 
 def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
@@ -34,7 +33,7 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
     status = job.status
     processes, unreached = _processes(jobs, job) if job.phase not in OVER else ([], "")
     silent = _silent(job, now)
-    reason, message = _why(job)
+    reason, message = job.why
     spec = _spec(job)
     timeout = (spec.stall if spec is not None else StallSpec()).timeout.seconds
     stall = stall_of(processes, silent, SILENT_SECONDS, timeout)
@@ -72,16 +71,6 @@ def _spec(job: ClusterJob) -> RLJobSpec | None:
         return job.job().spec
     except RunError:
         return None
-
-
-def _why(job: ClusterJob) -> tuple[str, str]:
-    """Reason and message of the job's end or of its current problem."""
-    if job.end is not None:
-        return job.end.reason, job.end.message
-    progressing = job.condition("Progressing")
-    if progressing is None or progressing.status == "True" or progressing.reason in _NORMAL:
-        return "", ""
-    return progressing.reason, progressing.message
 
 
 def _managed_by(job: ClusterJob) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from rljob.client.errors import ClusterError, NotFound
+from rljob.client.errors import ClusterError
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.live import ending_lines, event_line, record, roles
@@ -80,18 +80,15 @@ class _JobScreen:
             now: monotonic seconds.
         """
         try:
-            job = self._jobs.get(self._job.name)
-            if job.uid == self._job.uid:
-                changed = job.phase != self._phase
-                if changed or now >= self._events_due:
-                    self._show_events(job)
-                    # The Event about a new phase may follow it.
-                    self._events_due = now if changed else now + EVENTS_EVERY
-                self._answered = True
-                self._take(job)
-                return job
-        except NotFound:
-            pass
+            job = self._jobs.again(self._job)
+            changed = job.phase != self._phase
+            if changed or now >= self._events_due:
+                self._show_events(job)
+                # The Event about a new phase may follow it.
+                self._events_due = now if changed else now + EVENTS_EVERY
+            self._answered = True
+            self._take(job)
+            return job
         except ClusterError as error:
             if not error.transient:
                 raise
@@ -99,7 +96,6 @@ class _JobScreen:
                 self._answered = False
                 self._screen.say([(f"  {error}; trying again", "warning")])
             return None
-        raise RunError(f"RLJob {self._job.name} was deleted")
 
     def _take(self, job: ClusterJob) -> None:
         if job.raw["metadata"].get("generation") != self._job.raw["metadata"].get("generation"):

@@ -6,7 +6,6 @@ import importlib.util
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from rljob.run_folder import json_files, token
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import CHECKPOINTS, CODE, JOB, KEYS, RESULT
 from rljob.run_folder.write_whole import write_whole
-from rljob.spec import RLJob
+from rljob.spec import JobLike, RLJob
 from rljob.spec.code import check_syntax
 from rljob.spec.invalid import show
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
@@ -44,7 +43,7 @@ class Request:
         search: first folders of the roles' module search path.
     """
 
-    job: str | Path | Mapping[str, Any] | RLJob | None
+    job: JobLike | None
     overrides: tuple[str, ...] = ()
     directory: Path | None = None
     resume: bool = False
@@ -109,17 +108,11 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
     return job, folder
 
 
-def read(job: str | Path | Mapping[str, Any] | RLJob | None, overrides: tuple[str, ...]) -> RLJob:
+def read(job: JobLike | None, overrides: tuple[str, ...]) -> RLJob:
     """Read the job and apply the overrides."""
     if job is None:
         raise InputError("name a job: a YAML file, or an environment with --env")
-    if isinstance(job, str | Path):
-        return specs.load(job, overrides)
-    if isinstance(job, RLJob):
-        if not overrides:
-            return job
-        job = job.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return specs.parse(job, overrides=overrides)
+    return specs.read(job, overrides)
 
 
 def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:

@@ -19,11 +19,12 @@ class Role:
     """One replica of a role.
 
     Attributes:
-        state: `starting`, `running`, `restarting` or `ended`.
+        state: `starting`, `running`, `restarting`, `ended`, or `ending` for a rollout that is too many.
         due: time of the next start in the clock's seconds; None if it is running or has ended.
         died: time of death in the clock's seconds, until it is running again.
         port: port of its metrics.
         started: time of the last start in the clock's seconds.
+        starts: number of starts.
     """
 
     name: str
@@ -36,26 +37,33 @@ class Role:
     died: float | None = None
     port: int | None = None
     started: float = 0.0
+    starts: int = 0
 
 
 def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:
     """All replicas by name, in the order of their start."""
-    wanted, roles = role_counts(spec), {}
+    wanted, roles = role_counts(spec), dict[str, Role]()
     for kind in START_ORDER:
         for index in range(wanted.get(kind, 0)):
-            limit = Restarts(MOST_DEATHS, WINDOW_SECONDS)
-            if ROLES[kind].counts_failures:
-                limit = Restarts(spec.backoff_limit, None)
-            name = f"{kind}-{index}"
-            roles[name] = Role(name, kind, index, folder / LOGS / f"{name}.log", limit)
+            role = make_role(spec, folder, kind, index)
+            roles[role.name] = role
     return roles
+
+
+def make_role(spec: RLJobSpec, folder: Path, kind: RoleName, index: int) -> Role:
+    """One replica that has not started."""
+    limit = Restarts(MOST_DEATHS, WINDOW_SECONDS)
+    if ROLES[kind].counts_failures:
+        limit = Restarts(spec.backoff_limit, None)
+    name = f"{kind}-{index}"
+    return Role(name, kind, index, folder / LOGS / f"{name}.log", limit)
 
 
 def arguments(role: Role, folder: Path, wiring: Wiring) -> list[str]:
     """Arguments of `rljob` for this role."""
     own = folder / BUFFER if role.kind == "buffer" else folder
     argv = ["role", role.kind, "--job", str(wiring.job), "--index", str(role.index)]
-    argv += ["--attempt", str(role.restarts.attempt), "--dir", str(own)]
+    argv += ["--attempt", str(role.starts - 1), "--dir", str(own)]
     argv += ["--buffer", wiring.buffer, "--learner", wiring.learner]
     argv += ["--end-file", str(end_file(role, wiring))]
     argv += ["--port-file", str(port_file(role, wiring)), "--token", str(folder / TOKEN)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from rljob.process import final_evaluation
 from rljob.run_folder import json_files, modules
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import BUFFER, KEYS, RESULT
+from rljob.run_folder.process import working_on
 from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import Record
-from rljob.spec import RLJob
+from rljob.spec import JobLike, RLJob
 from rljob.user_code.entry_point import importing
 from rljob.user_code.host import host
 
@@ -42,7 +43,7 @@ class Quiet:
 
 
 def run(
-    job: str | Path | Mapping[str, Any] | RLJob,
+    job: JobLike,
     *,
     dir: str | Path | None = None,  # noqa: A002 - as the command's option
     seed: int | None = None,
@@ -70,33 +71,55 @@ def run(
         RunError: the run cannot be started, for example by a module that a role imports.
         RunFailed: the run failed; its `result` contains the progress up to the failure.
     """
-    if (module := importing()) is not None:
-        raise RunError(
-            f"{module} starts a run when it is imported. Put `rljob.run(...)` below "
-            '`if __name__ == "__main__":`, or what the job names into a module of its own'
-        )
-    if (name := host()) is not None:
-        caller = sys._getframe(1)
-        raise InputError(
-            f"{caller.f_code.co_filename}:{caller.f_lineno} starts a run in {name}: an environment, network or "
-            "algorithm must not call rljob.run"
-        )
-    if seed is not None:
-        overrides = [*overrides, f"seed={seed}"]
-    request = Request(
-        job,
-        tuple(overrides),
-        Path(dir) if dir is not None else None,
-        resume,
-        transport,
-        # Without a file, the folder of the calling script.
-        search=(Path(job).parent if isinstance(job, str | Path) else Path(sys.path[0]),),
-    )
+    check_caller("run")
+    request = request_for(job, dir, seed, resume, transport, overrides)
     values, folder = launch(request, Spawner(), Quiet(), Stop(), on_progress)
     result = Result.from_json(values, folder)
     if result.outcome == "Failed":
         raise RunFailed("\n".join(filter(None, [result.message, result.last_lines])), result)
     return result
+
+
+def check_caller(name: str) -> None:
+    """Refuse a call of `rljob.NAME` that would start another run for each process of a run.
+
+    Raises:
+        RunError: a module that a role imports calls it when it is imported.
+        InputError: an environment, network or algorithm calls it.
+    """
+    if (module := importing()) is not None:
+        raise RunError(
+            f"{module} starts a run when it is imported. Put `rljob.{name}(...)` below "
+            '`if __name__ == "__main__":`, or what the job names into a module of its own'
+        )
+    if (role := host()) is not None:
+        caller = sys._getframe(2)
+        raise InputError(
+            f"{caller.f_code.co_filename}:{caller.f_lineno} starts a run in {role}: an environment, network or "
+            f"algorithm must not call rljob.{name}"
+        )
+
+
+def request_for(
+    job: JobLike | None,
+    directory: str | Path | None,
+    seed: int | None,
+    resume: bool,
+    transport: Transport,
+    overrides: Sequence[str],
+) -> Request:
+    """The request that the arguments of `run` stand for."""
+    if seed is not None:
+        overrides = [*overrides, f"seed={seed}"]
+    return Request(
+        job,
+        tuple(overrides),
+        Path(directory) if directory is not None else None,
+        resume,
+        transport,
+        # Without a file, the folder of the calling script.
+        search=(Path(job).parent if isinstance(job, str | Path) else Path(sys.path[0]),),
+    )
 
 
 def launch(
@@ -117,13 +140,34 @@ def launch(
     """
     try:
         job, folder = prepare(request)
-        try:
-            request = _with_modules(request, folder.path)
-            return _launch(request, job, folder, spawner, view, stop, on_progress)
-        finally:
-            folder.close()
+        return launch_prepared(request, job, folder, spawner, view, stop, on_progress)
     finally:
         spawner.close(kill=stop.times > 1)
+
+
+def launch_prepared(
+    request: Request,
+    job: RLJob,
+    folder: RunFolder,
+    spawner: Spawner,
+    view: View,
+    stop: Stop,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Run what `prepare` returned, as `launch`; the folder is closed at the end."""
+    try:
+        request = _with_modules(request, folder.path)
+        with working_on(folder.path):
+            return _launch(request, job, folder, spawner, view, stop, on_progress)
+    finally:
+        folder.close()
+
+
+def heed_signals(stop: Stop) -> None:
+    """Make the signals that end a process requests to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # It is ignored under nohup.
+            signal.signal(number, lambda received, _: stop.request(received))
 
 
 def _with_modules(request: Request, folder: Path) -> Request:

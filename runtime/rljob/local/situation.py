@@ -46,7 +46,7 @@ def situation(folder: Path, now: float) -> Situation:
     processes, unreached = _ask(folder) if alive else ([], "")
     silent = now - _advanced(records) if records and alive else None
     timeout = job.spec.stall.timeout.seconds
-    phase, reason, message = _phase(folder, alive, bool(records))
+    phase, reason, message = phase_of(folder, alive, bool(records))
     saved = record.checkpoint
     return Situation(
         name=job.metadata.name,
@@ -81,8 +81,13 @@ def is_worked_on(folder: Path) -> bool:
     return False
 
 
-def _phase(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
-    """Phase, reason and message."""
+def phase_of(folder: Path, alive: bool, begun: bool) -> tuple[str, str, str]:
+    """Phase, reason and message of a run.
+
+    Args:
+        alive: whether a process works on it.
+        begun: whether it has records.
+    """
     if alive:
         return ("Training" if begun else "Starting"), "", ""
     result = json_files.read(folder / RESULT)
@@ -139,7 +144,7 @@ def _probes(
 def _roles(
     job: RLJob, processes: Sequence[RoleProbe], folder: Path, record: Record, now: float
 ) -> Iterator[RoleCount]:
-    restarts = _restarts(folder)
+    restarts = restarts_of(folder)
     for role, count in role_counts(job.spec).items():
         ready = [one for one in processes if one.role == role and _ready(one)]
         reason = message = ""
@@ -154,7 +159,8 @@ def _ready(process: RoleProbe) -> bool:
     return process.state is not None and not process.state.waits_for
 
 
-def _restarts(folder: Path) -> dict[str, int]:
+def restarts_of(folder: Path) -> dict[str, int]:
+    """Deaths of each role's processes so far."""
     found: dict[str, int] = {}
     for event in read_lines(folder / EVENTS):
         if event.get("event") == "died":

@@ -14,6 +14,7 @@ from rljob.algorithms import needs_torch
 from rljob.diagnosis import set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
+from rljob.local import scaling
 from rljob.local.prepare import Wiring, write_job
 from rljob.local.restarts import RunPosition
 from rljob.local.roles import (
@@ -26,6 +27,7 @@ from rljob.local.roles import (
     port_file,
     port_of,
 )
+from rljob.local.scaling import RolloutScaling
 from rljob.local.spawner import Exit, Spawner
 from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
@@ -111,6 +113,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.roles = make_roles(self.job.spec, self.folder)
+        self._scaling = RolloutScaling(self.job.spec, self.folder)
         self._tail = Tail(self.folder / METRICS)
         self._targets = Targets(self.folder / TARGETS, self.job.metadata.name)
         self._events = Events(self.folder / EVENTS)
@@ -124,7 +127,8 @@ class Supervisor:
     @property
     def restarts(self) -> int:
         """Number of restarts so far."""
-        return sum(role.restarts.attempt for role in self.roles.values())
+        everyone = (*self.roles.values(), *self._scaling.removed.values())
+        return sum(role.restarts.attempt for role in everyone)
 
     @property
     def untouched(self) -> bool:
@@ -163,6 +167,7 @@ class Supervisor:
             ending = self._exited(exited)
             if ending is not None:
                 return ending
+        self._scale()
         now = self.clock()
         for role in self.roles.values():
             if role.due is not None and role.due <= now:
@@ -194,8 +199,36 @@ class Supervisor:
                 self.spawner.signal(name, signal.SIGKILL)
         return None
 
+    def _scale(self) -> None:
+        """Start the rollouts that are missing from the number that was asked for, and end those beyond it."""
+        wanted = scaling.asked(self.folder)
+        if wanted is None:
+            return
+        added, surplus = (
+            self._scaling.missing(wanted, self.roles),
+            self._scaling.surplus(wanted, self.roles),
+        )
+        for role in added:
+            self.roles[role.name] = role
+            self._start(role)
+        for role in surplus:
+            role.state, role.due = "ending", None
+            if role.name in self.spawner.running:
+                self.spawner.signal(role.name, signal.SIGTERM)
+            else:
+                self._remove(role)
+        if added or surplus:
+            names = ", ".join(role.name for role in (*added, *surplus))
+            self.view.event(f"scaled to {wanted}: {names} {'started' if added else 'ended'}")
+
+    def _remove(self, role: Role) -> None:
+        self._scaling.removed[role.name] = self.roles.pop(role.name)
+
     def _exited(self, exited: Exit) -> Ending | None:
         role = self.roles[exited.name]
+        if role.state == "ending":
+            self._remove(role)
+            return None
         role.state, role.died = "ended", self.clock()
         end = termination_message.take(end_file(role, self.wiring))
         error = end.error if end is not None else None
@@ -227,6 +260,7 @@ class Supervisor:
     def _start(self, role: Role) -> None:
         role.state, role.due, role.port, role.started = "starting", None, None, self.clock()
         port_file(role, self.wiring).unlink(missing_ok=True)
+        role.starts += 1
         argv = arguments(role, self.folder, self.wiring)
         torch = needs_torch(self.job.spec.algorithm)
         self.spawner.spawn(role.name, argv, role.log, self.wiring.path, torch)

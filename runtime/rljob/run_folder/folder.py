@@ -6,7 +6,9 @@ import fcntl
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rljob.errors import InputError, RunError
 from rljob.run_folder.names import JOB
@@ -21,14 +23,19 @@ class RunFolder:
         path: the existing folder.
         made: folders that were created for this run, the innermost first.
         fresh: whether the folder contains only files of this run.
+        lock: descriptor of the lock that another process has handed over; None to lock the folder.
 
     Raises:
         InputError: another run uses the folder.
     """
 
-    def __init__(self, path: Path, made: list[Path], fresh: bool) -> None:
+    def __init__(self, path: Path, made: list[Path], fresh: bool, lock: int | None = None) -> None:
         self.path = path.resolve()
         self._made, self._fresh = made, fresh
+        if lock is not None:
+            os.set_inheritable(lock, False)
+            self._lock = lock
+            return
         self._lock = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,6 +94,18 @@ class RunFolder:
         if not (directory / JOB).is_file():
             raise InputError(f"--resume: {directory} is not a run's folder: it has no {JOB}")
         return cls(directory, [], fresh=False)
+
+    def hand_over(self) -> tuple[dict[str, Any], int]:
+        """What another process makes the same folder of with `taken_over`, and the descriptor that it inherits. The lock then
+        is that process's: `close` here does not release it."""
+        value = {"path": str(self.path), "made": [str(folder.resolve()) for folder in self._made]}
+        return {**value, "fresh": self._fresh, "lock": self._lock}, self._lock
+
+    @classmethod
+    def taken_over(cls, value: Mapping[str, Any]) -> RunFolder:
+        """The folder that `hand_over` describes."""
+        made = [Path(folder) for folder in value["made"]]
+        return cls(Path(value["path"]), made, value["fresh"], value["lock"])
 
     def discard(self) -> None:
         """Remove the folders that this run created; keep a folder with older content."""

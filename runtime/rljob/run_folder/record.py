@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
-from rljob.run_folder.json_files import read_lines
+from rljob.run_folder.json_files import Tail, read_lines
 
+LAST_BYTES = 1 << 16
 COUNTERS = ("seconds", "steps", "episodes", "updates", "policy_version")
 _Value = TypeVar("_Value")
 
@@ -106,6 +107,19 @@ class Record:
 def read_records(path: Path) -> list[Record]:
     """All records of a `metrics.jsonl`; empty if there is no file."""
     return [Record.from_json(line) for line in read_lines(path)]
+
+
+def last_record(path: Path) -> Record | None:
+    """The newest record of a `metrics.jsonl`; None before the first."""
+    for size in (LAST_BYTES, None):
+        try:
+            start = 0 if size is None else max(0, path.stat().st_size - size)
+        except FileNotFoundError:
+            return None
+        # What remains of the first line is none.
+        if lines := Tail(path, start).new():
+            return Record.from_json(lines[-1])
+    return None
 
 
 def _known(cls: type[_Value], value: Mapping[str, Any]) -> _Value:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rljob.spec.duration import Duration
 from rljob.spec.file import JobSource
-from rljob.spec.job import RLJob, RLJobSpec, dump, load, locate, parse
+from rljob.spec.job import JobLike, RLJob, RLJobSpec, dump, load, locate, parse, read
 from rljob.spec.schema import Section
 from rljob.spec.sections import (
     ActionConversionSpec,
@@ -39,6 +39,7 @@ __all__ = [
     "Duration",
     "EnvironmentSpec",
     "EvaluationSpec",
+    "JobLike",
     "JobSource",
     "LearnerSpec",
     "Metadata",
@@ -57,4 +58,5 @@ __all__ = [
     "load",
     "locate",
     "parse",
+    "read",
 ]

@@ -277,6 +277,10 @@ class RLJob(Section):
         return values
 
 
+JobLike = str | Path | Mapping[str, Any] | RLJob
+"""What names a job: a YAML file, a mapping in the form of the YAML, or a job."""
+
+
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RLJob:
     """The RLJob in a YAML file.
 
@@ -288,6 +292,25 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RLJob:
         InputError: with the file, line and field of every problem.
     """
     return parse(specfile.read(path), file=str(path), overrides=overrides)
+
+
+def read(job: JobLike, overrides: Sequence[str] = ()) -> RLJob:
+    """The job in a YAML file, in a mapping in the form of the YAML, or as it is; with the overrides as in `load`.
+
+    Raises:
+        InputError: with every problem; or `job` is something else.
+    """
+    if isinstance(job, str | Path):
+        return load(job, overrides)
+    if isinstance(job, RLJob):
+        if not overrides:
+            return job
+        job = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if not isinstance(job, Mapping):
+        raise InputError(
+            f"{type(job).__name__} is not a job: give a YAML file, a mapping in the form of the YAML, or an RLJob"
+        )
+    return parse(job, overrides=overrides)
 
 
 def parse(content: str | Mapping[str, Any], file: str = "", overrides: Sequence[str] = ()) -> RLJob:

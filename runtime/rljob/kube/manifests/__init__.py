@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rljob import spec
+from rljob.errors import InputError
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests import network
 from rljob.kube.manifests.buffer import buffer
@@ -27,6 +29,7 @@ __all__ = [
     "build",
     "keys_secret",
     "mounted_generations",
+    "preview",
     "told_keys",
     "told_replicas",
 ]
@@ -84,6 +87,18 @@ def build(
         if role in wanted
     }
     return Children(tuple(shared), workloads)
+
+
+def preview(job: RLJob) -> Children:
+    """The children of a job that is on no cluster yet, but for its keys.
+
+    Raises:
+        InputError: a template cannot be merged; the error has file and line.
+    """
+    try:
+        return build(job, None, OperatorSettings())
+    except InputError as error:
+        raise spec.locate(job, error) from None
 
 
 def _workload(scope: Scope, role: RoleName, replicas: int, failures: int) -> Manifest:
