@@ -50,7 +50,9 @@ def test_a_run_is_scaled_stopped_resumed_and_deleted(tmp_path: Path) -> None:
         assert job.folder == tmp_path / "runs/test-1"
         until(lambda: job.status.checkpoint_step, "a checkpoint")
         assert (job.status.phase, job.status.ended, job.status.rollouts) == ("Training", False, 1)
-        with pytest.raises(TimeoutError, match=r"test has not ended within 0\.01 s: Training, step"):
+        with pytest.raises(
+            TimeoutError, match=r"test has not ended within 0\.01 s: Training, step"
+        ):
             job.wait(0.01)
         with pytest.raises(rljob.InputError, match="test has not ended"):
             job.result()

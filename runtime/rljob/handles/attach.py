@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rljob.errors import InputError
 
@@ -32,7 +32,8 @@ def attach(
         InputError: the folder is not a run's folder, or no cluster is configured.
         RunError: the cluster has no such job; the message has the names of others.
     """
-    if not isinstance(job, str | Path) or not str(job).strip():
+    given: Any = job
+    if not isinstance(given, str | Path) or not str(given).strip():
         raise InputError(f"{job!r} names no job: give a run's folder, or the name of a job")
     if isinstance(job, Path) or "/" in job or Path(job).is_dir():
         from rljob.handles import run
