@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,32 +32,40 @@ _ERROR = "rljob-error "
 """Starts the line of the output that has the error."""
 
 
-@dataclass(frozen=True)
 class BackgroundRun:
     """A run that this process has started.
 
-    Attributes:
+    Args:
         folder: the run's folder.
-        process: waited for by a thread.
-        output: of the process.
+        output: of the process; it is closed when the process has ended.
     """
 
-    job: RLJob
-    folder: Path
-    process: subprocess.Popen[str]
-    output: IO[bytes]
+    def __init__(
+        self, job: RLJob, folder: Path, process: subprocess.Popen[str], output: IO[bytes]
+    ) -> None:
+        self.job, self.folder = job, folder
+        self._process = process
+        self._output: bytes = b""
+        # A process that has ended would stay a zombie without it.
+        self._waiting = threading.Thread(target=self._wait, args=(output,), daemon=True)
+        self._waiting.start()
+
+    def _wait(self, output: IO[bytes]) -> None:
+        with output:
+            self._process.wait()
+            output.seek(0)
+            self._output = output.read()
 
     def error(self) -> RLJobError | None:
         """Why the process ended without a result; None for a run that has one. Call it once the process has given up the
         run's folder: it waits for the end of the process."""
-        try:
-            code = self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            return RunError(f"the run's process {self.process.pid} does not end")
+        self._waiting.join(END_SECONDS)
+        code = self._process.returncode
+        if self._waiting.is_alive() or code is None:
+            return RunError(f"the run's process {self._process.pid} does not end")
         if code == 0:
             return None
-        self.output.seek(0)
-        *_, last = ["", *self.output.read().decode("utf-8", "replace").splitlines()]
+        *_, last = ["", *self._output.decode("utf-8", "replace").splitlines()]
         if not last.startswith(_ERROR):
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             return RunError(f"the run's process ended ({how}){f': {last}' if last else ''}")
@@ -77,7 +85,7 @@ def start(request: Request) -> BackgroundRun:
     """
     job, folder = prepare(request)
     value, lock = folder.hand_over()
-    output = tempfile.TemporaryFile(prefix="rljob-output-")  # noqa: SIM115 - the handle reads it
+    output = tempfile.TemporaryFile(prefix="rljob-output-")  # noqa: SIM115 - a thread closes it
     path = [str(Path(entry or ".").absolute()) for entry in sys.path]
     asked = {
         "job": spec.dump(job),
@@ -98,6 +106,7 @@ def start(request: Request) -> BackgroundRun:
             start_new_session=True,
         )
     except OSError as error:
+        output.close()
         folder.discard()
         raise RunError(f"cannot start the run's process: {error.strerror}") from error
     finally:
@@ -105,8 +114,6 @@ def start(request: Request) -> BackgroundRun:
     assert process.stdin is not None
     with process.stdin as pipe:
         pipe.write(json.dumps(asked))
-    # A process that has ended would stay a zombie otherwise.
-    threading.Thread(target=process.wait, name=f"run of {folder.path.name}", daemon=True).start()
     return BackgroundRun(job, folder.path, process, output)
 
 
