@@ -66,7 +66,7 @@ def test_what_is_of_one_machine_is_refused(apiserver: ApiServer, name: str) -> N
 def test_what_is_stored_tells_the_defaults(apiserver: ApiServer) -> None:
     stored = try_to_create(apiserver, job()).body["spec"]
     assert stored["network"] == {"name": "mlp", "config": {}}
-    assert stored["rollout"] == {"replicas": 2, "envsPerReplica": 16, "precision": "float32"}
+    assert stored["rollout"] == {"replicas": 2, "precision": "float32"}
     assert stored["checkpoint"]["interval"] == "60s"
     assert "seed" not in stored
     assert "evaluation" not in stored

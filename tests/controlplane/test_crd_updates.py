@@ -13,14 +13,15 @@ from rljob import spec
 from rljob.spec.cel import IMMUTABLE_KEY
 from tests.apiserver import Answer, ApiServer
 from tests.controlplane.jobs import create, message_of, path_of
-from tests.unit.specs import Job, job
+from tests.unit.specs import SPACES, Job, job
 
 FULL = job(
-    environment={"id": "CartPole-v1", "kwargs": {"a": 1}},
+    environment={"id": "CartPole-v1", "kwargs": {"a": 1}, "spaces": SPACES},
     algorithm={"entryPoint": "algos:Mine", "config": {"a": 1}},
     network={"name": "mlp", "config": {"hidden": [1]}},
     networks={"policy": {"config": {"hidden": [1]}}},
     seed=1,
+    rollout={"applications": {"flushAfter": "5s"}, "envsPerReplica": 1},
     initFrom={"run": "/a", "networks": ["policy"]},
     buffer={"samplesPerInsert": 1, "storage": {"path": "a"}},
     checkpoint={"storage": {"path": "a"}},
@@ -33,6 +34,9 @@ FIXED: list[tuple[str, Any]] = [
     ("environment.kwargs", {"b": 1}),
     ("environment.maxEpisodeSteps", 5),
     ("environment.masks", False),
+    ("environment.spaces.action.choices", 3),
+    ("environment.spaces.observation.low", [0, 1, 2, 3]),
+    ("environment.spaces.mask", True),
     ("algorithm.entryPoint", "algos:Other"),
     ("algorithm.config", {"b": 1}),
     ("algorithm.config.a", None),
@@ -46,6 +50,7 @@ FIXED: list[tuple[str, Any]] = [
     ("initFrom.networks", ["policy", "other"]),
     ("strict", True),
     ("rollout.envsPerReplica", 17),
+    ("rollout.applications.flushAfter", "6s"),
     ("buffer.capacity", 17),
     ("buffer.maxPolicyLag", 17),
     ("buffer.samplesPerInsert", 2),
@@ -58,6 +63,8 @@ OPTIONAL = (
     "seed",
     "networks",
     "initFrom",
+    "rollout.envsPerReplica",
+    "rollout.applications",
     "buffer.samplesPerInsert",
     "buffer.storage",
     "checkpoint.storage",
@@ -66,7 +73,10 @@ OPTIONAL = (
 )
 FREE: list[tuple[str, Any]] = [
     ("stop", {"steps": 5, "updates": 6, "episodes": 7, "duration": "1h"}),
-    ("rollout", {"replicas": 3, "minReplicas": 1, "maxReplicas": 5, "template": {"spec": {}}}),
+    ("rollout.replicas", 3),
+    ("rollout.minReplicas", 1),
+    ("rollout.maxReplicas", 5),
+    ("rollout.template", {"spec": {}}),
     ("buffer.template", {"metadata": {}}),
     ("learner", {"device": "cpu", "template": {}}),
     ("evaluation", {"baseline": 5}),

@@ -30,6 +30,21 @@ def named(name: Any) -> Job:
     return {**job(), "metadata": {"name": name}}
 
 
+SPACES: Job = {
+    "observation": {"type": "Box", "shape": [4]},
+    "action": {"type": "Discrete", "choices": 2},
+}
+
+
+def application_job(**spec: Any) -> Job:
+    """A small valid job that only applications feed."""
+    return job(**{"environment": {"spaces": SPACES}, "rollout": {"applications": {}}, **spec})
+
+
+def spaced(action: Job, **spaces: Any) -> Job:
+    return application_job(environment={"spaces": {**SPACES, "action": action, **spaces}})
+
+
 STORED = {
     "namespace": "rl",
     "labels": {"app.kubernetes.io/name": "x"},
@@ -152,6 +167,31 @@ GOOD: dict[str, Job] = {
             "wandb": {"project": "pole", "entity": "us", "mode": "offline"},
         }
     ),
+    "applications-alone": application_job(stop={}),
+    "applications-and-rollouts": application_job(
+        environment={"id": "CartPole-v1", "spaces": {**SPACES, "mask": False}},
+        rollout={"applications": {"flushAfter": 1, "rewardTimeout": "24h"}, "envsPerReplica": 1},
+        evaluation={},
+    ),
+    "spaces-of-every-type": spaced(
+        {"type": "MultiDiscrete", "nvec": [3, 4], "start": [1, 0]},
+        observation={
+            "type": "Box",
+            "shape": [2, 1],
+            "low": [["-inf"], [-1.5]],
+            "high": "inf",
+            "dtype": "float64",
+        },
+        mask=True,
+    ),
+    "actions-in-a-box": spaced(
+        {"type": "Box", "shape": [2], "low": -1, "high": [1, 2.5], "dtype": "float32"},
+        observation={"type": "MultiDiscrete", "nvec": [2], "start": [1]},
+    ),
+    "a-state-by-number": spaced(
+        {"type": "Discrete", "choices": 2}, observation={"type": "Discrete", "choices": 9}
+    ),
+    "a-space-that-starts-elsewhere": spaced({"type": "Discrete", "choices": 3, "start": -1}),
     "sinks-by-default": job(sinks={"mlflow": {}, "wandb": {}}),
 }
 
@@ -170,7 +210,7 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("name-too-long", named("a" * 41), "metadata.name", "1 to 40 lowercase"),
     ("name-number", named(3), "metadata.name", "3 is not allowed; text"),
     ("field-outside-spec", {**job(), "rollout": {}}, "rollout", "Did you mean spec.rollout?"),
-    ("no-environment", job(environment={}), "environment", "needs one of id and entryPoint"),
+    ("no-environment", job(environment={}), "environment", "needs one of id, entryPoint and spaces"),
     ("environment-text", job(environment="CartPole-v1"), "environment", "a mapping with id, "),
     (
         "environment-both",
@@ -178,6 +218,35 @@ BAD: list[tuple[str, Job, str, str]] = [
         "environment.entryPoint",
         "only one of id and entryPoint",
     ),
+    ("spaces-without-applications", application_job(rollout={}), "rollout.applications", "is required with environment.spaces, e.g."),
+    ("applications-without-spaces", job(rollout={"applications": {}}), "environment.spaces", "is required with rollout.applications"),
+    (
+        "applications-in-a-strict-job",
+        application_job(strict=True, seed=1, rollout={"replicas": 1, "applications": {}}),
+        "rollout.applications",
+        "is not allowed with strict: true; what applications do",
+    ),
+    ("applications-in-many-environments", application_job(rollout={"applications": {}, "envsPerReplica": 2}), "rollout.envsPerReplica", "2 is not allowed with applications; only 1"),
+    ("applications-on-a-list", application_job(rollout={"applications": []}), "rollout.applications", "a mapping with flushAfter"),
+    ("flush-late", application_job(rollout={"applications": {"flushAfter": "1h1s"}}), "rollout.applications.flushAfter", '"1h1s" is not allowed; at most 1h'),
+    ("reward-late", application_job(rollout={"applications": {"rewardTimeout": 86401}}), "rollout.applications.rewardTimeout", "is not allowed; at most 24h"),
+    ("evaluation-of-nothing", application_job(evaluation={}), "evaluation", "is not allowed without environment.id or environment.entryPoint"),
+    ("limit-of-nothing", application_job(environment={"spaces": SPACES, "maxEpisodeSteps": 5}), "environment.maxEpisodeSteps", "is not allowed without id or entryPoint"),
+    ("kwargs-of-nothing", application_job(environment={"spaces": SPACES, "kwargs": {"a": 1}}), "environment.kwargs", "is not allowed without id or entryPoint"),
+    ("spaces-half", application_job(environment={"spaces": {"action": SPACES["action"]}}), "environment.spaces.observation", "is required. Space of what the policy sees"),
+    ("space-of-no-type", spaced({"choices": 2}), "environment.spaces.action.type", "is required"),
+    ("space-that-rljob-lacks", spaced({"type": "Dict"}), "environment.spaces.action.type", '"Dict" is not allowed; one of "Box", "Discrete", "MultiDiscrete"'),
+    ("space-box-bare", spaced({"type": "Box"}), "environment.spaces.action", "a Box needs shape"),
+    ("space-discrete-bare", spaced({"type": "Discrete"}), "environment.spaces.action", "a Discrete needs choices"),
+    ("space-multi-bare", spaced({"type": "MultiDiscrete"}), "environment.spaces.action", "a MultiDiscrete needs nvec"),
+    ("space-shape-of-another", spaced({"type": "Discrete", "choices": 2, "shape": [1]}), "environment.spaces.action.shape", "is not a field of this type; it is one of Box"),
+    ("space-dtype-of-another", spaced({"type": "Discrete", "choices": 2, "dtype": "int64"}), "environment.spaces.action.dtype", "is not a field of this type"),
+    ("space-choices-of-another", spaced({"type": "Box", "shape": [2], "choices": 2}), "environment.spaces.action.choices", "is not a field of this type; it is one of Discrete"),
+    ("space-nvec-of-another", spaced({"type": "Discrete", "choices": 2, "nvec": [1]}), "environment.spaces.action.nvec", "is not a field of this type; it is one of MultiDiscrete"),
+    ("space-choices-none", spaced({"type": "Discrete", "choices": 0}), "environment.spaces.action.choices", "0 is not allowed; an integer from 1 to"),
+    ("space-dtype-text", spaced({"type": "Box", "shape": [2], "dtype": "complex64"}), "environment.spaces.action.dtype", '"complex64" is not allowed; one of'),
+    ("space-dimension-none", spaced({"type": "Box", "shape": [0]}), "environment.spaces.action.shape.0", "0 is not allowed; an integer from 1 to"),
+    ("mask-of-a-box", spaced({"type": "Box", "shape": [2]}, mask=True), "environment.spaces.mask", "true is not allowed for a Box of actions"),
     ("entry-point-dots", job(environment={"entryPoint": "a.b"}), "environment.entryPoint", ENTRY_POINT),
     ("entry-point-spaces", job(algorithm={"entryPoint": "a: b"}), "algorithm.entryPoint", ENTRY_POINT),
     ("id-empty", job(environment={"id": ""}), "environment.id", '"" is not allowed; text like CartPole'),

@@ -83,6 +83,13 @@ def test_replicas_are_those_of_the_spec() -> None:
     assert role_counts(spec.parse(specs.job()).spec) == {"rollout": 2, "buffer": 1, "learner": 1}
 
 
+def test_where_applications_act_alone_there_are_no_rollouts() -> None:
+    alone = specs.application_job(rollout={"applications": {}, "replicas": 3})
+    assert role_counts(spec.parse(alone).spec) == {"buffer": 1, "learner": 1}
+    both = specs.GOOD["applications-and-rollouts"]
+    assert role_counts(spec.parse(both).spec)["rollout"] == 2
+
+
 def test_workloads_are_of_the_kind_in_the_table() -> None:
     made = build(spec.parse(BOTH), None, OperatorSettings()).workloads
     assert list(made) == ["buffer", "learner", "rollout", "evaluator"]

@@ -152,13 +152,13 @@ def test_line_of_the_key() -> None:
     message = refusal(TEXT.replace("replicas: 2", "replica: 2"))
     assert message == (
         "job.yaml:15: rollout.replica: unknown field. Did you mean replicas?\n"
-        "  rollout knows: replicas, envsPerReplica, precision, minReplicas, maxReplicas, template"
+        "  rollout knows: replicas, envsPerReplica, precision, minReplicas, maxReplicas, applications, template"
     )
 
 
 def test_line_of_the_section_when_the_key_is_missing() -> None:
     assert refusal(TEXT.replace("id:", "kwargs:").replace("CartPole-v1", "{}")).startswith(
-        "job.yaml:6: environment: needs one of id and entryPoint"
+        "job.yaml:6: environment: needs one of id, entryPoint and spaces"
     )
     assert refusal(TEXT.replace("  name: cartpole", "  namespace: a")).startswith(
         "job.yaml:3: metadata.name: is required"

@@ -93,7 +93,7 @@ def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
     if trial.agents > 1:
         form += f", {trial.agents} agents each"
     rows: dict[str, str] = {
-        "environment": f"{spec.environment.id or spec.environment.entry_point}, {trial.environments} at once, {form}",
+        "environment": f"{spec.environment.label}, {trial.environments} at once, {form}",
         "observation": f"{trial.observation}; the network gets float32 {list(trial.network_input)}",
         **({"state": f"{trial.state}; for the learner"} if trial.state else {}),
         "action": f"{trial.action}{', with action masks' if trial.masked else ''}",

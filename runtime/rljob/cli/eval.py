@@ -118,7 +118,7 @@ def _lines(
     from rljob.local.view import shown_path
     from rljob.show.view.figures import score, some, span_text
 
-    environment = job.spec.environment.id or job.spec.environment.entry_point
+    environment = job.spec.environment.label
     yield f"Policy version {policy.version} of {shown_path(policy.path)}"
     episodes = some(played.episodes, "greedy episode")
     yield f"{episodes} of {environment} in {span_text(played.seconds)}"

@@ -47,6 +47,9 @@ def make(spec: EnvironmentSpec, count: int, single: bool = False) -> list[Env] |
     Raises:
         InputError: with a path below `environment`, where they cannot be made.
     """
+    if not spec.played:
+        message = "has no id and no entryPoint: only applications feed this job, and there is nothing to step or play"
+        raise InputError(message, path="environment")
     from gymnasium import logger
 
     # What Gymnasium advises is meant for authors of environments; its errors are exceptions.
@@ -87,7 +90,7 @@ def make_rendered(spec: EnvironmentSpec) -> Env:
     Raises:
         InputError: with path `environment`, where it cannot be made like that.
     """
-    name = spec.id or str(spec.entry_point)
+    name = spec.label
     if len(group_sizes(spec, 2)) > 1:
         message = (
             f"{name} cannot be recorded: the job trains on its vector form, which renders no pictures, and "

@@ -383,13 +383,10 @@ def _describe(space: gymnasium.Space[Any], role: str) -> Space:
     from gymnasium import spaces
 
     if isinstance(space, spaces.Box) and 0 not in space.shape:
-        own = np.dtype(space.dtype)
-        as_is = role != "action" and own.kind in "biu"
         # Integer boxes write "no bound" as the end of their range.
         low = np.where(space.bounded_below, space.low.astype(object), -math.inf)
         high = np.where(space.bounded_above, space.high.astype(object), math.inf)
-        bounds = _bound(low, space.shape), _bound(high, space.shape)
-        return BoxSpace(space.shape, own if as_is else _FLOAT32, *bounds, environment_dtype=own)
+        return stored_box(space.shape, np.dtype(space.dtype), low, high, role)
     if isinstance(space, spaces.Discrete):
         return DiscreteSpace(int(space.n), int(space.start), _dtype(space.dtype))
     if isinstance(space, spaces.MultiDiscrete):
@@ -401,6 +398,20 @@ def _describe(space: gymnasium.Space[Any], role: str) -> Space:
         f"MultiDiscrete{_HINTS.get((type(space).__name__, role), '')}.",
         path="environment",
     )
+
+
+def stored_box(
+    shape: tuple[int, ...], own: np.dtype[Any], low: ArrayLike, high: ArrayLike, role: str
+) -> BoxSpace:
+    """A Box with the dtype in which its values are stored.
+
+    Args:
+        own: the environment's dtype.
+        role: `action`, or another.
+    """
+    as_is = role != "action" and own.kind in "biu"
+    bounds = _bound(low, shape), _bound(high, shape)
+    return BoxSpace(shape, own if as_is else _FLOAT32, *bounds, environment_dtype=own)
 
 
 MOST_NUMBERS, MOST_CHOICES, MOST_AGENTS = 2**28, 2**24, 2**16

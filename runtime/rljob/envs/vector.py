@@ -15,6 +15,7 @@ import numpy as np
 
 from rljob.envs import factory, parallel
 from rljob.envs.conversion import convert_action, convert_mask, convert_observation
+from rljob.envs.declared import check_same, declared_spaces, with_bounds_of
 from rljob.envs.games import Games
 from rljob.envs.mask_readers import IgnoredMasks
 from rljob.envs.mask_space import is_split
@@ -95,7 +96,11 @@ class Environments:
             own = Spaces.from_gymnasium(seen, taken, spec.masks is not False, agents, state)
             ignored = IgnoredMasks(is_split(seen), agents) if spec.masks is False else None
             asked = spec.convert or ConversionSpec()
-            observation, self._observed = convert_observation(own.observation, asked.observation)
+            self._declared, self._label = declared_spaces(spec), spec.label
+            observed = own.observation
+            if self._declared is not None:
+                observed = with_bounds_of(observed, self._declared.own.observation)
+            observation, self._observed = convert_observation(observed, asked.observation)
             action, self._taken = convert_action(own.action, asked.action)
             self._spaces = replace(own, observation=observation, action=action)
             self._own_spaces = own
@@ -112,12 +117,15 @@ class Environments:
     @cached_property
     def spaces(self) -> Spaces:
         """Those of one environment or agent, as the algorithm sees them. The first use resets the first environment, to
-        see whether it gives action masks.
+        see whether it gives action masks. Where the job states the spaces of its applications, they are the stated ones.
 
         Raises:
-            InputError: with a path at or below `environment`, when masks cannot be used.
+            InputError: with a path at or below `environment`, when masks cannot be used, or the job states other spaces.
             RunError: it raised.
         """
+        if self._declared is not None:
+            check_same(self._declared.own, self.own_spaces, self._label)
+            return self._declared.spaces
         return replace(self._spaces, masked=self._masks is not None)
 
     @cached_property

@@ -27,6 +27,8 @@ from rljob.spec.schema import (
     SourceText,
 )
 from rljob.spec.sections import (
+    NEEDS_STOP,
+    STOPS,
     AlgorithmSpec,
     BufferSpec,
     CheckpointSpec,
@@ -44,6 +46,14 @@ from rljob.spec.stall import StallSpec
 from rljob.spec.start import InitFromSpec
 
 _NOT_STRICT = "is not allowed with strict: true, which saves where a resumed run repeats itself"
+_NOT_REPEATABLE = "is not allowed with strict: true; what applications do cannot be repeated"
+_NEEDS_APPLICATIONS = "is required with environment.spaces, e.g. `applications: {}`"
+_NEEDS_SPACES = (
+    "is required with rollout.applications, which have to know what they observe and how they act"
+)
+_NOTHING_TO_PLAY = (
+    "is not allowed without environment.id or environment.entryPoint; there is nothing to play"
+)
 _MODULE_FILE = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
 
 
@@ -72,6 +82,35 @@ class RLJobSpec(Section):
                 for name in ("everySteps", "everyUpdates")
             ),
             cel.rule(
+                "has(self.rollout.applications) || "
+                + " || ".join(f"has(self.stop.{name})" for name in STOPS),
+                NEEDS_STOP,
+                at="stop",
+                reason="FieldValueRequired",
+            ),
+            cel.rule(
+                "!has(self.environment.spaces) || has(self.rollout.applications)",
+                _NEEDS_APPLICATIONS,
+                at="rollout.applications",
+                reason="FieldValueRequired",
+            ),
+            cel.rule(
+                "!has(self.rollout.applications) || has(self.environment.spaces)",
+                _NEEDS_SPACES,
+                at="environment.spaces",
+                reason="FieldValueRequired",
+            ),
+            cel.rule(
+                "!has(self.rollout.applications) || !self.strict",
+                _NOT_REPEATABLE,
+                at="rollout.applications",
+            ),
+            cel.rule(
+                "!has(self.evaluation) || has(self.environment.id) || has(self.environment.entryPoint)",
+                _NOTHING_TO_PLAY,
+                at="evaluation",
+            ),
+            cel.rule(
                 f"!has(self.code) || self.code.all(name, name.matches({cel.text(_MODULE_FILE)}))",
                 "is not allowed; a file name like my_env.py",
                 at="code",
@@ -81,7 +120,7 @@ class RLJobSpec(Section):
 
     environment: EnvironmentSpec = Field(
         description="The environment, e.g. `{id: CartPole-v1}`: a Gymnasium id, or the import path of a "
-        "custom factory.",
+        "custom factory; or the spaces of applications.",
         json_schema_extra=IMMUTABLE,
     )
     algorithm: AlgorithmSpec = Field(
@@ -111,7 +150,7 @@ class RLJobSpec(Section):
     )
     stop: StopSpec = Field(
         description="Stop conditions: at least one of steps, updates, episodes, meanReturn, duration, e.g. "
-        "`{steps: 500000, meanReturn: 475}`. Training ends when the first one is met."
+        "`{steps: 500000, meanReturn: 475}`. Training ends when the first one is met. With rollout.applications, `{}` trains without end."
     )
     seed: Seed | None = Field(
         default=None,
@@ -235,6 +274,17 @@ class RLJobSpec(Section):
                 problems[f"checkpoint.{to_camel(name)}"] = f"{number} {_NOT_STRICT}"
         if self.strict and self.seed is None:
             problems["seed"] = "is required with strict: true"
+        applications = self.rollout.applications
+        if applications is None and self.stop.empty:
+            problems["stop"] = NEEDS_STOP
+        if applications is None and self.environment.spaces is not None:
+            problems["rollout.applications"] = _NEEDS_APPLICATIONS
+        if applications is not None and self.environment.spaces is None:
+            problems["environment.spaces"] = _NEEDS_SPACES
+        if applications is not None and self.strict:
+            problems["rollout.applications"] = _NOT_REPEATABLE
+        if self.evaluation is not None and not self.environment.played:
+            problems["evaluation"] = _NOTHING_TO_PLAY
         for name in self.code or ():
             module = name.removesuffix(".py")
             if not re.fullmatch(_MODULE_FILE, name):

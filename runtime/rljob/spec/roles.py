@@ -121,10 +121,11 @@ def clients(link: LinkName) -> tuple[RoleName, ...]:
 
 
 def role_counts(spec: RLJobSpec) -> dict[RoleName, int]:
-    """Processes that a job wants of each role, in the order of the table; without roles that it does not want."""
+    """Processes that a job wants of each role, in the order of the table; without roles that it does not want. Where there
+    is no environment to play, only applications produce experience."""
     sections = {name: getattr(spec, role.section) for name, role in ROLES.items()}
     return {
         name: getattr(section, "replicas", 1)
         for name, section in sections.items()
-        if section is not None
+        if section is not None and (name != "rollout" or spec.environment.played)
     }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from rljob.spec.applications import ApplicationsSpec, SpacesSpec
 from rljob.spec.cel import IMMUTABLE, Rule, rule, rules
 from rljob.spec.duration import Duration
 from rljob.spec.invalid import refuse
@@ -140,10 +141,33 @@ class ConversionSpec(Section):
     )
 
 
-class EnvironmentSpec(Section):
-    """The environment: a Gymnasium id or a custom factory."""
+_NEEDS_ENVIRONMENT = "needs one of id, entryPoint and spaces"
+_NO_ENVIRONMENT = "is not allowed without id or entryPoint"
 
-    model_config = ConfigDict(json_schema_extra=rules(*_one_of("id")))
+
+class EnvironmentSpec(Section):
+    """The environment: a Gymnasium id, a custom factory, or the spaces of applications."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.id) || has(self.entryPoint) || has(self.spaces)",
+                _NEEDS_ENVIRONMENT,
+                reason="FieldValueRequired",
+            ),
+            _one_of("id")[1],
+            rule(
+                "has(self.id) || has(self.entryPoint) || !has(self.maxEpisodeSteps)",
+                _NO_ENVIRONMENT,
+                at="maxEpisodeSteps",
+            ),
+            rule(
+                "has(self.id) || has(self.entryPoint) || !has(self.kwargs) || size(self.kwargs) == 0",
+                _NO_ENVIRONMENT,
+                at="kwargs",
+            ),
+        )
+    )
 
     id: str | None = Field(
         default=None,
@@ -151,7 +175,7 @@ class EnvironmentSpec(Section):
         max_length=256,
         pattern=r"^\S+$",
         examples=["CartPole-v1"],
-        description="Gymnasium id without spaces, e.g. `CartPole-v1`. Exactly one of id and entryPoint.",
+        description="Gymnasium id without spaces, e.g. `CartPole-v1`. One of id and entryPoint, or spaces.",
     )
     entry_point: ImportPath | None = Field(
         default=None,
@@ -176,11 +200,35 @@ class EnvironmentSpec(Section):
         default=None,
         description="Continuous spaces as discrete, and the reverse, for an algorithm that needs it.",
     )
+    spaces: SpacesSpec | None = Field(
+        default=None,
+        description="Spaces of the applications, for rollout.applications. With id or entryPoint as well, rollouts and applications "
+        "both send experience, and their spaces have to be the same; without, no rollout is started.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> EnvironmentSpec:
-        _exactly_one("id", self.id, self.entry_point)
+        if self.id is not None and self.entry_point is not None:
+            raise refuse({"entryPoint": _only_one("id")})
+        if self.played:
+            return self
+        if self.spaces is None:
+            raise refuse({"": _NEEDS_ENVIRONMENT})
+        given = {"maxEpisodeSteps": self.max_episode_steps, "kwargs": self.kwargs}
+        wrong = {name: _NO_ENVIRONMENT for name, value in given.items() if value}
+        if wrong:
+            raise refuse(wrong)
         return self
+
+    @property
+    def played(self) -> bool:
+        """Whether there is an environment that rljob itself can make and step; else there are only applications."""
+        return self.id is not None or self.entry_point is not None
+
+    @property
+    def label(self) -> str:
+        """For people: the id, the import path, or that there are only applications."""
+        return self.id or self.entry_point or "applications"
 
 
 class AlgorithmSpec(Section):
@@ -291,22 +339,12 @@ class NamedNetworkSpec(Section):
 
 
 StopMeasure = Literal["steps", "updates", "episodes", "duration"]
-_STOPS = ("steps", "updates", "episodes", "meanReturn", "duration")
-_NEEDS_STOP = f"needs at least one of {', '.join(_STOPS)}"
+STOPS = ("steps", "updates", "episodes", "meanReturn", "duration")
+NEEDS_STOP = f"needs at least one of {', '.join(STOPS)}"
 
 
 class StopSpec(Section):
-    """Stop conditions; at least one is required. Training ends when the first one is met."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                " || ".join(f"has(self.{name})" for name in _STOPS),
-                _NEEDS_STOP,
-                reason="FieldValueRequired",
-            )
-        )
-    )
+    """Stop conditions; at least one is required, unless there are applications. Training ends when the first one is met."""
 
     steps: Steps | None = Field(
         default=None,
@@ -326,11 +364,10 @@ class StopSpec(Section):
         default=None, description="Time spent training, e.g. `10m`; suspended time does not count."
     )
 
-    @model_validator(mode="after")
-    def _some(self) -> StopSpec:
-        if self.measure is None and self.mean_return is None:
-            raise refuse({"": _NEEDS_STOP})
-        return self
+    @property
+    def empty(self) -> bool:
+        """Whether training ends only when somebody ends it."""
+        return self.measure is None and self.mean_return is None
 
     @property
     def measure(self) -> StopMeasure | None:
@@ -340,6 +377,10 @@ class StopSpec(Section):
 
 
 Precision = Literal["float32", "bfloat16"]
+_ENVIRONMENTS = 16
+_ONE_ENVIRONMENT = (
+    "is not allowed with applications; only 1, because an application plays one episode at a time"
+)
 
 
 class RolloutSpec(Section):
@@ -357,18 +398,25 @@ class RolloutSpec(Section):
                 "is not allowed; at least replicas",
                 at="maxReplicas",
             ),
+            rule(
+                "!has(self.applications) || !has(self.envsPerReplica) || self.envsPerReplica == 1",
+                _ONE_ENVIRONMENT,
+                at="envsPerReplica",
+            ),
         )
     )
 
     replicas: Replicas = Field(
-        default=2, description="Rollout workers: processes locally, pods on a cluster."
+        default=2,
+        description="Rollout workers: processes locally, pods on a cluster. None is started where environment.spaces stands alone.",
     )
     envs_per_replica: Integer = Field(
-        default=16,
+        default=_ENVIRONMENTS,
         ge=1,
         le=65_536,
-        description="Environments that each worker steps as one batch.",
-        json_schema_extra=IMMUTABLE,
+        description="Environments that each worker steps as one batch; 16 when absent, and 1 with applications.",
+        # Not one number for all jobs: the API server must not write one into them.
+        json_schema_extra={**IMMUTABLE, "default": None},
     )
     precision: Precision = Field(
         default="float32",
@@ -387,11 +435,27 @@ class RolloutSpec(Section):
         "`kubectl scale` or an autoscaler. rljob itself never changes replicas.",
         json_schema_extra=OPERATOR_ONLY,
     )
+    applications: ApplicationsSpec | None = Field(
+        default=None,
+        description="Also, or only, learn from applications: programs that act by themselves with `rljob.Agent`. `{}` uses the "
+        "defaults. Requires environment.spaces.",
+        json_schema_extra=IMMUTABLE,
+    )
     template: FreeForm | None = _pod_template("rollout")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_each(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("applications") is None:
+            return values
+        absent = all(values.get(key) is None for key in ("envsPerReplica", "envs_per_replica"))
+        return {**values, "envsPerReplica": 1} if absent else values
 
     @model_validator(mode="after")
     def _ordered(self) -> RolloutSpec:
         problems = {}
+        if self.applications is not None and self.envs_per_replica != 1:
+            problems["envsPerReplica"] = f"{self.envs_per_replica} {_ONE_ENVIRONMENT}"
         if self.min_replicas is not None and self.min_replicas > self.replicas:
             problems["minReplicas"] = (
                 f"{self.min_replicas} is not allowed; at most replicas, which is {self.replicas}"

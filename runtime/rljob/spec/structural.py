@@ -164,9 +164,11 @@ class _Converter:
 
     def _field(self, schema: Schema, required: bool) -> Schema:
         made = self.convert(schema)
-        if not required and not _nullable(schema) and "default" not in made and "type" in made:
+        empties: Schema = {"object": {}, "array": []}
+        empty = empties.get(made.get("type", ""))
+        if not required and not _nullable(schema) and "default" not in made and empty is not None:
             # A section that is left out has its defaults.
-            made["default"] = {} if made["type"] == "object" else []
+            made["default"] = empty
         immutable = IMMUTABLE_KEY in schema
         if immutable and (required or "default" in made):
             made.setdefault(VALIDATIONS, []).append(unchanged())

@@ -126,7 +126,7 @@ def _what(run: Run) -> str:
     spec = run.job.spec
     parts = [
         run.job.metadata.name,
-        spec.environment.id or spec.environment.entry_point or "",
+        spec.environment.label,
         spec.algorithm.name or spec.algorithm.entry_point or "",
         f"{some(spec.rollout.replicas, 'rollout')} × {some(spec.rollout.envs_per_replica, 'env')}",
     ]

@@ -82,7 +82,7 @@ class State:
 def header(job: RLJob, place: str, width: int) -> list[TextLine]:
     """Header with the job and its place, wrapped to `width`."""
     spec = job.spec
-    environment = spec.environment.id or spec.environment.entry_point or ""
+    environment = spec.environment.label
     algorithm = spec.algorithm.name or spec.algorithm.entry_point or ""
     rollout = spec.rollout
     parts = [
