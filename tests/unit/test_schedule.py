@@ -253,7 +253,7 @@ def test_a_default_of_phases_that_do_not_fit_fails_in_python() -> None:
 @pytest.mark.parametrize(
     ("value", "stop", "words"),
     [
-        ({"from": 0.1, "to": 0}, {"meanReturn": 5}, "stop.meanReturn alone gives no share of the job"),
+        ({"from": 0.1, "to": 0}, {"meanReturn": 5}, "stop gives no share of the job"),
         ({"from": 0.1, "to": 0.01, "steps": 90, "shape": "step"}, {"steps": 45}, "changes after 45 steps, and stop.steps is 45"),
         ([{"from": 0.1, "to": 0.1, "steps": 90}, {"from": 0.1, "to": 0, "steps": 9}], {"steps": 80}, "changes after 90 steps"),
         ([{"from": 0.1, "to": 0.1, "steps": 90}, {"from": 0.2, "to": 0, "steps": 9}], {"steps": 80}, "changes after 90 steps"),

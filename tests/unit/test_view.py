@@ -20,7 +20,7 @@ from rljob.show.view.figures import ReturnCurve, count, reached, score, span_tex
 from rljob.show.view.lines import plain_line
 from rljob.show.view.panel import State, header, panel, text
 from rljob.show.view.screen import LiveScreen, PlainScreen, make_screen
-from tests.unit.specs import job
+from tests.unit.specs import application_job, job
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 RECORD: dict[str, Any] = {
@@ -204,6 +204,8 @@ def test_time_left_follows_from_the_share_and_is_not_guessed_too_early() -> None
         stop, Record.from_json({"steps": 250, "seconds": 10.0}), None
     ).left == pytest.approx(30.0)
     assert reached(stop, Record.from_json({"steps": 250, "seconds": 0.5}), None).left is None
+    endless = spec.parse(application_job(stop={})).spec
+    assert reached(endless.stop, Record(), None).condition == "no end"
     assert reached(stop, Record.from_json({"steps": 1, "seconds": 10.0}), None).left is None
 
 

@@ -80,7 +80,7 @@ def check_schedules(
         problem = ""
         if not schedule.by_steps and stop.measure is None:
             problem = (
-                "stop.meanReturn alone gives no share of the job. Set stop.steps, stop.updates, stop.episodes or stop.duration, or give each phase "
+                "stop gives no share of the job. Set stop.steps, stop.updates, stop.episodes or stop.duration, or give each phase "
                 "steps"
             )
         elif schedule.by_steps and stop.steps is not None and schedule.still >= stop.steps:

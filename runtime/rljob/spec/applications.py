@@ -69,7 +69,7 @@ def _start(value: Any) -> Any:
 
 SpaceBounds = Annotated[Any, BeforeValidator(_bound)]
 Dimension = Annotated[int, Field(ge=1, le=2**28), AS_INTEGER]
-Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES), AS_INTEGER]
+ChoiceCount = Annotated[int, Field(ge=1, le=MOST_CHOICES), AS_INTEGER]
 
 
 class SpaceSpec(Section):
@@ -126,11 +126,11 @@ class SpaceSpec(Section):
         default=None, description="Of a Box: type of its numbers; `float32` when absent."
     )
     # Not `n`, which YAML 1.1 takes for false.
-    choices: Choices | None = Field(
+    choices: ChoiceCount | None = Field(
         default=None,
         description="Of a Discrete: number of choices, which is `n` in Gymnasium.",
     )
-    nvec: list[Choices] | None = Field(
+    nvec: list[ChoiceCount] | None = Field(
         default=None,
         min_length=1,
         max_length=4096,

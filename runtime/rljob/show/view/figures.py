@@ -128,7 +128,7 @@ def reached(stop: StopSpec, record: Record, first: float | None) -> NearestStop:
             way = stop.mean_return - first
             share = (mean - first) / way if way > 0 else float(mean >= stop.mean_return)
         found.append((min(0.99, max(0.0, share)), f"meanReturn {stop.mean_return:g}"))
-    share, condition = max(found, key=lambda item: item[0])
+    share, condition = max(found, key=lambda item: item[0], default=(0.0, "no end"))
     sure = seconds >= 1.0 and share >= 0.02
     return NearestStop(share, condition, seconds * (1 - share) / share if sure else None)
 
