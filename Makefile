@@ -25,7 +25,7 @@ PEERS_READY := $(PEERS:%=$(BENCH_VENV)/%/.ready)
 GENERATED := docs/reference/metrics.md docs/reference/operator-metrics.md crds/rljobs.rljob.dev.yaml \
 	$(addprefix charts/rljob-operator/dashboards/,fleet.json job.json data-path.json) \
 	$(addprefix docs/reference/algorithms/,a2c.md appo.md c51.md ddpg.md dqn.md dyna-q.md impala.md iqn.md ppo.md q-learning.md ql-agent57.md qr-dqn.md reinforce.md sac.md search-dyna-q.md td3.md trpo.md vanilla-policy.md) \
-	docs/reference/networks.md \
+	docs/reference/networks.md docs/reference/algorithms/index.md $(patsubst %.json,%.svg,$(wildcard docs/runs/*.json)) \
 	charts/rljob-operator/README.md charts/rljob-operator/definitions/rljobs.rljob.dev.yaml
 
 # Every version and its hash come from a lock file. $(call environment,VENV,LOCK)
@@ -203,6 +203,7 @@ generate: $(READY) ## Write the generated files again
 	$(BIN)/python -m rljob.kube.crd > crds/rljobs.rljob.dev.yaml.tmp
 	mv crds/rljobs.rljob.dev.yaml.tmp crds/rljobs.rljob.dev.yaml
 	$(BIN)/python -m website.settings
+	$(BIN)/python -m website.learned
 	$(BIN)/python -m dashboards charts/rljob-operator/dashboards
 	cp crds/rljobs.rljob.dev.yaml charts/rljob-operator/definitions/
 	$(BIN)/python charts/values_table.py charts/rljob-operator

@@ -70,7 +70,7 @@ def test_the_page_needs_none_of_what_pictures_need(
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "rljob.show.report.png", raising=False)
+    monkeypatch.delitem(sys.modules, "rljob.show.report.picture", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Without("matplotlib"), *sys.meta_path])
     assert command(["report", str(run)]) == 0
     assert command(["report", str(run), "--png", str(run / "plots")]) == 2

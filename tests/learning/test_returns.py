@@ -42,6 +42,7 @@ GREEDY = {
     "grid-ql-agent57": 0.65,
     "grid-search-dyna-q": 0.65,
     "grid-vanilla-policy": 0.65,
+    "grid-vanilla-policy-box": 0.65,
     "pendulum-trpo": -230.0,
 }
 LONG = (
@@ -52,6 +53,7 @@ LONG = (
     "cartpole-sac",
     "grid-ql-agent57",
     "grid-vanilla-policy",
+    "grid-vanilla-policy-box",
     "pendulum-ddpg",
     "pendulum-trpo",
 )

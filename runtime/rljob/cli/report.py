@@ -58,7 +58,7 @@ def handle(arguments: argparse.Namespace) -> int:
         out.write_text(page(runs, datetime.now(UTC)), encoding="utf-8")
         print(out)
         if arguments.png is not None:
-            from rljob.show.report.png import write
+            from rljob.show.report.picture import write
 
             arguments.png.mkdir(parents=True, exist_ok=True)
             for plot in plots(group(runs)):

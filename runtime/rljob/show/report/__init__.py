@@ -7,5 +7,5 @@ plots    contents of the plots; pure
 scale    axes and ticks; pure
 svg      a plot as SVG and HTML
 page     the HTML page
-png      a plot as a PNG file, by matplotlib
+picture  a plot as a PNG or SVG file, by matplotlib
 """

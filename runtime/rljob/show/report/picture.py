@@ -1,9 +1,11 @@
-"""Draws a plot as a PNG file with matplotlib."""
+"""Draws a plot as a PNG or SVG file with matplotlib."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from rljob.show.report.plots import Plot
@@ -16,8 +18,8 @@ DIM, BAD = "#626a75", "#c02f3a"
 DOTS_PER_INCH = 160
 
 
-def write(plot: Plot, folder: Path) -> Path:
-    """Draw the plot into `folder`, named after its key; returns the file."""
+def write(plot: Plot, folder: Path, kind: Literal["png", "svg"] = "png") -> Path:
+    """Draw the plot into `folder`, named after its key; returns the file. The same plot gives the same SVG."""
     x, y = x_scale(plot), y_scale(plot)
     figure = Figure(figsize=(9.0, 4.6) if plot.wide else (6.4, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -67,8 +69,10 @@ def write(plot: Plot, folder: Path) -> Path:
         )
     if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(fontsize=8, frameon=False)
-    path = folder / f"{plot.key}.png"
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    path = folder / f"{plot.key}.{kind}"
+    # Ids in an SVG are random by default, and it has the time at which it was made.
+    with mpl.rc_context({"svg.hashsalt": plot.key, "svg.fonttype": "none"}):
+        figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Date": None} if kind == "svg" else None)
     return path
 
 
