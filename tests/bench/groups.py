@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.bench import (
+    algorithms,
     cluster,
     lag,
     operator,
@@ -25,6 +26,7 @@ GROUPS: dict[str, Group] = {
     for group in (
         *solving.GROUPS,
         throughput.GROUP,
+        algorithms.GROUP,
         path.GROUP,
         lag.GROUP,
         resilience.GROUP,

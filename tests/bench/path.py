@@ -42,11 +42,11 @@ def counting_replay(samples_per_insert: float = 8.0) -> dict[str, Any]:
     }
 
 
-def rates(running: Roles) -> Values:
+def rates(running: Roles, seconds: float = SECONDS) -> Values:
     """Rates of a job that was just started, after a moment of warming up, and what the learner did with its
     time: microseconds of each stage for an update."""
     running.until(WARM)
-    return _between(running, SECONDS)
+    return _between(running, seconds)
 
 
 def _between(running: Roles, least: float) -> Values:

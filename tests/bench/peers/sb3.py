@@ -1,8 +1,9 @@
-"""Stable-Baselines3: PPO until solved, DQN for its rates.
+"""Stable-Baselines3 and sb3-contrib: PPO until solved, any algorithm for its rates.
 
 Without `--settings` they are those that RL Baselines3 Zoo publishes as tuned:
 https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/hyperparams/ppo.yml and dqn.yml. With `--settings`
-PPO has those of `tests.bench.matched`, and CartPole is Gymnasium's vector form.
+PPO has those of `tests.bench.matched`, and CartPole is Gymnasium's vector form; the task `rates` has any algorithm, and
+the environments are stepped in Python.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3 import DQN, PPO
+from sb3_contrib import QRDQN, TRPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from tests.bench.peers.watch import Watch, arguments, watch
@@ -76,6 +79,11 @@ DQN_CARTPOLE = {
 }
 DQN_NETWORKS = {"dqn-256": [256, 256], "dqn-64": [64, 64]}
 """The zoo's network, and one of the size that others use by default."""
+RATES = "rates"
+ALGORITHMS: dict[str, Any] = {
+    each.__name__: each for each in (A2C, DDPG, DQN, PPO, SAC, TD3, QRDQN, TRPO)
+}
+ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
 class VectorCartPole(VecEnv):  # type: ignore[misc]
@@ -176,12 +184,34 @@ def matched(task: str, seed: int, settings: dict[str, Any]) -> tuple[Any, int]:
     return model, settings["steps"]
 
 
+def rated(seed: int, settings: dict[str, Any]) -> Any:
+    """Any algorithm with the settings of `tests.bench.matched.rated`."""
+    env: Any = make_vec_env(settings["task"], settings["environments"], seed)
+    keywords = dict(settings["keywords"])
+    if settings["normalise_rewards"]:
+        env = VecNormalize(env, norm_obs=False, gamma=keywords["gamma"])
+    if settings["noise"] is not None:
+        size = env.action_space.shape
+        keywords["action_noise"] = NormalActionNoise(
+            np.zeros(size), np.full(size, settings["noise"])
+        )
+    policy = {
+        "net_arch": settings["hidden"],
+        "activation_fn": ACTIVATIONS[settings["activation"]],
+        **settings["policy"],
+    }
+    made = ALGORITHMS[settings["algorithm"]]
+    return made("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=policy, **keywords)
+
+
 def main() -> None:
     """Run one task."""
-    told = arguments(*PPO_SETTINGS, *DQN_NETWORKS)
+    told = arguments(*PPO_SETTINGS, *DQN_NETWORKS, RATES)
     torch.set_num_threads(told.threads)
     model: Any
-    if told.settings:
+    if told.task == RATES:
+        model, steps = rated(told.seed, told.settings), 1_000_000_000
+    elif told.settings:
         model, steps = matched(told.task, told.seed, told.settings)
     elif told.task in PPO_SETTINGS:
         model, steps = tuned(told.task, told.seed)
@@ -195,9 +225,11 @@ def main() -> None:
             policy_kwargs={"net_arch": DQN_NETWORKS[told.task]},
             **DQN_CARTPOLE,
         )
-    following = watch(told, None if told.task in DQN_NETWORKS else told.task)
-    model.learn(steps, callback=Follow(following, lambda: int(model._n_updates)))
-    following.print(model.num_timesteps, int(model._n_updates))
+    # PPO counts passes over a batch, the others batches.
+    passes = getattr(model, "n_epochs", 1) if told.task == RATES else 1
+    following = watch(told, told.task if told.task in PPO_SETTINGS else None)
+    model.learn(steps, callback=Follow(following, lambda: int(model._n_updates) // passes))
+    following.print(model.num_timesteps, int(model._n_updates) // passes)
 
 
 if __name__ == "__main__":
