@@ -61,7 +61,7 @@ Factory gives each of its processes one thread, and Ray its runners. TensorFlow 
 | Peer | Settings | Published in |
 | --- | --- | --- |
 | Stable-Baselines3 | tuned for each environment | [RL Baselines3 Zoo, ppo.yml and dqn.yml](https://github.com/DLR-RM/rl-baselines3-zoo/tree/master/hyperparams) |
-| Stable-Baselines3 with our settings | those of our example; `VecNormalize` scales the rewards; CartPole in Gymnasium's vector form | [examples](../examples) |
+| Stable-Baselines3, sb3-contrib with our settings | those of our example; `VecNormalize` scales the rewards; CartPole in Gymnasium's vector form where it is to be solved | [examples](../examples) |
 | RLlib PPO, IMPALA, APPO | its tuned examples; runners with 8 or 16 environments where they have 1, which is faster | [rllib/tuned_examples](https://github.com/ray-project/ray/tree/master/rllib/tuned_examples) |
 | Sample Factory | its example; for throughput the compared network, batch and epochs | [sf_examples/train_gym_env.py](https://github.com/alex-petrenko/sample-factory/blob/master/sf_examples/train_gym_env.py) |
 | Tianshou | its own test of PPO | [test/discrete/test_ppo_discrete.py](https://github.com/thu-ml/tianshou/blob/master/test/discrete/test_ppo_discrete.py) |

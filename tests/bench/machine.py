@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from rljob.system import usable_cores
-
 TICKS = os.sysconf("SC_CLK_TCK")
 NOISY = 0.15
 """Cores used by others from which on a figure is marked as noisy."""
@@ -101,6 +99,9 @@ def cpu_seconds(pid: int) -> float:
 
 def describe() -> dict[str, str]:
     """What a table of figures needs beside it."""
+    # The scripts of peers import this module, and rljob is not in their environments.
+    from rljob.system import usable_cores
+
     return {
         "cpu": _cpu_name(),
         "cores": str(usable_cores()),

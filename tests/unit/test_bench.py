@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench import check, document, matched, ours
+from rljob.algorithms import load_config
+from rljob.spec import parse
+from tests.bench import algorithms, check, document, matched, ours
 from tests.bench.group import Group, Number, line, plain, ratio
 from tests.bench.groups import GROUPS
 from tests.bench.peers.watch import WINDOW, Watch
@@ -184,6 +188,38 @@ def test_matched_settings_are_those_of_the_example(name: str) -> None:
     assert made["ppo"]["n_steps"] == config["rolloutLength"]
     rows = environments * config["rolloutLength"]
     assert made["ppo"]["batch_size"] * config["minibatches"] == rows
+
+
+@pytest.mark.parametrize("name", algorithms.TASKS)
+def test_each_update_of_a_peer_has_as_many_rows_and_steps_as_ours(name: str) -> None:
+    content = algorithms.content(name)
+    spec = content["spec"]
+    config = load_config(parse(content).spec.algorithm)
+    made = matched.rated(content, algorithms.TASKS[name][1])
+    keywords, environments = made["keywords"], made["environments"]
+    assert made["algorithm"] == name
+    if not hasattr(config, "samples_per_insert"):
+        segments = getattr(config, "segments_per_batch", None) or spec["rollout"]["replicas"]
+        rows = segments * spec["rollout"]["envsPerReplica"] * config.rollout_length  # type: ignore[attr-defined]
+        assert environments * keywords["n_steps"] == rows
+        return
+    trained = keywords["gradient_steps"] * keywords["batch_size"]
+    assert trained == environments * config.samples_per_insert
+    assert keywords["learning_starts"] == config.min_size  # type: ignore[attr-defined]
+    assert keywords["buffer_size"] == spec["buffer"]["capacity"]
+
+
+def test_what_a_peer_lacks_is_refused() -> None:
+    content = algorithms.content("DQN")
+    content["spec"]["algorithm"]["config"]["double"] = True
+    with pytest.raises(AssertionError):
+        matched.rated(content, "CartPole-v1")
+
+
+def test_scripts_of_peers_need_nothing_of_rljob() -> None:
+    code = "import sys; sys.modules['rljob'] = None; import tests.bench.peers.watch"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PEERS.parents[2], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_what_cannot_be_matched_is_refused() -> None:
