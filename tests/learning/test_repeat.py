@@ -180,6 +180,7 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         ("IMPALA", "CartPole-v1", "mlp", 8000),
         ("IMPALA", "CartPole-v1", "gru", 4000),
         ("A2C", "CartPole-v1", "gru", 2000),
+        ("PPO", "CartPole-v1", "lstm", 4000),
         pytest.param("APPO", "CartPole-v1", "gru", 4000, marks=pytest.mark.full),
         ("TRPO", "CartPole-v1", "mlp", 4000),
         pytest.param("REINFORCE", "CartPole-v1", "mlp", 8000, marks=pytest.mark.full),

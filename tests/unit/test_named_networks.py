@@ -131,7 +131,7 @@ def test_one_network_may_be_the_users(name: str) -> None:
         (
             {"algorithm": {"name": "DQN"}, "network": {"name": "lstm"}},
             "network.name",
-            "lstm has a memory, which DQN does not learn with; allowed are mlp, cnn, candidates; A2C, IMPALA, APPO",
+            "lstm has a memory, which DQN does not learn with; allowed are mlp, cnn, candidates; PPO, A2C",
         ),
         (
             {"algorithm": {"name": "SAC"}, "networks": {"critic": {"name": "gru"}}},

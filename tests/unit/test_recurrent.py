@@ -103,6 +103,25 @@ def test_a_step_is_that_of_torchs_own_cell(name: str, states: int) -> None:
     torch.testing.assert_close(found[0], torch.cat(after, -1) if states > 1 else after)
 
 
+@each_network
+def test_the_gradient_by_numpy_is_that_of_autograd(name: str) -> None:
+    network, _ = build(name, BoxSpace((3,)), size=5)
+    seen, starts = torch.randn(LENGTH, COUNT, 3), torch.rand(LENGTH, COUNT) > 0.7
+    core = torch.randn(1, COUNT, network.core_size, requires_grad=True)
+    wanted = [core, *network.body.parameters()]
+    found = []
+    # Other dtypes than float32 are followed by torch.
+    for dtype in (torch.float32, torch.float64):
+        network.body.to(dtype)
+        outputs, last = network.body.unroll(seen.to(dtype), core.to(dtype), starts)
+        assert last.dtype == dtype
+        loss = outputs["value"].sin().sum() + outputs["logits"].cos().sum() + last.exp().sum()
+        found.append(torch.autograd.grad(loss, wanted))
+        wanted = [core, *network.body.parameters()]
+    for by_numpy, by_torch in zip(*found, strict=True):
+        torch.testing.assert_close(by_numpy.double(), by_torch.double(), rtol=1e-4, atol=1e-5)
+
+
 def test_an_lstm_forgets_little_at_first() -> None:
     network, _ = build("lstm", BoxSpace((3,)), size=2)
     assert network.body.memory.bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]

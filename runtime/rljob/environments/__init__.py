@@ -21,3 +21,16 @@ gymnasium.register(
     reward_threshold=0.9,
     max_episode_steps=50,
 )
+# rl-baselines3-zoo's names, and the limits of the tasks without velocities hidden.
+gymnasium.register(
+    "rljob/CartPoleNoVel-v1",
+    entry_point="rljob.environments.without_velocities:CartPoleNoVel",
+    vector_entry_point="rljob.environments.without_velocities:CartPoleNoVelVector",
+    reward_threshold=475.0,
+    max_episode_steps=500,
+)
+gymnasium.register(
+    "rljob/PendulumNoVel-v1",
+    entry_point="rljob.environments.without_velocities:PendulumNoVel",
+    max_episode_steps=200,
+)

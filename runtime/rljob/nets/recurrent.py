@@ -29,6 +29,7 @@ from rljob.envs.spaces import Space, encoded_size
 from rljob.nets.hidden import HiddenConfig, HiddenLayers
 from rljob.nets.numpy_engine import NumpyEngine
 from rljob.nets.parts import Arrays, Layer, Loadable, Width
+from rljob.nets.recurrences import logistic, lstm_gates
 
 if TYPE_CHECKING:
     from rljob.nets.head import Head
@@ -112,20 +113,12 @@ class RecurrentEngine(NumpyEngine):
         raise NotImplementedError
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
-    """By tanh, which cannot overflow."""
-    y: np.ndarray = np.tanh(0.5 * x)
-    y *= 0.5
-    y += 0.5
-    return y
-
-
 class GRUEngine(RecurrentEngine):
     """Acts with a GRU; its memory is its state."""
 
     def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
         size = self._size
-        gates = _logistic(new[:, : 2 * size] + old[:, : 2 * size])
+        gates = logistic(new[:, : 2 * size] + old[:, : 2 * size])
         candidate = np.tanh(new[:, 2 * size :] + gates[:, :size] * old[:, 2 * size :])
         core[...] = candidate + gates[:, size:] * (core - candidate)
 
@@ -136,8 +129,9 @@ class LSTMEngine(RecurrentEngine):
     def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
         size = self._size
         new += old
-        gates, candidate = _logistic(new), np.tanh(new[:, 2 * size : 3 * size])
+        lstm_gates(new)
+        enters, keeps, candidate, leaves = np.split(new, 4, axis=1)
         cell = core[:, size:]
-        cell *= gates[:, size : 2 * size]
-        cell += gates[:, :size] * candidate
-        np.multiply(gates[:, 3 * size :], np.tanh(cell), out=core[:, :size])
+        cell *= keeps
+        cell += enters * candidate
+        np.multiply(leaves, np.tanh(cell), out=core[:, :size])

@@ -95,17 +95,27 @@ class _ByTorch:
 
     def with_backward(self, observation: Placed) -> tuple[Arrays, Backward]:
         outputs = self._network(torch.as_tensor(observation, device=self._device))
+        return with_backward(self._network, outputs)
 
-        def backward(gradients: Mapping[str, np.ndarray]) -> None:
-            for parameter in self._network.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.zero_()
-            torch.autograd.backward(
-                [outputs[name] for name in gradients],
-                [torch.from_numpy(gradient).to(self._device) for gradient in gradients.values()],
-            )
 
-        return _arrays(outputs), backward
+def with_backward(
+    network: nn.Module, outputs: Mapping[str, torch.Tensor]
+) -> tuple[Arrays, Backward]:
+    """Outputs of a network as arrays, and how to differentiate them by autograd; see `Differentiable`."""
+
+    def backward(gradients: Mapping[str, np.ndarray]) -> None:
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+        torch.autograd.backward(
+            [outputs[name] for name in gradients],
+            [
+                torch.from_numpy(gradient).to(outputs[name].device)
+                for name, gradient in gradients.items()
+            ],
+        )
+
+    return _arrays(outputs), backward
 
 
 def _arrays(outputs: Mapping[str, torch.Tensor]) -> Arrays:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.recurrences import GRU_RECURRENCE, LSTM_RECURRENCE, Recurrence
 from rljob.nets.recurrent import LSTMConfig, RecurrentConfig
 from rljob.nets.torch_hidden import Hidden, linear
 
@@ -16,8 +17,26 @@ if TYPE_CHECKING:
     from rljob.nets.head import Head
 
 
+class _Followed(torch.autograd.Function):
+    """A recurrence in the memory of a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, recurrence: Recurrence, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        states, last, ctx.kept = recurrence.forward(*(each.numpy() for each in inputs))
+        ctx.backward_of = recurrence.backward
+        return torch.from_numpy(states), torch.from_numpy(last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        found = ctx.backward_of(ctx.kept, *(each.numpy() for each in gradients))
+        new, core, weight, bias = (torch.from_numpy(each) for each in found)
+        return None, new, core, None, weight, bias
+
+
 class Recurrent(nn.Module):
     """Hidden layers, the memory and heads on it."""
+
+    recurrence: ClassVar[Recurrence]
 
     def __init__(
         self, config: RecurrentConfig, inputs: Sequence[Space], heads: Mapping[str, Head]
@@ -56,13 +75,19 @@ class Recurrent(nn.Module):
         """
         x = self.input(self.hidden(x.flatten(2)))
         keeps = (~begins).unsqueeze(-1).to(x.dtype)
-        state, states = core[0].split(self._size, dim=-1), []  # type: ignore[no-untyped-call]
-        for new, keep in zip(x, keeps, strict=True):
-            state = self._step(new, [each * keep for each in state])
+        along, last = self._follow(x, core[0], keeps)
+        return {name: head(along) for name, head in self.heads.items()}, last[None]
+
+    def _follow(self, new: Tensor, core: Tensor, keeps: Tensor) -> tuple[Tensor, Tensor]:
+        """What heads see `[L, N, size]`, and the memory after the last row; see `recurrences`."""
+        if new.device.type == "cpu" and new.dtype == torch.float32:
+            of_memory = self.memory.weight, self.memory.bias
+            return _Followed.apply(self.recurrence, new, core, keeps, *of_memory)  # type: ignore[no-any-return]
+        state, states = core.split(self._size, dim=-1), []  # type: ignore[no-untyped-call]
+        for row, keep in zip(new, keeps, strict=True):
+            state = self._step(row, [each * keep for each in state])
             states.append(state[0])
-        along = torch.stack(states)
-        outputs = {name: head(along) for name, head in self.heads.items()}
-        return outputs, torch.cat(state, dim=-1)[None]
+        return torch.stack(states), torch.cat(list(state), dim=-1)
 
     def _step(self, new: Tensor, state: Sequence[Tensor]) -> Sequence[Tensor]:
         """The memory after a step.
@@ -81,6 +106,8 @@ class Recurrent(nn.Module):
 class GRU(Recurrent):
     """Gated recurrent unit."""
 
+    recurrence = GRU_RECURRENCE
+
     def _step(self, new: Tensor, state: Sequence[Tensor]) -> Sequence[Tensor]:
         (h,), gates = state, 2 * self._size
         old = self.memory(h)
@@ -91,6 +118,8 @@ class GRU(Recurrent):
 
 class LSTM(Recurrent):
     """Long short-term memory, which at first forgets little: see Jozefowicz et al. 2015."""
+
+    recurrence = LSTM_RECURRENCE
 
     def __init__(
         self, config: LSTMConfig, inputs: Sequence[Space], heads: Mapping[str, Head]

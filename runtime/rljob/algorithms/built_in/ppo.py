@@ -4,19 +4,19 @@ Rollouts act and store the log-probability of each action. The learner takes who
 order: it values every observation with its present weights, estimates advantages (`gae.py`) and
 improves the clipped objective, or one with a penalty for moving away, over a few epochs of minibatches.
 Both compare with the policy that acted, so a segment from an older policy version is corrected within
-the clip range.
+the clip range. With a network that has a memory, a minibatch is whole environments of segments, each followed from the
+memory that was stored at the segment's start.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import model_validator
 
-from rljob.algorithms.advantages import estimate, values
+from rljob.algorithms.advantages import estimate
 from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
@@ -37,13 +37,13 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.distributions import Distribution, DistributionActor, distribution_for
+from rljob.algorithms.minibatches import Forward, Minibatches, read_by
 from rljob.algorithms.moments import MovingMoments, RunningMoments
 from rljob.algorithms.ppo_loss import PPOLoss, adapted, kl_estimate, ppo_loss
 from rljob.envs.spaces import Spaces, encode, encoded_shape
 from rljob.spec.invalid import refuse
 
 if TYPE_CHECKING:
-    from rljob.nets.torch_gradients import Placed
     from rljob.nets.torch_nets import Network
 
 
@@ -59,7 +59,8 @@ class PPOConfig(AlgorithmConfig):
     epochs: Count = 4
     """Passes over each batch."""
     minibatches: Count = 4
-    """Parts into which each pass divides the batch; one gradient step each."""
+    """Parts into which each pass divides the batch; one gradient step each. With memory, at most one for each environment
+    of each segment."""
     gamma: Share = 0.99
     """Discount per environment step."""
     gae_lambda: Share = 0.95
@@ -108,7 +109,8 @@ class PPO:
         self._distribution = distribution_for(spaces.action)
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
         heads = self._distribution.heads
-        policy = Net({**heads, "value": Head(1, trunk="value")}, acts=tuple(heads), own_rate=True)
+        heads_and_value = {**heads, "value": Head(1, trunk="value")}
+        policy = Net(heads_and_value, acts=tuple(heads), memory=True, own_rate=True)
         self.networks: Mapping[str, Net] = {"policy": policy}
 
     def actor(self, policy: Policy, place: Place) -> DistributionActor:
@@ -125,7 +127,6 @@ class PPOLearner(Learner):
     def __init__(
         self, config: PPOConfig, spaces: Spaces, distribution: Distribution, network: Any, seed: int
     ) -> None:
-        from rljob.nets.torch_gradients import differentiable
         from rljob.nets.torch_optimizer import FlatAdam
 
         self._config, self._space, self._distribution = config, spaces.observation, distribution
@@ -136,7 +137,7 @@ class PPOLearner(Learner):
             learning_rate=self._rate.start,
             max_gradient_norm=config.max_gradient_norm,
         )
-        self._learning = differentiable(network)
+        self._read = read_by(network, self._space)
         self._rng = np.random.default_rng(seed)
         # Only with the penalty, so that a checkpoint has what its settings need.
         self._kl_weight = None if config.kl_penalty is None else np.array(1.0)
@@ -145,23 +146,16 @@ class PPOLearner(Learner):
         self._returns = MovingMoments(decay=0.99)
 
     def update(self, batch: Arrays, progress: Progress) -> Update:
-        rows = np.flatnonzero(batch["valid"])
-        if not len(rows):
+        if not batch["valid"].any():
             return Update({})
         config = self._config
-        observation, data, metrics = self._prepare(batch, rows)
+        minibatches, data, metrics = self._prepare(batch)
         metrics["learning_rate"] = self._rate.at(progress)
-        bounds = [i * len(rows) // config.minibatches for i in range(config.minibatches + 1)]
         for epoch in range(config.epochs):
-            order = self._rng.permutation(rows)
-            seen = observation[order]
-            shuffled = {name: array.take(order, axis=0) for name, array in data.items()}
             divergences = []
-            for start, end in itertools.pairwise(bounds):
-                if end > start:
-                    part = {name: array[start:end] for name, array in shuffled.items()}
-                    loss, norm = self._descend(seen[start:end], part, progress)
-                    divergences.append(loss.divergence)
+            for forward, part in minibatches.shuffled(data, self._rng, config.minibatches):
+                loss, norm = self._descend(forward, part, progress)
+                divergences.append(loss.divergence)
             metrics |= _diagnose(loss, norm, config, progress)
             metrics["epochs"] = epoch + 1
             if config.target_kl is not None and metrics["approx_kl"] > 1.5 * config.target_kl:
@@ -174,13 +168,11 @@ class PPOLearner(Learner):
             self._kl_weight[...] = adapted(metrics["kl_weight"], found, config.kl_penalty)
         return Update(metrics)
 
-    def _descend(
-        self, observation: Placed, data: Arrays, progress: Progress
-    ) -> tuple[PPOLoss, float]:
+    def _descend(self, forward: Forward, data: Arrays, progress: Progress) -> tuple[PPOLoss, float]:
         """One gradient step on `[B, ...]`; the loss before it, and the norm of its gradient."""
         import torch
 
-        arrays, backward = self._learning.with_backward(observation)
+        arrays, backward = forward()
         outputs = {name: torch.from_numpy(array).requires_grad_() for name, array in arrays.items()}
         tensors = {name: torch.from_numpy(array) for name, array in data.items()}
         action, mask = tensors.pop("action"), tensors.pop("mask", None)
@@ -199,19 +191,19 @@ class PPOLearner(Learner):
         backward({name: by.numpy() for name, by in zip(outputs, by_output, strict=True)})
         return loss, self._optimizer.descend(self._rate.at(progress))
 
-    def _prepare(self, batch: Arrays, rows: np.ndarray) -> tuple[Placed, Arrays, dict[str, float]]:
-        """Observations and flat arrays `[T * N, ...]` of the batch, of which only `rows` may be used; `mask` has
-        `N` rows more."""
+    def _prepare(self, batch: Arrays) -> tuple[Minibatches, Arrays, dict[str, float]]:
+        """The batch as the network reads it, and flat arrays `[T * N, ...]`; `mask` has `N` rows more."""
         config = self._config
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
         if config.normalise_observations:
+            rows = np.flatnonzero(batch["valid"])
             self._observations.update(encode(self._space, flat["observation"][rows]))
             std = np.sqrt(self._observations.variance + 1e-8)
             self._network.encoder.normalise(self._observations.mean, std, limit=10.0)
-        observation = self._learning.place(flat["observation"])
+        minibatches = self._read(batch)
         found = estimate(
             batch,
-            values(self._learning, observation, self._space),
+            minibatches.values(),
             self._returns,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
@@ -227,7 +219,7 @@ class PPOLearner(Learner):
         }
         if "mask" in flat:
             data["mask"] = flat["mask"]
-        return observation, data, found.metrics
+        return minibatches, data, found.metrics
 
 
 def _diagnose(

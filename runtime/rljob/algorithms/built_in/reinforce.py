@@ -67,7 +67,8 @@ class REINFORCE:
         self._config, self._distribution = config, distribution_for(spaces.action)
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
         heads = self._distribution.heads
-        self.networks: Mapping[str, Net] = {"policy": Net(heads, acts=tuple(heads), own_rate=True)}
+        policy = Net(heads, acts=tuple(heads), memory=True, own_rate=True)
+        self.networks: Mapping[str, Net] = {"policy": policy}
 
     def actor(self, policy: Policy, place: Place) -> DistributionActor:
         return DistributionActor(self._distribution, policy, place)
@@ -93,22 +94,25 @@ class REINFORCELearner(Learner):
         )
 
     def update(self, batch: Arrays, progress: Progress) -> Update:
-        from rljob.nets.torch_batch import tensors
+        import torch
+
+        from rljob.nets.torch_batch import begins, tensors
 
         config = self._config
         ret, known = whole_returns(batch, config.gamma)
         metrics = {"known": float(known.sum() / max(1, batch["valid"].sum()))}
         if not known.any():
             return Update(metrics)
-        rows = {name: batch[name][: len(known)][known] for name in batch if name != "core"}
-        rows["weight"] = ret[known]
+        weight = ret[known]
         if config.normalise_returns:
-            spread = rows["weight"].std() + np.float32(1e-8)
-            rows["weight"] = (rows["weight"] - rows["weight"].mean()) / spread
-        data = tensors(rows, self._network.device)
-        outputs = self._network(data["observation"])
-        log_prob, entropy = self._distribution.evaluate(outputs, data["action"], data.get("mask"))
-        policy_loss = -(log_prob * data["weight"]).mean()
+            weight = (weight - weight.mean()) / (weight.std() + np.float32(1e-8))
+        data = tensors({**batch, "known": known}, self._network.device)
+        rows, starts = data["known"], begins(data["valid"])
+        outputs, _ = self._network.unroll(data["observation"], starts, data.get("core"))
+        used = {name: output[:-1][rows] for name, output in outputs.items()}
+        mask = data["mask"][:-1][rows] if "mask" in data else None
+        log_prob, entropy = self._distribution.evaluate(used, data["action"][rows], mask)
+        policy_loss = -(log_prob * torch.from_numpy(weight).to(log_prob.device)).mean()
         mean_entropy = entropy.mean()
         loss = policy_loss - config.entropy_coefficient.at(progress) * mean_entropy
         rate = self._rate.at(progress)
@@ -119,6 +123,6 @@ class REINFORCELearner(Learner):
             "gradient_norm": norm,
             "learning_rate": rate,
             "mean_return": float(ret[known].mean()),
-            "mean_log_ratio": (log_prob.detach() - data["log_prob"]).mean().item(),
+            "mean_log_ratio": (log_prob.detach() - data["log_prob"][rows]).mean().item(),
         }
         return Update(metrics)
