@@ -279,6 +279,9 @@ PLANS = {
     "transitions of three agents together, with a state": ExperienceFormat.of(
         Replay(4, 8, 16, 4.0, agents=3), (), 2, CREW
     ),
+    "two numbers of info in each record of an episode": ExperienceFormat.of(
+        OnPolicy(4), (), 2, SPACES, info=("score", "lives left")
+    ),
     "agents by themselves": ExperienceFormat.of(OnPolicy(4), (), 2, replace(CREW, state=None)),
 }
 
@@ -300,6 +303,8 @@ def bad_plans() -> dict[str, Any]:
         "a period for transitions": used(length=1),
         "episodes with a period": used(start="episode"),
         "an unknown start": used(start="any"),
+        "a number of info that is named twice": {**good, "info": ["score", "score"]},
+        "numbers of info without a list": {**good, "info": "score"},
         "memory at other rows than every period-th": laid_out(["core", "float32", [4, 2, 5]]),
         "memory of another dtype": laid_out(["core", "float64", [2, 2, 5]]),
         "priorities of another shape": laid_out(["priority", "float32", [4, 2, 1]]),

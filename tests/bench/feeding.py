@@ -30,7 +30,7 @@ BATCH = 256
 NEVER, ALWAYS = 1e-6, 1e6
 """Samples for each insert: so few that only inserting goes on, or so many that only sampling does."""
 WAIT = 0.02
-NO_EPISODES = np.zeros((0, 2))
+NO_EPISODES = np.zeros((0, 3))
 
 
 def replay_plan(

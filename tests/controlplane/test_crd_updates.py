@@ -37,6 +37,8 @@ FIXED: list[tuple[str, Any]] = [
     ("environment.spaces.action.choices", 3),
     ("environment.spaces.observation.low", [0, 1, 2, 3]),
     ("environment.spaces.mask", True),
+    ("environment.info", ["score"]),
+    ("environment.discount", 0.5),
     ("algorithm.entryPoint", "algos:Other"),
     ("algorithm.config", {"b": 1}),
     ("algorithm.config.a", None),

@@ -11,8 +11,9 @@ import pytest
 from gymnasium import spaces
 
 from rljob.envs import factory
+from rljob.envs.episodes import EpisodeStatistics
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
-from rljob.envs.vector import Environments, EpisodeStatistics
+from rljob.envs.vector import Environments
 from rljob.errors import InputError, RLJobError, RunError, UserCodeError
 from rljob.spec import EnvironmentSpec
 
@@ -185,7 +186,7 @@ def test_both_ends_at_once_are_both_told() -> None:
 @pytest.mark.parametrize("length", [1, 4, 15])
 def test_statistics_count_every_episode_exactly(length: int) -> None:
     segment = roll(Environments(own(Scripted, script="T2 C3 T1 T4 T9"), 3), 15)
-    statistics = EpisodeStatistics(3)
+    statistics = EpisodeStatistics(3, 0.5)
     # A reward on a row that only resets is no part of an episode.
     reward = np.where(segment["valid"], segment["reward"], 100)
     ended = segment["terminated"] | segment["truncated"]
@@ -198,7 +199,9 @@ def test_statistics_count_every_episode_exactly(length: int) -> None:
     assert [len(each) for each in counted] == [
         sum(ends[at : at + length]) for at in range(0, 15, length)
     ]
+    discounted = [sum((n + 1) / 4 * 0.5**n for n in range(length)) for length in (2, 3, 1, 4)]
     expected = [(0.75, 2), (1.5, 3), (0.25, 1), (2.5, 4)]
+    expected = np.column_stack([expected, discounted])
     np.testing.assert_array_equal(np.concatenate(counted), np.repeat(expected, 3, axis=0))
 
 
@@ -211,9 +214,10 @@ def test_statistics_keep_environments_apart_and_add_in_float64() -> None:
     statistics = EpisodeStatistics(2)
     # In the order in which they ended, which is not that of the environments.
     episodes = statistics.update(reward, ended, np.ones((5, 2), np.bool_))
-    np.testing.assert_array_equal(episodes, [(3.0, 3), (float(large) + 4 * float(small), 5)])
+    total = float(large) + 4 * float(small)
+    np.testing.assert_array_equal(episodes, [(3.0, 3, 3.0), (total, 5, total)])
     ended[:] = False
-    assert statistics.update(reward, ended, np.ones((5, 2), np.bool_)).shape == (0, 2)
+    assert statistics.update(reward, ended, np.ones((5, 2), np.bool_)).shape == (0, 3)
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

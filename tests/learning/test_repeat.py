@@ -71,6 +71,11 @@ def policy(folder: Path) -> bytes:
     return (folder / "checkpoints" / "latest" / "policy.safetensors").read_bytes()
 
 
+def rows(folder: Path) -> str:
+    """Those of its episodes."""
+    return (folder / "episodes.csv").read_text()
+
+
 def counters(folder: Path) -> dict[str, Any]:
     """What a run says at its end, without its times."""
     result = json.loads((folder / "result.json").read_text())
@@ -172,6 +177,8 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
     assert steps >= boundary_after(0, ENVS[algorithm])
     assert counters(resumed) == counters(folder)
     assert policy(resumed) == policy(folder)
+    assert rows(resumed) == rows(folder)
+    assert rows(folder).count("\n") == 1 + counters(folder)["episodes"]
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,13 @@ def sequence_plan(
 def make_payload(
     plan: ExperienceFormat, number: int, episodes: np.ndarray | None = None, invalid: int = 0
 ) -> memoryview:
-    """A segment whose every value tells its `number`; the first `invalid` rows only reset."""
+    """A segment whose every value tells its `number`; the first `invalid` rows only reset.
+
+    Args:
+        episodes: return and length of each; the discounted return is half of the return.
+    """
     records = np.zeros((0, 2)) if episodes is None else np.asarray(episodes, np.float64)
+    records = np.column_stack([records, records[:, :1] / 2])
     payload, arrays = plan.layout.allocate(extra=records.nbytes)
     for array in arrays.values():
         array[...] = number % 2 if array.dtype == bool else number

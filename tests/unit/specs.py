@@ -64,6 +64,9 @@ GOOD: dict[str, Job] = {
     "environment-by-path": job(environment={"entryPoint": "my_pkg.envs:make", "kwargs": {"n": 2}}),
     "environment-kwargs": job(environment={"id": "ALE/Pong-v5", "kwargs": {"render_mode": None}}),
     "environment-limited": job(environment={"entryPoint": "a:b", "maxEpisodeSteps": 200}),
+    "environment-with-info": job(
+        environment={"id": "A", "info": ["score", "lives left"], "discount": 0.5}
+    ),
     "environment-without-masks": job(environment={"id": "Taxi-v4", "masks": False}),
     "environment-converted": job(
         environment={
@@ -270,6 +273,11 @@ BAD: list[tuple[str, Job, str, str]] = [
         "from 2 to 65536",
     ),
     ("limit-zero", job(environment={"id": "A", "maxEpisodeSteps": 0}), "environment.maxEpisodeSteps", "an integer from 1 to"),
+    ("info-text", job(environment={"id": "A", "info": "score"}), "environment.info", '"score" is not allowed; a list'),
+    ("info-empty", job(environment={"id": "A", "info": []}), "environment.info", "[] is not allowed; a list of 1 to 16 items"),
+    ("info-comma", job(environment={"id": "A", "info": ["a,b"]}), "environment.info.0", '"a,b" is not allowed'),
+    ("info-twice", job(environment={"id": "A", "info": ["a", "b", "a"]}), "environment.info.2", '"a" is named twice'),
+    ("discount-above-1", job(environment={"id": "A", "discount": 1.5}), "environment.discount", "1.5 is not allowed; a number from 0 to 1"),
     ("masks-text", job(environment={"id": "A", "masks": "no"}), "environment.masks", '"no" is not allowed; true or false'),
     ("kwargs-list", job(environment={"id": "A", "kwargs": [1]}), "environment.kwargs", "a mapping"),
     ("no-algorithm", job(algorithm={"config": {}}), "algorithm", "needs one of name and entryPoint"),

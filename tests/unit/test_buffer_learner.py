@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from rljob.roles.buffer.core import RESEND_AFTER
 from rljob.roles.buffer.store import StoreSettings
 from rljob.spec import parse
+from rljob.wire.arrays import unpack
 from rljob.wire.experience import ExperienceFormat
-from rljob.wire.messages import MessageKind, decode_json
+from rljob.wire.messages import Header, MessageKind, decode_json
 from tests.unit import specs
 from tests.unit.experience import (
     Bench,
@@ -27,6 +29,26 @@ from tests.unit.experience import (
     to_learner,
     told,
 )
+
+
+def test_what_ended_is_told_with_its_rollout_version_and_info() -> None:
+    plan = replace(on_policy_plan(), info=("score",))
+    bench = Bench()
+    bench.hello(plan)
+    bench.attach()
+    records = np.array([[1.0, 2.0, 0.5, np.nan], [3.0, 4.0, 1.5, 7.0]])
+    payload = bytes(make_payload(plan, 0)) + records.tobytes()
+    bench.say("rollout-1", Header(MessageKind.SEGMENT, actor=1, epoch=1, version=6), payload)
+    (message,) = of_kind(told(bench, 0, 0), MessageKind.STATS)
+    arrays = unpack(memoryview(message.payload))
+    np.testing.assert_array_equal(arrays["episode"], records)
+    assert arrays["version"].tolist() == [6, 6]
+    assert arrays["rollout"].tolist() == [0, 0]
+    assert arrays["names"].tobytes() == b"rollout-1"
+    wrong = bytes(make_payload(plan, 1)) + np.array([1.0, 2.0, 0.5, np.inf]).tobytes()
+    header = Header(MessageKind.SEGMENT, actor=1, epoch=1, seq=1, version=6)
+    bench.say("rollout-1", header, wrong)
+    assert bench.told.reasons == ["episodes"]
 
 
 def test_deliveries_come_in_order_and_only_up_to_the_limit() -> None:

@@ -127,7 +127,7 @@ def test_an_odd_status_is_rejected_and_nothing_dies(status: bytes) -> None:
     assert numbers(told(bench, 0, 100))["rollouts_waiting"] == 0.5
 
 
-@pytest.mark.parametrize("tail", [8, 16 * 9])
+@pytest.mark.parametrize("tail", [8, 24 * 9])
 def test_odd_episode_records_are_rejected(tail: int) -> None:
     bench, plan = Bench(), on_policy_plan()
     begin(bench, plan)

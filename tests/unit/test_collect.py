@@ -36,6 +36,7 @@ class Counting:
         self.spaces = Spaces(BoxSpace((3,)), DiscreteSpace(1000))
         self.mask = None
         self.games = None
+        self.info = None
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         self.seeds.append(seed)
@@ -282,7 +283,7 @@ def test_a_reset_forgets_episodes_that_were_going_on() -> None:
     collect(collector, 2)
     collector.reset((1,))
     episodes = [collect(collector, 2)[1] for _ in range(2)]
-    assert np.concatenate(episodes).tolist() == [[6.0, 3.0], [10.0, 4.0]]
+    assert np.concatenate(episodes).tolist() == [[6.0, 3.0, 6.0], [10.0, 4.0, 10.0]]
 
 
 def test_what_is_not_finite_is_named_and_goes_no_further() -> None:

@@ -13,7 +13,7 @@ from rljob.errors import InputError
 from rljob.spec import parse
 from rljob.spec.experience import Field, OnPolicy, Replay
 from rljob.wire.arrays import Layout
-from rljob.wire.experience import EPISODE_BYTES, ExperienceFormat
+from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
 
 SPACES = Spaces(BoxSpace((1000,)), DiscreteSpace(2))
@@ -54,8 +54,8 @@ def test_the_records_of_a_segments_episodes_count_too() -> None:
         except InputError:
             exceeds = middle
     largest = plan(fits)
-    records = largest.steps * EPISODE_BYTES
-    assert MAX_PAYLOAD_BYTES - 2**13 < largest.layout.size + records <= MAX_PAYLOAD_BYTES
+    assert largest.layout.size + largest.records_bytes > MAX_PAYLOAD_BYTES - 2**13
+    assert largest.layout.size + largest.records_bytes <= MAX_PAYLOAD_BYTES
     # A buffer refuses the same.
     fields = [
         replace(field, shape=(field.shape[0] + 1, *field.shape[1:]))

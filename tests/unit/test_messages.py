@@ -218,6 +218,7 @@ PLAN: dict[str, Any] = {
         "weighting": "proportional",
     },
     "spaces": Spaces(BoxSpace((4,)), DiscreteSpace(2)).to_json(),
+    "info": ["score", "lives left"],
 }
 
 
@@ -251,6 +252,12 @@ def _layout(name: str, dtype: str, shape: list[int]) -> list[Any]:
         ("layout", _layout("observation", "float32", [8, 2, 4]), "layout"),
         ("layout", _layout("valid", "uint8", [8, 2]), "layout"),
         ("layout", _layout("action", "int64", [8, 3]), "layout"),
+        ("info", "score", "json"),
+        ("info", [1], "json"),
+        ("info", ["a", "a"], "json"),
+        ("info", [""], "json"),
+        ("info", ["a" * 65], "json"),
+        ("info", [str(n) for n in range(17)], "json"),
         ("data", None, "json"),
         ("data", {}, "json"),
         ("data", {"kind": "on-policy"}, "json"),

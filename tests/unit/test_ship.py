@@ -70,7 +70,7 @@ class Line:
         frame = self.shipper.frame()
         for array in frame.arrays.values():
             array[...] = self.shipper._sender.next_seq
-        records = np.array(episodes, np.float64).reshape(-1, 2)
+        records = np.array(episodes, np.float64).reshape(-1, 3)
         self.shipper.ship(frame, records, STAMP, self.now)
 
     def segments(self) -> list[int]:
@@ -151,17 +151,17 @@ def test_what_is_sent_is_the_segment_and_its_episodes() -> None:
     line = Line()
     line.welcome()
     line.grant(1)
-    line.ship([[1.5, 3.0], [2.5, 4.0]])
+    line.ship([[1.5, 3.0, 1.0], [2.5, 4.0, 2.0]])
     header, payload = line.endpoint.take(MessageKind.SEGMENT)[0]
     assert line.plan.layout.matches(memoryview(payload))
-    assert header.size == len(payload) == line.size + 32
-    tail = np.frombuffer(payload[line.size :]).reshape(-1, 2)
-    assert tail.tolist() == [[1.5, 3.0], [2.5, 4.0]]
+    assert header.size == len(payload) == line.size + 48
+    tail = np.frombuffer(payload[line.size :]).reshape(-1, 3)
+    assert tail.tolist() == [[1.5, 3.0, 1.0], [2.5, 4.0, 2.0]]
     assert not line.shipper.credited, "credit counts without the episodes"
-    most = [[1.0, 1.0]] * line.plan.steps
+    most = [[1.0, 1.0, 1.0]] * line.plan.steps
     line.grant(2, ack=1)
     line.ship(most)
-    assert len(line.endpoint.take(MessageKind.SEGMENT)[0][1]) == line.size + 16 * line.plan.steps
+    assert len(line.endpoint.take(MessageKind.SEGMENT)[0][1]) == line.size + line.plan.records_bytes
 
 
 def test_credit_is_absolute() -> None:

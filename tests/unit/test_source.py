@@ -20,6 +20,7 @@ from rljob.wire.watermark import Watermark
 from tests.unit.experience import FakeEndpoint, make_payload, on_policy_plan, replay_plan
 
 LINEAGE = 77
+NAMES = np.frombuffer(b"rollout-0", np.uint8)
 Origin = tuple[int, int, int]
 
 
@@ -89,14 +90,16 @@ class Link:
         self.poll()
 
     def statistics(self, first: int, *returns: float, arena: int = 5) -> None:
-        records = np.array([[value, 1.0] for value in returns], np.float64).reshape(-1, 2)
-        payload = pack({"episode": records, "steps": np.array([9.0])})
+        records = np.array([[value, 1.0, value] for value in returns], np.float64).reshape(-1, 3)
+        same = np.zeros(len(returns), np.int64)
+        told = {"episode": records, "version": same, "rollout": same, "names": NAMES}
+        payload = pack({**told, "steps": np.array([9.0])})
         header = Header(MessageKind.STATS, epoch=arena, seq=first, ack=self.life)
         self.endpoint.inbox.append((header, payload.tobytes()))
 
     def heard(self) -> list[float]:
         self.poll()
-        found = [r for s in self.source.statistics for r in s.episodes[:, 0].tolist()]
+        found = [r for s in self.source.statistics for r in s.episodes.records[:, 0].tolist()]
         self.source.statistics.clear()
         return found
 
@@ -352,6 +355,41 @@ def test_a_welcome_that_says_nothing_is_dropped(payload: bytes) -> None:
     link.poll()
     assert link.rejected("json") == 1
     assert link.hello()
+
+
+def test_what_an_earlier_life_heard_is_not_heard_again() -> None:
+    link = Link(on_policy_plan())
+    link.source.heard = (5, 42)
+    link.source.version = 10
+    link.poll()
+    link.welcome()
+    link.statistics(40, 1.0, 2.0, 3.0)
+    link.poll()
+    (statistics,) = link.source.statistics
+    assert (statistics.first, statistics.episodes.rollouts.tolist()) == (42, ["rollout-0"])
+    assert link.heard() == [3.0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"episode": np.zeros((1, 2))},
+        {"episode": np.zeros(3)},
+        {"version": np.zeros(2, np.int64)},
+        {"rollout": np.zeros(2, np.int64)},
+        {"rollout": np.array([1])},
+        {"rollout": np.array([-1])},
+    ],
+    ids=str,
+)
+def test_malformed_statistics_are_rejected(changes: dict[str, np.ndarray]) -> None:
+    link = opened(on_policy_plan())
+    same = np.zeros(1, np.int64)
+    told = {"episode": np.zeros((1, 3)), "version": same, "rollout": same, "names": NAMES}
+    payload = pack({**told, **changes, "steps": np.array([9.0])})
+    link.endpoint.inbox.append((Header(MessageKind.STATS, epoch=5, ack=link.life), bytes(payload)))
+    assert link.heard() == []
+    assert link.rejected("layout") == 1
 
 
 def test_every_episode_is_heard_once() -> None:

@@ -87,6 +87,8 @@ class ParallelEnvs:
         self._lengths = np.zeros(len(envs), np.int64)
         self.alive = np.ones(count, np.bool_)
         self.state: np.ndarray | None = None
+        self.keep_infos = False
+        self.infos: list[Any] = [None] * count
 
     def find_masks(self) -> ActionMasks | None:
         return self._readers.find(len(self._observation), self._spaces, self._probe)
@@ -132,6 +134,10 @@ class ParallelEnvs:
             observations, rewards, ends, cuts, infos = self._step(index, acting)
             self._lengths[index] += 1
             late = self._limit is not None and self._lengths[index] >= self._limit
+            if self.keep_infos:
+                self.infos[index * self._agents : (index + 1) * self._agents] = self._of_agents(
+                    index, infos
+                )
             for column in acting:
                 self._see(column, observations, infos)
                 reward[column] = self._number(column, rewards)
@@ -147,6 +153,11 @@ class ParallelEnvs:
 
     def _columns(self, index: int) -> range:
         return range(index * self._agents, (index + 1) * self._agents)
+
+    def _of_agents(self, index: int, infos: Any) -> list[Any]:
+        """Of each agent of an environment; None for one that is over."""
+        known = infos if isinstance(infos, dict) else {}
+        return [known.get(name) for name in self._names[index]]
 
     def _step(self, index: int, acting: list[int]) -> Any:
         actions = {self._name(column): self._action[column] for column in acting}

@@ -17,13 +17,14 @@ from rljob.envs import factory, parallel
 from rljob.envs.conversion import convert_action, convert_mask, convert_observation
 from rljob.envs.declared import check_same, declared_spaces, with_bounds_of
 from rljob.envs.games import Games
+from rljob.envs.info_numbers import InfoNumbers
 from rljob.envs.mask_readers import IgnoredMasks
 from rljob.envs.mask_space import is_split
 from rljob.envs.masks import ActionMasks, allowed_text, forbidden
 from rljob.envs.parallel import ParallelEnvs
 from rljob.envs.spaces import Spaces
 from rljob.envs.stepping import stepper
-from rljob.envs.teams import column_name
+from rljob.envs.teams import column_name, of_teams
 from rljob.errors import AskedToEnd, InputError, RunError
 from rljob.spec import ConversionSpec
 from rljob.user_code.failure import explain
@@ -69,6 +70,7 @@ class Environments:
         mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None before the first
             reset, and where the environments do not tell.
         vectorised: whether the environment's own vector form is used.
+        info: the numbers of `environment.info` at the ends of episodes; None where the job names none.
         games: for copies of them; None for a vector form, and where there are several agents.
 
     Raises:
@@ -111,6 +113,8 @@ class Environments:
             factory.close(made)
             raise
         self.count = count * own.agents
+        self.info = InfoNumbers(spec.info, own.agents) if spec.info else None
+        self._stepper.keep_infos = self.info is not None
         self.valid = np.ones(self.count, np.bool_)
         self.mask: np.ndarray | None = None
 
@@ -201,6 +205,9 @@ class Environments:
         if self.mask is not None and self._masks is not None:
             self.mask = self._convert_mask(self._masks.array)
         ended = terminated | truncated
+        if self.info is not None:
+            _, over, some = of_teams(reward, ended, self.valid, self._own_spaces.agents)
+            self.info.read(self._stepper.infos, over & some)
         self.valid = ~ended if self._parallel is None else self._parallel.alive
         observation = self._observed.from_environment(observation)
         return Step(observation, reward, terminated, truncated, ended)
@@ -241,44 +248,3 @@ class Environments:
     def close(self) -> None:
         """Release what the environments hold; may be called more than once."""
         self._stepper.close()
-
-
-class EpisodeStatistics:
-    """Exact return and length of every episode, summed in float64.
-
-    Args:
-        count: `N`.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._carried = np.zeros((2, count), np.float64)
-
-    def update(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Count a segment, all of it at once: step by step takes as long as acting does.
-
-        Args:
-            reward: `[T, N]`.
-            ended: bool `[T, N]`, terminated or truncated.
-            valid: bool `[T, N]`, False for rows that only reset; they are not counted.
-
-        Returns:
-            Return and length of the episodes that ended, in that order, float64 `[E, 2]`.
-        """
-        steps, count = reward.shape
-        # Each environment's steps in a row, behind what its episode has so far, before an empty column
-        # in which there is always an episode that goes on.
-        width = steps + 2
-        sums = np.zeros((2, count, width), np.float64)
-        sums[:, :, 0] = self._carried
-        np.copyto(sums[0, :, 1:-1], reward.T, where=valid.T)
-        sums[1, :, 1:-1] = valid.T
-        begins = np.zeros((count, width), np.bool_)
-        begins[:, 0] = True
-        begins[:, 2:] = (ended & valid).T
-        starts = np.flatnonzero(begins)
-        episodes = np.add.reduceat(sums.reshape(2, -1), starts, axis=1)
-        column = starts % width
-        over = np.append(column[1:] > 0, False)
-        self._carried = episodes[:, ~over]
-        finished: np.ndarray = episodes[:, over].T
-        return finished[np.argsort(column[column > 0], kind="stable")]

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from rljob.run_folder.episodes import read_episodes
 from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVALUATIONS, METRICS
 from rljob.run_folder.record import Record, read_records
 
 Columns = dict[str, np.ndarray]
-_NESTED = ("stages", "metrics")
+_NESTED = ("stages", "info", "metrics")
 """Fields of a record that have a column for each of their names, as `metrics.entropy`."""
 _LEFT_OUT = ("checkpoint",)
 
@@ -29,6 +30,18 @@ def evaluations(folder: Path) -> Columns:
     names = {"policyVersion": "policy_version", "cutOff": "cut_off"}
     lines = read_lines(folder / EVALUATIONS)
     return _columns([{names.get(key, key): value for key, value in line.items()} for line in lines])
+
+
+def episodes(folder: Path) -> Columns:
+    """The rows of `episodes.csv`; see `Result.episode_history`."""
+    pieces = list(read_episodes(folder))
+    names = dict.fromkeys(name for piece in pieces for name in piece)
+
+    def column(name: str, piece: Columns) -> np.ndarray:
+        rows = len(piece["steps"])
+        return piece[name] if name in piece else np.full(rows, np.nan)
+
+    return {name: np.concatenate([column(name, each) for each in pieces]) for name in names}
 
 
 def _flat(record: Record) -> Iterator[tuple[str, Any]]:

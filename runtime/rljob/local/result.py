@@ -79,6 +79,18 @@ class Result:
 
         return history.training(self.folder)
 
+    def episode_history(self) -> dict[str, np.ndarray]:
+        """The training episodes, `[episodes]` each: `steps` of the run when it was recorded, `policy_version`, `rollout`,
+        `return`, `length`, `discounted_return`, and `info.KEY` for each key of `environment.info`, NaN where there was no
+        number.
+
+        Raises:
+            ValueError: a file is damaged.
+        """
+        from rljob.local import history
+
+        return history.episodes(self.folder)
+
     def evaluations(self) -> dict[str, np.ndarray]:
         """The evaluations during the training, `[evaluations]` each: `policy_version`, `mean`, `std` and others; empty
         where there were none."""

@@ -78,7 +78,12 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
         learner = make_learner(algorithm, modules, seed)
         envs = spec.rollout.envs_per_replica
         plan = ExperienceFormat.of(
-            algorithm.data, algorithm.fields, envs, spaces, networks.core_size
+            algorithm.data,
+            algorithm.fields,
+            envs,
+            spaces,
+            networks.core_size,
+            spec.environment.info or (),
         )
         parts = JobParts(job, environments, config, algorithm, networks, plan, modules, learner)
         networks.load(parts.policy(Progress(0, 0.0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 JOB = "job.yaml"
 METRICS = "metrics.jsonl"
+EPISODES = "episodes.csv"
 EVALUATIONS = "evaluations.jsonl"
 EVENTS = "events.jsonl"
 RESULT = "result.json"

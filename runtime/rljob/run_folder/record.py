@@ -43,6 +43,7 @@ class Record:
         steps: environment steps.
         mean_return: of the last 100 training episodes; None before the first one ended.
         best_return: the highest such mean over a full window.
+        mean_length, mean_discounted_return: of those episodes; of fewer after the learner was restarted.
         lag_p50, lag_p95: policy versions that the experience of recent updates was behind.
         lag_bound: largest lag that the buffer allows; None without a bound.
         buffer_fill: share of the capacity.
@@ -51,6 +52,7 @@ class Record:
         evicted: segments that were removed because they were too old to be trained on.
         set_aside: batches that were set aside because the learner died twice of each.
         set_aside_last: when the newest was, Unix time; 0 for none.
+        info: means of the numbers of `environment.info`, of those episodes.
         metrics: metrics of the algorithm.
     """
 
@@ -61,6 +63,8 @@ class Record:
     updates: int = 0
     mean_return: float | None = None
     best_return: float | None = None
+    mean_length: float | None = None
+    mean_discounted_return: float | None = None
     steps_per_second: float | None = None
     updates_per_second: float | None = None
     policy_version: int | None = None
@@ -77,6 +81,7 @@ class Record:
     set_aside: int = 0
     set_aside_last: float = 0.0
     checkpoint: SavedCheckpoint | None = None
+    info: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

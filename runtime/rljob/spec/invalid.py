@@ -179,6 +179,8 @@ def allowed(schema: JsonSchema, root: JsonSchema) -> str:
         return f"text{example}{rule}".rstrip(".")
     if kind == "array":
         most = _at_most(schema, "maxItems", "items")
+        if most and (least := schema.get("minItems")):
+            most = f" of {least} to {schema['maxItems']} items"
         return f"a list{most}, each item {allowed(schema.get('items', {}), root)}"
     if kind == "object":
         names = ", ".join(schema.get("properties", {}))

@@ -19,6 +19,7 @@ from rljob.spec.schema import (
     OPERATOR_ONLY,
     FreeForm,
     ImportPath,
+    InfoKey,
     Integer,
     Number,
     ObjectName,
@@ -205,9 +206,26 @@ class EnvironmentSpec(Section):
         description="Spaces of the applications, for rollout.applications. With id or entryPoint as well, rollouts and applications "
         "both send experience, and their spaces have to be the same; without, no rollout is started.",
     )
+    info: list[InfoKey] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=16,
+        examples=[["score", "lives"]],
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+        description="Numbers that the environment tells in `info` in the last step of an episode, by their keys; "
+        "`episodes.csv` has them for each episode.",
+    )
+    discount: Annotated[Number, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Discount per step of the discounted returns in `episodes.csv`; it changes nothing of the training. By "
+        "default the algorithm's `gamma`, and 1 for an algorithm without.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> EnvironmentSpec:
+        for index, key in enumerate(self.info or ()):
+            if key in (self.info or ())[:index]:
+                raise refuse({f"info.{index}": f'"{key}" is named twice'})
         if self.id is not None and self.entry_point is not None:
             raise refuse({"entryPoint": _only_one("id")})
         if self.played:

@@ -167,6 +167,21 @@ class LearnerMetrics(Metrics):
             "Length of the training episode that ended last.",
             math.nan,
         )
+        self.episode_discounted_return = self._gauge(
+            "episode_discounted_return",
+            "reward",
+            "Discounted return of the training episode that ended last.",
+            math.nan,
+        )
+        info_text = (
+            "Numbers of environment.info of the training episode that ended last; NaN for none."
+        )
+        info = self._name(
+            "episode_info", "gauge", "as named", info_text, "name", f"at most {OPEN_LABEL_LIMIT}"
+        )
+        self.episode_info = Labelled(
+            Gauge(info, info_text, ["name"], registry=self.registry), (), True
+        )
         help_text = (
             "Metrics that the algorithm reports for its last update: losses, entropy and others."
         )

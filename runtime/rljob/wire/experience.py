@@ -16,8 +16,9 @@ from rljob.spec.experience import Field, OnPolicy, Replay, Weighting
 from rljob.wire.arrays import DTYPES, MAX_DIMENSIONS, Layout
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Rejected
 
-EPISODE_BYTES = 16
-"""One episode record behind a segment's arrays: float64 return, float64 length."""
+EPISODE = ("return", "length", "discounted_return")
+"""First numbers of each episode record behind a segment's arrays, float64; those of `info` follow."""
+MOST_INFO, LONGEST_INFO = 16, 64
 ACTOR_WINDOW = 4
 """Segments that one rollout may have been granted and not delivered."""
 REQUIRED = {
@@ -48,11 +49,13 @@ class ExperienceFormat:
         layout: of one segment's payload.
         length, envs: `T` and `N`, where each agent of an environment counts.
         spaces: the environment's, as JSON, handed on to the learner.
+        info: numbers of `info` at the end of each record of an episode, by their keys.
     """
 
     layout: Layout
     data: OnPolicy | Replay
     spaces: dict[str, Any]
+    info: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -66,6 +69,16 @@ class ExperienceFormat:
     def steps(self) -> int:
         """Environment steps in one segment, those that only reset included."""
         return self.length * self.envs
+
+    @property
+    def episode_numbers(self) -> int:
+        """Numbers in one episode record."""
+        return len(EPISODE) + len(self.info)
+
+    @property
+    def records_bytes(self) -> int:
+        """Bytes of the most episode records that a segment can have."""
+        return 8 * self.steps * self.episode_numbers
 
     def segments_per_batch(self, otherwise: int) -> int:
         """Deliveries to the learner that one policy version is made of.
@@ -91,6 +104,7 @@ class ExperienceFormat:
             "layout": self.layout.to_json(),
             "data": {"kind": kind, **values},
             "spaces": self.spaces,
+            "info": list(self.info),
         }
 
     @classmethod
@@ -101,6 +115,7 @@ class ExperienceFormat:
         envs: int,
         spaces: Spaces,
         core_size: int = 0,
+        info: Sequence[str] = (),
     ) -> ExperienceFormat:
         """The format of a job's segments.
 
@@ -109,6 +124,7 @@ class ExperienceFormat:
             fields: what the algorithm adds to each step.
             envs: environments of one rollout, each with `spaces.agents` columns.
             core_size: numbers that the acting network remembers of each environment; 0 adds no `core`.
+            info: keys of `environment.info`.
 
         Raises:
             InputError: the algorithm asks for what cannot be, or one segment is larger than a message may be.
@@ -133,7 +149,7 @@ class ExperienceFormat:
         )
         try:
             layout = Layout(arrays)
-            _check_size(layout, length * envs)
+            _check_size(layout, length * envs, len(info))
         except Rejected as error:
             raise InputError(
                 f"{games} environments and {length} steps make a segment that is too large to send: "
@@ -141,10 +157,10 @@ class ExperienceFormat:
                 path="rollout.envsPerReplica",
             ) from error
         try:
-            _check_layout(layout, data)
+            _check_layout(layout, data, len(info))
         except Rejected as error:
             raise InputError(error.detail, path="algorithm") from error
-        return cls(layout, data, spaces.to_json())
+        return cls(layout, data, spaces.to_json(), tuple(info))
 
     @classmethod
     def from_json(cls, value: Any) -> ExperienceFormat:
@@ -156,7 +172,8 @@ class ExperienceFormat:
             raise Rejected("json", "spaces and data must be objects")
         layout = Layout.from_json(value.get("layout"))
         use = _data(dict(data), _length(layout))
-        _check_layout(layout, use)
+        info = _info(value.get("info", []))
+        _check_layout(layout, use, len(info))
         try:
             known = Spaces.from_json(spaces)
         except (ValueError, InputError) as error:
@@ -169,7 +186,7 @@ class ExperienceFormat:
         if masks != ([(known.mask_size,)] if known.masked else []):
             raise Rejected("layout", f"masks of the shapes {masks}, spaces with {known.mask_size}")
         _check_agents(layout, use, known)
-        return cls(layout, use, spaces)
+        return cls(layout, use, spaces, info)
 
 
 def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
@@ -195,6 +212,15 @@ def _data(value: dict[str, Any], length: int) -> OnPolicy | Replay:
         if isinstance(data, OnPolicy)
         else data
     )
+
+
+def _info(value: Any) -> tuple[str, ...]:
+    names: list[Any] = value if isinstance(value, list) else [None]
+    if len(names) > MOST_INFO or not all(type(name) is str for name in names):
+        raise Rejected("json", f"info: expected at most {MOST_INFO} texts")
+    if len(set(names)) < len(names) or not all(0 < len(name) <= LONGEST_INFO for name in names):
+        raise Rejected("json", f"info: expected different texts of 1 to {LONGEST_INFO} characters")
+    return tuple(names)
 
 
 def core_rows(data: OnPolicy | Replay) -> int:
@@ -264,9 +290,9 @@ _DTYPES = {
 _DIMENSIONS = {**dict.fromkeys((*REQUIRED, "next_row", PRIORITY), 2), MASK: 3, CORE: 3}
 
 
-def _check_size(layout: Layout, steps: int) -> None:
+def _check_size(layout: Layout, steps: int, info: int) -> None:
     """Raises Rejected where a segment and the records of its episodes do not fit into a message."""
-    most = layout.size + steps * EPISODE_BYTES
+    most = layout.size + steps * 8 * (len(EPISODE) + info)
     if most > MAX_PAYLOAD_BYTES:
         raise Rejected("table", f"{most} bytes exceed {MAX_PAYLOAD_BYTES}")
 
@@ -279,7 +305,7 @@ def _length(layout: Layout) -> int:
     return shape[0]
 
 
-def _check_layout(layout: Layout, data: OnPolicy | Replay) -> None:
+def _check_layout(layout: Layout, data: OnPolicy | Replay, info: int) -> None:
     """Raises Rejected where the layout is none of segments that are used like this."""
     fields = {field.name: field for field in layout.fields}
     missing = {"observation", "action", *REQUIRED} - fields.keys()
@@ -288,7 +314,7 @@ def _check_layout(layout: Layout, data: OnPolicy | Replay) -> None:
     if RESERVED & fields.keys():
         raise Rejected("layout", f"{', '.join(sorted(RESERVED & fields.keys()))} is reserved")
     steps, sequences = fields["reward"].shape, isinstance(data, Replay) and data.length > 1
-    _check_size(layout, math.prod(steps))
+    _check_size(layout, math.prod(steps), info)
     rows = {"observation": steps[0] + 1, MASK: steps[0] + 1, CORE: core_rows(data)}
     for field in layout.fields:
         # The columns of a state are environments; see `_check_agents`.

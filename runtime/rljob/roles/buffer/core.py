@@ -129,7 +129,8 @@ class Buffer:
             # Before the first learner there is no store, and a store that is copied stays as it is; the rollout
             # sends it again.
             if self._store is not None and not self._copies.busy:
-                self._store.receive(header, message.payload, actor.receiver, now)
+                name = client.decode(errors="replace").replace("\n", " ")
+                self._store.receive(header, message.payload, actor.receiver, now, name)
         elif header.kind is MessageKind.STATUS:
             status = RolloutReport.read(message.payload)
             actor.waiting = status.waiting
@@ -380,9 +381,11 @@ class Buffer:
         # Episodes are said again until the learner has them; `seq` is the number of the first.
         header.seq = store.first_episode
         # The rest is told once these are confirmed.
-        episodes = store.episodes[:TOLD_EPISODES]
-        payload, arrays = _stats_layout(len(episodes), *numbers).allocate()
-        arrays["episode"][...] = episodes
+        episodes = store.episodes.first(TOLD_EPISODES)
+        shapes = (*episodes["episode"].shape, len(episodes["names"]))
+        payload, arrays = _stats_layout(shapes, *numbers).allocate()
+        for name, array in episodes.items():
+            arrays[name][...] = array
         for name, value in numbers.items():
             arrays[name][0] = value
         return Outgoing("samples", link.client, header, payload.data)
@@ -419,6 +422,12 @@ def _check_versions(header: Header) -> None:
 
 
 @lru_cache(maxsize=16)
-def _stats_layout(episodes: int, *names: str) -> Layout:
-    numbers = (Field(name, "float64", (1,)) for name in names)
-    return Layout((Field("episode", "float64", (episodes, 2)), *numbers))
+def _stats_layout(shapes: tuple[int, int, int], *names: str) -> Layout:
+    episodes, numbers, text = shapes
+    fields = (
+        Field("episode", "float64", (episodes, numbers)),
+        Field("version", "int64", (episodes,)),
+        Field("rollout", "int64", (episodes,)),
+        Field("names", "uint8", (text,)),
+    )
+    return Layout((*fields, *(Field(name, "float64", (1,)) for name in names)))

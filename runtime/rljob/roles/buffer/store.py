@@ -13,6 +13,7 @@ from rljob.errors import InputError
 from rljob.process.memory import MemoryLimit
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Freshness, KeepAside, Mode, OnPolicyMode, ReplayMode
+from rljob.roles.buffer.episodes import UntoldEpisodes
 from rljob.roles.buffer.limiter import ReplayLimiter
 from rljob.roles.buffer.replay import data_bytes
 from rljob.roles.buffer.sequences import batch_fields
@@ -20,7 +21,7 @@ from rljob.spec import RLJobSpec
 from rljob.spec.experience import OnPolicy, Replay
 from rljob.wire.arrays import nbytes
 from rljob.wire.delivery import DeliveryVerdict, Receiver
-from rljob.wire.experience import EPISODE_BYTES, PRIORITY, ExperienceFormat
+from rljob.wire.experience import EPISODE, PRIORITY, ExperienceFormat
 from rljob.wire.messages import MAX_PAYLOAD_BYTES, Header, Rejected
 
 PROCESS_BYTES = 128 * 2**20
@@ -30,7 +31,6 @@ _MARK_BYTES = 24
 _TABLE_BYTES = 1 << 14
 """At most what the table of a batch takes, with the bytes between arrays."""
 _ORIGIN = ("actor", "epoch", "seq")
-_NO_EPISODES = np.zeros((0, 2))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Store:
         keep_aside: takes batches that the learner died of.
 
     Attributes:
-        episodes: float64 `[E, 2]` of return and length that the learner has not confirmed.
+        episodes: those that the learner has not confirmed.
 
     Raises:
         InputError: when the job's experience does not fit into the capacity.
@@ -112,7 +112,7 @@ class Store:
     ) -> None:
         self.plan = plan
         self._spaces = _spaces(plan)
-        self.episodes = np.zeros((0, 2))
+        self.episodes = UntoldEpisodes(plan.episode_numbers)
         self._settings = settings
         self._path = path
         self._observer = observer
@@ -168,8 +168,13 @@ class Store:
         """Number of the first of `episodes`, counted over all that ever ended."""
         return self.arena.counter("episodes") - len(self.episodes)
 
-    def receive(self, header: Header, payload: memoryview, receiver: Receiver, now: float) -> None:
+    def receive(
+        self, header: Header, payload: memoryview, receiver: Receiver, now: float, rollout: str = ""
+    ) -> None:
         """Take a SEGMENT: store it, unless it was stored before or there is no room.
+
+        Args:
+            rollout: name of the sender.
 
         Raises:
             Rejected: when it is not what HELLO said.
@@ -198,7 +203,7 @@ class Store:
         self.arena.count("steps", steps)
         if len(episodes):
             self.arena.count("episodes", len(episodes))
-            self.episodes = np.concatenate([self.episodes, episodes])
+            self.episodes.add(episodes, header.version, rollout)
 
     def _read(self, payload: memoryview) -> tuple[Arrays, np.ndarray]:
         """Arrays, which share memory with the payload, and episode records."""
@@ -215,19 +220,18 @@ class Store:
         return arrays, episodes
 
     def _episodes_in(self, tail: memoryview) -> np.ndarray:
-        if not tail:
-            return _NO_EPISODES
-        if len(tail) % EPISODE_BYTES or len(tail) > self.plan.steps * EPISODE_BYTES:
+        numbers = self.plan.episode_numbers
+        if len(tail) % (8 * numbers) or len(tail) > self.plan.records_bytes:
             raise Rejected("episodes", f"{len(tail)} bytes")
-        episodes = np.frombuffer(tail, np.float64).reshape(-1, 2)
-        if not np.isfinite(episodes).all():
+        episodes = np.frombuffer(tail, np.float64).reshape(-1, numbers)
+        if not np.isfinite(episodes[:, : len(EPISODE)]).all() or np.isinf(episodes).any():
             raise Rejected("episodes", "not finite")
         return episodes
 
     def heard(self, episodes: int) -> None:
         """Forget the episodes that the learner has received, counted over all that ever ended."""
         known = min(max(0, episodes - self.first_episode), len(self.episodes))
-        self.episodes = self.episodes[known:]
+        self.episodes.forget(known)
 
     def numbers(self) -> dict[str, float]:
         """The store's numbers for STATS."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rljob import spec
 from rljob.algorithms import resolve_algorithm, uses_torch
+from rljob.algorithms.recorded_discount import recorded_discount
 from rljob.errors import AskedToEnd, RunError
 from rljob.process import downloads
 from rljob.process.context import RoleContext
@@ -146,7 +147,10 @@ def _write_provenance(context: RoleContext, device: str) -> None:
         RunError: when the folder cannot be written.
     """
     try:
-        provenance.write(context.folder, provenance.of(context.seed, device, usable_cores()))
+        values = provenance.of(context.seed, device, usable_cores())
+        discount, source = recorded_discount(context.job.spec)
+        text = f"{discount:g}, of {source}" if source else f"{discount:g}"
+        provenance.write(context.folder, {**values, "discountOfReturns": text})
     except OSError as error:
         raise RunError(f"cannot write {error.filename}: {error.strerror}") from error
 

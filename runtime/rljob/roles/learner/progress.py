@@ -80,7 +80,7 @@ class TrainingProgress:
     _returns: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW_EPISODES))
 
     def ended(self, episodes: np.ndarray) -> None:
-        """Take episodes float64 `[E, 2]` of return and length, in the order in which they ended."""
+        """Take episodes float64 `[E, 2 + any]`, of return, length and others, in the order in which they ended."""
         for value in episodes[:, 0]:
             self._returns.append(float(value))
         if len(episodes):

@@ -1,4 +1,4 @@
-"""The learner's reports: `metrics.jsonl`, `result.json`, and its Prometheus metrics."""
+"""The learner's reports: `metrics.jsonl`, `episodes.csv`, and its Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import math
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rljob.roles.learner.progress import TrainingProgress
+from rljob.errors import RunError
+from rljob.roles.learner.episodes import EndedEpisodes
+from rljob.roles.learner.progress import WINDOW_EPISODES, TrainingProgress
 from rljob.run_folder import json_files
+from rljob.run_folder.episodes import EpisodePosition, EpisodeTable
 from rljob.run_folder.names import METRICS
 from rljob.run_folder.record import Record, SavedCheckpoint
 from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
@@ -30,10 +34,13 @@ class RecordWriter:
     """
 
     def __init__(self, folder: Path, metrics: LearnerMetrics, longest: float = math.inf) -> None:
-        self._metrics, self._longest = metrics, longest
+        self._folder, self._metrics, self._longest = folder, metrics, longest
         self._lag_bound: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._file = json_files.Appender(folder / METRICS)
+        self._table: EpisodeTable | None = None
+        self._info: tuple[str, ...] = ()
+        self._recent: deque[list[float]] = deque(maxlen=WINDOW_EPISODES)
         self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
         self._values: dict[str, float] = {}
         self._numbers: dict[str, float] = {}
@@ -46,6 +53,21 @@ class RecordWriter:
     def statistics(self, numbers: dict[str, float]) -> None:
         """Add the buffer's statistics."""
         self._numbers = numbers
+
+    def ended(self, steps: int, episodes: EndedEpisodes) -> None:
+        """Record episodes.
+
+        Args:
+            steps: environment steps of the run.
+        """
+        if self._table is not None:
+            self._table.append(steps, episodes.versions, episodes.rollouts, episodes.records)
+        self._recent.extend(episodes.records[-WINDOW_EPISODES:].tolist())
+
+    @property
+    def episodes(self) -> EpisodePosition:
+        """The end of what is recorded of episodes."""
+        return EpisodePosition() if self._table is None else self._table.position
 
     def spent(self, stage: str, seconds: float) -> None:
         """Count time that a stage of the loop took, one of `LEARNER_STAGES`."""
@@ -109,6 +131,7 @@ class RecordWriter:
             set_aside=int(numbers.get("set_aside", 0)),
             set_aside_last=round(numbers.get("set_aside_last", 0.0), 3),
             checkpoint=saved,
+            **self._means(),
             metrics={name: round(value, 6) for name, value in self._values.items()},
         )
         self._file.write(record.to_json())
@@ -117,19 +140,45 @@ class RecordWriter:
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
         return record
 
+    def _means(self) -> dict[str, Any]:
+        """Means over the recent episodes, as in `Record`."""
+        names = ("mean_length", "mean_discounted_return", *self._info)
+        columns = np.array(list(self._recent), np.float64).reshape(-1, 1 + len(names)).T[1:]
+        known = zip(names, (each[~np.isnan(each)] for each in columns), strict=True)
+        means = {name: round(float(each.mean()), 6) for name, each in known if len(each)}
+        info = {name: means.pop(name) for name in self._info if name in means}
+        return {**means, "info": info}
+
     def not_finite(self) -> None:
         """Count an update of which a metric is NaN or infinite."""
         self._metrics.not_finite.inc()
 
     def close(self) -> None:
         self._file.close()
+        if self._table is not None:
+            self._table.close()
 
-    def start(self, progress: TrainingProgress, lag_bound: int | None) -> None:
+    def start(
+        self,
+        progress: TrainingProgress,
+        lag_bound: int | None,
+        info: tuple[str, ...] = (),
+        end: EpisodePosition | None = None,
+    ) -> None:
         """Begin counting, from a resumed run's numbers.
 
         Args:
             lag_bound: versions that experience may be behind; None where nothing bounds it.
+            info: keys of `environment.info`.
+            end: what a checkpoint knows of the episodes' rows.
+
+        Raises:
+            RunError: the episodes' rows cannot be written.
         """
+        try:
+            self._table, self._info = EpisodeTable(self._folder, info, end), info
+        except OSError as error:
+            raise RunError(f"cannot write {error.filename}: {error.strerror}") from error
         self._lag_bound = lag_bound
         self._metrics.lag_bound.set(math.nan if lag_bound is None else lag_bound)
         self._before = (progress.steps, progress.updates)
@@ -148,3 +197,7 @@ class RecordWriter:
                 gauge.set(value)
         for name, number in self._values.items():
             metrics.metric[name].set(number)
+        if self._recent:
+            metrics.episode_discounted_return.set(self._recent[-1][2])
+            for name, number in zip(self._info, self._recent[-1][3:], strict=True):
+                metrics.episode_info[name].set(number)

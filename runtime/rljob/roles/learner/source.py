@@ -16,6 +16,7 @@ import numpy as np
 
 from rljob.algorithms.base import Arrays
 from rljob.errors import RunError
+from rljob.roles.learner.episodes import EndedEpisodes
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
@@ -50,12 +51,11 @@ class Statistics:
     Attributes:
         arena: the buffer's file, by whose counters the numbers go.
         first: how many episodes had ended before the first of `episodes`.
-        episodes: float64 `[E, 2]` of return and length.
     """
 
     arena: int
     first: int
-    episodes: np.ndarray
+    episodes: EndedEpisodes
     numbers: dict[str, float]
 
 
@@ -83,6 +83,7 @@ class ExperienceSource:
     Attributes:
         lineage: higher than what was asked for when the buffer knew a higher one, for clocks differ.
         watermark: what was trained on, by this life and those before it.
+        heard: the buffer's file, and how many of the episodes that ever ended there are known.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class ExperienceSource:
         self._inbox: Inbox | None = None
         self.watermark = Watermark()
         self._holding: dict[Origin, None] = {}
-        self._heard = (0, 0)
+        self.heard = (0, 0)
         self.version = 0
         self._opened: Opened | None = None
         self._incarnation = 0
@@ -219,7 +220,7 @@ class ExperienceSource:
             seq=self._received,
             version=self.version,
             ack=self._done,
-            bits=self._heard[1] if self._heard[0] == self._opened.arena else 0,
+            bits=self.heard[1] if self.heard[0] == self._opened.arena else 0,
             limit=self._done + (1 + self._ahead) * unit,
         )
         self._endpoint.send(b"", header)
@@ -261,7 +262,9 @@ class ExperienceSource:
             answer = decode_json(message.payload)
             self.snapshots[str(answer["name"])] = answer
         elif header.kind is MessageKind.STATS:
-            self.statistics.append(self._new(_read_statistics(message)))
+            assert self._opened is not None
+            numbers = self._opened.plan.episode_numbers
+            self.statistics.append(self._new(_read_statistics(message, numbers)))
         elif header.kind in (MessageKind.SEGMENT, MessageKind.BATCH) and header.limit >= self._next:
             if header.kind is MessageKind.BATCH:
                 message = self._found(message)
@@ -304,12 +307,13 @@ class ExperienceSource:
 
     def _new(self, statistics: Statistics) -> Statistics:
         """The same without the episodes that were heard of before."""
-        arena, known = self._heard
+        arena, known = self.heard
         if arena != statistics.arena:
             known = statistics.first
         end = statistics.first + len(statistics.episodes)
-        self._heard = statistics.arena, max(known, end)
-        return replace(statistics, episodes=statistics.episodes[max(0, known - statistics.first) :])
+        self.heard = statistics.arena, max(known, end)
+        new = statistics.episodes.after(max(0, known - statistics.first))
+        return replace(statistics, first=max(known, statistics.first), episodes=new)
 
 
 def _read_welcome(message: Message) -> Opened:
@@ -323,8 +327,8 @@ def _read_welcome(message: Message) -> Opened:
     )
 
 
-def _read_statistics(message: Message) -> Statistics:
+def _read_statistics(message: Message, columns: int) -> Statistics:
     arrays = unpack(message.payload)
-    episodes = arrays.pop("episode")
+    episodes = EndedEpisodes.take(arrays, columns)
     numbers = {name: float(array[0]) for name, array in arrays.items()}
     return Statistics(message.header.epoch, message.header.seq, episodes, numbers)

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from rljob.roles.learner.source import ExperienceSource, Opened
 from rljob.roles.learner.status import LearnerReporter
 from rljob.roles.learner.weight_server import Publisher
 from rljob.run_folder import json_files
+from rljob.run_folder.episodes import EpisodePosition
 from rljob.run_folder.names import RESULT
 from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import SavedCheckpoint
@@ -105,12 +107,16 @@ class Training:
         self._batches = Batches(source, opened.plan, spec.rollout.replicas)
         self._saved_at = self._began = self._ticked = 0.0
         self._restored = self._fed = False
+        self._heard = (0, 0)
+        self._rows_end: EpisodePosition | None = None
         replay = isinstance(self._algorithm.data, Replay)
         self._publication = Publication(awaited=spec.strict or not replay)
 
     def run(self) -> EndReport:
         """Train until the stop condition is reached or the process is asked to stop; tells which."""
-        self._reporter.start(self._progress, self._lag_bound())
+        self._reporter.start(
+            self._progress, self._lag_bound(), self._opened.plan.info, self._rows_end
+        )
         self._publish()
         if not self._restored:
             self._saver.save(self._snapshot())
@@ -167,8 +173,10 @@ class Training:
             self._fed = self._fed or stored > 0
             if replay:
                 self._progress.steps += stored
-            self._progress.ended(statistics.episodes)
+            self._progress.ended(statistics.episodes.records)
+            self._reporter.ended(self._progress.steps, statistics.episodes)
             self._reporter.statistics(statistics.numbers)
+            self._heard = statistics.arena, statistics.first + len(statistics.episodes)
         self._source.statistics.clear()
 
     def _train(self, batch: Batch) -> None:
@@ -280,6 +288,8 @@ class Training:
             "boundary": self._boundary,
             "replay": self._save_replay(),
             "spaces": self._opened.plan.spaces,
+            "heard": list(self._heard),
+            "episodes": asdict(self._reporter.episodes),
         }
         snapshot = Snapshot(
             self._version,
@@ -338,6 +348,10 @@ class Training:
         self._next_boundary = self._boundary_ahead()
         if values["arena"] == self._opened.arena:
             self._stored = StoredSteps(values["arena"], values["stored"])
+        arena, episodes = values.get("heard", (0, 0))
+        self._source.heard = self._heard = (arena, episodes)
+        if "episodes" in values:
+            self._rows_end = EpisodePosition(**values["episodes"])
 
     def _report(self, now: float) -> None:
         saved = self._saver.last

@@ -12,9 +12,10 @@ import numpy as np
 from rljob.algorithms.acting_group import ActingGroup
 from rljob.algorithms.answers import check_acted
 from rljob.algorithms.base import Algorithm, Arrays, Place
+from rljob.envs.episodes import EpisodeStatistics
 from rljob.envs.teams import of_teams
 from rljob.envs.values import problem
-from rljob.envs.vector import Environments, EpisodeStatistics
+from rljob.envs.vector import Environments
 from rljob.errors import RunError
 from rljob.nets.acting import ActingNetworks
 
@@ -40,6 +41,7 @@ class Collector:
         length: `T`, steps in a segment.
         first: number of the first of these environments among all of the job.
         total: environments of the job; by default these.
+        discount: of the discounted returns.
 
     Attributes:
         environment_seconds, acting_seconds: time spent so far, without stepping that overlaps acting.
@@ -53,6 +55,7 @@ class Collector:
         length: int,
         first: int = 0,
         total: int | None = None,
+        discount: float = 1.0,
     ) -> None:
         bounds = accumulate((group.count for group in groups), initial=0)
         self._environments = [
@@ -65,7 +68,8 @@ class Collector:
         self._spaces = groups[0].spaces
         self._count = sum(group.count for group in groups)
         self._agents = self._spaces.agents
-        self._statistics = EpisodeStatistics(self._count // self._agents)
+        self._discount = discount
+        self._statistics = EpisodeStatistics(self._count // self._agents, discount)
         self._first, self._total = first, total or self._count
         self._groups: list[_Group] = []
         self._observation: np.ndarray | None = None
@@ -90,7 +94,7 @@ class Collector:
             for group, start in zip(self._groups, seeds, strict=True)
         ]
         self._observation = np.concatenate(started)
-        self._statistics = EpisodeStatistics(self._count // self._agents)
+        self._statistics = EpisodeStatistics(self._count // self._agents, self._discount)
 
     def collect(self, segment: Arrays, between_steps: Idle) -> np.ndarray:
         """Step `T` times.
@@ -101,8 +105,8 @@ class Collector:
             between_steps: called after each step, for work that cannot wait until the segment's end.
 
         Returns:
-            Return and length of the episodes that ended: float64 `[E, 2]`. Those of several agents are the
-            team's, see `rljob.envs.teams`.
+            Return, length and discounted return of the episodes that ended, and the numbers of `environment.info`:
+            float64 `[E, 3 + names]`. Those of several agents are the team's, see `rljob.envs.teams`.
 
         Raises:
             RunError: an environment raised, or returned values that are not in its space or not finite.
@@ -118,6 +122,7 @@ class Collector:
         # Rows from one whose memory is kept to the next.
         every = length // len(segment["core"]) if "core" in segment else 0
         has_state = "state" in segment
+        infos: list[list[float]] = []
         clock = time.perf_counter
         acting = stepping = 0.0
         for t in range(length + 1):
@@ -131,6 +136,8 @@ class Collector:
                     part["reward"][t - 1] = group.acting.reward = step.reward
                     part["terminated"][t - 1] = step.terminated
                     part["truncated"][t - 1] = step.truncated
+                    if group.environments.info is not None:
+                        infos += group.environments.info.take()
                 mask = None
                 if group.environments.mask is not None:
                     mask = part["mask"][t]
@@ -167,4 +174,5 @@ class Collector:
             group.acting.finish(part)
         ended = segment["terminated"] | segment["truncated"]
         rows = of_teams(segment["reward"], ended, segment["valid"], self._agents)
-        return self._statistics.update(*rows)
+        episodes = self._statistics.update(*rows)
+        return np.concatenate([episodes, infos], axis=1) if infos else episodes

@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 
 from rljob.algorithms import make_algorithm
+from rljob.algorithms.recorded_discount import recorded_discount
 from rljob.checkpoints import policy
 from rljob.checkpoints.policy import BOUNDARY
 from rljob.envs.factory import group_sizes
@@ -82,6 +83,7 @@ def main(context: RoleContext) -> None:
             spec.rollout.envs_per_replica,
             spaces,
             networks.core_size,
+            spec.environment.info or (),
         )
         shipper = Shipper(
             experience,
@@ -95,7 +97,8 @@ def main(context: RoleContext) -> None:
         envs = spec.rollout.envs_per_replica
         columns = envs * spaces.agents
         first, total = context.index * columns, spec.rollout.replicas * columns
-        collector = Collector(groups, networks, algorithm, plan.length, first, total)
+        discount, _ = recorded_discount(spec)
+        collector = Collector(groups, networks, algorithm, plan.length, first, total, discount)
         bounds = BoundsCheck(spaces.observation, spaces.agents)
         Rollout(
             context, collector, bounds, networks, shipper, subscription, wire, metrics, health

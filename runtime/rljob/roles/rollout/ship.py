@@ -17,7 +17,7 @@ from rljob.errors import RunError
 from rljob.process.trace import Trace
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.delivery import Sender
-from rljob.wire.experience import ACTOR_WINDOW, EPISODE_BYTES, ExperienceFormat
+from rljob.wire.experience import ACTOR_WINDOW, ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, encode_json
 from rljob.wire.refused import PeerRefusal
 from rljob.wire.sockets import Endpoint, Message
@@ -104,7 +104,7 @@ class Shipper:
         return self._frames[-1]
 
     def ship(self, frame: Frame, episodes: np.ndarray, stamp: Stamp, now: float) -> None:
-        """Send a collected segment with the episodes `[E, 2]` that ended in it."""
+        """Send a collected segment with the records `[E, numbers]` of the episodes that ended in it."""
         size = self._plan.layout.size
         frame.size = size + episodes.nbytes
         if len(episodes):
@@ -203,4 +203,4 @@ class Shipper:
         return Header(kind, actor=self._actor, epoch=self._epoch, limit=self._sender.limit)
 
     def _new_frame(self) -> Frame:
-        return Frame(*self._plan.layout.allocate(extra=self._plan.steps * EPISODE_BYTES))
+        return Frame(*self._plan.layout.allocate(extra=self._plan.records_bytes))

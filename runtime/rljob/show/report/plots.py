@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from rljob.show.report.files import Run
 from rljob.show.report.groups import RunGroup, spread
@@ -109,6 +109,7 @@ def plots(groups: Sequence[RunGroup]) -> list[Plot]:
         _waiting(groups),
         _lag(groups),
         _plain(groups, "buffer", "Buffer fill", "Share of its capacity.", "bufferFill", share=True),
+        *_episodes(groups),
         *_algorithm(groups),
     ]
     return [plot for plot in drawn if not plot.empty]
@@ -270,15 +271,35 @@ def _lag(groups: Sequence[RunGroup]) -> Plot:
     return Plot("lag", "Policy lag", note, "seconds", lines, levels=levels, marks=_marks(groups))
 
 
+def _episodes(groups: Sequence[RunGroup]) -> list[Plot]:
+    """What else is known of training episodes: means over the last 100."""
+    note = "Mean of the last 100 training episodes."
+    fixed = (
+        ("episode-length", "Episode length", "meanLength"),
+        ("discounted-return", "Discounted return", "meanDiscountedReturn"),
+    )
+    made = [replace(_plain(groups, *each[:2], note, each[2]), zero=False) for each in fixed]
+    for name in _names(groups, "info."):
+        key, title = name.removeprefix("info."), f"info: {name.removeprefix('info.')}"
+        made.append(replace(_plain(groups, f"info-{_slug(key)}", title, note, name), zero=False))
+    return made
+
+
+def _names(groups: Sequence[RunGroup], prefix: str) -> Iterable[str]:
+    found = (n for group in groups for run in group.runs for n in run.history.names(prefix))
+    return dict.fromkeys(found)
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower())
+
+
 def _algorithm(groups: Sequence[RunGroup]) -> list[Plot]:
     """One plot for each metric of the algorithm."""
-    names = dict.fromkeys(
-        name for group in groups for run in group.runs for name in run.history.names("metrics.")
-    )
     made = []
-    for name in names:
+    for name in _names(groups, "metrics."):
         title = name.removeprefix("metrics.").replace("_", " ")
-        key = "algorithm-" + "".join(c if c.isalnum() else "-" for c in title.lower())
+        key = f"algorithm-{_slug(title)}"
         lines = _each(groups, name)
         made.append(
             Plot(
