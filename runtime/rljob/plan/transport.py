@@ -103,7 +103,7 @@ class MeasuredTransport:
             frame.arrays[name][...] = array
         with self._sending, self._sockets:
             stamp = (1, self.versions)
-            self._shipper.ship(frame, np.zeros((0, 2)), stamp, time.monotonic())
+            self._shipper.ship(frame, np.zeros((0, 3)), stamp, time.monotonic())
         self.segments += 1
         self._serve(SOON)
 
