@@ -24,7 +24,7 @@ PEERS := sb3 rllib sample_factory tianshou cleanrl reverb
 PEERS_READY := $(PEERS:%=$(BENCH_VENV)/%/.ready)
 GENERATED := docs/reference/metrics.md docs/reference/operator-metrics.md crds/rljobs.rljob.dev.yaml \
 	$(addprefix charts/rljob-operator/dashboards/,fleet.json job.json data-path.json) \
-	$(addprefix docs/reference/algorithms/,a2c.md appo.md c51.md ddpg.md dqn.md dyna-q.md impala.md iqn.md ppo.md q-learning.md ql-agent57.md qr-dqn.md reinforce.md sac.md search-dyna-q.md td3.md trpo.md vanilla-policy.md) \
+	$(addprefix docs/reference/algorithms/,a2c.md appo.md c51.md ddpg.md dqn.md dyna-q.md impala.md iqn.md ppo.md q-learning.md ql-agent57.md qr-dqn.md r2d2.md reinforce.md sac.md search-dyna-q.md td3.md trpo.md vanilla-policy.md) \
 	docs/reference/networks.md docs/reference/algorithms/index.md $(patsubst %.json,%.svg,$(wildcard docs/runs/*.json)) \
 	charts/rljob-operator/README.md charts/rljob-operator/definitions/rljobs.rljob.dev.yaml
 

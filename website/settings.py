@@ -24,6 +24,7 @@ MODELS: dict[str, dict[str, type[BaseModel]]] = {
     "algorithms/c51.md": {"C51": algorithms.BUILT_IN["C51"].Config},
     "algorithms/qr-dqn.md": {"QRDQN": algorithms.BUILT_IN["QRDQN"].Config},
     "algorithms/iqn.md": {"IQN": algorithms.BUILT_IN["IQN"].Config},
+    "algorithms/r2d2.md": {"R2D2": algorithms.BUILT_IN["R2D2"].Config},
     "algorithms/impala.md": {"IMPALA": algorithms.BUILT_IN["IMPALA"].Config},
     "algorithms/q-learning.md": {"QLearning": algorithms.BUILT_IN["QLearning"].Config},
     "algorithms/dyna-q.md": {"DynaQ": algorithms.BUILT_IN["DynaQ"].Config},

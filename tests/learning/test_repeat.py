@@ -39,6 +39,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 # With what a run of its own would repeat as well: Rainbow, and ranks.
 PARTS: dict[str, dict[str, Any]] = {
+    "R2D2": {"minSize": 500, "retraceLambda": 0.9},
     "C51": {
         "double": True,
         "dueling": True,
@@ -188,6 +189,7 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         ("IMPALA", "CartPole-v1", "gru", 4000),
         ("A2C", "CartPole-v1", "gru", 2000),
         ("PPO", "CartPole-v1", "lstm", 4000),
+        ("R2D2", "CartPole-v1", "lstm", 1500),
         pytest.param("APPO", "CartPole-v1", "gru", 4000, marks=pytest.mark.full),
         ("TRPO", "CartPole-v1", "mlp", 4000),
         pytest.param("REINFORCE", "CartPole-v1", "mlp", 8000, marks=pytest.mark.full),

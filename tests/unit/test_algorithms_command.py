@@ -229,7 +229,7 @@ def test_the_list_for_programs_is_of_the_same_objects(capsys: pytest.CaptureFixt
     [
         (
             "PP0",
-            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, APPO, DQN, C51, QRDQN, IQN, SAC, TD3, DDPG, QLearning, DynaQ, VanillaPolicy, SearchDynaQ, QLAgent57",
+            "algorithm.name: unknown algorithm PP0. Did you mean PPO? Known: PPO, TRPO, A2C, REINFORCE, IMPALA, APPO, DQN, C51, QRDQN, IQN, R2D2, SAC, TD3, DDPG, QLearning, DynaQ, VanillaPolicy, SearchDynaQ, QLAgent57",
         ),
         ("", 'algorithm.name: "" is not allowed; text like PPO'),
     ],
@@ -254,6 +254,7 @@ def test_which_algorithms_can_use_which_actions() -> None:
         "C51",
         "QRDQN",
         "IQN",
+        "R2D2",
         "SAC",
     )
     assert fitting(Spaces(observation, BoxSpace((1,)))) == (

@@ -41,6 +41,7 @@ def test_gymnasiums_own_are_made_and_grouped() -> None:
         "C51",
         "QRDQN",
         "IQN",
+        "R2D2",
         "SAC",
     ]
     assert (cartpole["maxEpisodeSteps"], cartpole["solvedReturn"]) == (500, 475)

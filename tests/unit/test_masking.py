@@ -132,6 +132,7 @@ def test_random_actions_are_drawn_evenly_from_the_allowed_ones() -> None:
         ("C51", SPACES["discrete"]),
         ("QRDQN", SPACES["discrete"]),
         ("IQN", SPACES["discrete"]),
+        ("R2D2", SPACES["discrete"]),
     ],
     ids=str,
 )
@@ -146,7 +147,7 @@ def test_actors_obey_and_learners_say_what_actors_said(name: str, action: Space)
     segment = random_segment(algorithm, 16, 64)
     for t in range(16):
         assert allowed(action, segment["mask"][t], segment["action"][t]).all()
-    if name in ("DQN", "C51", "QRDQN", "IQN"):
+    if name in ("DQN", "C51", "QRDQN", "IQN", "R2D2"):
         return
     learner, network = make_learner(algorithm)
     # The entropy of a fresh network is that of nearly equal logits: the mean of log(allowed actions).

@@ -20,6 +20,7 @@ from rljob.algorithms.built_in.ppo import PPO
 from rljob.algorithms.built_in.q_learning import QLearning
 from rljob.algorithms.built_in.ql_agent57 import QLAgent57
 from rljob.algorithms.built_in.qr_dqn import QRDQN
+from rljob.algorithms.built_in.r2d2 import R2D2
 from rljob.algorithms.built_in.reinforce import REINFORCE
 from rljob.algorithms.built_in.sac import SAC
 from rljob.algorithms.built_in.search_dyna_q import SearchDynaQ
@@ -45,6 +46,7 @@ BUILT_IN: dict[str, type[Algorithm]] = {
     "C51": C51,
     "QRDQN": QRDQN,
     "IQN": IQN,
+    "R2D2": R2D2,
     "SAC": SAC,
     "TD3": TD3,
     "DDPG": DDPG,

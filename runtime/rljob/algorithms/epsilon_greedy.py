@@ -48,3 +48,20 @@ def epsilon_greedy(
     """
     explore = rng.random(len(values)) < epsilon
     return np.where(explore, draw(rng, values.shape, mask), forbid(values, mask).argmax(axis=-1))
+
+
+def chances(
+    values: np.ndarray, epsilon: float | np.ndarray, mask: np.ndarray | None = None
+) -> np.ndarray:
+    """With which `epsilon_greedy` takes each action, float32 `[..., K]`.
+
+    Args:
+        values: `[..., K]`.
+        epsilon: one number, or `[...]`.
+        mask: bool `[..., K]`, the actions among which it chooses; None allows all.
+    """
+    allowed = np.ones(values.shape, np.bool_) if mask is None else mask
+    random = np.asarray(epsilon)[..., None] / allowed.sum(axis=-1, keepdims=True) * allowed
+    best = forbid(values, mask).argmax(axis=-1)[..., None] == np.arange(values.shape[-1])
+    found: np.ndarray = random + (1 - np.asarray(epsilon)[..., None]) * best
+    return found.astype(np.float32)
