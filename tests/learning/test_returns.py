@@ -44,8 +44,13 @@ GREEDY = {
     "grid-vanilla-policy": 0.65,
     "grid-vanilla-policy-box": 0.65,
     "pendulum-trpo": -230.0,
+    # Without a memory, a policy gets about 45.
+    "cartpole-no-velocities-ppo": 250.0,
+    "cartpole-no-velocities-r2d2": 250.0,
 }
 LONG = (
+    "cartpole-no-velocities-ppo",
+    "cartpole-no-velocities-r2d2",
     "cartpole-appo",
     "cartpole-iqn",
     "cartpole-qr-dqn",

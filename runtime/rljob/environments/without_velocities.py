@@ -23,8 +23,8 @@ class _Showing:
 
     shown: ClassVar[list[int]]
 
-    def reset(self, **options: Any) -> Any:
-        observation, info = super().reset(**options)  # type: ignore[misc]
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        observation, info = super().reset(seed=seed, options=options)  # type: ignore[misc]
         return observation[..., self.shown], info
 
     def step(self, action: Any) -> Any:
