@@ -24,6 +24,8 @@ from website import settings
 from website.kept import RUNS, KeptRuns, KeptSeed, read
 from website.published import RETURNS, ReferenceReturn
 
+Job = Mapping[str, Any]
+"""The content of a job's YAML."""
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = settings.PAGES / "algorithms"
 INDEX = FOLDER / "index.md"
@@ -52,11 +54,11 @@ curves on the pages of the algorithms.
 
 def main() -> None:
     """Write all pages and curves."""
-    kept = read()
+    kept, jobs = read(), examples()
     for name, page in PAGES.items():
         path = FOLDER / page
-        path.write_text(with_section(path.read_text(), name, section(name, kept)))
-    INDEX.write_text(overview(kept))
+        path.write_text(with_section(path.read_text(), name, section(name, kept, jobs)))
+    INDEX.write_text(overview(kept, jobs))
     for runs in kept.values():
         write(curve(runs), RUNS, "svg")
 
@@ -78,35 +80,37 @@ def with_section(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
-def section(name: str, kept: Mapping[str, KeptRuns]) -> str:
-    """The part of an algorithm's page: a table, and a curve for each example."""
-    found = of_algorithm(name, kept)
-    if not found:
-        return "No run of an example is kept yet."
-    rows = [(f"[{runs.example}](../../../{runs.example})", *_cells(runs)) for runs in found]
+def examples() -> dict[str, Job]:
+    """The jobs in the folder of examples, by their path in the repository."""
+    found = sorted((ROOT / "examples").glob("*.yaml"))
+    return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in found}
+
+
+def section(name: str, kept: Mapping[str, KeptRuns], jobs: Mapping[str, Job]) -> str:
+    """The part of an algorithm's page: a table of its examples, and a curve for each that has kept runs."""
+    found = of_algorithm(name, kept, jobs)
+    rows = [(f"[{example}](../../../{example})", *_cells(example, kept)) for example in found]
     parts = [
         _table(("example", *HEAD), rows),
         "The columns are explained in the [overview](index.md).",
     ]
-    for runs in found:
-        parts += [
-            f"![Return over steps of {runs.example}](../../runs/{runs.name}.svg)",
-            *_notes(runs),
-        ]
+    for runs in (kept[example] for example in found if example in kept):
+        picture = f"![Return over steps of {runs.example}](../../runs/{runs.name}.svg)"
+        parts += [picture, *_notes(runs, jobs.get(runs.example))]
     return "\n\n".join(parts)
 
 
-def overview(kept: Mapping[str, KeptRuns]) -> str:
-    """The page with all algorithms, and the examples of own ones."""
+def overview(kept: Mapping[str, KeptRuns], jobs: Mapping[str, Job]) -> str:
+    """The page with all algorithms, and the kept examples of own ones."""
     mark = "<!-- Made by `make generate` from docs/runs; change website/learned.py. -->"
     rows = [
-        (f"[{name}]({page})", *row)
+        (f"[{name}]({page})", *_overview_row(example, kept, jobs))
         for name, page in PAGES.items()
-        for row in _overview_rows(of_algorithm(name, kept))
+        for example in of_algorithm(name, kept, jobs)
     ]
     own = [
-        (f"[{runs.example}](../../../{runs.example})", _environment(runs), *_cells(runs))
-        for runs in kept.values()
+        _overview_row(example, kept, jobs)
+        for example, runs in kept.items()
         if "name" not in runs.job["spec"]["algorithm"]
     ]
     head = ("example", "environment", *HEAD)
@@ -118,9 +122,13 @@ def overview(kept: Mapping[str, KeptRuns]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def of_algorithm(name: str, kept: Mapping[str, KeptRuns]) -> list[KeptRuns]:
-    """The kept runs of a built-in algorithm."""
-    return [runs for runs in kept.values() if runs.job["spec"]["algorithm"].get("name") == name]
+def of_algorithm(name: str, kept: Mapping[str, KeptRuns], jobs: Mapping[str, Job]) -> list[str]:
+    """The examples of a built-in algorithm, those with kept runs first."""
+    run = {example: runs.job for example, runs in kept.items()}
+    found = {**run, **{example: job for example, job in jobs.items() if example not in run}}
+    return [
+        example for example, job in found.items() if job["spec"]["algorithm"].get("name") == name
+    ]
 
 
 def curve(runs: KeptRuns) -> Plot:
@@ -133,29 +141,32 @@ def curve(runs: KeptRuns) -> Plot:
     )
 
 
-def changed(runs: KeptRuns, present: Mapping[str, Any] | None) -> list[str]:
+def changed(runs: KeptRuns, present: Job | None) -> list[str]:
     """Dotted paths of fields that the example has otherwise now than when it was run; all of them where it is gone."""
     before, now = (dict(_flat(content)) for content in (runs.job, present or {}))
     names = dict.fromkeys([*before, *now])
     return [name for name in names if before.get(name) != now.get(name)]
 
 
-def _overview_rows(found: Sequence[KeptRuns]) -> list[tuple[str, ...]]:
-    if not found:
-        return [("none kept yet", *[""] * (len(HEAD) + 1))]
-    return [
-        (f"[{runs.name}](../../../{runs.example})", _environment(runs), *_cells(runs))
-        for runs in found
-    ]
+def _overview_row(
+    example: str, kept: Mapping[str, KeptRuns], jobs: Mapping[str, Job]
+) -> tuple[str, ...]:
+    job = kept[example].job if example in kept else jobs[example]
+    environment = job["spec"]["environment"]
+    named = f"`{environment.get('id') or environment['entryPoint']}`"
+    return (f"[{Path(example).stem}](../../../{example})", named, *_cells(example, kept))
 
 
-def _cells(runs: KeptRuns) -> tuple[str, ...]:
-    seeds = runs.seeds
-    reference = RETURNS.get(runs.name)
+def _cells(example: str, kept: Mapping[str, KeptRuns]) -> tuple[str, ...]:
+    reference = RETURNS.get(Path(example).stem)
+    compared = "" if reference is None else _linked(reference)
+    if example not in kept:
+        return ("no runs kept", compared, "", "", "", "")
+    seeds = kept[example].seeds
     others = statistics.fmean(seed.others for seed in seeds)
     return (
         ", ".join(_number(seed.greedy) for seed in seeds),
-        "" if reference is None else _linked(reference),
+        compared,
         _range([seed.steps for seed in seeds]),
         _range([seed.seconds for seed in seeds]),
         _range([seed.cpu_seconds for seed in seeds]),
@@ -163,12 +174,10 @@ def _cells(runs: KeptRuns) -> tuple[str, ...]:
     )
 
 
-def _notes(runs: KeptRuns) -> Iterable[str]:
-    path = ROOT / runs.example
-    now = yaml.safe_load(path.read_text()) if path.exists() else None
+def _notes(runs: KeptRuns, present: Job | None) -> Iterable[str]:
     seeds = ", ".join(str(seed.seed) for seed in runs.seeds)
     yield f"Seeds {seeds}; {runs.date}, commit `{runs.commit[:7]}`."
-    if different := changed(runs, now):
+    if different := changed(runs, present):
         fields = ", ".join(f"`{name}`" for name in different)
         yield f"The example has changed since these runs: {fields}."
 
@@ -180,11 +189,6 @@ def _run(name: str, seed: KeptSeed) -> Run:
     ]
     played = (seed.greedy, seed.greedy_std, seed.greedy_episodes)
     return Run(name, name, RunHistory(samples), ended=RunEnd(evaluation=played))
-
-
-def _environment(runs: KeptRuns) -> str:
-    environment = runs.job["spec"]["environment"]
-    return f"`{environment.get('id') or environment['entryPoint']}`"
 
 
 def _machine(runs: KeptRuns) -> str:

@@ -38,7 +38,7 @@ RETURNS: dict[str, ReferenceReturn] = {
     "acrobot-ppo": _zoo(-73.5, "1,000,000"),
     "cartpole-a2c": _zoo(500.0, "500,000"),
     "cartpole-appo": _MOST,
-    "cartpole-c51": ReferenceReturn(498.5, "CleanRL", CLEANRL, "500,000 steps"),
+    "cartpole-c51": ReferenceReturn(498.51, "CleanRL", CLEANRL, "500,000 steps"),
     "cartpole-dqn": _zoo(500.0, "50,000"),
     "cartpole-impala": _MOST,
     "cartpole-iqn": _MOST,

@@ -13,6 +13,8 @@ from website import learned
 from website.kept import MOST_POINTS, KeptRuns, KeptSeed, read, thinned
 from website.published import RETURNS, ReferenceReturn
 
+EXAMPLE = "examples/cartpole-ppo.yaml"
+
 
 def seed(number: int, greedy: float) -> KeptSeed:
     curve = [[100 * k, 0.5 * k, greedy * k / 4] for k in range(1, 5)]
@@ -24,7 +26,7 @@ def seed(number: int, greedy: float) -> KeptSeed:
 def kept(algorithm: str = "PPO") -> KeptRuns:
     spec = {"environment": {"id": "CartPole-v1"}, "algorithm": {"name": algorithm}}
     return KeptRuns(
-        "examples/cartpole-ppo.yaml",
+        EXAMPLE,
         {"spec": spec},
         "2030-01-02",
         "0123456789",
@@ -35,7 +37,7 @@ def kept(algorithm: str = "PPO") -> KeptRuns:
 
 def test_kept_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
     (tmp_path / "cartpole-ppo.json").write_text(kept().to_json())
-    assert read(tmp_path) == {"examples/cartpole-ppo.yaml": kept()}
+    assert read(tmp_path) == {EXAMPLE: kept()}
     assert "    [100, 0.5, 124.9],\n" in kept().to_json()
 
 
@@ -49,7 +51,7 @@ def test_a_long_curve_keeps_its_ends() -> None:
 
 
 def test_a_page_has_its_runs_with_what_others_publish() -> None:
-    content = learned.section("PPO", {"x": kept()})
+    content = learned.section("PPO", {EXAMPLE: kept()}, {})
     row = next(line for line in content.splitlines() if line.startswith("| [examples/"))
     for cell in ("| 500, 7.93 |", "500 ([rl-baselines3-zoo](", "| 400 |", "| 3 to 4 |", "| 1.3 |"):
         assert cell in row
@@ -59,7 +61,16 @@ def test_a_page_has_its_runs_with_what_others_publish() -> None:
     assert "Seeds 1, 2; 2030-01-02, commit `0123456`." in content
     # The job that was run is not the example of today.
     assert "The example has changed since these runs: " in content
-    assert learned.section("A2C", {"x": kept()}) == "No run of an example is kept yet."
+
+
+def test_examples_without_kept_runs_are_told() -> None:
+    job = {"spec": {"environment": {"id": "Acrobot-v1"}, "algorithm": {"name": "PPO"}}}
+    rows = learned.section(
+        "PPO", {EXAMPLE: kept()}, {"examples/acrobot-ppo.yaml": job}
+    ).splitlines()
+    row = next(line for line in rows if "acrobot" in line)
+    assert "| no runs kept | -73.5 ([rl-baselines3-zoo](" in row
+    assert not any("acrobot-ppo.svg" in line for line in rows)
 
 
 def test_what_changed_is_named_by_its_path() -> None:
@@ -86,12 +97,12 @@ def test_the_same_plot_gives_the_same_file(tmp_path: Path) -> None:
 
 
 def test_pages_are_those_of_the_kept_runs() -> None:
-    runs = read()
+    runs, jobs = read(), learned.examples()
     for name, page in learned.PAGES.items():
         text = (learned.FOLDER / page).read_text()
-        content = learned.section(name, runs)
+        content = learned.section(name, runs, jobs)
         assert learned.with_section(text, name, content) == text, page
-    assert learned.INDEX.read_text() == learned.overview(runs)
+    assert learned.INDEX.read_text() == learned.overview(runs, jobs)
     assert set(learned.PAGES) == set(algorithms.BUILT_IN)
 
 
@@ -107,10 +118,10 @@ def test_a_page_without_marks_gets_them() -> None:
 def test_own_algorithms_have_a_table_of_their_own() -> None:
     spec = {"environment": {"entryPoint": "game:make"}, "algorithm": {"entryPoint": "own:Own"}}
     own = dataclasses.replace(kept(), example="examples/algorithms/own.yaml", job={"spec": spec})
-    page = learned.overview({"x": own})
+    page = learned.overview({own.example: own}, {})
     assert "## Algorithms outside rljob" in page
     assert "| `game:make` |" in page
-    assert "Algorithms outside rljob" not in learned.overview({"x": kept()})
+    assert "Algorithms outside rljob" not in learned.overview({EXAMPLE: kept()}, {})
 
 
 def test_a_return_to_compare_with_says_where_it_is_from() -> None:
