@@ -302,4 +302,19 @@ def _resources() -> list[Panel]:
             Query(f"sum by (pod) (process_resident_memory_bytes{{{JOB}}})", "{{pod}}"),
             width=12,
         ),
+        lines(
+            "GPU",
+            "Share of the time in which the learner's GPU works. None without a GPU or its driver's library for Python.",
+            units.PercentUnit,
+            Query(or_none(f"rljob_learner_gpu_use_ratio{{{JOB}}}"), "learner"),
+            width=12,
+            most=1.0,
+        ),
+        lines(
+            "GPU memory",
+            "Memory that the learner holds on its GPU.",
+            units.BytesIEC,
+            Query(or_none(f"rljob_learner_gpu_memory_bytes{{{JOB}}}"), "learner"),
+            width=12,
+        ),
     ]

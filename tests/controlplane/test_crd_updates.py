@@ -26,6 +26,7 @@ FULL = job(
     buffer={"samplesPerInsert": 1, "storage": {"path": "a"}},
     checkpoint={"storage": {"path": "a"}},
     code={"a.py": ""},
+    codeArchive={"sha256": "ab" * 32, "size": 5},
     managedBy="example.com/me",
 )
 FIXED: list[tuple[str, Any]] = [
@@ -59,6 +60,8 @@ FIXED: list[tuple[str, Any]] = [
     ("buffer.storage.path", "b"),
     ("checkpoint.storage.path", "b"),
     ("code", {"b.py": ""}),
+    ("codeArchive.sha256", "cd" * 32),
+    ("codeArchive.commit", "abc"),
     ("managedBy", "example.com/other"),
 ]
 OPTIONAL = (
@@ -71,6 +74,7 @@ OPTIONAL = (
     "buffer.storage",
     "checkpoint.storage",
     "code",
+    "codeArchive",
     "managedBy",
 )
 FREE: list[tuple[str, Any]] = [

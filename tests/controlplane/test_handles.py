@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from rljob import InputError, JobFailed, RunError, submit
+from rljob import InputError, JobFailed, RunError, spec, submit
 from rljob import attach as attach_to
+from rljob.client.sent_code import fetch
 from rljob.handles.cluster import ClusterHandle
+from rljob.spec.code import CodeArchiveSpec
 from tests.controlplane.client import COMPLETE, FAILED, FILE, Client
-from tests.controlplane.node import Node
+from tests.controlplane.node import MERGE, Node
 from tests.controlplane.test_client_report import learner, serving
 from tests.unit.clusterjobs import TRAINING
+from tests.unit.specs import Job
 
 __all__ = ["learner"]
 
@@ -88,6 +92,56 @@ def test_a_name_of_no_job_is_told(rljob: Client, job: ClusterHandle) -> None:
     where = f"there is no RLJob tset in namespace {rljob.namespace}"
     with pytest.raises(RunError, match=f"^{where}. Did you mean test\\?$"):
         attach(rljob, "tset")
+
+
+def test_a_folder_of_code_goes_with_the_job(rljob: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    (folder / "pkg").mkdir(parents=True)
+    (folder / "pkg/noise.bin").write_bytes(os.urandom(2_000_000))
+    (folder / "env.py").write_text("STEPS = 5")
+    file = tmp_path / "job.yaml"
+    file.write_text(FILE)
+    assert rljob("submit", str(file), "--code", str(folder))[::2] == (0, "")
+    found = rljob.get()
+    assert found is not None
+    known = CodeArchiveSpec.model_validate(found["spec"]["codeArchive"])
+    maps = config_maps(rljob)
+    assert [one["metadata"]["name"] for one in maps] == [
+        f"test-code-{known.sha256[:10]}-{n}" for n in range(3)
+    ]
+    for one in maps:
+        assert one["immutable"] is True
+        assert one["metadata"]["ownerReferences"][0]["uid"] == found["metadata"]["uid"]
+    job = attach(rljob, "test")
+    fetch(job.jobs, spec.parse(found), tmp_path / "fetched")
+    assert (tmp_path / "fetched/env.py").read_text() == "STEPS = 5"
+    assert (tmp_path / "fetched/pkg/noise.bin").stat().st_size == 2_000_000
+    # The same folder again is the same job, which is there already.
+    code, _, err = rljob("submit", str(file), "--code", str(folder))
+    assert (code, "RLJob test already exists" in err) == (1, True)
+    assert len(config_maps(rljob)) == 3
+
+
+def test_a_job_whose_code_is_not_taken_is_not_left(rljob: Client, tmp_path: Path) -> None:
+    file, folder = tmp_path / "job.yaml", tmp_path / "code"
+    file.write_text(FILE)
+    folder.mkdir()
+    (folder / "env.py").touch()
+    server, path = rljob.server, f"/api/v1/namespaces/{rljob.namespace}"
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/configmaps": "0"}}}
+    assert server.call("POST", f"{path}/resourcequotas", quota).status == 201
+    status = {"status": {"hard": {"count/configmaps": "0"}, "used": {"count/configmaps": "0"}}}
+    answer = server.call("PATCH", f"{path}/resourcequotas/none/status", status, MERGE)
+    assert answer.status == 200, answer.body
+    code, _, err = rljob("submit", str(file), "--code", str(folder))
+    assert (code, "exceeded quota" in err) == (1, True)
+    assert rljob.get() is None
+
+
+def config_maps(client: Client) -> list[Job]:
+    found = client.server.call("GET", f"/api/v1/namespaces/{client.namespace}/configmaps").body
+    items = [one for one in found["items"] if "-code-" in one["metadata"]["name"]]
+    return sorted(items, key=lambda one: str(one["metadata"]["name"]))
 
 
 def test_logs_and_result_come_from_the_pods(rljob: Client, machine: Node, learner: Path) -> None:

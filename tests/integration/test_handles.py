@@ -112,6 +112,54 @@ def test_what_only_a_role_finds_is_raised_with_its_line(tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def code_folder(root: Path, name: str = "code") -> Path:
+    """A folder with a package in which an environment is."""
+    package = root / name / "robots/arms"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "short.py").write_text(
+        "import gymnasium\n"
+        "from robots import limits\n\n"
+        "def make():\n"
+        "    return gymnasium.make('CartPole-v1', max_episode_steps=limits.STEPS)\n"
+    )
+    (package.parent / "limits.py").write_text("STEPS = 5\n")
+    return root / name
+
+
+def test_a_run_uses_a_copy_of_its_folder_of_code(tmp_path: Path) -> None:
+    code = code_folder(tmp_path)
+    spec = {
+        **JOB["spec"],
+        "environment": {"entryPoint": "robots.arms.short:make"},
+        "stop": {"steps": 400},
+    }
+    job = rljob.start({**JOB, "spec": spec}, code=code)
+    # The run has its own copy.
+    (code / "robots/limits.py").write_text("raise ImportError('changed')\n")
+    assert job.wait(PATIENCE).phase == "Complete"
+    assert job.result().mean_return == 5
+    assert (job.folder / "code/robots/limits.py").read_text() == "STEPS = 5\n"
+    archive = rljob.load(job.folder / "job.yaml").spec.code_archive
+    assert archive is not None
+    origin = json.loads((job.folder / "provenance.json").read_text())
+    assert origin["code"] == {"sha256": archive.sha256, "size": archive.size}
+    # The same job with the same code goes on with it, and asks for no folder.
+    with pytest.raises(rljob.InputError, match=r"^--code .*cannot be combined with --resume"):
+        rljob.start(job.folder / "job.yaml", dir=job.folder, resume=True, code=code)
+    before = job.result().steps
+    more = rljob.run(
+        job.folder / "job.yaml",
+        dir=job.folder,
+        resume=True,
+        overrides=[f"stop.steps={before + 400}"],
+    )
+    assert (more.steps >= before + 400, more.mean_return) == (True, 5)
+    with pytest.raises(rljob.InputError, match=r"job.yaml:\d+: codeArchive: the job was sent with"):
+        rljob.start(job.folder / "job.yaml")
+
+
 def test_wrong_arguments_are_told_before_anything_starts(tmp_path: Path) -> None:
     for call, message in (
         (lambda: rljob.start("nope.yaml"), "nope.yaml: no such file"),

@@ -25,9 +25,9 @@ RATE_SECONDS = 20
 
 TROUBLE = re.compile(
     "retransmitted|duplicate|rejected|evicted|fenced|above_bound|restarts|failures|stored_steps"
-    "|reconnects|not_finite|set_aside|refused"
+    "|reconnects|not_finite|set_aside|refused|gpu_|episode_info"
 )
-"""Metrics that stay at 0 while all is well and the learner is the faster side."""
+"""Metrics that stay at 0 while all is well and the learner is the faster side, and those of what the job does not have."""
 
 
 def test_a_local_run_fills_every_panel_and_agrees_with_its_own_records(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ GOOD: dict[str, Job] = {
         checkpoint={"storage": {"persistentVolumeClaim": {"claimName": "rl"}}}
     ),
     "code": job(code={"my_env.py": "def make():\n    return 1\n"}),
+    "code-folder": job(codeArchive={"sha256": "ab" * 32, "size": 2_000_000, "commit": "0123abc"}),
     "checkpoint-on-default-claim": job(checkpoint={"storage": {"volumeClaimTemplate": {}}}),
     "checkpoint-on-new-claim": job(
         checkpoint={
@@ -423,6 +424,9 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("image-space", job(image="my image"), "image", "Image of all pods without spaces in its name"),
     ("requirement-number", job(requirements=[1]), "requirements.0", "A pip requirement in one line"),
     ("requirement-empty", job(requirements=[""]), "requirements.0", "A pip requirement in one line"),
+    ("code-folder-digest", job(codeArchive={"sha256": "ab", "size": 1}), "codeArchive.sha256", '"ab" is not allowed; text'),
+    ("code-folder-size", job(codeArchive={"sha256": "ab" * 32, "size": 2**23 + 1}), "codeArchive.size", "8388609 is not allowed"),
+    ("code-folder-none", job(codeArchive={"size": 1}), "codeArchive.sha256", "is required"),
     ("code-dash", job(code={"my-env.py": ""}), "code.my-env.py", "a file name like my_env.py"),
     ("code-list", job(code=["a.py"]), "code", "a mapping of at most 64 entries"),
     ("device-index", job(learner={"device": "cuda:1000"}), "learner.device", "`cuda:N`"),

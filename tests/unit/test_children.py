@@ -232,6 +232,7 @@ _ALL = {"rollout", "buffer", "learner", "evaluator"}
         ({"sinks": {"wandb": {"mode": "offline"}}}, {"learner"}),
         ({"sinks": {}}, set()),
         ({"code": {"a.py": "b = 1"}}, _ALL),
+        ({"codeArchive": {"sha256": "ab" * 32, "size": 5}}, _ALL),
         ({"requirements": ["a==2"]}, _ALL),
         ({"rollout": {"template": {"metadata": {"labels": {"a": "b"}}}}}, {"rollout"}),
         ({"image": "mine:1"}, _ALL),
@@ -245,6 +246,32 @@ def test_who_is_restarted_by_a_change(change: dict[str, Any], restarted: set[str
     annotations = [made.workloads["learner"]["metadata"]["annotations"] for made in (before, after)]
     fixed = [found[names.SPEC_HASH_ANNOTATION] for found in annotations]
     assert (fixed[0] != fixed[1]) == ("learner" in restarted)
+
+
+def test_a_folder_of_code_reaches_the_pods_that_import_it() -> None:
+    sha256 = "ab" * 32
+    archive = {"sha256": sha256, "size": 900 * 1024 + 1}
+    made = children(specs.job(evaluation={}, codeArchive=archive, requirements=["a"]))
+    parts = [
+        {
+            "name": f"test-code-{sha256[:10]}-{n}",
+            "items": [{"key": "part", "path": str(n)}],
+        }
+        for n in range(2)
+    ]
+    for role in ("rollout", "learner", "evaluator"):
+        found = main(made.workloads[role])
+        volumes = {
+            volume["name"]: volume for volume in pod(made.workloads[role])["spec"]["volumes"]
+        }
+        sources = volumes["rljob-code-parts"]["projected"]["sources"]
+        assert [source["configMap"] for source in sources] == parts
+        target = f"/var/lib/rljob-code/{sha256[:16]}"
+        options = f"--code-parts /etc/rljob/code-parts --code-files {target}"
+        assert options in " ".join(found["args"])
+        path = next(each["value"] for each in found["env"] if each["name"] == "PYTHONPATH")
+        assert path == f"{target}:{names.PACKAGES_FOLDER}"
+    assert "--code-parts" not in main(made.workloads["buffer"])["args"]
 
 
 def test_failures_before_leave_fewer_to_come() -> None:

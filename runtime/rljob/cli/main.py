@@ -46,6 +46,7 @@ EXTRAS = {
         ("gymnasium", "numpy", "prometheus_client", "rich", "safetensors", "zmq"), "runtime"
     ),
     **dict.fromkeys(("kubernetes", "urllib3"), "client"),
+    "pathspec": "client",
     "torch": "learner",
     "matplotlib": "report",
     **dict.fromkeys(("av", "PIL"), "video"),

@@ -19,6 +19,7 @@ from rljob.user_code.host import become_host
 
 if TYPE_CHECKING:
     from rljob.process.context import RoleContext
+    from rljob.spec import RLJob
     from rljob.spec.status import EndReport
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -84,6 +85,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the buffer for batches that the learner died of; default set-aside in --dir",
     )
+    parser.add_argument(
+        "--code-parts", type=Path, help="folder with the parts of the job's codeArchive"
+    )
+    parser.add_argument("--code-files", type=Path, help="folder to unpack them into")
     parser.add_argument("--port-file", type=Path, help="file for the port of the metrics")
     parser.add_argument("--end-file", type=Path, help="file for the role's end report, as JSON")
     parser.set_defaults(handle=handle)
@@ -102,6 +107,7 @@ def handle(arguments: argparse.Namespace) -> int:
     try:
         with stop.at_once():
             context = _context(arguments, stop)
+            _unpack_code(context.job, arguments.code_parts, arguments.code_files)
             module = importlib.import_module(ROLES[arguments.role].module)
         end: EndReport | None = module.main(context)
     except AskedToEnd:
@@ -164,6 +170,17 @@ def _context(arguments: argparse.Namespace, stop: Stopping) -> RoleContext:
     )
     log_to_stderr(context.name)
     return context
+
+
+def _unpack_code(job: RLJob, parts: Path | None, files: Path | None) -> None:
+    """Unpack the folder that was sent with the job, before anything of it is imported. A container that starts again has it."""
+    known = job.spec.code_archive
+    if known is None or parts is None or files is None or files.exists():
+        return
+    from rljob.code_folder import archive
+
+    archive.unpack(archive.join(parts, known), known, files)
+    importlib.invalidate_caches()
 
 
 def _interrupted() -> EndReport:

@@ -30,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="set any field, e.g. algorithm.config.learningRate=1e-3; may be repeated",
     )
     parser.add_argument("--dir", type=Path, help="the run's folder; default runs/NAME-N")
+    parser.add_argument(
+        "--code",
+        type=Path,
+        metavar="DIR",
+        help="folder of modules that goes with the job; the run uses a copy",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness")
     parser.add_argument("--resume", action="store_true", help="resume an interrupted run")
     parser.add_argument("--plain", action="store_true", help="print lines instead of the live view")
@@ -68,13 +74,21 @@ def handle(arguments: argparse.Namespace) -> int:
             arguments.resume,
             arguments.transport,
             arguments.trace,
-            (Path(), *([arguments.file.parent] if arguments.file is not None else [])),
+            search(arguments),
+            arguments.code,
         )
         view = ScreenView(make_screen(arguments.plain))
         result, _ = launch(request, spawner, view, stop)
     finally:
         spawner.close(kill=True)
     return exit_code(result, stop.number)
+
+
+def search(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    """Where the roles look for modules first: here and beside the job's file; with a folder of code, only in that."""
+    if arguments.code is not None:
+        return ()
+    return (Path(), *([arguments.file.parent] if arguments.file is not None else []))
 
 
 def chosen(arguments: argparse.Namespace) -> tuple[Path | dict[str, Any] | None, tuple[str, ...]]:

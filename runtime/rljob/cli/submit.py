@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="set any field, e.g. rollout.replicas=4; may be repeated",
     )
     parser.add_argument(
+        "--code", type=Path, metavar="DIR", help="folder of modules that goes with the job"
+    )
+    parser.add_argument(
         "-w", "--watch", action="store_true", help="show the job until it has ended"
     )
     parser.add_argument(
@@ -35,7 +38,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from rljob.handles.cluster import create
 
     job = spec.load(arguments.file, arguments.overrides)
-    jobs, made = create(job, clusters.choice(arguments))
+    jobs, made = create(job, clusters.choice(arguments), arguments.code)
     print(f"{clusters.full_name(made.name)} created", flush=True)
     if not arguments.watch:
         return 0

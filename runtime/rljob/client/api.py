@@ -62,6 +62,7 @@ class Resource:
 
 
 RLJOBS = Resource(names.GROUP, names.VERSION, names.PLURAL)
+CONFIG_MAPS = Resource("", "v1", "configmaps")
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
 BATCH_JOBS = Resource("batch", "v1", "jobs")

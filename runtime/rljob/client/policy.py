@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rljob.checkpoints.manifest import Checkpoint, DamagedCheckpoint
 from rljob.checkpoints.unpack import unpack
+from rljob.client import sent_code
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.served import Say, Served, take
@@ -53,6 +54,7 @@ def fetch(jobs: Jobs, job: ClusterJob, out: Path, say: Say, image: str | None = 
         served = Served(jobs, job, parsed, "checkpoint", say)
         found = take(served, lambda chunks: _unpack(chunks, temporary), image)
         fetched = _compare(found, jobs, job, say)
+        sent_code.fetch(jobs, parsed, temporary / CODE)
         _write_code(parsed, temporary)
         temporary.rename(out)
     except OSError as error:

@@ -110,14 +110,7 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
             "name": f"{job.name}-{COMPONENT}-{uuid.uuid4().hex[:6]}",
             "labels": labels(job.name),
             # Kubernetes deletes the pod with the job, even if this command was killed.
-            "ownerReferences": [
-                {
-                    "apiVersion": names.API_VERSION,
-                    "kind": names.KIND,
-                    "name": job.name,
-                    "uid": job.uid,
-                }
-            ],
+            "ownerReferences": [owner_reference(job)],
         },
         "spec": {
             **{key: learner[key] for key in _KEPT if key in learner},
@@ -130,12 +123,22 @@ def reader_pod(job: ClusterJob, parsed: RLJob, image: Image) -> Manifest:
     }
 
 
-def labels(job: str) -> dict[str, str]:
-    """Labels of reader pods. They differ from the labels that the operator selects."""
+def owner_reference(job: ClusterJob) -> Manifest:
+    """Makes an object belong to the job."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": job.name,
+        "uid": job.uid,
+    }
+
+
+def labels(job: str, component: str = COMPONENT) -> dict[str, str]:
+    """Labels of what the client makes. They differ from the labels that the operator selects."""
     return {
         "app.kubernetes.io/name": "rljob",
         "app.kubernetes.io/instance": job,
-        "app.kubernetes.io/component": COMPONENT,
+        "app.kubernetes.io/component": component,
         names.MANAGED_BY_LABEL: "rljob",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,23 @@ from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.served import Say, Served, download, take
 from rljob.errors import RunError
+from rljob.run_folder.names import METRICS
+from rljob.run_folder.record import Record, read_records
+
+
+def of_learner(jobs: Jobs, job: ClusterJob) -> list[Record]:
+    """The records that the running learner has; none without one.
+
+    Raises:
+        RunError: it has no records yet, or does not answer.
+    """
+    running = [pod for pod in jobs.pods(job, "learner") if pod.state == "running"]
+    if not running:
+        return []
+    with tempfile.TemporaryDirectory(prefix="rljob-records-") as folder:
+        served = Served(jobs, job, job.job(), "records", lambda text: None)
+        download(served, running[-1].name, lambda chunks: unpack_records(chunks, Path(folder)))
+        return read_records(Path(folder) / METRICS)
 
 
 def fetch(jobs: Jobs, job: ClusterJob, folder: Path, say: Say, image: str | None = None) -> None:

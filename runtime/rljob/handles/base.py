@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from rljob.errors import InputError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rljob.local.result import Result
+    from rljob.run_folder.record import Record
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two looks of `wait`: they grow from the first to the longest."""
@@ -114,6 +116,20 @@ class JobHandle(ABC):
                 raise TimeoutError(f"{self.name} has not ended within {timeout} s: {known}")
             time.sleep(min(pause, left))
             pause = min(LONGEST_PAUSE, pause * 1.5)
+
+    @abstractmethod
+    def records(self) -> Iterator[Sequence[Record]]:
+        """The records of the training: each step of the iterator has those since the one before, and never ends."""
+
+    def _repr_html_(self) -> str:
+        from rljob.handles.notebook import HandleView
+
+        return HandleView(self).html()
+
+    def _ipython_display_(self) -> None:
+        from rljob.handles.notebook import show
+
+        show(self)
 
     def _look(self) -> JobStatus | None:
         """The status; None if the job cannot be asked at this moment."""

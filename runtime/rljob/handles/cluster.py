@@ -6,24 +6,25 @@ import importlib.util
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rljob import spec
 from rljob.client import jobs as cluster_jobs
-from rljob.client import records
+from rljob.client import records, sent_code
 from rljob.client.access import Choice
 from rljob.client.errors import ClusterError
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.live import record
 from rljob.client.logs import Wanted, print_logs
-from rljob.errors import InputError, RunError
+from rljob.errors import InputError, RLJobError, RunError
 from rljob.handles.base import JobHandle, LogText, lines_of, replicas_of, role_of
 from rljob.handles.status import JobStatus
 from rljob.kube.manifests import preview
+from rljob.run_folder.record import Record
 from rljob.spec import JobLike, RLJob
 from rljob.spec.roles import ROLES
 
@@ -38,6 +39,7 @@ CLIENT = ("kubernetes", "urllib3")
 def submit(
     job: JobLike,
     *,
+    code: str | Path | None = None,
     overrides: Sequence[str] = (),
     namespace: str | None = None,
     context: str | None = None,
@@ -47,6 +49,8 @@ def submit(
 
     Args:
         job: a YAML file, a mapping in the form of the YAML, or an `RLJob`.
+        code: folder of modules that goes with the job: its files that git would not ignore, at most 8 MiB packed.
+        code: folder of modules that goes with the job: the files that git would not ignore, at most 8 MiB packed.
         overrides: `path=value` as for `rljob submit --set`, e.g. `rollout.replicas=4`.
         namespace: of the job; by default the file's, else the context's.
         context: context of the kubeconfig; by default the current one.
@@ -56,13 +60,12 @@ def submit(
         InputError: the job or the cluster is invalid; nothing was created.
         RunError: the cluster does not answer, refuses, or has a job of this name.
     """
-    return ClusterHandle(
-        *create(spec.read(job, overrides), _choice(namespace, context, kubeconfig))
-    )
+    choice = _choice(namespace, context, kubeconfig)
+    return ClusterHandle(*create(spec.read(job, overrides), choice, code))
 
 
-def create(job: RLJob, choice: Choice) -> tuple[Jobs, ClusterJob]:
-    """Check the job and create it.
+def create(job: RLJob, choice: Choice, code: str | Path | None = None) -> tuple[Jobs, ClusterJob]:
+    """Check the job, create it and send the folder that goes with it.
 
     Raises:
         InputError: the job or the cluster is invalid.
@@ -74,9 +77,20 @@ def create(job: RLJob, choice: Choice) -> tuple[Jobs, ClusterJob]:
 
         check_settings(job)
     # The operator would find the same faults in a pod template, but only after the job is stored.
+    packed = None
+    if code is not None:
+        from rljob.code_folder.pack import carried
+
+        job, packed = carried(job, code)
+    elif job.spec.code_archive is not None:
+        message = "the job was sent with a folder of code; give that folder with --code DIR"
+        raise spec.locate(job, InputError(message, path="codeArchive"))
     preview(job)
     jobs = connect(choice, _namespace(job, choice.namespace))
-    return jobs, jobs.create(job)
+    made = jobs.create(job)
+    if packed is not None:
+        sent_code.send(jobs, made, packed.sha256, packed.parts())
+    return jobs, made
 
 
 def find(
@@ -197,6 +211,15 @@ class ClusterHandle(JobHandle):
             return history.training(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def records(self) -> Iterator[Sequence[Record]]:
+        """First those that a running learner has, then what the status says; no pod is started for it."""
+        found: list[Record] = []
+        with suppress(RLJobError):
+            found = records.of_learner(self.jobs, self.jobs.again(self._job))
+        yield found
+        while True:
+            yield ()
 
     def _records(self, job: ClusterJob) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="rljob-records-"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from rljob.local.run import check_caller, request_for
 from rljob.local.situation import is_worked_on, phase_of, restarts_of
 from rljob.run_folder import json_files
 from rljob.run_folder.folder import RunFolder
+from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import JOB, LOGS, METRICS, RESULT
 from rljob.run_folder.process import tell
 from rljob.run_folder.record import Record, last_record
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from rljob.local.background import BackgroundRun
 
+END_SECONDS = 30.0
+"""Longest time in which the processes of a run end."""
 LOOK_EVERY = 0.1
 """Seconds between two looks whether a run has ended."""
 
@@ -43,6 +46,7 @@ def start(
     seed: int | None = None,
     resume: bool = False,
     transport: Transport = "ipc",
+    code: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> RunHandle:
     """Start to train a job on this machine and return its handle at once.
@@ -56,6 +60,7 @@ def start(
         seed: replaces the job's seed.
         resume: resume the run in the folder `dir`, or the newest run of this job.
         transport: transport between the processes: `ipc`, or `tcp` with encryption.
+        code: folder of modules that goes with the job, as for `rljob.submit`; the run uses a copy.
         overrides: `path=value` as for `rljob run --set`, e.g. `algorithm.config.learningRate=1e-3`.
 
     Raises:
@@ -63,7 +68,7 @@ def start(
         RunError: the run cannot be started.
     """
     check_caller("start")
-    run = background.start(request_for(job, dir, seed, resume, transport, overrides))
+    run = background.start(request_for(job, dir, seed, resume, transport, overrides, code))
     return RunHandle(run.job, run.folder, run)
 
 
@@ -152,11 +157,21 @@ class RunHandle(JobHandle):
         if self.folder.exists():
             folder = RunFolder.existing(self.folder, None)
             try:
-                shutil.rmtree(self.folder)
-            except OSError as error:
-                raise RunError(f"cannot delete {self.folder}: {error.strerror}") from error
+                self._remove()
             finally:
                 folder.close()
+
+    def _remove(self) -> None:
+        """Remove the folder. Roles whose supervisor was killed may write into it for some seconds more."""
+        deadline = time.monotonic() + END_SECONDS
+        while True:
+            try:
+                shutil.rmtree(self.folder)
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise RunError(f"cannot delete {self.folder}: {error.strerror}") from error
+            time.sleep(LOOK_EVERY)
 
     def result(self) -> Result:
         if self._works:
@@ -165,6 +180,11 @@ class RunHandle(JobHandle):
 
     def history(self) -> dict[str, np.ndarray]:
         return history.training(self._there)
+
+    def records(self) -> Iterator[Sequence[Record]]:
+        tail = Tail(self.folder / METRICS, 0)
+        while True:
+            yield [Record.from_json(line) for line in tail.new()]
 
     @property
     def _works(self) -> bool:

@@ -41,6 +41,12 @@ KEYS_FOLDER = "/etc/rljob/keys"
 STATE_TOKEN = "state.token"
 """In the Secret with the keys: what the operator shows before a pod tells its state."""
 CODE_FOLDER = "/etc/rljob/code"
+CODE_PARTS_FOLDER = "/etc/rljob/code-parts"
+"""The parts of the archive of the folder that was sent with a job."""
+PART = "part"
+"""Key of a part in its ConfigMap."""
+CODE_FILES_FOLDER = "/var/lib/rljob-code"
+"""Where they are unpacked, in a folder with the name of their digest."""
 DATA_FOLDER = "/var/lib/rljob"
 """What a role writes; the root of `checkpoint.storage` and `buffer.storage`."""
 INITIAL_FOLDER = "/var/lib/rljob-initial"
@@ -69,6 +75,16 @@ def job_config(job: str) -> str:
 def code_config(job: str) -> str:
     """Of the ConfigMap with the user's modules."""
     return f"{job}-code"
+
+
+def code_part(job: str, sha256: str, index: int) -> str:
+    """Of the ConfigMap with one part of the folder that was sent with a job."""
+    return f"{job}-code-{sha256[:10]}-{index}"
+
+
+def code_files(sha256: str) -> str:
+    """The folder that a pod imports the folder's modules from."""
+    return f"{CODE_FILES_FOLDER}/{sha256[:16]}"
 
 
 def keys_secret(job: str, generation: int = 1) -> str:

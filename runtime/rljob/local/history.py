@@ -15,7 +15,7 @@ from rljob.run_folder.names import EVALUATIONS, METRICS
 from rljob.run_folder.record import Record, read_records
 
 Columns = dict[str, np.ndarray]
-_NESTED = ("stages", "info", "metrics")
+_NESTED = ("stages", "info", "hardware", "metrics")
 """Fields of a record that have a column for each of their names, as `metrics.entropy`."""
 _LEFT_OUT = ("checkpoint",)
 

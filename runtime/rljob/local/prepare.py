@@ -8,7 +8,7 @@ import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rljob import spec as specs
 from rljob.algorithms import needs_torch
@@ -29,6 +29,9 @@ from rljob.spec.sections import AlgorithmSpec, NetworkSpec
 from rljob.system import usable_cores
 from rljob.wire.keygen import generate
 
+if TYPE_CHECKING:
+    from rljob.code_folder.pack import CodeArchive
+
 Transport = Literal["ipc", "tcp"]
 
 
@@ -40,7 +43,9 @@ class Request:
         job: a YAML file, a mapping in the form of the YAML, or a job; None uses the job in the folder
             of the resumed run.
         overrides: `path=value`, applied to the job.
-        search: first folders of the roles' module search path.
+        search: first folders of the roles' module search path; not used for a job with a folder of code, whose modules are found
+            in it alone, as on a cluster.
+        code: folder of modules that goes with the job.
     """
 
     job: JobLike | None
@@ -50,6 +55,7 @@ class Request:
     transport: Transport = "ipc"
     trace: Path | None = None
     search: tuple[Path, ...] = ()
+    code: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,10 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
         InputError: the job is invalid or cannot be run in that folder.
         RunError: the folder cannot be written.
     """
+    packed = None
     if not request.resume:
         job = _with_weights(checked(read(request.job, request.overrides)))
+        job, packed = _with_code(job, request.code)
         folder = RunFolder.new(job.metadata.name, request.directory)
     else:
         named = None if request.job is None else read(request.job, request.overrides)
@@ -97,9 +105,12 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
         if request.resume:
             given = request.job if request.job is not None else folder.path / JOB
             job = checked(read(given, request.overrides))
+            job = _with_code_of(job, request.code, folder.path)
             _check_unfinished(job, folder.path)
             _check_same_policy(job, folder.path)
         else:
+            if packed is not None:
+                _unpack(packed.data, job, folder.path)
             write_job(job, folder.path)
     except BaseException:
         folder.discard()
@@ -122,7 +133,10 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
         write_job(job, scratch)
     home = scratch if request.resume else folder
     code = [str(home / CODE)] if (home / CODE).is_dir() else []
-    path = (*code, *(str(place.resolve()) for place in request.search))
+    if job.spec.code_archive is not None:
+        path = (*code, str(folder / CODE))
+    else:
+        path = (*code, *(str(place.resolve()) for place in request.search))
     if request.transport == "ipc":
         addresses = f"ipc://{scratch}/buffer", f"ipc://{scratch}/learner"
         minted = None
@@ -171,6 +185,45 @@ def checked(job: RLJob) -> RLJob:
         drawn = job.spec.model_copy(update={"seed": secrets.randbelow(2**31)})
         job = job.model_copy(update={"spec": drawn})
     return job
+
+
+def _with_code(job: RLJob, code: Path | None) -> tuple[RLJob, CodeArchive | None]:
+    """The job with the folder that goes with it, and the folder packed.
+
+    Raises:
+        InputError: the folder cannot go with a job, or the job was sent with one that is not here.
+    """
+    if code is not None:
+        from rljob.code_folder.pack import carried
+
+        return carried(job, code)
+    if job.spec.code_archive is not None:
+        message = "the job was sent with a folder of code; give that folder with --code DIR"
+        raise specs.locate(job, InputError(message, path="codeArchive"))
+    return job, None
+
+
+def _with_code_of(job: RLJob, code: Path | None, folder: Path) -> RLJob:
+    """The job with the code that its run began with."""
+    if code is not None:
+        raise InputError(
+            f"--code {code}: cannot be combined with --resume; the run goes on with the code in {folder / CODE}"
+        )
+    known = specs.load(folder / JOB).spec.code_archive
+    told = job.spec.model_copy(update={"code_archive": known})
+    return job.model_copy(update={"spec": told})
+
+
+def _unpack(data: bytes, job: RLJob, folder: Path) -> None:
+    """Write the folder that goes with the job; the modules of the job itself come beside it."""
+    from rljob.code_folder import archive
+
+    known = job.spec.code_archive
+    assert known is not None
+    try:
+        archive.unpack(data, known, folder / CODE)
+    except OSError as error:
+        raise RunError(f"cannot write to the run's folder {folder}: {error.strerror}") from error
 
 
 def _with_weights(job: RLJob) -> RLJob:

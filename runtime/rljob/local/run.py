@@ -49,6 +49,7 @@ def run(
     seed: int | None = None,
     resume: bool = False,
     transport: Transport = "ipc",
+    code: str | Path | None = None,
     on_progress: Callable[[RunProgress], None] | None = None,
     overrides: Sequence[str] = (),
 ) -> Result:
@@ -63,6 +64,7 @@ def run(
         seed: replaces the job's seed.
         resume: resume the run in the folder `dir`, or the newest run of this job.
         transport: transport between the processes: `ipc`, or `tcp` with encryption.
+        code: folder of modules that goes with the job, as for `rljob.submit`; the run uses a copy.
         on_progress: called in this thread for each line of `metrics.jsonl`, several times per second.
         overrides: `path=value` as for `rljob run --set`, e.g. `algorithm.config.learningRate=1e-3`.
 
@@ -72,7 +74,7 @@ def run(
         RunFailed: the run failed; its `result` contains the progress up to the failure.
     """
     check_caller("run")
-    request = request_for(job, dir, seed, resume, transport, overrides)
+    request = request_for(job, dir, seed, resume, transport, overrides, code)
     values, folder = launch(request, Spawner(), Quiet(), Stop(), on_progress)
     result = Result.from_json(values, folder)
     if result.outcome == "Failed":
@@ -107,18 +109,21 @@ def request_for(
     resume: bool,
     transport: Transport,
     overrides: Sequence[str],
+    code: str | Path | None = None,
 ) -> Request:
     """The request that the arguments of `run` stand for."""
     if seed is not None:
         overrides = [*overrides, f"seed={seed}"]
+    # Without a file, the folder of the calling script.
+    search = (Path(job).parent if isinstance(job, str | Path) else Path(sys.path[0]),)
     return Request(
         job,
         tuple(overrides),
         Path(directory) if directory is not None else None,
         resume,
         transport,
-        # Without a file, the folder of the calling script.
-        search=(Path(job).parent if isinstance(job, str | Path) else Path(sys.path[0]),),
+        search=search if code is None else (),
+        code=Path(code) if code is not None else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def of(seed: int, device: str, cores: int) -> dict[str, Any]:
+def of(seed: int, device: str, cores: int, code: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Provenance of the current process.
 
     Args:
         device: device of the learner, e.g. `cuda`.
         cores: number of cores available to the process.
+        code: the folder that was sent with the job, if any: digest, size and git commit.
     """
     return {
         "seed": seed,
         "git": git_commit(Path.cwd()),
+        **({"code": dict(code)} if code is not None else {}),
         "machine": {
             "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
             "processor": system.processor(),

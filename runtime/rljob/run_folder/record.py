@@ -53,6 +53,8 @@ class Record:
         set_aside: batches that were set aside because the learner died twice of each.
         set_aside_last: when the newest was, Unix time; 0 for none.
         info: means of the numbers of `environment.info`, of those episodes.
+        hardware: `ROLE.cores`, `ROLE.memory` in bytes of the learner, the buffer, and all rollouts together; of the
+            learner's GPU `gpuMemory` in bytes and `gpuUse`, a share of the time.
         metrics: metrics of the algorithm.
     """
 
@@ -82,6 +84,7 @@ class Record:
     set_aside_last: float = 0.0
     checkpoint: SavedCheckpoint | None = None
     info: Mapping[str, float] = field(default_factory=dict)
+    hardware: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rljob.errors import InputError
 from rljob.spec import cel, invalid, yamltext
 from rljob.spec import file as specfile
 from rljob.spec.cel import IMMUTABLE
-from rljob.spec.code import TAKEN
+from rljob.spec.code import TAKEN, CodeArchiveSpec
 from rljob.spec.file import JobSource
 from rljob.spec.schema import (
     OPERATOR_ONLY,
@@ -200,6 +200,12 @@ class RLJobSpec(Section):
         max_length=64,
         description="Custom modules: file name to Python source. The roles can import them.",
         json_schema_extra={**IMMUTABLE, **OPERATOR_ONLY},
+    )
+    code_archive: CodeArchiveSpec | None = Field(
+        default=None,
+        description="A folder of custom modules that is sent with the job; `rljob submit --code DIR` and `rljob run --code DIR` set "
+        "this. The roles import from it.",
+        json_schema_extra=IMMUTABLE,
     )
     requirements: list[Requirement] | None = Field(
         default=None,

@@ -246,6 +246,18 @@ class LearnerMetrics(Metrics):
         self.sink_failures = self._by_sink(
             "sink_failures_total", "failures", "Failed attempts of a sink to write records."
         )
+        self.gpu_memory = self._gauge(
+            "gpu_memory_bytes",
+            "bytes",
+            "Memory that the learner holds on its GPU; NaN without one.",
+            math.nan,
+        )
+        self.gpu_use = self._gauge(
+            "gpu_use_ratio",
+            "ratio",
+            "Share of the time in which the learner's GPU works; NaN where it is not known.",
+            math.nan,
+        )
         self.restarts = self._gauge(
             "restarts",
             "restarts",

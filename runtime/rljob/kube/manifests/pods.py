@@ -12,6 +12,7 @@ from rljob.kube.manifests.merge import RESERVED, Tree, merge
 from rljob.kube.manifests.objects import Scope
 from rljob.kube.manifests.storage import Mount, scratch
 from rljob.run_folder.names import JOB
+from rljob.spec.code import CodeArchiveSpec
 from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName
 from rljob.wire.rotation import KeyOrder
 
@@ -20,6 +21,7 @@ _READ_ONLY_BY_GROUP = 0o440
 MOUNTED_GENERATIONS = 8
 """A kubelet watches each Secret that a pod names."""
 _TMP, _PACKAGES = scratch("rljob-tmp", "/tmp"), scratch("rljob-packages", names.PACKAGES_FOLDER)
+_CODE_FILES = scratch("rljob-code-files", names.CODE_FILES_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,10 @@ def _arguments(scope: Scope, pod: RolePod) -> list[str]:
         "--loopback-port": str(names.LOOPBACK_PORT),
         "--end-file": names.TERMINATION_FILE,
     }
+    archive = scope.job.spec.code_archive
+    if archive is not None and pod.imports:
+        arguments["--code-parts"] = names.CODE_PARTS_FOLDER
+        arguments["--code-files"] = names.code_files(archive.sha256)
     pairs = [text for pair in arguments.items() for text in pair]
     return ["role", pod.role, *pairs, *pod.flags]
 
@@ -159,6 +165,8 @@ def _environment(scope: Scope, pod: RolePod) -> list[Tree]:
     values = {"HOME": _TMP.path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     # Only where it is needed, as it hides a PYTHONPATH of the image.
     path = [names.CODE_FOLDER] if scope.job.spec.code else []
+    archive = scope.job.spec.code_archive
+    path += [names.code_files(archive.sha256)] if archive else []
     path += [names.PACKAGES_FOLDER] if scope.job.spec.requirements else []
     if path and pod.imports:
         values["PYTHONPATH"] = ":".join(path)
@@ -182,9 +190,29 @@ def _mounts(scope: Scope, pod: RolePod) -> list[Mount]:
     if scope.job.spec.code and pod.imports:
         code = {"configMap": {"name": names.code_config(scope.name)}}
         mounts.append(Mount(f"{RESERVED}code", names.CODE_FOLDER, code, read_only=True))
+    archive = scope.job.spec.code_archive
+    if archive is not None and pod.imports:
+        parts = {"projected": {"sources": _parts(scope, archive)}}
+        mounts.append(
+            Mount(f"{RESERVED}code-parts", names.CODE_PARTS_FOLDER, parts, read_only=True)
+        )
+        mounts.append(_CODE_FILES)
     if scope.job.spec.requirements and pod.imports:
         mounts.append(_PACKAGES)
     return mounts
+
+
+def _parts(scope: Scope, archive: CodeArchiveSpec) -> list[Tree]:
+    """The ConfigMaps that the client makes after the job; a pod that comes first waits for them."""
+    return [
+        {
+            "configMap": {
+                "name": names.code_part(scope.name, archive.sha256, index),
+                "items": [{"key": names.PART, "path": str(index)}],
+            }
+        }
+        for index in range(archive.parts)
+    ]
 
 
 def _keys(scope: Scope, pod: RolePod) -> Tree:
@@ -256,7 +284,9 @@ def _probes() -> Tree:
 def _install(spec: Tree, requirements: list[str]) -> None:
     """Before the role starts, its container with another command: what reaches an index there does here."""
     main = spec["containers"][0]
-    ours = (f"{RESERVED}job", f"{RESERVED}keys", f"{RESERVED}code", f"{RESERVED}data")
+    ours = {
+        f"{RESERVED}{name}" for name in ("job", "keys", "code", "code-parts", "code-files", "data")
+    }
     pip = ["python", "-m", "pip", "install", "--no-input", "--no-cache-dir"]
     container = {
         "name": f"{RESERVED}requirements",

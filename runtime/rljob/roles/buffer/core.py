@@ -18,6 +18,7 @@ import numpy as np
 
 from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
+from rljob.process.hardware import HardwareUse
 from rljob.roles.buffer import snapshot
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Known, LearnerLink, ReplayMode
@@ -65,6 +66,9 @@ class Buffer:
         path: file of the arena; None keeps the experience in this process only.
         incarnation: differs between lives of the buffer, so that others notice a restart.
         set_aside: keeps batches that the learner died of; by default they are only counted.
+
+    Attributes:
+        used: what this process uses of its machine, for the learner.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Buffer:
         self._observer = observer
         self._set_aside = set_aside or SetAside(None)
         self.rollouts = Rollouts()
+        self.used = HardwareUse()
         self._fence = Fence()
         self._link: LearnerLink | None = None
         self._plan: ExperienceFormat | None = None
@@ -133,7 +138,7 @@ class Buffer:
                 self._store.receive(header, message.payload, actor.receiver, now, name)
         elif header.kind is MessageKind.STATUS:
             status = RolloutReport.read(message.payload)
-            actor.waiting = status.waiting
+            actor.waiting, actor.used = status.waiting, status.used
             actor.granted_before(header.limit // self._segment_bytes)
             if status.leaving:
                 self.rollouts.leave(header.actor)
@@ -369,12 +374,17 @@ class Buffer:
             yield Outgoing("experience", actor.client, header)
 
     def _stats(self, link: LearnerLink, store: Store, now: float) -> Outgoing:
+        rollouts = self.rollouts.used(now)
         numbers = {
             **store.numbers(),
             "rollouts": len(self.rollouts.live(now)),
             "rollouts_waiting": self.rollouts.waiting(now),
             "set_aside": self._set_aside.batches,
             "set_aside_last": self._set_aside.last,
+            "rollouts_cores": rollouts.cores,
+            "rollouts_memory": rollouts.memory,
+            "buffer_cores": self.used.cores,
+            "buffer_memory": self.used.memory,
         }
         header = self._header(MessageKind.STATS)
         header.epoch = store.arena.id

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from rljob.process.hardware import HardwareUse
 from rljob.roles.buffer.limiter import distribute
 from rljob.wire.delivery import Receiver
 from rljob.wire.experience import ACTOR_WINDOW
@@ -18,6 +19,7 @@ FORGET_AFTER = 60.0
 must send HELLO; its received segments are recorded in the arena and in its HELLO."""
 FENCE_AFTER = 3
 """Malformed messages in a row after which a client is ignored until it sends HELLO."""
+MOST_CORES = 100_000
 MOST_STRIKES = 1024
 """Clients whose malformed messages are counted; a further one replaces the oldest."""
 
@@ -29,6 +31,7 @@ class ConnectedRollout:
     Attributes:
         granted: segments of this epoch that it may send, absolute.
         waiting: share of its time that it waits for credit, as last reported.
+        used: what it uses of its machine, as last reported.
         turn: sequence number of its last grant among all grants.
         counted: its part in the sums over all live rollouts, see `Rollouts`.
         application: the application that it says it belongs to; empty for none.
@@ -39,8 +42,9 @@ class ConnectedRollout:
     last_seen: float
     granted: int = 0
     waiting: float = 0.0
+    used: HardwareUse = field(default_factory=HardwareUse)
     turn: int = 0
-    counted: tuple[int, int] = (0, 0)
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
     application: str = ""
 
     @property
@@ -70,6 +74,7 @@ class Rollouts:
         self._live: OrderedDict[int, ConnectedRollout] = OrderedDict()
         self._silent: OrderedDict[int, ConnectedRollout] = OrderedDict()
         self._outstanding = self._millionths = self._turns = 0
+        self._thousandths = self._memory = 0
 
     def known(self, number: int, client: bytes, epoch: int) -> ConnectedRollout | None:
         """The rollout, if it has sent HELLO with this number, name and epoch."""
@@ -88,7 +93,7 @@ class Rollouts:
         """Remove a rollout, if it is known."""
         actor = self.actors.pop(number, None)
         if actor is not None:
-            self._count(actor, (0, 0))
+            self._count(actor, (0, 0, 0, 0))
             for those in (self._live, self._silent, self.pending_grants):
                 those.pop(number, None)
 
@@ -106,13 +111,14 @@ class Rollouts:
         actor = self._live.get(number)
         if actor is not None:
             # Integers, so that no rounding error accumulates.
-            self._count(actor, (actor.outstanding, round(1e6 * actor.waiting)))
+            used = round(1000 * actor.used.cores), actor.used.memory
+            self._count(actor, (actor.outstanding, round(1e6 * actor.waiting), *used))
 
     def live(self, now: float) -> OrderedDict[int, ConnectedRollout]:
         """Rollouts that sent a message recently; others no longer count and are later forgotten."""
         for number, actor in _older(self._live, now - SILENT_AFTER):
             self._silent[number] = actor
-            self._count(actor, (0, 0))
+            self._count(actor, (0, 0, 0, 0))
         for number, _ in _older(self._silent, now - FORGET_AFTER):
             del self.actors[number]
             self.pending_grants.pop(number, None)
@@ -146,9 +152,16 @@ class Rollouts:
                 self.changed(number)
         return self._outstanding
 
-    def _count(self, actor: ConnectedRollout, part: tuple[int, int]) -> None:
+    def used(self, now: float) -> HardwareUse:
+        """What the live rollouts use together."""
+        self.live(now)
+        return HardwareUse(self._thousandths / 1000, self._memory)
+
+    def _count(self, actor: ConnectedRollout, part: tuple[int, int, int, int]) -> None:
         self._outstanding += part[0] - actor.counted[0]
         self._millionths += part[1] - actor.counted[1]
+        self._thousandths += part[2] - actor.counted[2]
+        self._memory += part[3] - actor.counted[3]
         actor.counted = part
 
 
@@ -186,10 +199,11 @@ class Fence:
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """Report of a rollout: its share of time without credit, and whether it is leaving."""
+    """Report of a rollout: its share of time without credit, whether it is leaving, and what it uses."""
 
     waiting: float
     leaving: bool
+    used: HardwareUse
 
     @classmethod
     def read(cls, payload: memoryview) -> RolloutReport:
@@ -200,4 +214,9 @@ class RolloutReport:
             raise Rejected("json", "waiting must be a number from 0 to 1")
         if type(leaving) is not bool:
             raise Rejected("json", "leaving must be true or false")
-        return cls(float(waiting), leaving)
+        cores, memory = value.get("cores", 0.0), value.get("memory", 0)
+        if type(cores) not in (int, float) or not 0 <= cores <= MOST_CORES:
+            raise Rejected("json", f"cores must be a number from 0 to {MOST_CORES}")
+        if type(memory) is not int or not 0 <= memory < 2**50:
+            raise Rejected("json", "memory must be an integer from 0 to 2**50 - 1")
+        return cls(float(waiting), leaving, HardwareUse(float(cores), memory))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from rljob.process.context import RoleContext
+from rljob.process.hardware import HardwareMeter
 from rljob.process.memory import memory_limit
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
@@ -105,6 +106,7 @@ def main(context: RoleContext) -> None:
         }
         # Never goes back while the buffer lives, and is comparable with the times in its file after a reboot.
         zero = time.time() - time.monotonic()
+        meter = HardwareMeter()
         reported, before = 0.0, zero + time.monotonic()
         while not context.stopping():
             wire.wait(WAIT)
@@ -120,6 +122,7 @@ def main(context: RoleContext) -> None:
             if now - reported > REPORT_EVERY:
                 reported = now
                 _report(metrics, buffer, now)
+                buffer.used = meter.measure()
 
 
 def _taken(

@@ -18,6 +18,7 @@ from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks
 from rljob.process import downloads
 from rljob.process.context import RoleContext
+from rljob.process.hardware import HardwareMeter, HardwareUse
 from rljob.process.multiples import Multiples
 from rljob.roles.evaluator import check
 from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, acting, environments_for, play
@@ -110,6 +111,7 @@ class Evaluator:
         self._metrics = metrics
         self._health = health
         self._videos = videos
+        self._meter = HardwareMeter()
 
     def run(self, evaluation: EvaluationSpec) -> None:
         """At each of the intervals play episodes, if there is a policy that was not played."""
@@ -170,7 +172,7 @@ class Evaluator:
             int(sequence.generate_state(1, np.uint32)[0]),
             self._stopping,
         )
-        append(self._context.folder, stamp, played)
+        append(self._context.folder, stamp, played, self._meter.measure())
         if self._videos is not None:
             self._videos.add(stamp[1], published, self._context.seed, self._stopping)
         metrics = self._metrics
@@ -194,8 +196,12 @@ def _counts(payload: bytes) -> tuple[int, int]:
     return steps, updates
 
 
-def append(folder: Path, stamp: Stamp, played: GreedyEpisodes) -> None:
-    """Add one line to `evaluations.jsonl`."""
+def append(folder: Path, stamp: Stamp, played: GreedyEpisodes, used: HardwareUse) -> None:
+    """Add one line to `evaluations.jsonl`.
+
+    Args:
+        used: of the machine, since the last line.
+    """
     lineage, version = stamp
     record = {
         "time": round(time.time(), 3),
@@ -207,6 +213,8 @@ def append(folder: Path, stamp: Stamp, played: GreedyEpisodes) -> None:
         "max": played.max,
         "episodes": played.episodes,
         "seconds": round(played.seconds, 3),
+        "cores": used.cores,
+        "memory": used.memory,
     }
     if played.cut:
         record["cutOff"] = played.cut

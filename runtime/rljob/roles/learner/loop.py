@@ -146,8 +146,10 @@ def _write_provenance(context: RoleContext, device: str) -> None:
     Raises:
         RunError: when the folder cannot be written.
     """
+    archive = context.job.spec.code_archive
+    code = archive.model_dump(by_alias=True, exclude_none=True) if archive is not None else None
     try:
-        values = provenance.of(context.seed, device, usable_cores())
+        values = provenance.of(context.seed, device, usable_cores(), code)
         discount, source = recorded_discount(context.job.spec)
         text = f"{discount:g}, of {source}" if source else f"{discount:g}"
         provenance.write(context.folder, {**values, "discountOfReturns": text})

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from rljob.errors import RunError
+from rljob.process.hardware import HardwareMeter
 from rljob.roles.learner.episodes import EndedEpisodes
+from rljob.roles.learner.gpu import gpu_use
 from rljob.roles.learner.progress import WINDOW_EPISODES, TrainingProgress
 from rljob.run_folder import json_files
 from rljob.run_folder.episodes import EpisodePosition, EpisodeTable
@@ -38,6 +40,7 @@ class RecordWriter:
         self._lag_bound: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._file = json_files.Appender(folder / METRICS)
+        self._meter = HardwareMeter()
         self._table: EpisodeTable | None = None
         self._info: tuple[str, ...] = ()
         self._recent: deque[list[float]] = deque(maxlen=WINDOW_EPISODES)
@@ -132,6 +135,7 @@ class RecordWriter:
             set_aside_last=round(numbers.get("set_aside_last", 0.0), 3),
             checkpoint=saved,
             **self._means(),
+            hardware=self._hardware(),
             metrics={name: round(value, 6) for name, value in self._values.items()},
         )
         self._file.write(record.to_json())
@@ -139,6 +143,23 @@ class RecordWriter:
         self._before, self._last = (progress.steps, progress.updates), now
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
         return record
+
+    def _hardware(self) -> dict[str, float]:
+        """As in `Record`."""
+        used, gpu = self._meter.measure(), gpu_use()
+        told = {
+            f"{role}.{name}": self._numbers[f"{role}_{name}"]
+            for role in ("rollouts", "buffer")
+            for name in ("cores", "memory")
+            if f"{role}_{name}" in self._numbers
+        }
+        for gauge, name in (
+            (self._metrics.gpu_memory, "gpuMemory"),
+            (self._metrics.gpu_use, "gpuUse"),
+        ):
+            gauge.set(gpu.get(name, math.nan))
+        own = {"cores": used.cores, "memory": used.memory, **gpu}
+        return {**told, **{f"learner.{name}": value for name, value in own.items()}}
 
     def _means(self) -> dict[str, Any]:
         """Means over the recent episodes, as in `Record`."""

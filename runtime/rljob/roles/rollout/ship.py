@@ -14,6 +14,7 @@ import numpy as np
 
 from rljob.algorithms.base import Arrays
 from rljob.errors import RunError
+from rljob.process.hardware import HardwareMeter
 from rljob.process.trace import Trace
 from rljob.telemetry.metrics import RolloutMetrics
 from rljob.wire.delivery import Sender
@@ -75,6 +76,7 @@ class Shipper:
         self._newest_since = 0.0
         self._hello_at = self._status_at = float("-inf")
         self._most_unacked = 0
+        self._meter = HardwareMeter()
         self.waiting = 0.0
         """Share of the last second spent waiting for credit, for the buffer's statistics."""
 
@@ -138,7 +140,9 @@ class Shipper:
         self._send_again(self._sender.due(now))
         if now - self._status_at >= STATUS_EVERY:
             self._status_at = now
-            self._tell({"waiting": round(self.waiting, 4)})
+            used = self._meter.measure()
+            told = {"waiting": round(self.waiting, 4), "cores": used.cores, "memory": used.memory}
+            self._tell(told)
             # An acknowledgement takes less than a millisecond, so a momentary value is nearly always 0.
             self._metrics.unacked_segments.set(self._most_unacked)
             self._most_unacked = self._sender.unacked

@@ -16,6 +16,12 @@ STAGES = (
     ("stages.checkpoint", "taking snapshots"),
 )
 REST = "other"
+_HARDWARE = {
+    "cores": ("Cores used", "Seconds on a processor for each second."),
+    "memory": ("Memory in MiB", "Resident."),
+    "gpuUse": ("GPU", "Share of the time in which it works."),
+    "gpuMemory": ("GPU memory in MiB", "Held by torch."),
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ def plots(groups: Sequence[RunGroup]) -> list[Plot]:
         _lag(groups),
         _plain(groups, "buffer", "Buffer fill", "Share of its capacity.", "bufferFill", share=True),
         *_episodes(groups),
+        *_hardware(groups),
         *_algorithm(groups),
     ]
     return [plot for plot in drawn if not plot.empty]
@@ -282,6 +289,23 @@ def _episodes(groups: Sequence[RunGroup]) -> list[Plot]:
     for name in _names(groups, "info."):
         key, title = name.removeprefix("info."), f"info: {name.removeprefix('info.')}"
         made.append(replace(_plain(groups, f"info-{_slug(key)}", title, note, name), zero=False))
+    return made
+
+
+def _hardware(groups: Sequence[RunGroup]) -> list[Plot]:
+    """What the roles use; one plot for each kind and role."""
+    made = []
+    for name, (title, note) in _HARDWARE.items():
+        for role in ("learner", "buffer", "rollouts"):
+            full, text = f"{role}.{name}", f"{title}, {role}"
+            drawn = _plain(groups, f"hardware-{_slug(full)}", text, note, f"hardware.{full}")
+            if name == "memory" or name == "gpuMemory":
+                lines = [
+                    replace(line, points=[(x, y / 2**20) for x, y in line.points])
+                    for line in drawn.lines
+                ]
+                drawn = replace(drawn, lines=lines)
+            made.append(replace(drawn, share=name == "gpuUse"))
     return made
 
 

@@ -78,9 +78,14 @@ class ReturnCurve:
         """The first known mean."""
         return next((mean for _, mean in (*self._points[:1], *self._pending[:1])), None)
 
+    @property
+    def points(self) -> list[ReturnPoint]:
+        """The points so far, by increasing steps."""
+        return [*self._points, _middle(self._pending)] if self._pending else list(self._points)
+
     def columns(self, width: int) -> list[float]:
         """At most `width` means over equal intervals of steps; an interval without a point repeats the last."""
-        points = [*self._points, _middle(self._pending)] if self._pending else list(self._points)
+        points = self.points
         width = min(width, len(points))
         sums, counts = [0.0] * width, [0] * width
         for steps, mean in points:
