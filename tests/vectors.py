@@ -56,6 +56,7 @@ HEADERS = {
     "WANT of one that has nothing": Header(
         MessageKind.WANT, JOB, version=-1, lineage=0, bits=ACCEPTED
     ),
+    "EVALUATED of version 12": Header(MessageKind.EVALUATED, JOB, size=60, version=12, lineage=5),
     "CHUNK at 1 MiB of 2.5 MiB, safetensors": Header(
         MessageKind.CHUNK, JOB, seq=1048576, version=12, lineage=5, size=1048608, limit=2621440
     ),
@@ -106,7 +107,7 @@ def bad_headers() -> dict[str, tuple[bytes, int]]:
         "wire version 3": (changed(4, b"\3"), 2),
         "wire version 1 of another job": (changed(4, b"\1\7\0\0\0"), 2),
         "kind 0": (changed(5, b"\0"), 2),
-        "kind 16": (changed(5, b"\x10"), 2),
+        "kind 17": (changed(5, b"\x11"), 2),
         "flags": (changed(6, b"\1\0"), 2),
         "shard 3": (changed(60, b"\3\0"), 2),
         "rank 256": (changed(62, b"\0\1"), 2),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rljob.handles.cluster import submit
     from rljob.handles.run import start
     from rljob.handles.status import JobFailed, JobStatus
+    from rljob.hooks import StopTraining
     from rljob.local.result import Evaluation, Result, RunFailed, RunProgress
     from rljob.local.run import run
     from rljob.roles.evaluator.compare import Comparison, compare
@@ -37,6 +38,7 @@ __all__ = [
     "RunError",
     "RunFailed",
     "RunProgress",
+    "StopTraining",
     "__version__",
     "attach",
     "compare",
@@ -59,6 +61,7 @@ _MODULES = {
     "RunError": "rljob.errors",
     "RunFailed": "rljob.local.result",
     "RunProgress": "rljob.local.result",
+    "StopTraining": "rljob.hooks",
     "attach": "rljob.handles.attach",
     "compare": "rljob.roles.evaluator.compare",
     "load": "rljob.spec",

@@ -13,6 +13,7 @@ from rljob.spec.status import (
     Condition,
     EvaluationStatus,
     Failure,
+    HookStatus,
     LagStatus,
     LearnerStatus,
     Ledger,
@@ -69,6 +70,7 @@ FULL_STATUS = RLJobStatus(
         verified=True,
     ),
     evaluation=EvaluationStatus(policy_version=104, mean=-1.5, std=0, episodes=10),
+    hooks=HookStatus(failures=2, message="a:B.on_end: ValueError", time="2024-01-01T00:00:00Z"),
     provenance=Provenance(
         rljob_version="0.1.0",
         seed=2**63 - 1,

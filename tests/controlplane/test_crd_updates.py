@@ -93,6 +93,7 @@ FREE: list[tuple[str, Any]] = [
     ("checkpoint.onSuspend", False),
     ("checkpoint.replay", True),
     ("sinks", {"tensorboard": {}}),
+    ("hooks", {"entryPoint": "a:B", "config": {"patience": 5}}),
     ("stall", {"timeout": "10m", "policy": "Restart"}),
     ("requirements", ["a"]),
     ("image", "example.com/a"),

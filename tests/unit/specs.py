@@ -101,6 +101,7 @@ GOOD: dict[str, Job] = {
     "start-with-weights-of-a-claim": job(
         initFrom={"run": "a", "persistentVolumeClaim": {"claimName": "rl"}}
     ),
+    "hooks": job(hooks={"entryPoint": "mine:Early", "config": {"patience": 5}}),
     "stop-at-return": job(stop={"meanReturn": -110}),
     "stop-after-updates": job(stop={"updates": 100}),
     "stop-after-episodes": job(stop={"episodes": 10**15}),
@@ -297,6 +298,10 @@ BAD: list[tuple[str, Job, str, str]] = [
         "initFrom.run",
         "is not allowed with persistentVolumeClaim; a folder in the claim",
     ),
+    ("hooks-without-a-class", job(hooks={}), "hooks.entryPoint", "is required. Import path"),
+    ("hooks-by-name", job(hooks={"entryPoint": "Early"}), "hooks.entryPoint", '"Early" is not allowed; text like my_pkg.hooks:EarlyStopping'),
+    ("hooks-typo", job(hooks={"entryPoint": "a:B", "kwargs": {}}), "hooks.kwargs", "unknown field"),
+    ("hooks-list", job(hooks=["a:B"]), "hooks", "a mapping with entryPoint, config"),
     ("no-stop", job(stop=None), "stop", "is required. Stop conditions: at least one of steps"),
     ("stop-empty", job(stop={}), "stop", "needs at least one of steps, updates, episodes, meanReturn, duration"),
     ("updates-zero", job(stop={"updates": 0}), "stop.updates", "0 is not allowed; an integer from 1 to"),

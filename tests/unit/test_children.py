@@ -230,6 +230,7 @@ _ALL = {"rollout", "buffer", "learner", "evaluator"}
         ({"checkpoint": {"interval": "1s"}}, {"learner"}),
         ({"evaluation": {"episodes": 1}}, {"evaluator", "learner"}),
         ({"sinks": {"wandb": {"mode": "offline"}}}, {"learner"}),
+        ({"hooks": {"entryPoint": "a:B"}}, {"learner"}),
         ({"sinks": {}}, set()),
         ({"code": {"a.py": "b = 1"}}, _ALL),
         ({"codeArchive": {"sha256": "ab" * 32, "size": 5}}, _ALL),

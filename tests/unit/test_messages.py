@@ -72,7 +72,7 @@ REASON_OF = {
     "wire version 3": "wire_version",
     "wire version 1 of another job": "job",
     "kind 0": "kind",
-    "kind 16": "kind",
+    "kind 17": "kind",
     "flags": "flags",
     "shard 3": "shard",
     "rank 256": "rank",

@@ -18,6 +18,7 @@ from rljob.spec.status import RLJobStatus
 from rljob_operator.decide import desired_state as asking
 from rljob_operator.decide import (
     drift,
+    hook_failures,
     key_rotation,
     lifecycle,
     pending,
@@ -93,6 +94,10 @@ class _Look:
         if aside is not None:
             waiting.setdefault("buffer", aside[0])
             again.append(aside[1])
+        failed = hook_failures.recent(reported.hooks, self.now)
+        if failed is not None:
+            waiting.setdefault("learner", failed[0])
+            again.append(failed[1])
         grace = self.settings.pending_grace_seconds
         unsettled = roles.unsettled_for(self.world, grace, self.now)
         if unsettled is not None:

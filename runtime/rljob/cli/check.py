@@ -107,6 +107,8 @@ def lines(job: RLJob, trial: JobTrial) -> Iterator[str]:
             f", return {score(min(trial.returns))} to {score(max(trial.returns))}, "
             f"{min(trial.lengths):,} to {max(trial.lengths):,} steps long"
         )
+    if spec.hooks is not None:
+        rows["hooks"] = f"{spec.hooks.entry_point}, {', '.join(trial.hooks)}"
     rows["update"] = ", ".join(f"{name} {value:.4g}" for name, value in trial.metrics.items())
     yield job.metadata.name
     yield from (f"  {name:<12} {text}" for name, text in rows.items())

@@ -111,7 +111,7 @@ def _evaluation(status: RLJobStatus) -> list[TextLine]:
         ["mean return", f"{score(played.mean)} ± {score(played.std, played.mean)}"],
         ["episodes", count(played.episodes)],
     ]
-    return _section("Evaluation of the final policy", rows)
+    return _section("Newest evaluation", rows)
 
 
 def _failure(status: RLJobStatus, now: datetime) -> list[TextLine]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rljob.diagnosis import set_aside
+from rljob.diagnosis import hook_failures, set_aside
 from rljob.diagnosis.bottleneck import Bottleneck
 from rljob.diagnosis.situation import Situation
 from rljob.spec.roles import ROLES, RoleName
@@ -51,6 +51,7 @@ _BY_REASON = {
     "RolloutStarved": "give it more rollouts, or a faster environment; raise stall.timeout where one "
     "segment may take that long",
     "BufferFull": "raise buffer.capacity, or find out why the learner takes no experience",
+    hook_failures.REASON: "correct the method that is named; the learner's log has its traceback",
     set_aside.REASON: "open the file with numpy.load and look for values that the algorithm or the network "
     "cannot take; rljob check tries both",
     "Disconnected": "check that the pods reach each other: NetworkPolicies, DNS, keys of another job",
@@ -104,5 +105,7 @@ def for_bottleneck(found: Bottleneck, situation: Situation) -> Iterator[str]:
         yield "raise buffer.maxPolicyLag: rollouts wait less, and experience is older"
     elif found.stage == "checkpoint":
         yield "raise checkpoint.interval, or use faster storage"
+    elif found.stage == "hooks":
+        yield "make the methods of hooks.entryPoint faster, or move their work to a thread: training waits for them"
     elif found.stage == "publish":
         yield "publish less often, in larger batches: the network is large for its updates"

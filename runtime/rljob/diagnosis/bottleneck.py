@@ -20,6 +20,7 @@ WORDS = {
     "update": "updating the policy",
     "publish": "publishing weights",
     "checkpoint": "saving checkpoints",
+    "hooks": "in hooks",
 }
 MOST = 0.5
 """Share of time from which a stage is called the bound."""
@@ -64,7 +65,7 @@ def bottleneck(situation: Situation) -> Bottleneck:
         work = {name: rollout.get(name, 0.0) for name in ("environment", "acting", "shipping")}
         stage = max(work, key=lambda name: work[name])
         return Bottleneck("rollouts", stage, work[stage])
-    for stage in ("publish", "checkpoint"):
+    for stage in ("publish", "checkpoint", "hooks"):
         if learner.get(stage, 0.0) >= MUCH:
             return Bottleneck("publishing", stage, learner[stage])
     waits = rollout.get("credit_wait", 0.0) + rollout.get("weights_wait", 0.0)

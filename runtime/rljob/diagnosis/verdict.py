@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rljob.diagnosis import advice, set_aside
+from rljob.diagnosis import advice, hook_failures, set_aside
 from rljob.diagnosis.bottleneck import WORDS, Bottleneck, bottleneck, stages
 from rljob.diagnosis.situation import OVER, TRAINING, Situation
 from rljob.show.view.figures import count, share_text, span_text
@@ -109,7 +109,8 @@ def _training(situation: Situation) -> Explanation:
     for role in situation.roles:
         if role.reason:
             some = f"not with all of the {role.role} ({role.ready} of {role.wanted} ready)"
-            about = f"see the {role.role}" if role.reason == set_aside.REASON else some
+            whole = role.reason in (set_aside.REASON, hook_failures.REASON)
+            about = f"see the {role.role}" if whole else some
             why = f"{about}: {role.reason}: {role.message}"
             what = advice.for_reason(role.reason, role.role)
             first = (what,) if what else ()

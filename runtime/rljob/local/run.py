@@ -97,8 +97,8 @@ def check_caller(name: str) -> None:
     if (role := host()) is not None:
         caller = sys._getframe(2)
         raise InputError(
-            f"{caller.f_code.co_filename}:{caller.f_lineno} starts a run in {role}: an environment, network or "
-            f"algorithm must not call rljob.{name}"
+            f"{caller.f_code.co_filename}:{caller.f_lineno} starts a run in {role}: an environment, network, "
+            f"algorithm or hook must not call rljob.{name}"
         )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from rljob import spec
-from rljob.diagnosis import probes, set_aside
+from rljob.diagnosis import hook_failures, probes, set_aside
 from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.errors import InputError
@@ -152,6 +152,10 @@ def _roles(
         if role == "buffer" and record.set_aside and recent:
             reason = set_aside.REASON
             message = set_aside.words(record.set_aside, str(folder / SET_ASIDE))
+        failed = record.hook_failures
+        if role == "learner" and failed and now - failed.time < hook_failures.TOLD_SECONDS:
+            reason = hook_failures.REASON
+            message = hook_failures.words(failed.count, failed.message)
         yield RoleCount(role, count, len(ready), restarts.get(role, 0), reason, message)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rljob.algorithms import needs_torch
-from rljob.diagnosis import set_aside
+from rljob.diagnosis import hook_failures, set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
 from rljob.local import scaling
@@ -288,6 +288,7 @@ class Supervisor:
             if self.wiring.resume and not self.trained:
                 write_job(self.job, self.folder)
             self._tell_set_aside(record)
+            self._tell_hook_failures(record)
             self.record, self.trained = record, True
             learner = self.roles[LEARNER]
             if learner.state == "starting":
@@ -298,6 +299,12 @@ class Supervisor:
     def _tell_set_aside(self, record: Record) -> None:
         if record.set_aside > (self.record or Record()).set_aside:
             self.view.event(set_aside.words(record.set_aside, str(self.folder / SET_ASIDE)))
+
+    def _tell_hook_failures(self, record: Record) -> None:
+        failed, before = record.hook_failures, (self.record or Record()).hook_failures
+        if failed is not None and (before is None or before.message != failed.message):
+            log = self.roles[LEARNER].log
+            self.view.event(f"{hook_failures.words(failed.count, failed.message)} (see {log})")
 
     def finish_learner(self) -> None:
         """Stop the learner. It saves a checkpoint and writes its result; without a record, it is killed."""

@@ -23,8 +23,9 @@ from rljob.plan.transport import MeasuredTransport
 from rljob.process.memory import memory_limit
 from rljob.roles.buffer.store import StoreSettings, check_memory, slots_for
 from rljob.roles.rollout.collect import Collector
-from rljob.spec import RLJob
+from rljob.spec import RLJob, RLJobSpec
 from rljob.user_code.failure import explain
+from rljob.user_code.hooks import load_hooks
 
 SECONDS = 3.0
 """Time for which the environments are played; at least one segment is."""
@@ -47,6 +48,7 @@ class JobTrial:
         network_input: shape of one observation as the network gets it, float32.
         parameters: numbers that the learner trains.
         networks: what they are in.
+        hooks: methods of the job's hooks that the learner calls.
         returns, lengths: of the episodes that ended.
         metrics: of the one update that was made.
         warnings: what may be meant, but often is not.
@@ -62,6 +64,7 @@ class JobTrial:
     agents: int = 1
     state: str = ""
     networks: tuple[NetworkSummary, ...] = ()
+    hooks: tuple[str, ...] = ()
     steps: int = 0
     seconds: float = 0.0
     returns: list[float] = field(default_factory=list)
@@ -81,6 +84,7 @@ class JobTrial:
             "networkInput": list(self.network_input),
             "parameters": self.parameters,
             "networks": [one.to_json() for one in self.networks],
+            "hooks": list(self.hooks),
             "steps": self.steps,
             "stepsPerSecond": round(self.steps / max(self.seconds, 1e-9), 1),
             "episodes": len(self.returns),
@@ -108,6 +112,7 @@ def try_out(job: RLJob) -> JobTrial:
 def _try_out(parts: JobParts) -> JobTrial:
     environments = parts.environments
     spaces = environments.spaces
+    hooks = _hooks(parts.job.spec)
     trial = JobTrial(
         environments.count // spaces.agents,
         environments.vectorised,
@@ -119,7 +124,12 @@ def _try_out(parts: JobParts) -> JobTrial:
         spaces.agents,
         "" if spaces.state is None else str(spaces.state),
         summaries(parts.modules, parts.algorithm.networks) if parts.modules else (),
+        hooks=hooks,
     )
+    if "on_evaluation" in hooks and parts.job.spec.evaluation is None:
+        trial.warnings.append(
+            "hooks.entryPoint has on_evaluation, and the job has no evaluation: it is never called"
+        )
     _check_buffer(parts)
     first = environments.reset(0).copy()
     if not np.array_equal(first, environments.reset(0), equal_nan=True):
@@ -140,6 +150,10 @@ def _try_out(parts: JobParts) -> JobTrial:
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")
     return trial
+
+
+def _hooks(spec: RLJobSpec) -> tuple[str, ...]:
+    return () if spec.hooks is None else tuple(load_hooks(spec.hooks).methods)
 
 
 def _told(space: Space, own: Space) -> str:

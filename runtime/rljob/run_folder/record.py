@@ -34,6 +34,20 @@ class SavedCheckpoint:
 
 
 @dataclass(frozen=True)
+class HookFailures:
+    """Failures of the job's hooks in one life of the learner.
+
+    Attributes:
+        message: the first.
+        time: of the newest, Unix time in seconds.
+    """
+
+    count: int = 0
+    message: str = ""
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
 class Record:
     """One record of a run. The JSON names are the same in camelCase.
 
@@ -55,6 +69,7 @@ class Record:
         info: means of the numbers of `environment.info`, of those episodes.
         hardware: `ROLE.cores`, `ROLE.memory` in bytes of the learner, the buffer, and all rollouts together; of the
             learner's GPU `gpuMemory` in bytes and `gpuUse`, a share of the time.
+        hook_failures: what methods of the job's hooks raised; None if nothing.
         metrics: metrics of the algorithm.
     """
 
@@ -85,6 +100,7 @@ class Record:
     checkpoint: SavedCheckpoint | None = None
     info: Mapping[str, float] = field(default_factory=dict)
     hardware: Mapping[str, float] = field(default_factory=dict)
+    hook_failures: HookFailures | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -100,10 +116,13 @@ class Record:
     def from_json(cls, value: Mapping[str, Any]) -> Record:
         """From a line of the file; unknown names are ignored."""
         found = _known(cls, value)
-        if found.checkpoint:
-            saved: Any = found.checkpoint
-            return replace(found, checkpoint=_known(SavedCheckpoint, saved))
-        return found
+        saved: Any = found.checkpoint
+        failed: Any = found.hook_failures
+        return replace(
+            found,
+            checkpoint=_known(SavedCheckpoint, saved) if saved else None,
+            hook_failures=_known(HookFailures, failed) if failed else None,
+        )
 
     def at_least(self, other: Record) -> Record:
         """A copy whose counters are at least those of `other`."""

@@ -16,6 +16,7 @@ from rljob.spec import file as specfile
 from rljob.spec.cel import IMMUTABLE
 from rljob.spec.code import TAKEN, CodeArchiveSpec
 from rljob.spec.file import JobSource
+from rljob.spec.hooks import HooksSpec
 from rljob.spec.schema import (
     OPERATOR_ONLY,
     Deadline,
@@ -194,6 +195,11 @@ class RLJobSpec(Section):
         description="Destinations of the training records, in addition to the run's folder, e.g. "
         "`{tensorboard: {}}`. A failing sink never blocks training. Credentials come from the learner's "
         "environment variables.",
+    )
+    hooks: HooksSpec | None = Field(
+        default=None,
+        description="A class of your own that the learner calls at its start and end and after episodes, updates, evaluations "
+        "and checkpoints, e.g. `{entryPoint: my_hooks:EarlyStopping, config: {patience: 5}}`. It may end training.",
     )
     code: dict[str, SourceText] | None = Field(
         default=None,

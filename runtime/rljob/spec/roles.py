@@ -63,14 +63,14 @@ ROLES: dict[RoleName, RoleDefinition] = {
     "rollout": RoleDefinition(
         module="rljob.roles.rollout.loop",
         section="rollout",
-        unread=("initFrom", "stop", "learner", "evaluation", "checkpoint", "sinks"),
+        unread=("initFrom", "stop", "learner", "evaluation", "checkpoint", "sinks", "hooks"),
         pod=PodDefaults(cpu="200m", memory_mib=128, grace_seconds=10),
         uses=("experience", "weights"),
     ),
     "buffer": RoleDefinition(
         module="rljob.roles.buffer.server",
         section="buffer",
-        unread=("initFrom", "stop", "learner", "evaluation", "checkpoint", "sinks"),
+        unread=("initFrom", "stop", "learner", "evaluation", "checkpoint", "sinks", "hooks"),
         pod=PodDefaults(cpu="100m", memory_mib=64, grace_seconds=30),
         workload="StatefulSet",
         serves=("experience", "samples"),
@@ -90,7 +90,7 @@ ROLES: dict[RoleName, RoleDefinition] = {
     "evaluator": RoleDefinition(
         module="rljob.roles.evaluator.loop",
         section="evaluation",
-        unread=("initFrom", "stop", "learner", "checkpoint", "buffer", "sinks"),
+        unread=("initFrom", "stop", "learner", "checkpoint", "buffer", "sinks", "hooks"),
         pod=PodDefaults(cpu="50m", memory_mib=128, grace_seconds=5),
         uses=("weights",),
         optional=True,

@@ -167,12 +167,22 @@ class CheckpointStatus(StatusSection):
 
 
 class EvaluationStatus(StatusSection):
-    """Greedy episodes of the final policy."""
+    """Greedy episodes of one policy version."""
 
     policy_version: int = Field(description="Policy version that was played.")
     mean: float = Field(description="Mean return.")
     std: float = Field(description="Standard deviation of the returns.")
     episodes: int = Field(description="Episodes that were played.")
+
+
+class HookStatus(StatusSection):
+    """Failures of the job's hooks in the newest life of the learner."""
+
+    failures: int = Field(
+        description="Calls that raised, or returned something else than they may."
+    )
+    message: str = Field(description="The first failure.")
+    time: str = Field(description="When the newest was, RFC 3339.")
 
 
 class LearnerReport(StatusSection):
@@ -189,6 +199,7 @@ class LearnerReport(StatusSection):
     evaluating: bool | None = None
     """True while the final policy is played: steps and updates then stay as they are."""
     evaluation: EvaluationStatus | None = None
+    hooks: HookStatus | None = None
     seed: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
@@ -291,7 +302,11 @@ class RLJobStatus(StatusSection):
         default=None, description="The newest checkpoint."
     )
     evaluation: EvaluationStatus | None = Field(
-        default=None, description="The evaluation of the final policy, if the job has evaluations."
+        default=None,
+        description="The newest evaluation, at the end that of the final policy; absent without evaluations.",
+    )
+    hooks: HookStatus | None = Field(
+        default=None, description="Failures of the job's hooks; absent while there are none."
     )
     provenance: Provenance | None = Field(default=None, description="Origin of the result.")
     restarts: int = Field(default=0, description="Restarts of all roles since the job started.")

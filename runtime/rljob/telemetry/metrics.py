@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from rljob.telemetry.metrics_base import OPEN_LABEL_LIMIT, Labelled, Metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-LEARNER_STAGES = ("data_wait", "update", "publish", "checkpoint")
+LEARNER_STAGES = ("data_wait", "update", "publish", "checkpoint", "hooks")
 LAG_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
@@ -257,6 +257,11 @@ class LearnerMetrics(Metrics):
             "ratio",
             "Share of the time in which the learner's GPU works; NaN where it is not known.",
             math.nan,
+        )
+        self.hook_failures = self._counter(
+            "hook_failures_total",
+            "failures",
+            "Calls of the job's hooks that raised, or returned something else than they may.",
         )
         self.restarts = self._gauge(
             "restarts",

@@ -84,7 +84,10 @@ def trace(error: BaseException) -> str:
 def _name(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"called sys.exit({error.code!r})"[:_MAX_LINE]
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "(its text cannot be had)"
     return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:_MAX_LINE]
 
 

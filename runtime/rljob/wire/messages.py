@@ -74,6 +74,7 @@ class MessageKind(enum.IntEnum):
     SNAPSHOT_DONE = 13
     WANT = 14
     CHUNK = 15
+    EVALUATED = 16
 
 
 _KINDS = {int(kind): kind for kind in MessageKind}

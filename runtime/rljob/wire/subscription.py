@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rljob.errors import RunError
+from rljob.wire.evaluated import Evaluated, evaluated_message
 from rljob.wire.messages import Header, MessageKind, Rejected
 from rljob.wire.refused import PeerRefusal
 from rljob.wire.sockets import Endpoint, Message
@@ -52,6 +53,10 @@ class Subscription:
         want = self._client.due(now)
         if want is not None and not self._endpoint.send(b"", _want(want)):
             self._client.unsent()
+
+    def tell(self, played: Evaluated) -> bool:
+        """Send an evaluation; False when it could not be sent."""
+        return self._endpoint.send(b"", *evaluated_message(played))
 
     def _arrived(self, message: Message, now: float) -> bytes | None:
         try:

@@ -24,6 +24,7 @@ from rljob.spec.status import (
     CheckpointStatus,
     EndReport,
     EvaluationStatus,
+    HookStatus,
     LearnerReport,
     PolicyStatus,
     ProgressStatus,
@@ -104,6 +105,7 @@ class Cluster:
         self.played: float | None = None
         """The mean return of the final policy."""
         self.buffer = BufferStatus()
+        self.hooks: HookStatus | None = None
         self.status_writes = 0
         self.secrets: set[int] = set()
         self._number = 0
@@ -504,6 +506,7 @@ class Cluster:
             last_checkpoint=checkpoint or None,
             evaluating=self.evaluating or None,
             evaluation=played,
+            hooks=self.hooks,
             seed=7,
             versions={"rljob": "0.1.0"},
         )

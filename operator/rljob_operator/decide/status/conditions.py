@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rljob.diagnosis import set_aside
+from rljob.diagnosis import hook_failures, set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.spec.roles import NEEDED, RoleName
 from rljob.spec.status import Condition, ConditionStatus, ConditionType, Phase, RLJobStatus
@@ -21,7 +21,7 @@ _SHORT: dict[RoleName, tuple[str, str]] = {
     **{role: (f"{role.capitalize()}NotReady", f"The {role} is not ready.") for role in NEEDED},
     "rollout": ("RolloutsBelowMinimum", "Fewer rollouts are ready than rollout.minReplicas."),
 }
-_LASTING = (OUT_OF_MEMORY, set_aside.REASON)
+_LASTING = (OUT_OF_MEMORY, set_aside.REASON, hook_failures.REASON)
 _LOST = frozenset(reason for reason, _ in _SHORT.values())
 """Reasons of Degraded for a role that was ready before."""
 

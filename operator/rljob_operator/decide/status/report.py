@@ -9,6 +9,7 @@ from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
     EvaluationStatus,
+    HookStatus,
     LearnerReport,
     Ledger,
     PolicyStatus,
@@ -36,6 +37,7 @@ class Reported:
     buffer: BufferStatus | None
     checkpoint: CheckpointStatus | None
     evaluation: EvaluationStatus | None
+    hooks: HookStatus | None
     reporter: tuple[str, str]
     begun: bool
     report: LearnerReport | None = None
@@ -51,6 +53,7 @@ class Reported:
             buffer=previous.buffer,
             checkpoint=previous.last_checkpoint,
             evaluation=previous.evaluation,
+            hooks=previous.hooks,
             reporter=(ledger.reporter_created, ledger.reporter),
             begun=ledger.begun,
         )
@@ -76,7 +79,8 @@ def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> 
         policy=report.policy,
         buffer=report.buffer,
         checkpoint=report.last_checkpoint or before.checkpoint,
-        evaluation=report.evaluation,
+        evaluation=report.evaluation or before.evaluation,
+        hooks=report.hooks or before.hooks,
         reporter=reporter,
         begun=before.begun or report.progress.steps > 0,
         report=report,

@@ -82,6 +82,7 @@ def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: dateti
         buffer=reported.buffer,
         last_checkpoint=reported.checkpoint,
         evaluation=reported.evaluation,
+        hooks=reported.hooks,
         provenance=provenance(previous.provenance, world, reported.report),
         restarts=previous.restarts + sum(r.restarts - before.get(r.name, 0) for r in pods),
         last_failure=failures.last_failure(previous.last_failure, world, facts.standing.failure()),

@@ -27,6 +27,7 @@ from rljob.run_folder.names import EVALUATIONS
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import EvaluatorMetrics
 from rljob.wire.endpoints import weights_endpoint
+from rljob.wire.evaluated import Evaluated
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from rljob.wire.weights import Stamp
@@ -112,6 +113,7 @@ class Evaluator:
         self._health = health
         self._videos = videos
         self._meter = HardwareMeter()
+        self._untold: Evaluated | None = None
 
     def run(self, evaluation: EvaluationSpec) -> None:
         """At each of the intervals play episodes, if there is a policy that was not played."""
@@ -140,9 +142,11 @@ class Evaluator:
             # Request nothing meanwhile: versions that are not played need not be sent.
             time.sleep(min(WAIT, left))
             self._wire.renew()
+            self._tell()
         newest: bytes | None = None
         fresh, asks = max(due, time.monotonic()) + FRESH_SECONDS, float("-inf")
         while not self._stopping():
+            self._tell()
             now = time.monotonic()
             payload = self._subscription.newest(now)
             if payload is not None:
@@ -173,6 +177,10 @@ class Evaluator:
             self._stopping,
         )
         append(self._context.folder, stamp, played, self._meter.measure())
+        self._untold = Evaluated(
+            *stamp, played.episodes, played.mean, played.std, played.min, played.max
+        )
+        self._tell()
         if self._videos is not None:
             self._videos.add(stamp[1], published, self._context.seed, self._stopping)
         metrics = self._metrics
@@ -184,6 +192,11 @@ class Evaluator:
         metrics.policy_version.set(stamp[1])
         for _ in range(played.episodes):
             metrics.episode_seconds.observe(played.seconds / played.episodes)
+
+    def _tell(self) -> None:
+        """Tell the learner of the newest evaluation, as soon as it can be sent."""
+        if self._untold is not None and self._subscription.tell(self._untold):
+            self._untold = None
 
     def _stopping(self) -> bool:
         self._health.beat()

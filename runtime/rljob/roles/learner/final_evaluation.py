@@ -38,7 +38,7 @@ def evaluated(context: RoleContext, health: Health, end: EndReport) -> EndReport
         message = "asked to stop during the final evaluation"
         return EndReport(outcome="Interrupted", reason="Interrupted", message=message)
     status = None if played is None else EvaluationStatus.model_validate(played)
-    _report(context, evaluating=None, evaluation=status)
+    _report(context, evaluating=None, **({} if status is None else {"evaluation": status}))
     missed = final_evaluation.shortfall(spec, played)
     result = json_files.read(context.folder / RESULT) or {}
     result["evaluation"] = None if played is None else final_evaluation.kept(played)

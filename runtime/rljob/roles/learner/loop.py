@@ -16,6 +16,7 @@ from rljob.errors import AskedToEnd, RunError
 from rljob.process import downloads
 from rljob.process.context import RoleContext
 from rljob.roles.learner.final_evaluation import evaluated
+from rljob.roles.learner.hooks import Hooks
 from rljob.roles.learner.progress import TrainingProgress
 from rljob.roles.learner.report import RecordWriter
 from rljob.roles.learner.saving import Saver
@@ -33,6 +34,7 @@ from rljob.system import usable_cores
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.telemetry.pages import Answer
+from rljob.user_code.hooks import load_hooks
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.sockets import Client
 from rljob.wire.watermark import Watermark
@@ -74,6 +76,8 @@ def main(context: RoleContext) -> EndReport:
         stack.callback(wire.close)
         # Importing torch is slow and the rollouts start meanwhile: addresses are bound before it.
         with context.stop.at_once():
+            wanted = context.job.spec.hooks
+            user = None if wanted is None else load_hooks(wanted)
             torch = uses_torch(resolve_algorithm(context.job.spec.algorithm))
             if torch:
                 _prepare_torch(context)
@@ -106,10 +110,18 @@ def main(context: RoleContext) -> EndReport:
         status.starts(progress, saver.last)
         opened = _wait_for_buffer(context, source, health)
         health.waits_for = ""
-        parts = (opened, source, publisher, saver, reporter, status, health)
+        hooks = Hooks(
+            user,
+            metrics,
+            health,
+            lambda seconds: reporter.spent("hooks", seconds),
+            strict=context.job.spec.strict,
+        )
+        parts = (opened, source, publisher, saver, reporter, status, health, hooks)
         training = Training(context, *parts, fresh=snapshot is None)
         if snapshot is not None:
             training.restore(snapshot)
+        training.begin()
         # From here on the job is accepted. A job that was refused has changed no file.
         _write_job(context)
         _write_provenance(context, device_of(context.job.spec.learner.device) if torch else "cpu")

@@ -18,7 +18,7 @@ from rljob.roles.learner.progress import WINDOW_EPISODES, TrainingProgress
 from rljob.run_folder import json_files
 from rljob.run_folder.episodes import EpisodePosition, EpisodeTable
 from rljob.run_folder.names import METRICS
-from rljob.run_folder.record import Record, SavedCheckpoint
+from rljob.run_folder.record import HookFailures, Record, SavedCheckpoint
 from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
 
 REPORT_EVERY = ((60.0, 0.25), (3600.0, 2.5), (math.inf, 5.0))
@@ -94,7 +94,12 @@ class RecordWriter:
         return now - self._last >= min(every, self._longest)
 
     def write(
-        self, now: float, progress: TrainingProgress, version: int, saved: SavedCheckpoint | None
+        self,
+        now: float,
+        progress: TrainingProgress,
+        version: int,
+        saved: SavedCheckpoint | None,
+        failed: HookFailures | None = None,
     ) -> Record:
         """Write a line; returns it."""
         elapsed = now - self._last
@@ -136,6 +141,7 @@ class RecordWriter:
             checkpoint=saved,
             **self._means(),
             hardware=self._hardware(),
+            hook_failures=failed,
             metrics={name: round(value, 6) for name, value in self._values.items()},
         )
         self._file.write(record.to_json())

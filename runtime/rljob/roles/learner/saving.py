@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Saver:
 
     Attributes:
         last: the newest saved checkpoint, if any.
+        written: those that were saved and not yet taken from here, the oldest first.
     """
 
     def __init__(self, folder: Path, keep: int, metrics: LearnerMetrics) -> None:
@@ -33,6 +35,7 @@ class Saver:
         self._metrics = metrics
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rljob-checkpoint")
         self._writing: Future[Checkpoint] | None = None
+        self.written: deque[Checkpoint] = deque()
         self.last: Checkpoint | None = None
         self.last_at: float | None = None
 
@@ -97,5 +100,6 @@ class Saver:
         self._metrics.checkpoint_duration.observe(time.monotonic() - started)
         self._metrics.checkpoints.inc()
         self.last, self.last_at = saved, time.time()
+        self.written.append(saved)
         self._metrics.checkpoint_last_success.set(self.last_at)
         return saved

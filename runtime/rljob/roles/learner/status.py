@@ -13,11 +13,14 @@ from rljob.run_folder.record import Record
 from rljob.spec.status import (
     BufferStatus,
     CheckpointStatus,
+    EvaluationStatus,
+    HookStatus,
     LagStatus,
     LearnerReport,
     PolicyStatus,
     ProgressStatus,
 )
+from rljob.wire.evaluated import Evaluated
 
 
 class LearnerReporter:
@@ -26,6 +29,8 @@ class LearnerReporter:
     def __init__(self, context: RoleContext) -> None:
         self._context = context
         self._versions = versions()
+        self._evaluation: EvaluationStatus | None = None
+        self._hooks: HookStatus | None = None
 
     def starts(self, progress: TrainingProgress, saved: Checkpoint | None) -> None:
         """Nothing was trained yet: the learner begins, or goes on from `saved`."""
@@ -52,6 +57,9 @@ class LearnerReporter:
             updates_per_second=round(record.updates_per_second or 0.0, 1),
             seconds=round(record.seconds, 1),
         )
+        if (failed := record.hook_failures) is not None:
+            time = _rfc3339(failed.time)
+            self._hooks = HookStatus(failures=failed.count, message=failed.message, time=time)
         policy = PolicyStatus(
             version=record.policy_version or 0,
             lag=LagStatus(p50=record.lag_p50 or 0, p95=record.lag_p95 or 0, bound=record.lag_bound),
@@ -67,6 +75,17 @@ class LearnerReporter:
         )
         self._tell(reached, policy, buffer, saved)
 
+    def evaluated(self, played: Evaluated) -> None:
+        """An evaluator has played a policy version."""
+        if not (math.isfinite(played.mean) and math.isfinite(played.std)):
+            return
+        self._evaluation = EvaluationStatus(
+            policy_version=played.version,
+            mean=played.mean,
+            std=played.std,
+            episodes=played.episodes,
+        )
+
     def _tell(
         self,
         progress: ProgressStatus,
@@ -79,6 +98,8 @@ class LearnerReporter:
             policy=policy,
             buffer=buffer,
             last_checkpoint=None if saved is None else self._checkpoint(saved),
+            evaluation=self._evaluation,
+            hooks=self._hooks,
             seed=self._context.seed,
             versions=self._versions,
         )

@@ -6,8 +6,10 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,10 +26,20 @@ from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import BOUNDARY, PROGRESS
 from rljob.envs.spaces import Arrays, Spaces, different, told_apart
 from rljob.errors import InputError, RunError
+from rljob.hooks import (
+    CheckpointSaved,
+    EpisodeEnded,
+    EvaluationMade,
+    TrainingEnded,
+    TrainingStarted,
+    UpdateMade,
+)
 from rljob.process.context import RoleContext
 from rljob.process.multiples import Multiples
 from rljob.process.trace import Trace
 from rljob.roles.learner.batches import Batch, Batches
+from rljob.roles.learner.episodes import EndedEpisodes
+from rljob.roles.learner.hooks import Hooks
 from rljob.roles.learner.progress import StopReached, StoredSteps, TrainingProgress
 from rljob.roles.learner.publish_schedule import Publication
 from rljob.roles.learner.report import RecordWriter
@@ -77,6 +89,7 @@ class Training:
         reporter: RecordWriter,
         status: LearnerReporter,
         health: Health,
+        hooks: Hooks,
         *,
         fresh: bool,
     ) -> None:
@@ -86,7 +99,7 @@ class Training:
         self._source, self._lineage = source, source.lineage
         self._publisher, self._saver = publisher, saver
         self._reporter, self._status = reporter, status
-        self._health = health
+        self._health, self._hooks = health, hooks
         self._trace: Trace = context.tracer()
         spaces = Spaces.from_json(opened.plan.spaces)
         check_schedules(load_config(spec.algorithm), spec.stop)
@@ -122,13 +135,35 @@ class Training:
             self._saver.save(self._snapshot())
         self._source.confirm(self._publication.published, time.monotonic())
         self._saved_at = self._began = self._ticked = time.monotonic()
-        while not self._progress.reached(self._spec.stop) and not self._context.stopping():
+        while self._reached() is None and not self._context.stopping():
             batch = self._next()
             if batch is not None:
                 self._health.doing = "update"
                 self._train(batch)
                 self._tick(time.monotonic())
-        return self._finish(self._progress.reached(self._spec.stop))
+        return self._finish(self._reached())
+
+    def _reached(self) -> StopReached | None:
+        return self._progress.reached(self._spec.stop) or self._hooks.stop
+
+    def begin(self) -> None:
+        """Tell the hooks that training starts.
+
+        Raises:
+            InputError: a hook's `on_start` raised, and nothing was trained yet.
+        """
+        context, progress = self._context, self._progress
+        self._hooks.start(
+            TrainingStarted(
+                name=context.job.metadata.name,
+                folder=context.folder.absolute(),
+                seed=context.seed,
+                resumed=self._restored,
+                steps=progress.steps,
+                updates=progress.updates,
+                version=self._version,
+            )
+        )
 
     def _lag_bound(self) -> int | None:
         if isinstance(self._algorithm.data, Replay):
@@ -137,19 +172,23 @@ class Training:
 
     def _next(self) -> Batch | None:
         """Wait for the next batch; None when asked to stop or out of time meanwhile."""
-        started = time.monotonic()
+        started, hooked = time.monotonic(), self._hooks.seconds
         self._health.doing = "data"
-        while not self._context.stopping() and not self._progress.out_of_time(self._spec.stop):
+        while not (
+            self._context.stopping()
+            or self._hooks.stop
+            or self._progress.out_of_time(self._spec.stop)
+        ):
             self._health.beat()
             self._publisher.check()
             now = time.monotonic()
             self._source.poll(now)
             self._health.waits_for = "the buffer" if self._source.unreached(now) else ""
             batch = self._batches.next(self._version)
-            self._take_statistics()
             # Set at once, so that a wait that never ends is visible.
-            self._reporter.spent("data_wait", now - started)
-            started = now
+            self._reporter.spent("data_wait", now - started - (self._hooks.seconds - hooked))
+            started, hooked = now, self._hooks.seconds
+            self._take_statistics()
             if batch is not None:
                 return batch
             if self._publication.due(self._version, now, idle=True):
@@ -163,8 +202,22 @@ class Training:
         if self._fed:
             self._progress.seconds += now - self._ticked
         self._ticked = now
+        self._tell_hooks()
         if self._reporter.due(now):
             self._report(now)
+
+    def _tell_hooks(self) -> None:
+        """Of what happened beside this thread."""
+        progress = self._progress
+        for played in self._publisher.evaluations():
+            self._status.evaluated(played)
+            values = (played.version, played.mean, played.std, played.min, played.max)
+            made = EvaluationMade(*values, played.episodes, progress.steps, progress.updates)
+            self._hooks.call("on_evaluation", made)
+        while self._saver.written:
+            saved = self._saver.written.popleft()
+            event = CheckpointSaved(saved.path, saved.version, saved.steps)
+            self._hooks.call("on_checkpoint", event)
 
     def _take_statistics(self) -> None:
         replay = isinstance(self._algorithm.data, Replay)
@@ -173,14 +226,24 @@ class Training:
             self._fed = self._fed or stored > 0
             if replay:
                 self._progress.steps += stored
-            self._progress.ended(statistics.episodes.records)
-            self._reporter.ended(self._progress.steps, statistics.episodes)
+            self._ended(statistics.episodes)
             self._reporter.statistics(statistics.numbers)
             self._heard = statistics.arena, statistics.first + len(statistics.episodes)
         self._source.statistics.clear()
 
+    def _ended(self, episodes: EndedEpisodes) -> None:
+        progress, before = self._progress, self._progress.episodes
+        progress.ended(episodes.records)
+        self._reporter.ended(progress.steps, episodes)
+        if progress.mean_return is None or not self._hooks.has("on_episode"):
+            return
+        rest = (progress.mean_return, progress.steps, progress.updates)
+        for number, (value, length) in enumerate(episodes.records[:, :2].tolist(), before + 1):
+            self._hooks.call("on_episode", EpisodeEnded(number, value, int(length), *rest))
+
     def _train(self, batch: Batch) -> None:
         self._fed = True
+        made: list[dict[str, float]] = []
         started = time.monotonic()
         keys, priorities = [], []
         for arrays in batch.updates[: self._progress.updates_left(self._spec.stop)]:
@@ -192,6 +255,7 @@ class Training:
             self._progress.updates += 1
             samples = arrays["reward"].size
             self._reporter.updated(update.metrics, batch.lags, samples, batch.steps)
+            made.append(update.metrics)
         self._check_finite(update.metrics)
         self._progress.steps += batch.steps
         trained = time.monotonic()
@@ -211,6 +275,16 @@ class Training:
         # saves belongs to exactly this version.
         self._save_if_due(time.monotonic())
         self._source.confirm(self._publication.published, time.monotonic())
+        self._tell_updates(made)
+
+    def _tell_updates(self, made: Sequence[Mapping[str, float]]) -> None:
+        if not self._hooks.has("on_update"):
+            return
+        progress = self._progress
+        rest = (progress.steps, self._version)
+        for number, metrics in enumerate(made, progress.updates - len(made) + 1):
+            values = MappingProxyType({name: float(value) for name, value in metrics.items()})
+            self._hooks.call("on_update", UpdateMade(number, *rest, values, progress.mean_return))
 
     def _check_finite(self, metrics: dict[str, float]) -> None:
         """Count metrics that are NaN or infinite. They end training only if the policy is so too.
@@ -290,6 +364,7 @@ class Training:
             "spaces": self._opened.plan.spaces,
             "heard": list(self._heard),
             "episodes": asdict(self._reporter.episodes),
+            "hooks": self._hooks.state(),
         }
         snapshot = Snapshot(
             self._version,
@@ -346,6 +421,7 @@ class Training:
         self._saves.done(self._progress.steps, self._progress.updates)
         self._version, self._boundary = snapshot.version, values["boundary"]
         self._next_boundary = self._boundary_ahead()
+        self._hooks.restore(values.get("hooks"))
         if values["arena"] == self._opened.arena:
             self._stored = StoredSteps(values["arena"], values["stored"])
         arena, episodes = values.get("heard", (0, 0))
@@ -364,7 +440,8 @@ class Training:
                 sha256=saved.sha256,
                 time=self._saver.last_at,
             )
-        record = self._reporter.write(now, self._progress, self._version, checkpoint)
+        failed = self._hooks.failures
+        record = self._reporter.write(now, self._progress, self._version, checkpoint, failed)
         self._status.trains(record, saved)
 
     def _finish(self, reached: StopReached | None) -> EndReport:
@@ -374,8 +451,17 @@ class Training:
         if reached is not None or asked:
             self._saver.save(self._snapshot())
         self._saver.finish()
-        self._report(time.monotonic())
+        end = self._end(reached)
+        self._tell_hooks()
         progress = self._progress
+        counts = (progress.steps, progress.episodes, progress.updates, self._version)
+        returns = (progress.mean_return, progress.best_return)
+        outcome: Literal["Complete", "Interrupted"] = (
+            "Interrupted" if reached is None else "Complete"
+        )
+        ended = TrainingEnded(outcome, end.reason, end.message, *counts, *returns)
+        self._hooks.call("on_end", ended)
+        self._report(time.monotonic())
         result = {
             "outcome": "Complete" if reached is not None else "Stopped",
             "reason": reached.reason if reached is not None else "Interrupted",
@@ -389,13 +475,21 @@ class Training:
             "seed": self._context.seed,
             "versions": versions(),
         }
+        if reached is not None and reached is self._hooks.stop:
+            result["message"] = reached.text
+        if self._hooks.failures is not None:
+            result["hookFailures"] = asdict(self._hooks.failures)
         try:
             json_files.write(self._context.folder / RESULT, result)
         except OSError as error:
             _LOG.warning("%s cannot be written: %s", RESULT, error.strerror)
         _LOG.info("ended: %s", json.dumps({k: result[k] for k in ("outcome", "reason", "steps")}))
+        return end
+
+    def _end(self, reached: StopReached | None) -> EndReport:
         if reached is not None:
             return EndReport(outcome="Complete", reason=reached.reason, message=reached.text)
+        progress = self._progress
         message = f"asked to stop after {progress.steps} steps"
         if self._saver.last is not None:
             message = f"{message}; the last checkpoint is {self._saver.last.path.name}"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 
 from rljob.errors import RunError
 from rljob.telemetry.metrics import LearnerMetrics
+from rljob.wire.evaluated import Evaluated, read_evaluated
 from rljob.wire.messages import MessageKind, Rejected
-from rljob.wire.sockets import Client, Endpoint, Wire
+from rljob.wire.sockets import Client, Endpoint, Message, Wire
 from rljob.wire.subscription import chunk_header, read_want
 from rljob.wire.weights import Chunk, Published, Stamp, WeightServer
 
 WAIT = 1.0
+MOST_EVALUATIONS = 1000
+"""That are kept until they are taken; then the oldest is dropped."""
 
 
 class Publisher:
@@ -36,6 +41,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._pending: tuple[Stamp, bytes] | None = None
         self._closing = False
+        self._evaluations: deque[Evaluated] = deque(maxlen=MOST_EVALUATIONS)
         self._thread = threading.Thread(target=self._run, name="rljob-publish", daemon=True)
         self._thread.start()
 
@@ -44,6 +50,11 @@ class Publisher:
         with self._lock:
             self._pending = (stamp, payload)
         self._wire.wake()
+
+    def evaluations(self) -> Iterator[Evaluated]:
+        """Take what evaluators have told since the last call."""
+        while self._evaluations:
+            yield self._evaluations.popleft()
 
     def check(self) -> None:
         """Raise RunError when the thread has ended, because no newer version can be sent."""
@@ -74,18 +85,21 @@ class Publisher:
             for client, chunk in self._server.publish(Published.of(*pending)):
                 self._send(client, chunk)
         for message in self._endpoint.receive():
-            if message.header.kind is MessageKind.WANT:
-                try:
-                    want = read_want(message.header)
-                except Rejected as error:
-                    self._endpoint.refuse(message, error)
-                    continue
-                for chunk in self._server.wanted(message.client, want, now):
-                    self._send(message.client, chunk)
+            try:
+                self._take(message, now)
+            except Rejected as error:
+                self._endpoint.refuse(message, error)
         for client, chunk in self._server.keep_alive(now):
             self._send(client, chunk)
         self._server.forget_silent(now)
         self._metrics.subscribers.set(self._server.clients)
+
+    def _take(self, message: Message, now: float) -> None:
+        if message.header.kind is MessageKind.WANT:
+            for chunk in self._server.wanted(message.client, read_want(message.header), now):
+                self._send(message.client, chunk)
+        elif message.header.kind is MessageKind.EVALUATED:
+            self._evaluations.append(read_evaluated(message.header, message.payload))
 
     def _send(self, client: Client, chunk: Chunk) -> None:
         if self._endpoint.send(client, chunk_header(chunk), chunk.payload):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rljob.hooks import STOPPED_BY_HOOK
 from rljob.run_folder.record import Record
 from rljob.show.view.figures import reached, score, some, span_text
 from rljob.show.view.panel import State, TextLine
@@ -54,6 +55,9 @@ def ending(
     so_far = f", mean return {score(mean)}" if mean is not None else ""
     if reason == "MeanReturnReached":
         return [("Solved", "good"), (f" in {spent} ({steps_text}).", "")]
+    if reason == STOPPED_BY_HOOK:
+        line = f" after {steps_text}, {spent}{so_far}: {message}."
+        return [("Ended", "good"), (line, "")]
     if outcome == "Complete":
         return [("Ended", "good"), (f" after {steps_text} ({reason}), {spent}{so_far}.", "")]
     if outcome == "Stopped":
