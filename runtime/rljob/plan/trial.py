@@ -23,7 +23,7 @@ from rljob.plan.transport import MeasuredTransport
 from rljob.process.memory import memory_limit
 from rljob.roles.buffer.store import StoreSettings, check_memory, slots_for
 from rljob.roles.rollout.collect import Collector
-from rljob.spec import RLJob, RLJobSpec
+from rljob.spec import RLJob
 from rljob.user_code.failure import explain
 from rljob.user_code.hooks import load_hooks
 
@@ -103,16 +103,17 @@ def try_out(job: RLJob) -> JobTrial:
         RunError: user code raised, or returned values that are not in their space.
     """
     try:
+        wanted = job.spec.hooks
+        hooks = () if wanted is None else tuple(load_hooks(wanted).methods)
         with job_parts(job, threads=1) as parts:
-            return _try_out(parts)
+            return _try_out(parts, hooks)
     except InputError as error:
         raise specs.locate(job, error) from None
 
 
-def _try_out(parts: JobParts) -> JobTrial:
+def _try_out(parts: JobParts, hooks: tuple[str, ...]) -> JobTrial:
     environments = parts.environments
     spaces = environments.spaces
-    hooks = _hooks(parts.job.spec)
     trial = JobTrial(
         environments.count // spaces.agents,
         environments.vectorised,
@@ -150,10 +151,6 @@ def _try_out(parts: JobParts) -> JobTrial:
     if odd:
         trial.warnings.append(f"{', '.join(odd)} of the update: not finite")
     return trial
-
-
-def _hooks(spec: RLJobSpec) -> tuple[str, ...]:
-    return () if spec.hooks is None else tuple(load_hooks(spec.hooks).methods)
 
 
 def _told(space: Space, own: Space) -> str:
