@@ -7,10 +7,10 @@ import math
 
 import pytest
 
-from rljob.wire.evaluated import Evaluated, evaluated_message, read_evaluated
+from rljob.wire.evaluated import PlayedPolicy, evaluated_message, read_evaluated
 from rljob.wire.messages import Header, MessageKind, Rejected
 
-PLAYED = Evaluated(lineage=5, version=12, episodes=3, mean=1.5, std=0.5, min=1.0, max=2.0)
+PLAYED = PlayedPolicy(lineage=5, version=12, episodes=3, mean=1.5, std=0.5, min=1.0, max=2.0)
 
 
 def test_what_is_sent_is_read() -> None:
@@ -20,7 +20,7 @@ def test_what_is_sent_is_read() -> None:
 
 
 def test_numbers_that_json_has_not_are_left_out() -> None:
-    played = Evaluated(5, 12, 3, mean=math.inf, std=math.nan, min=0.0, max=1.0)
+    played = PlayedPolicy(5, 12, 3, mean=math.inf, std=math.nan, min=0.0, max=1.0)
     header, payload = evaluated_message(played)
     assert json.loads(payload) == {"episodes": 3, "min": 0.0, "max": 1.0}
     read = read_evaluated(header, payload)

@@ -12,7 +12,7 @@ _NUMBERS = ("mean", "std", "min", "max")
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class PlayedPolicy:
     """Greedy episodes of one policy version.
 
     Attributes:
@@ -28,7 +28,7 @@ class Evaluated:
     max: float
 
 
-def evaluated_message(played: Evaluated) -> tuple[Header, bytes]:
+def evaluated_message(played: PlayedPolicy) -> tuple[Header, bytes]:
     """Header and payload."""
     numbers = {name: getattr(played, name) for name in _NUMBERS}
     known = {name: value for name, value in numbers.items() if math.isfinite(value)}
@@ -36,7 +36,7 @@ def evaluated_message(played: Evaluated) -> tuple[Header, bytes]:
     return header, encode_json({"episodes": played.episodes, **known})
 
 
-def read_evaluated(header: Header, payload: memoryview | bytes) -> Evaluated:
+def read_evaluated(header: Header, payload: memoryview | bytes) -> PlayedPolicy:
     """What a message carries.
 
     Raises:
@@ -47,7 +47,7 @@ def read_evaluated(header: Header, payload: memoryview | bytes) -> Evaluated:
     if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
         raise Rejected("json", f"episodes {episodes!r:.80} is no number of episodes")
     numbers = {name: _number(name, value.get(name)) for name in _NUMBERS}
-    return Evaluated(header.lineage, header.version, episodes, **numbers)
+    return PlayedPolicy(header.lineage, header.version, episodes, **numbers)
 
 
 def _number(name: str, value: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rljob.errors import RunError
-from rljob.wire.evaluated import Evaluated, evaluated_message
+from rljob.wire.evaluated import PlayedPolicy, evaluated_message
 from rljob.wire.messages import Header, MessageKind, Rejected
 from rljob.wire.refused import PeerRefusal
 from rljob.wire.sockets import Endpoint, Message
@@ -54,7 +54,7 @@ class Subscription:
         if want is not None and not self._endpoint.send(b"", _want(want)):
             self._client.unsent()
 
-    def tell(self, played: Evaluated) -> bool:
+    def tell(self, played: PlayedPolicy) -> bool:
         """Send an evaluation; False when it could not be sent."""
         return self._endpoint.send(b"", *evaluated_message(played))
 

@@ -27,7 +27,7 @@ from rljob.run_folder.names import EVALUATIONS
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import EvaluatorMetrics
 from rljob.wire.endpoints import weights_endpoint
-from rljob.wire.evaluated import Evaluated
+from rljob.wire.evaluated import PlayedPolicy
 from rljob.wire.sockets import Wire
 from rljob.wire.subscription import Subscription
 from rljob.wire.weights import Stamp
@@ -113,7 +113,7 @@ class Evaluator:
         self._health = health
         self._videos = videos
         self._meter = HardwareMeter()
-        self._untold: Evaluated | None = None
+        self._untold: PlayedPolicy | None = None
 
     def run(self, evaluation: EvaluationSpec) -> None:
         """At each of the intervals play episodes, if there is a policy that was not played."""
@@ -177,7 +177,7 @@ class Evaluator:
             self._stopping,
         )
         append(self._context.folder, stamp, played, self._meter.measure())
-        self._untold = Evaluated(
+        self._untold = PlayedPolicy(
             *stamp, played.episodes, played.mean, played.std, played.min, played.max
         )
         self._tell()

@@ -20,7 +20,7 @@ from rljob.spec.status import (
     PolicyStatus,
     ProgressStatus,
 )
-from rljob.wire.evaluated import Evaluated
+from rljob.wire.evaluated import PlayedPolicy
 
 
 class LearnerReporter:
@@ -75,7 +75,7 @@ class LearnerReporter:
         )
         self._tell(reached, policy, buffer, saved)
 
-    def evaluated(self, played: Evaluated) -> None:
+    def evaluated(self, played: PlayedPolicy) -> None:
         """An evaluator has played a policy version."""
         if not (math.isfinite(played.mean) and math.isfinite(played.std)):
             return

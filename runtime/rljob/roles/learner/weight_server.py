@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from rljob.errors import RunError
 from rljob.telemetry.metrics import LearnerMetrics
-from rljob.wire.evaluated import Evaluated, read_evaluated
+from rljob.wire.evaluated import PlayedPolicy, read_evaluated
 from rljob.wire.messages import MessageKind, Rejected
 from rljob.wire.sockets import Client, Endpoint, Message, Wire
 from rljob.wire.subscription import chunk_header, read_want
@@ -41,7 +41,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._pending: tuple[Stamp, bytes] | None = None
         self._closing = False
-        self._evaluations: deque[Evaluated] = deque(maxlen=MOST_EVALUATIONS)
+        self._evaluations: deque[PlayedPolicy] = deque(maxlen=MOST_EVALUATIONS)
         self._thread = threading.Thread(target=self._run, name="rljob-publish", daemon=True)
         self._thread.start()
 
@@ -51,7 +51,7 @@ class Publisher:
             self._pending = (stamp, payload)
         self._wire.wake()
 
-    def evaluations(self) -> Iterator[Evaluated]:
+    def evaluations(self) -> Iterator[PlayedPolicy]:
         """Take what evaluators have told since the last call."""
         while self._evaluations:
             yield self._evaluations.popleft()
