@@ -15,6 +15,10 @@ class Broken:
     def __float__(self) -> float:
         raise KeyError("inside")
 
+    def __repr__(self) -> str:
+        # The address of an object would give each process of the tests another name for its test.
+        return "Broken()"
+
 
 @pytest.mark.parametrize(
     ("info", "told"),
