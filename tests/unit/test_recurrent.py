@@ -148,8 +148,11 @@ def test_an_algorithm_that_follows_no_memory_is_refused(name: str, build: Any) -
     assert caught.value.path == "network.name"
 
 
-def test_acting_in_bfloat16_is_refused() -> None:
+def test_bfloat16_is_refused() -> None:
     spaces = Spaces(BoxSpace((2,)), DiscreteSpace(3))
+    with pytest.raises(InputError, match="allowed is float32") as caught:
+        nets.build_networks(NetworkSpec(name="lstm"), NET, spaces, 0, "bfloat16")
+    assert caught.value.path == "learner.precision"
     with pytest.raises(InputError, match="allowed is float32") as caught:
         nets.build_acting(NetworkSpec(name="gru"), NET, spaces, "bfloat16")
     assert caught.value.path == "rollout.precision"

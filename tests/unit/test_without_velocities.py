@@ -11,6 +11,8 @@ from rljob.envs.vector import Environments
 from rljob.spec import EnvironmentSpec
 
 
+# Of Pendulum's actions, which are Gymnasium's.
+@pytest.mark.filterwarnings("ignore:.*symmetric and normalized space")
 @pytest.mark.parametrize(
     ("name", "whole", "shown"),
     [("CartPoleNoVel-v1", "CartPole-v1", [0, 2]), ("PendulumNoVel-v1", "Pendulum-v1", [0, 1])],

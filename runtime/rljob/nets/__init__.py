@@ -79,10 +79,7 @@ def _engine(chosen: ChosenNetwork, net: Net, spaces: Spaces, precision: str) -> 
             make = ENGINES[type(network)]
             return make(network, net.inputs_of(spaces.observation), net.heads, net.acts)
         if network.remembers:
-            raise InputError(
-                f"{precision} is not possible with {chosen.label}, which has a memory; allowed is float32",
-                path="rollout.precision",
-            )
+            raise _only_float32(chosen, precision, "rollout.precision")
         if find_spec("torch") is None:
             raise InputError(
                 f'{precision} acts with torch, which is not installed; pip install "rljob[learner]"',
@@ -96,6 +93,17 @@ def _engine(chosen: ChosenNetwork, net: Net, spaces: Spaces, precision: str) -> 
     one = {"net": chosen}, {"net": net}
     module: Any = torch_nets.build(*one, spaces.observation, 0, precision == "bfloat16")["net"]
     return TorchEngine(module, net.acts)
+
+
+def _remembers(chosen: ChosenNetwork) -> bool:
+    return isinstance(chosen.network, NetworkConfig) and chosen.network.remembers
+
+
+def _only_float32(chosen: ChosenNetwork, precision: str, path: str) -> InputError:
+    return InputError(
+        f"{precision} is not possible with {chosen.label}, which has a memory; allowed is float32",
+        path=path,
+    )
 
 
 def build_networks(
@@ -121,6 +129,9 @@ def build_networks(
     chosen = choose(spec, nets, named)
     if not nets:
         return {}
+    for each in chosen.values():
+        if precision != "float32" and _remembers(each):
+            raise _only_float32(each, precision, "learner.precision")
     from rljob.nets import torch_nets
 
     return torch_nets.build(chosen, nets, spaces.observation, seed, precision == "bfloat16")
