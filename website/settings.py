@@ -62,7 +62,8 @@ def table(model: type[BaseModel]) -> str:
     rows = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
     for name, schema in model.model_json_schema()["properties"].items():
         default = json.dumps(schema["default"]).strip('"').replace("null", "none")
-        allowed, meaning = _allowed(schema), schema["description"]
+        # A row of a table is one line.
+        allowed, meaning = _allowed(schema), " ".join(schema["description"].split())
         rows.append(f"| `{name}` | {default} | {allowed} | {meaning} |")
     return "\n".join(rows)
 

@@ -170,6 +170,16 @@ def test_retrace_with_lambda_0_is_the_expected_value_one_step_ahead() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_without_a_burn_in_all_rows_are_trained_on() -> None:
+    algorithm = r2d2(burnIn=0)
+    learner, module = make_learner(algorithm, network="lstm")
+    batch = sequences(algorithm, module)
+    losses = [learner.update(batch, START).metrics["loss"]]
+    batch["reward"][0] += 10
+    losses.append(learner.update(batch, START).metrics["loss"])
+    assert losses[1] > 2 * losses[0]
+
+
 def test_rows_that_only_warm_up_are_not_trained_on() -> None:
     algorithm = r2d2(replay="uniform")
     first, second = (make_learner(algorithm, network="gru") for _ in range(2))

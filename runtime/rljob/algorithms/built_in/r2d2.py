@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field as Bounds
 from pydantic import model_validator
 
 from rljob.algorithms.base import (
@@ -47,6 +48,7 @@ from rljob.algorithms.sequence_priorities import mixed, starting_priorities
 from rljob.algorithms.value_based import ValueBasedConfig, discrete_actions
 from rljob.algorithms.value_rescaling import compressed, expanded
 from rljob.envs.spaces import Spaces
+from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +74,7 @@ class R2D2Config(ValueBasedConfig):
     """Share of random actions of the policy that is valued; for retraceLambda."""
     rescale_values: bool = True
     """Learn values on a scale that compresses large ones."""
-    burn_in: Count = 8
+    burn_in: Annotated[int, Bounds(ge=0, le=1_000_000), AS_INTEGER] = 8
     """Environment steps of a sequence that only warm the memory up."""
     length: Count = 16
     """Environment steps of a sequence that are trained on, behind burnIn."""
@@ -218,7 +220,8 @@ class R2D2Learner(Learner):
         seen, starts, core = data["observation"], begins(data["valid"]), data.get("core")
         with torch.no_grad():
             ahead = self._along(self._target.network, seen, starts, core)
-            _, core = self._network.unroll(seen[:burn_in], starts[:burn_in], core)
+            if burn_in:
+                _, core = self._network.unroll(seen[:burn_in], starts[:burn_in], core)
         outputs, _ = self._network.unroll(seen[burn_in:], starts[burn_in:], core)
         value = _dueling(outputs)
         target = self._targets(value.detach().cpu().numpy(), ahead, rows)
