@@ -32,6 +32,7 @@ TASKS: dict[str, Task] = {
     "DDPG": ("pendulum-ddpg.yaml", PENDULUM, {"learningRate": 1e-3}),
 }
 """The example of each algorithm, its environment, and settings that differ from it so that the peer can have the same."""
+PER_CORE = "steps/core-s once warm"
 QUICK = ("PPO", "DQN", "SAC")
 """Those that `make bench` takes, too."""
 CONTRIB = ("QRDQN", "TRPO")
@@ -60,7 +61,8 @@ def _ours(name: str) -> Measure:
                 running.start(role)
             for index in range(job["spec"]["rollout"]["replicas"]):
                 running.start("rollout", index)
-            return rates(running, SECONDS)
+            values = rates(running, SECONDS)
+        return values | {PER_CORE: values["steps/s"] / values["cores"]}
 
     return measure
 
@@ -78,9 +80,15 @@ def _measurements() -> Iterator[tuple[str, Measure]]:
 
 def _figures(name: str) -> list[Figure]:
     whose = "sb3-contrib" if name in CONTRIB else "Stable-Baselines3"
+    peer_name = f"sb3 {name}"
     return [
-        ratio(f"{name}, {rate} / {whose}'s", (name, rate), (f"sb3 {name}", rate), 1.0, f" {rate}")
-        for rate in ("steps/s", "updates/s")
+        *(
+            ratio(f"{name}, {rate} / {whose}'s", (name, rate), (peer_name, rate), 1.0, f" {rate}")
+            for rate in ("steps/s", "updates/s")
+        ),
+        ratio(
+            f"{name}, steps per core-second / {whose}'s", (name, PER_CORE), (peer_name, PER_CORE)
+        ),
     ]
 
 
