@@ -35,7 +35,7 @@ from rljob.wire.rotation import KeyOrder
 from tests.unit import specs
 
 GOLDEN = Path(__file__).parent / "golden"
-JOBS = ("ppo", "dqn", "custom")
+JOBS = ("ppo", "dqn", "custom", "applications")
 OWNER = Owner("test", "rl", "1")
 IMAGES = OperatorSettings(worker_image="worker:1", learner_image="learner:1")
 SETTINGS = {
@@ -46,6 +46,7 @@ SETTINGS = {
         image_pull_policy="IfNotPresent",
         restrict_egress=True,
     ),
+    "applications": IMAGES,
     "custom": OperatorSettings(
         worker_image="worker:1", learner_image="learner:1", image_pull_secrets=("registry",)
     ),

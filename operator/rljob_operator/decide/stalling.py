@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rljob.diagnosis.stall import Stall, StallLimits, diagnose, given_up, stalled_at
+from rljob.diagnosis.stall import (
+    Stall,
+    StallLimits,
+    diagnose,
+    given_up,
+    stalled_at,
+    waits_for_applications,
+)
 from rljob.spec import RLJobSpec
-from rljob.spec.roles import NEEDED, RoleName
+from rljob.spec.roles import NEEDED, RoleName, needed
 from rljob.spec.status import Failure, RLJobStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.decision import Question, Reference
@@ -80,7 +87,7 @@ def look(
 ) -> StallCheck:
     """Check a job that should have all its pods."""
     advanced = _advanced(previous, reported, now)
-    if spec is None or not all(world.running(role) for role in NEEDED):
+    if spec is None or not all(world.running(role) for role in needed(spec)):
         # `pending` reports missing pods.
         return StallCheck(advanced)
     progress = reported.progress
@@ -96,6 +103,11 @@ def look(
     if inspection.refused:
         return StallCheck(advanced)
     reports = [one for one in inspection.asked if one.role in NEEDED]
+    if not spec.environment.played and waits_for_applications(reports, limits.timeout):
+        # Applications act when they have something to do. The learner may hang later.
+        left = limits.timeout - (now - inspection.at).total_seconds()
+        ask = tuple(questions(_pods(world))) if left <= 0 else ()
+        return StallCheck(advanced, ask=ask, again=left if left > 0 else None)
     stall, asked = diagnose(reports, limits.timeout), times.rfc3339(inspection.at)
     begun, at_now = _begun(world, advanced), now.timestamp()
     late = limits.last_look(begun, at_now)

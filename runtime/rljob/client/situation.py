@@ -36,7 +36,7 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
     reason, message = job.why
     spec = _spec(job)
     timeout = (spec.stall if spec is not None else StallSpec()).timeout.seconds
-    stall = stall_of(processes, silent, SILENT_SECONDS, timeout)
+    stall = stall_of(processes, silent, SILENT_SECONDS, timeout, spec)
     if stall is None:
         stall = next((Stall(each, message) for each in STALL_REASONS if each == reason), None)
     saved = status.last_checkpoint

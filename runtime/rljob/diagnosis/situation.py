@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rljob.diagnosis.probes import RoleProbe
-from rljob.diagnosis.stall import Stall, diagnose
+from rljob.diagnosis.stall import Stall, diagnose, waits_for_applications
 from rljob.spec import RLJobSpec
 from rljob.spec.roles import RoleName
 from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus
@@ -77,7 +77,11 @@ class Situation:
 
 
 def stall_of(
-    processes: Sequence[RoleProbe], silent: float | None, least: float, timeout: float
+    processes: Sequence[RoleProbe],
+    silent: float | None,
+    least: float,
+    timeout: float,
+    spec: RLJobSpec | None = None,
 ) -> Stall | None:
     """The cause of a stall of a job that made no progress for `silent` seconds, if there is one.
 
@@ -85,8 +89,12 @@ def stall_of(
         least: seconds of silence below which nothing is asked.
         timeout: the job's `stall.timeout`, before which only what hangs counts: what is at work may
             just be slow.
+        spec: of the job, if it is known: one that only applications feed may wait for them as long as it takes.
     """
     if silent is None or silent < least or not processes:
+        return None
+    alone = spec is not None and not spec.environment.played
+    if alone and waits_for_applications(processes, silent):
         return None
     found = diagnose(processes, silent)
     return found if found.stuck or silent >= timeout else None

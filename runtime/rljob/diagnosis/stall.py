@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from rljob.diagnosis.probes import RoleProbe
 from rljob.spec.roles import RoleName
 from rljob.spec.stall import StallSpec
-from rljob.telemetry.role_state import STARTING
+from rljob.telemetry.role_state import FIRST_APPLICATION, STARTING, RoleState
 
 StallReason = Literal[
     "LearnerStalled", "RolloutStarved", "BufferFull", "Disconnected", "EnvironmentHung"
@@ -120,11 +120,38 @@ def diagnose(asked: Sequence[RoleProbe], timeout: float) -> Stall:
     if stuck is not None:
         return _blame("Disconnected", stuck)
     if not rollouts:
-        return Stall("RolloutStarved", "There is no rollout.")
+        return _waiting([*learner, *buffer]) or _alone(learner)
     hung = [one for one in rollouts if _is_stuck(one, timeout)]
     if len(hung) == len(rollouts):
         return _blame("EnvironmentHung", *hung)
     return _waiting([*learner, *buffer, *rollouts]) or _unbalanced(learner, rollouts, hung)
+
+
+def waits_for_applications(asked: Sequence[RoleProbe], timeout: float) -> bool:
+    """Whether nothing is wrong with a job that only applications feed: its processes work, and its learner has no data."""
+    processes = [one for one in asked if one.role != "evaluator"]
+    if not processes or _stuck(processes, timeout) is not None:
+        return False
+    states = [one.state for one in processes if one.state is not None]
+    return any(_has_no_data(state) for state in states if state.role == "learner") and all(
+        state.waits_for in ("", FIRST_APPLICATION) for state in states
+    )
+
+
+def _has_no_data(state: RoleState) -> bool:
+    return state.doing == "data" or state.waits_for == FIRST_APPLICATION
+
+
+def _alone(learner: Sequence[RoleProbe]) -> Stall:
+    """A job without a rollout."""
+    if learner and learner[0].state is not None and learner[0].state.doing not in ("", "data"):
+        return _at_work(learner[0])
+    return Stall("RolloutStarved", "There is no rollout.")
+
+
+def _at_work(learner: RoleProbe) -> Stall:
+    message = f"The learner is working but makes no progress{_where(learner)}."
+    return Stall("LearnerStalled", message, "learner", learner.name, _stack(learner))
 
 
 def given_up(stall: Stall, asked: Sequence[RoleProbe], limits: StallLimits) -> Stall:
@@ -162,8 +189,7 @@ def _unbalanced(
         slow = max(rollouts, key=lambda one: one.state.silent_seconds if one.state else 0.0)
         message = f"The learner waits for experience; {slow.name} is working{_where(slow)}."
         return Stall("RolloutStarved", message, "rollout", slow.name, _stack(slow))
-    message = f"The learner is working but makes no progress{_where(found)}."
-    return Stall("LearnerStalled", message, "learner", found.name, _stack(found))
+    return _at_work(found)
 
 
 def _stuck(asked: Sequence[RoleProbe], timeout: float) -> RoleProbe | None:

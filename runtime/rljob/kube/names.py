@@ -15,6 +15,8 @@ JOB_NAME_LABEL = f"{GROUP}/job-name"
 """On every child and every pod: the name of their RLJob."""
 ROLE_LABEL = f"{GROUP}/role"
 """On what belongs to one role, and on its pods."""
+APPLICATION_LABEL = f"{GROUP}/application-of"
+"""On the pods of an application, set by users: the RLJob that it may reach. On what `rljob applications` makes, too."""
 OPERATOR_LABELS = {"app.kubernetes.io/name": "rljob-operator"}
 """On the operator's pods."""
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -95,6 +97,16 @@ def keys_secret(job: str, generation: int = 1) -> str:
 def keys_in_use(job: str) -> str:
     """Of the ConfigMap that says which generations of keys are accepted."""
     return f"{job}-keys-in-use"
+
+
+def applications(job: str) -> str:
+    """Of the Service that applications connect to, and of the ConfigMap with their public keys."""
+    return f"{job}-applications"
+
+
+def application_secret(job: str, application: str) -> str:
+    """Of the Secret with the key of one application."""
+    return f"{job}-application-{application}"
 
 
 def page(address: str, name: str) -> str:

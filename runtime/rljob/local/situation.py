@@ -56,7 +56,7 @@ def situation(folder: Path, now: float) -> Situation:
         spec=job.spec,
         reason=reason,
         message=message,
-        stall=stall_of(processes, silent, SILENT_SECONDS, timeout),
+        stall=stall_of(processes, silent, SILENT_SECONDS, timeout, job.spec),
         silent_seconds=silent,
         roles=tuple(_roles(job, processes, folder, record, now)) if alive else (),
         processes=processes,

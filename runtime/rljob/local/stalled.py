@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from rljob.diagnosis import probes
@@ -15,10 +16,11 @@ from rljob.diagnosis.stall import (
     diagnose,
     given_up,
     stalled_at,
+    waits_for_applications,
 )
 from rljob.local.roles import Role
 from rljob.run_folder.record import Record
-from rljob.spec.stall import StallSpec
+from rljob.spec import RLJobSpec
 from rljob.telemetry.asking import states
 
 ANSWER_SECONDS = 2.0
@@ -30,9 +32,10 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class StallWatch:
     """Detects stalls; reports each stall once."""
 
-    def __init__(self, spec: StallSpec, token: str, now: float) -> None:
+    def __init__(self, spec: RLJobSpec, token: str, now: float) -> None:
         """`token`: that of the roles' state pages."""
-        self._spec, self._token, self._started = spec, token, now
+        self._spec, self._token, self._started = spec.stall, token, now
+        self._only_applications = not spec.environment.played
         self._watch = ProgressWatch(now)
         self._reported = False
         self._looked = now
@@ -58,6 +61,10 @@ class StallWatch:
             return None
         reported, self._reported, self._looked = self._reported, True, now
         asked = ask(everyone, self._token)
+        if self._only_applications and waits_for_applications(asked, limits.timeout):
+            # Applications act when they have something to do. The learner may hang later: it is looked at again.
+            self._reported, self._watch = False, replace(self._watch, since=now)
+            return None
         stall = diagnose(asked, limits.timeout)
         if late:
             stall = given_up(stall, asked, limits)

@@ -119,7 +119,7 @@ class Supervisor:
         self._events = Events(self.folder / EVENTS)
         self._mark = RunPosition()
         self._announced = False
-        self._stalls = StallWatch(self.job.spec.stall, self.wiring.token, self.clock())
+        self._stalls = StallWatch(self.job.spec, self.wiring.token, self.clock())
         self._earlier = _identity(self.folder / RESULT)
         if self.wiring.resume:
             self.record = next(reversed(read_records(self.folder / METRICS)), None)

@@ -12,6 +12,8 @@ LinkName = Literal["experience", "samples", "weights"]
 
 LINK_PORTS: dict[LinkName, int] = {"experience": 5555, "samples": 5556, "weights": 5557}
 """Port of each link on a cluster. The buffer's two are beside each other, see `rljob.wire.endpoints`."""
+APPLICATION_LINKS: tuple[LinkName, ...] = ("experience", "weights")
+"""Links that applications connect to: clients that users start, so that they are no role."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ START_ORDER: tuple[RoleName, ...] = tuple(
 """Slowest start first, which is that of torch; then servers, since clients wait for them."""
 NEEDED: tuple[RoleName, ...] = tuple(name for name in START_ORDER if not ROLES[name].optional)
 """Roles without which nothing is trained, in the order in which they are looked at."""
+
+
+def needed(spec: RLJobSpec | None) -> tuple[RoleName, ...]:
+    """Those of `NEEDED` that this job has; all of them where the spec is not known."""
+    return NEEDED if spec is None else tuple(role for role in NEEDED if role in role_counts(spec))
 
 
 def server(link: LinkName) -> RoleName:

@@ -17,6 +17,8 @@ DEEPEST = 30
 """Number of innermost frames in the state."""
 STARTING = "its start"
 """`waits_for` of a role that has not started its loop."""
+FIRST_APPLICATION = "the buffer and the first application"
+"""`waits_for` of the learner of a job without an environment, whose form of data an application may decide."""
 
 
 class RoleState(StatusSection):

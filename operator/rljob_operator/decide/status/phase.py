@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rljob.spec.roles import NEEDED
+from rljob.spec import RLJobSpec
+from rljob.spec.roles import needed
 from rljob.spec.status import Phase
 from rljob_operator.decide.job_resources import JobResources
 from rljob_operator.decide.lifecycle import Outcome, Stage
@@ -12,7 +13,13 @@ STANDING = ("Suspending", "Suspended")
 """Phases of a job that wants no pods for now."""
 
 
-def phase(stage: Stage, outcome: Outcome | None, world: JobResources, reported: Reported) -> Phase:
+def phase(
+    stage: Stage,
+    outcome: Outcome | None,
+    world: JobResources,
+    reported: Reported,
+    spec: RLJobSpec | None,
+) -> Phase:
     """The current phase.
 
     Training requires a report of the running learner, so a restarted learner must report again. Restarts of
@@ -26,4 +33,4 @@ def phase(stage: Stage, outcome: Outcome | None, world: JobResources, reported: 
     learner = world.learner
     if learner is not None and learner.name == reported.reporter[1] and reported.steps > 0:
         return "Training"
-    return "Starting" if all(world.running(role) for role in NEEDED) else "Pending"
+    return "Starting" if all(world.running(role) for role in needed(spec)) else "Pending"

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rljob.kube import names
 from rljob.spec import RLJobSpec
-from rljob.spec.roles import NEEDED, ROLES, RoleName, role_counts
+from rljob.spec.roles import NEEDED, ROLES, RoleName, needed, role_counts
 from rljob.spec.status import LearnerStatus, RLJobStatus, RoleStatus, RolloutStatus
 from rljob_operator.decide import times
 from rljob_operator.decide.job_resources import JobResources, at
@@ -86,7 +86,9 @@ def short_of(spec: RLJobSpec | None, world: JobResources) -> list[RoleName]:
     """Roles with too few ready pods; rollouts need at least minReplicas. Those whose pods run come last, in the order in
     which they wait for each other: a learner is not ready because the buffer is not."""
     least = (spec.rollout.min_replicas if spec else None) or 1
-    short = [role for role in NEEDED if world.ready(role) < (least if role == "rollout" else 1)]
+    short = [
+        role for role in needed(spec) if world.ready(role) < (least if role == "rollout" else 1)
+    ]
     return sorted(short, key=lambda role: 1 + len(ROLES[role].uses) if world.running(role) else 0)
 
 

@@ -53,7 +53,7 @@ class Facts:
 def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: datetime) -> RLJobStatus:
     """The status of a job that had not ended."""
     outcome, reported, counts = facts.outcome, facts.reported, facts.counts
-    word = phase(facts.stage, outcome, world, reported)
+    word = phase(facts.stage, outcome, world, reported, facts.spec)
     situation = ConditionInputs(
         phase=word,
         outcome=outcome,

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.kube.manifests.objects import Scope, sealed
-from rljob.spec.roles import LINK_PORTS, ROLES, SERVERS, RoleName, clients, role_counts, server
+from rljob.spec.roles import (
+    APPLICATION_LINKS,
+    LINK_PORTS,
+    ROLES,
+    SERVERS,
+    LinkName,
+    RoleName,
+    clients,
+    role_counts,
+    server,
+)
 
 _DNS = 53
 
 
 def services(scope: Scope) -> list[Manifest]:
     """Names and addresses of the roles that others connect to, which stay when their pods are replaced."""
-    return [_service(scope, role) for role in SERVERS]
+    made = [_service(scope, role) for role in SERVERS]
+    return [*made, _applications(scope)] if _open(scope) else made
 
 
 def address(job: str, role: RoleName) -> str:
@@ -26,8 +38,8 @@ def policies(scope: Scope) -> list[Manifest]:
     """One NetworkPolicy for each role.
 
     Anyone may reach the metrics, which tell no secrets: who scrapes them is not ours to know. The state
-    is for the operator. Other ports are open to the roles that connect to them. Outgoing traffic is free
-    unless the operator is told to restrict it.
+    is for the operator. Other ports are open to the roles that connect to them, and those of applications to pods of
+    the namespace that name the job in a label. Outgoing traffic is free unless the operator is told to restrict it.
     """
     return [_policy(scope, role) for role in role_counts(scope.job.spec)]
 
@@ -56,7 +68,26 @@ def budgets(scope: Scope) -> list[Manifest]:
     ]
 
 
+def _open(scope: Scope) -> bool:
+    """Whether the job takes experience from applications."""
+    return scope.job.spec.rollout.applications is not None
+
+
+def _applications(scope: Scope) -> Manifest:
+    """One name for buffer and learner. Each port leads to the pods that have a port of its name."""
+    name = names.applications(scope.name)
+    selector = names.selector(scope.name)
+    return _leading_to(scope.metadata(name), selector, APPLICATION_LINKS)
+
+
 def _service(scope: Scope, role: RoleName) -> Manifest:
+    metadata = scope.metadata(names.workload(scope.name, role), role)
+    return _leading_to(metadata, names.selector(scope.name, role), ROLES[role].serves)
+
+
+def _leading_to(
+    metadata: dict[str, Any], selector: dict[str, str], links: Iterable[LinkName]
+) -> Manifest:
     # A mesh that guesses the protocol waits for the client to speak first, or takes it for HTTP.
     ports = [
         {
@@ -66,18 +97,18 @@ def _service(scope: Scope, role: RoleName) -> Manifest:
             "appProtocol": "tcp",
             "targetPort": link,
         }
-        for link in ROLES[role].serves
+        for link in links
     ]
     return sealed(
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": scope.metadata(names.workload(scope.name, role), role),
+            "metadata": metadata,
             "spec": {
                 "type": "ClusterIP",
                 # An address of each IP family that the cluster has.
                 "ipFamilyPolicy": "PreferDualStack",
-                "selector": names.selector(scope.name, role),
+                "selector": selector,
                 "ports": ports,
                 # A role is ready once the others have reached it.
                 "publishNotReadyAddresses": True,
@@ -97,6 +128,11 @@ def _policy(scope: Scope, role: RoleName) -> Manifest:
                 {"from": [_peer(scope, client)], "ports": [_port(LINK_PORTS[link])]}
                 for link in ROLES[role].serves
                 for client in clients(link)
+            ),
+            *(
+                {"from": [_application(scope)], "ports": [_port(LINK_PORTS[link])]}
+                for link in ROLES[role].serves
+                if link in APPLICATION_LINKS and _open(scope)
             ),
         ],
     }
@@ -121,6 +157,10 @@ def _policy(scope: Scope, role: RoleName) -> Manifest:
 
 def _peer(scope: Scope, role: RoleName) -> dict[str, Any]:
     return {"podSelector": {"matchLabels": names.selector(scope.name, role)}}
+
+
+def _application(scope: Scope) -> dict[str, Any]:
+    return {"podSelector": {"matchLabels": {names.APPLICATION_LABEL: scope.name}}}
 
 
 def _operator(scope: Scope) -> dict[str, Any]:

@@ -216,8 +216,8 @@ def _parts(scope: Scope, archive: CodeArchiveSpec) -> list[Tree]:
 
 
 def _keys(scope: Scope, pod: RolePod) -> Tree:
-    """The folder of `rljob.wire.keys`. Generations to come are named before they exist: they appear in pods that run,
-    so that a job changes its keys without a restart."""
+    """The folder of `rljob.wire.keys`. Generations to come, and the keys of applications, are named before they exist: they
+    appear in pods that run, so that a job changes its keys without a restart."""
     files = [*(f"{role}.public" for role in ROLES), f"{pod.role}.secret"]
     first, *later = mounted_generations(scope.keys)
     oldest = _generation(scope, first, files)
@@ -228,6 +228,8 @@ def _keys(scope: Scope, pod: RolePod) -> Tree:
         source = _generation(scope, number, files)
         source["secret"]["optional"] = True
         sources.append(source)
+    if scope.job.spec.rollout.applications is not None and pod.role in SERVERS:
+        sources.append({"configMap": {"name": names.applications(scope.name), "optional": True}})
     return {"projected": {"defaultMode": _READ_ONLY_BY_GROUP, "sources": sources}}
 
 

@@ -34,6 +34,7 @@ from rljob.system import usable_cores
 from rljob.telemetry.health import Health
 from rljob.telemetry.metrics import LearnerMetrics
 from rljob.telemetry.pages import Answer
+from rljob.telemetry.role_state import FIRST_APPLICATION
 from rljob.user_code.hooks import load_hooks
 from rljob.wire.endpoints import buffer_endpoints, weights_endpoint
 from rljob.wire.sockets import Client
@@ -204,7 +205,8 @@ def _prepare_torch(context: RoleContext) -> None:
 
 
 def _wait_for_buffer(context: RoleContext, source: ExperienceSource, health: Health) -> Opened:
-    health.waits_for = "the buffer"
+    played = context.job.spec.environment.played
+    health.waits_for = "the buffer" if played else FIRST_APPLICATION
     while True:
         if context.stopping():
             raise AskedToEnd
