@@ -63,6 +63,7 @@ HEADERS = {
     "WANT of one that has version 12 and accepts the encodings 0 and 1": Header(
         MessageKind.WANT, JOB, version=12, lineage=5, bits=0b11
     ),
+    "DESCRIBE of a client that does not know the job": Header(MessageKind.DESCRIBE),
     "greatest numbers": Header(
         MessageKind.STATUS,
         2**64 - 1,
@@ -107,7 +108,9 @@ def bad_headers() -> dict[str, tuple[bytes, int]]:
         "wire version 3": (changed(4, b"\3"), 2),
         "wire version 1 of another job": (changed(4, b"\1\7\0\0\0"), 2),
         "kind 0": (changed(5, b"\0"), 2),
-        "kind 17": (changed(5, b"\x11"), 2),
+        "kind 19": (changed(5, b"\x13"), 2),
+        "STATUS of job 0": (changed(8, bytes(8)), 2),
+        "DESCRIPTION of job 0": (changed(5, b"\x12\0\0" + bytes(8)), 2),
         "flags": (changed(6, b"\1\0"), 2),
         "shard 3": (changed(60, b"\3\0"), 2),
         "rank 256": (changed(62, b"\0\1"), 2),

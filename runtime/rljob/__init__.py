@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rljob.version import __version__
 
 if TYPE_CHECKING:
+    from rljob.application.agent import Agent
+    from rljob.application.episode import Episode, PendingDecision
     from rljob.errors import InputError, RLJobError, RunError
     from rljob.handles.attach import attach
     from rljob.handles.base import JobHandle
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     from rljob.spec import RLJob, load
 
 __all__ = [
+    "Agent",
     "Comparison",
+    "Episode",
     "Evaluation",
     "InputError",
     "JobFailed",
     "JobHandle",
     "JobStatus",
+    "PendingDecision",
     "RLJob",
     "RLJobError",
     "Result",
@@ -49,6 +54,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Agent": "rljob.application.agent",
+    "Episode": "rljob.application.episode",
+    "PendingDecision": "rljob.application.episode",
     "Comparison": "rljob.roles.evaluator.compare",
     "Evaluation": "rljob.local.result",
     "InputError": "rljob.errors",

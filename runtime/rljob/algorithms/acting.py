@@ -105,6 +105,11 @@ class Policy:
         self._remembers = networks.core_size > 0
         self.core = np.zeros((count, networks.core_size), np.float32)
 
+    def change_to(self, networks: ActingNetworks) -> None:
+        """Act with another version from the next call on; the memory stays."""
+        self._networks = networks
+        self._engine = next(iter(networks.engines.values()), None)
+
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """What `Learner.publish` returned for this version."""

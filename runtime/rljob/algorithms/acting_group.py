@@ -50,6 +50,15 @@ class ActingGroup:
         self._begins = ~valid
         return acted
 
+    def begin(self) -> None:
+        """Begin an episode in every environment with the next call, whatever came before."""
+        self._begins = np.ones_like(self._begins)
+        self.reward = np.zeros_like(self.reward)
+
+    def change_to(self, networks: ActingNetworks) -> None:
+        """Act with another policy version from the next call on."""
+        self._policy.change_to(networks)
+
     def finish(self, segment: Arrays) -> None:
         """See `Actor.finish`."""
         self._actor.finish(segment)

@@ -36,6 +36,7 @@ COMMANDS = {
     "get-policy": "fetch the policy of a job",
     "serve-checkpoint": "serve the checkpoint in a learner's folder over HTTP",
     "keys": "make the CURVE keys of a job whose roles communicate over TCP",
+    "applications": "make, list and revoke the keys of a job's applications",
     "rotate-keys": "give a job new CURVE keys while it trains",
     "algorithms": "list the built-in algorithms, or the settings of one",
     "environments": "list the available environments, or show one",

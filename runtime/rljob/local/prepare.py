@@ -15,6 +15,7 @@ from rljob.algorithms import needs_torch
 from rljob.algorithms.settings import check_settings
 from rljob.checkpoints.manifest import checkpoints
 from rljob.errors import InputError, RunError
+from rljob.local.application_access import open_run
 from rljob.roles.evaluator import check as check_evaluation
 from rljob.roles.learner.progress import WINDOW_EPISODES, Totals, reached
 from rljob.roles.sinks import check as check_sinks
@@ -147,6 +148,8 @@ def wire(request: Request, job: RLJob, scratch: Path, folder: Path) -> Wiring:
         minted = folder / KEYS
         shutil.rmtree(minted, ignore_errors=True)
         generate(minted)
+    if job.spec.rollout.applications is not None:
+        open_run(folder, *addresses, minted)
     trace = request.trace.resolve() if request.trace is not None else None
     threads = max(1, usable_cores() - job.spec.rollout.replicas)
     return Wiring(

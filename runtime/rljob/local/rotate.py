@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rljob.errors import InputError, RunError
+from rljob.local.application_access import refresh
 from rljob.local.situation import ask_states, is_worked_on
 from rljob.run_folder.names import JOB, KEYS
 from rljob.wire.keygen import add_generation, remove_older, write_order
@@ -38,6 +39,7 @@ def rotate(folder: Path, tell: Callable[[str], None]) -> int:
         order, newest = read_order(keys), generations(keys)[-1]
         if newest == order.oldest:
             newest = add_generation(keys)
+        refresh(folder)
         tell(f"keys {newest} are made; keys {order.oldest} and {newest} are valid")
         while True:
             _await(folder, order, newest)
@@ -48,6 +50,7 @@ def rotate(folder: Path, tell: Callable[[str], None]) -> int:
                 return newest
             order = step
             _write(keys, order)
+            refresh(folder)
 
 
 def _keys_of(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from rljob.diagnosis import hook_failures, set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
 from rljob.local import scaling
+from rljob.local.application_access import close_run
 from rljob.local.prepare import Wiring, write_job
 from rljob.local.restarts import RunPosition
 from rljob.local.roles import (
@@ -269,6 +271,9 @@ class Supervisor:
         ports = [f"{role.name} {role.port}" for role in self.roles.values() if role.port]
         if not self._announced and len(ports) == len(self.roles):
             self._announced = True
+            if self.job.spec.rollout.applications is not None:
+                shown = os.path.relpath(self.folder)
+                self.view.event(f'applications connect with rljob.Agent("{shown}")')
             self.view.event(f"metrics at http://127.0.0.1:PORT/metrics: {', '.join(ports)}")
 
     def _running(self, role: Role) -> None:
@@ -343,6 +348,7 @@ class Supervisor:
         self._await(list(self.roles), GRACE)
         self._targets.remove()
         (self.folder / TOKEN).unlink(missing_ok=True)
+        close_run(self.folder)
         for line in self._tail.new():
             self.record = Record.from_json(line)
 

@@ -29,3 +29,7 @@ PROCESS = "process.json"
 """The process that works on the run."""
 RECORDS = (JOB, METRICS, EVALUATIONS, EVENTS, RESULT, PROVENANCE)
 """Files that a report reads."""
+APPLICATION_ACCESS = "application.json"
+"""Where applications find the run, while it trains."""
+APPLICATION_KEYS = "applications"
+"""Folder of the keys of applications."""

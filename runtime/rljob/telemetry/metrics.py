@@ -115,6 +115,17 @@ class BufferMetrics(Metrics):
         self.rollouts_connected = self._gauge(
             "rollouts_connected", "rollouts", "Rollouts that sent a message recently."
         )
+        self.applications_connected = self._gauge(
+            "applications_connected",
+            "applications",
+            "Processes of applications that sent a message recently.",
+        )
+        self.application_refused = self._by_reason(
+            "application_refused_total",
+            "occurrences",
+            "What applications report: segments that could not be delivered or were too old, late and missing rewards, "
+            "and calls with invalid values.",
+        )
         self.credit_granted = self._gauge(
             "credit_granted_bytes", "bytes", "Credit granted to rollouts and not used yet."
         )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rljob.errors import RLJobError
 from rljob.spec.roles import RoleName
-from rljob.wire.keys import ORDER, KeyRing, read
+from rljob.wire.keys import APPLICATIONS, ORDER, KeyRing, read
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the folder."""
-_FolderState = tuple[int, int, tuple[str, ...]] | None
+_FolderState = tuple[int, int, int, int, tuple[str, ...]] | None
 
 
 class KeyWatch:
@@ -54,9 +54,14 @@ class KeyWatch:
 
 
 def _look(folder: Path) -> _FolderState:
-    """Differs once the order or the generations have changed."""
+    """Differs once the order, the generations or the applications have changed."""
     try:
         order = (folder / ORDER).stat()
-        return order.st_ino, order.st_mtime_ns, tuple(sorted(os.listdir(folder)))
+        names = tuple(sorted(os.listdir(folder)))
+        inode, changed = 0, 0
+        if APPLICATIONS in names:
+            found = (folder / APPLICATIONS).stat()
+            inode, changed = found.st_ino, found.st_mtime_ns
+        return order.st_ino, order.st_mtime_ns, inode, changed, names
     except OSError:
         return None

@@ -20,6 +20,8 @@ WIRE_VERSION = 2
 HEADER_BYTES = 88
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 MAX_JSON_BYTES = 1024 * 1024
+NO_JOB = 0
+"""In DESCRIBE and its answer: who asks does not know the job yet."""
 
 _HEADER = struct.Struct("<4sBBHQQQQqQIHHQQQ")
 assert _HEADER.size == HEADER_BYTES
@@ -75,6 +77,8 @@ class MessageKind(enum.IntEnum):
     WANT = 14
     CHUNK = 15
     EVALUATED = 16
+    DESCRIBE = 17
+    DESCRIPTION = 18
 
 
 _KINDS = {int(kind): kind for kind in MessageKind}
@@ -86,7 +90,7 @@ class Header:
 
     Args:
         kind: what the message says.
-        job: identifies the RLJob; a message of another job is rejected.
+        job: identifies the RLJob; a message of another job is rejected, except a DESCRIBE of `NO_JOB`.
         actor: identifies the producer of experience, the same over its restarts.
         epoch: grows with every restart of the sender (or of the producer, for forwarded segments).
         seq: position in the sender's stream, from 0 in each epoch.
@@ -169,7 +173,7 @@ def decode(frame: bytes | memoryview, payload_bytes: int, job: int) -> Header:
     ) = _HEADER.unpack(frame)
     if magic != MAGIC:
         raise Rejected("magic", repr(magic))
-    if its_job != job:
+    if its_job != job and not (its_job == NO_JOB and kind == MessageKind.DESCRIBE):
         # First: a peer of another wire version is answered, but only within the job.
         raise Rejected("job", f"{its_job:016x}")
     if wire != WIRE_VERSION:

@@ -31,7 +31,9 @@ from rljob.wire.messages import (
     ANSWERED,
     HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
+    NO_JOB,
     Header,
+    MessageKind,
     Rejected,
     decode,
 )
@@ -155,14 +157,28 @@ class Wire:
         self._poller.register(monitor, zmq.POLLIN)
         return self._register(endpoint)
 
-    def connect(self, address: str, identity: str, server_role: RoleName) -> Endpoint:
+    def watch(self, descriptor: int) -> None:
+        """Make `wait` return when this descriptor can be read."""
+        self._poller.register(descriptor, zmq.POLLIN)
+
+    def connect(
+        self, address: str, identity: str, server_role: RoleName, tells_refusals: bool = False
+    ) -> Endpoint:
         """Connect a socket to the one that `server_role` binds; it may come up later, and its name be
-        known later. The name is looked up at every attempt."""
+        known later. The name is looked up at every attempt.
+
+        Args:
+            tells_refusals: whether `Endpoint.traffic.refused` counts the attempts that failed at the server's door.
+        """
         self._check(address)
         client = self._socket(zmq.DEALER, address)
         client.setsockopt(zmq.IDENTITY, identity.encode())
         client.setsockopt(zmq.AFFINITY, 1 << len(self._clients) % IO_THREADS)
-        endpoint = Endpoint(client, self.job, self._rejected, address)
+        monitor = self._monitor(client, identity) if tells_refusals else None
+        endpoint = Endpoint(client, self.job, self._rejected, address, monitor)
+        if monitor is not None:
+            self._monitored[monitor] = endpoint
+            self._poller.register(monitor, zmq.POLLIN)
         if self.ring is not None:
             endpoint.introduce(self.ring, server_role)
         # Nothing piles up for a peer that is away: what matters is repeated until it is answered.
@@ -170,6 +186,7 @@ class Wire:
         try:
             client.connect(address)
         except zmq.ZMQError as error:
+            self._unmonitor(monitor)
             client.close()
             raise InputError(f"cannot connect to {address}: {error.strerror}") from error
         self._clients.append(endpoint)
@@ -198,7 +215,7 @@ class Wire:
         self.ring = ring
         for link in self._allowed:
             self._allowed[link] = _admitted(ring, link)
-        if ring.own == before.own and not before.sets.keys() - ring.sets.keys():
+        if ring.own == before.own and not before.drops(ring):
             return
         # A connection lasts longer than its keys: each one begins anew.
         for endpoint in self._servers:
@@ -231,10 +248,16 @@ class Wire:
                 f"{address} can be reached from other machines; it needs --keys (see rljob keys)"
             )
 
-    def _monitor(self, server: zmq.Socket[bytes], name: LinkName) -> zmq.Socket[bytes]:
+    def _unmonitor(self, monitor: zmq.Socket[bytes] | None) -> None:
+        if monitor is not None:
+            del self._monitored[monitor]
+            self._poller.unregister(monitor)
+            monitor.close(0)
+
+    def _monitor(self, watched: zmq.Socket[bytes], name: str) -> zmq.Socket[bytes]:
         """A socket that receives an event for each connection that is refused."""
-        address = f"inproc://refused-{name}"
-        server.monitor(address, refusals.EVENTS)
+        address = f"inproc://refused-{name}-{len(self._monitored)}"
+        watched.monitor(address, refusals.EVENTS)
         monitor: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
         # An event that finds no room would stop the thread that serves all connections.
         monitor.setsockopt(zmq.RCVHWM, 0)
@@ -310,7 +333,7 @@ class Endpoint:
 
     Args:
         server: the address that a client is connected to.
-        monitor: receives the refused connections of a server.
+        monitor: receives the refused connections of a server, or of a client that asks for them.
 
     Attributes:
         traffic: what has gone over it.
@@ -334,7 +357,8 @@ class Endpoint:
         self._server_role: RoleName | None = None
         self._server_keys: Iterator[bytes] = iter(())
         self._answers = AnswerLimit()
-        self.traffic = Traffic() if server else Traffic.of_server(refusals.REFUSALS)
+        told = monitor is not None or not server
+        self.traffic = Traffic.of_server(refusals.REFUSALS) if told else Traffic()
 
     def send(self, client: Client, header: Header, payload: bytes | memoryview = b"") -> bool:
         """Send one message; False when the client is not connected, or reads too little.
@@ -342,7 +366,7 @@ class Endpoint:
         A large payload must stay as it is until it has left: until an acknowledgement, or for ever.
         Raises RunError for one that no receiver would take.
         """
-        header.job = self._job
+        header.job = NO_JOB if header.kind is MessageKind.DESCRIPTION else self._job
         size = header.size = len(payload)
         if size > MAX_PAYLOAD_BYTES:
             raise RunError(f"{header.kind.name}: {size} bytes exceed {MAX_PAYLOAD_BYTES}")

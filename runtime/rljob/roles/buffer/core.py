@@ -8,7 +8,7 @@ received and up to which it may be sent; both are absolute, so that repeating a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from rljob.spec.experience import Field
 from rljob.wire.application import read_application
 from rljob.wire.arrays import Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
+from rljob.wire.description import JobDescription
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
 from rljob.wire.refused import PeerRefusal
@@ -66,6 +67,8 @@ class Buffer:
         path: file of the arena; None keeps the experience in this process only.
         incarnation: differs between lives of the buffer, so that others notice a restart.
         set_aside: keeps batches that the learner died of; by default they are only counted.
+        describe: tells applications what the job is, given the plan that holds; None answers none of them.
+        plan: the plan of the job, where it is known; otherwise the first HELLO fixes it.
 
     Attributes:
         used: what this process uses of its machine, for the learner.
@@ -78,8 +81,11 @@ class Buffer:
         incarnation: int,
         observer: Observer,
         set_aside: SetAside | None = None,
+        describe: Callable[[ExperienceFormat | None], JobDescription] | None = None,
+        plan: ExperienceFormat | None = None,
     ) -> None:
         self._settings = settings
+        self._describe, self._description = describe, b""
         self._path = path
         self._incarnation = incarnation
         self._observer = observer
@@ -88,16 +94,16 @@ class Buffer:
         self.used = HardwareUse()
         self._fence = Fence()
         self._link: LearnerLink | None = None
-        self._plan: ExperienceFormat | None = None
+        self._plan = plan
         self._store: Store | None = None
         self._copies = snapshot.SnapshotCopies()
         if path is not None and (arena := Arena.open(path)) is not None:
             try:
-                plan = ExperienceFormat.from_json(arena.description)
+                stored = ExperienceFormat.from_json(arena.description)
             except Rejected as error:
                 raise RunError(f"the buffer's file {path} is damaged: {error}") from error
-            self._plan = plan
-            self._store = self._open(plan, arena)
+            self._plan = stored
+            self._store = self._open(stored, arena)
 
     def _open(self, plan: ExperienceFormat, arena: Arena | int) -> Store:
         return Store(plan, self._settings, self._path, arena, self._observer, self._keep_aside)
@@ -116,6 +122,9 @@ class Buffer:
         """
         header, client = message.header, message.client
         _check_versions(header)
+        if header.kind is MessageKind.DESCRIBE:
+            yield from self._described(client)
+            return
         if header.kind is MessageKind.HELLO:
             # It is repeated until it is answered, and the answer would change the arena.
             if not self._copies.busy:
@@ -140,6 +149,7 @@ class Buffer:
             status = RolloutReport.read(message.payload)
             actor.waiting, actor.used = status.waiting, status.used
             actor.granted_before(header.limit // self._segment_bytes)
+            self._observer.application_faults(actor.newly_counted(status.counted))
             if status.leaving:
                 self.rollouts.leave(header.actor)
         else:
@@ -152,6 +162,17 @@ class Buffer:
         self._observer.rejected(reason)
         if self._fence.strike(client):
             self._observer.fenced()
+
+    def _described(self, client: bytes) -> Iterator[Outgoing]:
+        if self._describe is None:
+            raise Rejected("unexpected", MessageKind.DESCRIBE.name)
+        if not self._description:
+            # It stays as it is from the moment when the plan is known.
+            found = encode_json(self._describe(self._plan).to_json())
+            self._description = found if self._plan is not None else b""
+        else:
+            found = self._description
+        yield Outgoing("experience", client, self._header(MessageKind.DESCRIPTION), found)
 
     def _welcome(self, message: Message, now: float) -> Iterator[Outgoing]:
         header, client = message.header, message.client
@@ -167,6 +188,8 @@ class Buffer:
         self._plan = self._plan or plan
         if plan != self._plan:
             text = "its segments differ from those of the job's other rollouts"
+            if application:
+                text = "its spaces, algorithm or network are not those of the job"
             yield self._refuse(client, text)
             return
         receiver = self._receiver(header.actor)
@@ -377,7 +400,8 @@ class Buffer:
         rollouts = self.rollouts.used(now)
         numbers = {
             **store.numbers(),
-            "rollouts": len(self.rollouts.live(now)),
+            "rollouts": len(self.rollouts.live(now)) - self.rollouts.applications(now),
+            "applications": self.rollouts.applications(now),
             "rollouts_waiting": self.rollouts.waiting(now),
             "set_aside": self._set_aside.batches,
             "set_aside_last": self._set_aside.last,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rljob.process.hardware import HardwareUse
 from rljob.roles.buffer.limiter import distribute
+from rljob.wire.application import FAULTS
 from rljob.wire.delivery import Receiver
 from rljob.wire.experience import ACTOR_WINDOW
 from rljob.wire.messages import Rejected, decode_json
@@ -35,6 +36,7 @@ class ConnectedRollout:
         turn: sequence number of its last grant among all grants.
         counted: its part in the sums over all live rollouts, see `Rollouts`.
         application: the application that it says it belongs to; empty for none.
+        told: what it has counted of its own, as last reported.
     """
 
     client: bytes
@@ -46,10 +48,18 @@ class ConnectedRollout:
     turn: int = 0
     counted: tuple[int, int, int, int] = (0, 0, 0, 0)
     application: str = ""
+    told: dict[str, int] = field(default_factory=dict)
 
     @property
     def outstanding(self) -> int:
         return max(0, self.granted - self.receiver.count)
+
+    def newly_counted(self, counted: Mapping[str, int]) -> dict[str, int]:
+        """What it has counted since its last report; a repeated or late report adds nothing."""
+        more = {name: number - self.told.get(name, 0) for name, number in counted.items()}
+        found = {name: number for name, number in more.items() if number > 0}
+        self.told.update({name: counted[name] for name in found})
+        return found
 
     def granted_before(self, segments: int) -> None:
         """Take over the credit that it reports, up to the largest grant."""
@@ -73,7 +83,7 @@ class Rollouts:
         # Longest silent first.
         self._live: OrderedDict[int, ConnectedRollout] = OrderedDict()
         self._silent: OrderedDict[int, ConnectedRollout] = OrderedDict()
-        self._outstanding = self._millionths = self._turns = 0
+        self._outstanding = self._millionths = self._turns = self._applications = 0
         self._thousandths = self._memory = 0
 
     def known(self, number: int, client: bytes, epoch: int) -> ConnectedRollout | None:
@@ -94,6 +104,7 @@ class Rollouts:
         actor = self.actors.pop(number, None)
         if actor is not None:
             self._count(actor, (0, 0, 0, 0))
+            self._applications -= number in self._live and bool(actor.application)
             for those in (self._live, self._silent, self.pending_grants):
                 those.pop(number, None)
 
@@ -101,6 +112,7 @@ class Rollouts:
         """Record that a rollout sent a message and needs an answer."""
         actor.last_seen = now
         self._silent.pop(number, None)
+        self._applications += number not in self._live and bool(actor.application)
         self._live[number] = actor
         self._live.move_to_end(number)
         self.pending_grants[number] = None
@@ -118,11 +130,17 @@ class Rollouts:
         """Rollouts that sent a message recently; others no longer count and are later forgotten."""
         for number, actor in _older(self._live, now - SILENT_AFTER):
             self._silent[number] = actor
+            self._applications -= bool(actor.application)
             self._count(actor, (0, 0, 0, 0))
         for number, _ in _older(self._silent, now - FORGET_AFTER):
             del self.actors[number]
             self.pending_grants.pop(number, None)
         return self._live
+
+    def applications(self, now: float) -> int:
+        """How many of the live ones are applications."""
+        self.live(now)
+        return self._applications
 
     def outstanding(self, now: float) -> int:
         """Segments that are granted to live rollouts and have not arrived."""
@@ -199,11 +217,13 @@ class Fence:
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """Report of a rollout: its share of time without credit, whether it is leaving, and what it uses."""
+    """Report of a rollout: its share of time without credit, whether it is leaving, what it uses, and what an application
+    has counted since its start."""
 
     waiting: float
     leaving: bool
     used: HardwareUse
+    counted: Mapping[str, int]
 
     @classmethod
     def read(cls, payload: memoryview) -> RolloutReport:
@@ -219,4 +239,10 @@ class RolloutReport:
             raise Rejected("json", f"cores must be a number from 0 to {MOST_CORES}")
         if type(memory) is not int or not 0 <= memory < 2**50:
             raise Rejected("json", "memory must be an integer from 0 to 2**50 - 1")
-        return cls(float(waiting), leaving, HardwareUse(float(cores), memory))
+        counted = value.get("counted", {})
+        if not isinstance(counted, dict) or not all(
+            type(number) is int and 0 <= number < 2**53 for number in counted.values()
+        ):
+            raise Rejected("json", "counted must hold whole numbers")
+        known = {name: number for name, number in counted.items() if name in FAULTS}
+        return cls(float(waiting), leaving, HardwareUse(float(cores), memory), known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 from rljob.process.context import RoleContext
@@ -12,6 +12,7 @@ from rljob.process.memory import memory_limit
 from rljob.process.trace import Trace
 from rljob.roles.buffer.core import Buffer, Outgoing
 from rljob.roles.buffer.delivering import Freshness
+from rljob.roles.buffer.describing import Describer
 from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, StoreSettings
 from rljob.run_folder.names import SET_ASIDE
@@ -68,6 +69,10 @@ class BufferReporter(Observer):
     def set_aside(self) -> None:
         self._metrics.batches_set_aside.inc()
 
+    def application_faults(self, counted: Mapping[str, int]) -> None:
+        for name, number in counted.items():
+            self._metrics.application_refused[name].inc(number)
+
 
 def main(context: RoleContext) -> None:
     """Run until asked to stop.
@@ -82,12 +87,15 @@ def main(context: RoleContext) -> None:
         stack.callback(server.close)
         context.folder.mkdir(parents=True, exist_ok=True)
         reporter = BufferReporter(metrics, context.tracer())
+        describer = Describer(context.job, context.learner)
         buffer = Buffer(
             StoreSettings.of(context.job.spec, context.seed, memory_limit()),
             context.folder / ARENA,
             context.started,
             reporter,
             SetAside(context.set_aside or context.folder / SET_ASIDE),
+            describer,
+            describer.plan,
         )
         wire = context.wire(buffer.rejected)
         stack.callback(wire.close)
@@ -144,5 +152,7 @@ def _send(sockets: dict[str, Endpoint], outgoing: Iterable[Outgoing]) -> None:
 def _report(metrics: BufferMetrics, buffer: Buffer, now: float) -> None:
     metrics.fill.set(buffer.fill)
     metrics.stored_steps.set(buffer.stored)
-    metrics.rollouts_connected.set(len(buffer.rollouts.live(now)))
+    applications = buffer.rollouts.applications(now)
+    metrics.rollouts_connected.set(len(buffer.rollouts.live(now)) - applications)
+    metrics.applications_connected.set(applications)
     metrics.credit_granted.set(buffer.granted_bytes(now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,7 @@ class Observer:
     def delivered(self, freshness: Freshness) -> None: ...
     def resent(self) -> None: ...
     def set_aside(self) -> None: ...
+    def application_faults(self, counted: Mapping[str, int]) -> None: ...
 
 
 class Store:

@@ -7,6 +7,7 @@ nothing is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,8 @@ class Shipper:
     Args:
         actor, epoch: identity on the wire. The epoch grows with each restart of the process. It is
             raised when the buffer already knows a higher one, because clocks may be set back.
+        application: name of the application that this is; empty for a rollout.
+        counted: what an application tells of itself, absolute, see `rljob.wire.application.FAULTS`.
     """
 
     def __init__(
@@ -59,8 +62,11 @@ class Shipper:
         epoch: int,
         metrics: RolloutMetrics,
         trace: Trace,
+        application: str = "",
+        counted: Callable[[], dict[str, int]] | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._application, self._counted = application, counted
         self._plan = plan
         self._actor, self._epoch = actor, epoch
         self._metrics = metrics
@@ -134,7 +140,10 @@ class Shipper:
             if now - self._hello_at >= HELLO_EVERY:
                 header = self._header(MessageKind.HELLO)
                 header.ack, header.bits = self._sender.confirmed()
-                if self._endpoint.send(b"", header, encode_json(self._plan.to_json())):
+                hello = self._plan.to_json()
+                if self._application:
+                    hello["application"] = self._application
+                if self._endpoint.send(b"", header, encode_json(hello)):
                     self._hello_at = now
             return
         self._send_again(self._sender.due(now))
@@ -158,7 +167,14 @@ class Shipper:
         """Segments that the buffer has not confirmed."""
         return self._sender.unacked
 
+    @property
+    def minimum(self) -> Stamp:
+        """The oldest policy version with which a segment may have been acted."""
+        return self._minimum
+
     def _tell(self, status: dict[str, Any]) -> None:
+        if self._counted is not None:
+            status["counted"] = self._counted()
         self._endpoint.send(b"", self._header(MessageKind.STATUS), encode_json(status))
 
     def _take(self, message: Message, now: float) -> None:
@@ -189,7 +205,12 @@ class Shipper:
             if refusal.newest >= self._epoch:
                 self._epoch, self._hello_at = refusal.newest + 1, float("-inf")
             return
-        raise RunError(f"the buffer refused this rollout: {refusal.message}")
+        who = (
+            "the job refused this application"
+            if self._application
+            else "the buffer refused this rollout"
+        )
+        raise RunError(f"{who}: {refusal.message}")
 
     def _send_again(self, seqs: list[int]) -> None:
         for seq in seqs:
