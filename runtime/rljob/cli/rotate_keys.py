@@ -23,8 +23,14 @@ def handle(arguments: argparse.Namespace) -> int:
 
         rotate(folder, lambda line: print(line, flush=True))
         return 0
-    generation = clusters.connect(arguments).rotate_keys(arguments.job)
+    from rljob.client.applications import tell_applications
+
+    jobs = clusters.connect(arguments)
+    generation = jobs.rotate_keys(arguments.job)
     full = clusters.full_name(arguments.job)
     print(f"{full} gets keys {generation}. Older keys are refused once this ends:")
-    print(f"  kubectl wait --for=condition=KeysCurrent --timeout=15m {full}")
+    print(f"  kubectl wait --for=condition=KeysCurrent --timeout=15m {full}", flush=True)
+    told = tell_applications(jobs, arguments.job, generation)
+    if told:
+        print(f"The Secrets of {told} applications have them, too.")
     return 0

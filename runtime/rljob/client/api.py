@@ -65,6 +65,8 @@ RLJOBS = Resource(names.GROUP, names.VERSION, names.PLURAL)
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
+SECRETS = Resource("", "v1", "secrets")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
 BATCH_JOBS = Resource("batch", "v1", "jobs")
 
 

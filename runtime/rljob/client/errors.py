@@ -33,6 +33,10 @@ class AlreadyExists(ClusterError):
     """An object of this name already exists."""
 
 
+class Conflict(ClusterError):
+    """Somebody else has changed the object meanwhile."""
+
+
 class Forbidden(ClusterError):
     """The user may not do this."""
 
@@ -105,6 +109,8 @@ def refused(call: Call, server: ServerAddress, code: int, body: bytes) -> RLJobE
         return NotFound(f"there is no {call.what}: {message}")
     if code == 409 and reason == "AlreadyExists":
         return AlreadyExists(f"{call.what} already exists")
+    if code == 409 and reason == "Conflict":
+        return Conflict(f"{call.what} was changed by somebody else meanwhile: {message}")
     if code in (400, 422):
         return _invalid(call, details, message)
     kind = Unavailable if code in _TRANSIENT else ClusterError

@@ -63,6 +63,7 @@ def situation(jobs: Jobs, job: ClusterJob, now: datetime) -> Situation:
         checkpoint_age=(now - parse_time(saved.time)).total_seconds() if saved else None,
         last_failure=status.last_failure,
         unreached=unreached,
+        applications=status.applications,
     )
 
 

@@ -56,6 +56,7 @@ _BY_REASON = {
     "cannot take; rljob check tries both",
     "Disconnected": "check that the pods reach each other: NetworkPolicies, DNS, keys of another job",
 }
+APPLICATION = "start a program that acts with rljob.Agent; `rljob applications list` has those that have a key"
 _MEMORY: dict[RoleName, str] = {
     "rollout": ", or lower rollout.envsPerReplica",
     "buffer": ", or lower buffer.capacity",

@@ -9,7 +9,7 @@ from typing import Literal
 from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.situation import Situation
 
-BoundBy = Literal["rollouts", "learner", "lag", "publishing", "balanced", "unknown"]
+BoundBy = Literal["rollouts", "applications", "learner", "lag", "publishing", "balanced", "unknown"]
 WORDS = {
     "environment": "stepping environments",
     "acting": "choosing actions",
@@ -57,6 +57,8 @@ def bottleneck(situation: Situation) -> Bottleneck:
     """What bounds the rate of a job in training."""
     learner = stages(situation.of_role("learner"))
     rollout = stages(situation.of_role("rollout"))
+    if learner and situation.fed_by_applications_alone and learner.get("data_wait", 0.0) >= MOST:
+        return Bottleneck("applications", "data_wait", learner["data_wait"])
     if not learner or not rollout:
         return Bottleneck("unknown")
     if learner.get("data_wait", 0.0) >= MOST:

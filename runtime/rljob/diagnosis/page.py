@@ -25,6 +25,7 @@ def page(situation: Situation, explanation: Explanation) -> list[TextLine]:
     style = "good" if explanation.well else "bad"
     lines: list[TextLine] = [[(explanation.verdict, style)]]
     lines += _section("Roles", list(_roles(situation)))
+    lines += _section("Applications", list(_applications(situation)))
     lines += _stack(situation)
     lines += _failure(situation)
     lines += _section("Where time goes", list(_stages(situation)))
@@ -50,6 +51,17 @@ def _roles(situation: Situation) -> Iterator[list[str]]:
         restarts = f"{role.restarts} restart{'' if role.restarts == 1 else 's'}"
         why = ": ".join(part for part in (role.reason, role.message) if part)
         yield [role.role, ready, restarts, why or _doing(situation, role.role)]
+
+
+def _applications(situation: Situation) -> Iterator[list[str]]:
+    known = situation.applications.busiest if situation.applications is not None else []
+    if known:
+        yield ["name", "connected", "steps/s", "lag", "evicted", "version", "last segment"]
+    for each in known:
+        silent = f"{span_text(each.silent_seconds)} ago" if each.silent_seconds >= 0 else "none"
+        numbers = (each.connected, each.steps_per_second, each.lag, each.evicted)
+        version = "–" if each.version < 0 else str(each.version)
+        yield [each.name, *map(count, numbers), version, silent]
 
 
 def _left(ready: int) -> str:

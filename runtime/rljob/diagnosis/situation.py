@@ -9,7 +9,7 @@ from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.stall import Stall, diagnose, waits_for_applications
 from rljob.spec import RLJobSpec
 from rljob.spec.roles import RoleName
-from rljob.spec.status import CheckpointStatus, Failure, ProgressStatus
+from rljob.spec.status import ApplicationsStatus, CheckpointStatus, Failure, ProgressStatus
 
 TRAINING = "Training"
 OVER = ("Complete", "Failed", "Stopped")
@@ -47,6 +47,7 @@ class Situation:
         silent_seconds: seconds since its last progress; None when unknown.
         lag: policy versions by which experience was behind: median, 95th percentile, bound.
         checkpoint_age: seconds since the newest checkpoint.
+        applications: those that feed it; None where it takes none, or nothing is known.
         unreached: why processes could not be probed, if so.
     """
 
@@ -71,6 +72,19 @@ class Situation:
     checkpoint_age: float | None = None
     last_failure: Failure | None = None
     unreached: str = ""
+    applications: ApplicationsStatus | None = None
+
+    @property
+    def fed_by_applications_alone(self) -> bool:
+        return self.spec is not None and not self.spec.environment.played
+
+    @property
+    def silent_applications(self) -> float | None:
+        """Seconds since the newest segment of any application; None before the first."""
+        known = self.applications.busiest if self.applications is not None else []
+        return min(
+            (each.silent_seconds for each in known if each.silent_seconds >= 0), default=None
+        )
 
     def of_role(self, role: RoleName) -> list[RoleProbe]:
         return [process for process in self.processes if process.role == role]

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from rljob.diagnosis import advice, hook_failures, set_aside
 from rljob.diagnosis.bottleneck import WORDS, Bottleneck, bottleneck, stages
 from rljob.diagnosis.situation import OVER, TRAINING, Situation
-from rljob.show.view.figures import count, share_text, span_text
+from rljob.show.view.figures import count, share_text, some, span_text
 from rljob.spec.roles import RoleName
+
+QUIET_SECONDS = 30
+"""Seconds after the newest segment of any application from which a job is said to wait for them."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,28 @@ def explain(situation: Situation) -> Explanation:
         return _not(situation, situation.stall.message, situation.stall.reason)
     if situation.reason:
         return _blocked(situation)
+    if situation.fed_by_applications_alone and (waits := _waits_for_applications(situation)):
+        return Explanation(waits, well=True, tries=(advice.APPLICATION,))
     if situation.phase == TRAINING:
         return _training(situation)
     return _starting(situation)
+
+
+def _waits_for_applications(situation: Situation) -> str:
+    """A sentence, if applications send nothing; empty if they do, or something else is missing."""
+    if any(role.ready < role.wanted for role in situation.roles):
+        return ""
+    connected = situation.applications.connected if situation.applications is not None else 0
+    silent = situation.silent_applications
+    if connected and silent is not None and silent < QUIET_SECONDS:
+        return ""
+    there = "none is connected"
+    if connected:
+        there = f"{connected} {'is' if connected == 1 else 'are'} connected"
+    last = "no segment has come yet"
+    if silent is not None:
+        last = f"the last segment came {span_text(silent)} ago"
+    return f"{situation.name} waits for applications: {there}, {last}."
 
 
 def _over(situation: Situation) -> Explanation:
@@ -105,7 +127,7 @@ def _training(situation: Situation) -> Explanation:
     progress = situation.progress
     rate = f" at {count(progress.steps_per_second)} steps/s" if progress else ""
     tries = tuple(advice.for_bottleneck(found, situation))
-    start = f"{situation.name} trains{rate}"
+    start = f"{situation.name} trains{rate}{_from(situation)}"
     for role in situation.roles:
         if role.reason:
             some = f"not with all of the {role.role} ({role.ready} of {role.wanted} ready)"
@@ -118,12 +140,21 @@ def _training(situation: Situation) -> Explanation:
     return Explanation(f"{start}{_bound(found, situation)}.", well=True, tries=tries)
 
 
+def _from(situation: Situation) -> str:
+    """From how many applications; empty without."""
+    if situation.applications is None or not situation.applications.connected:
+        return ""
+    return f" from {some(situation.applications.connected, 'application')}"
+
+
 def _bound(found: Bottleneck, situation: Situation) -> str:
     learner = stages(situation.of_role("learner"))
     waits = share_text(learner.get("data_wait", 0.0))
     work = f"{share_text(found.share)} of their time on {WORDS.get(found.stage, found.stage)}"
     if found.bound == "rollouts":
         return f"; rollouts are the bottleneck: the learner waits {waits} of its time, they spend {work}"
+    if found.bound == "applications":
+        return f"; the learner waits for data {waits} of its time: more applications would make it faster"
     if found.bound == "learner":
         return (
             f"; the learner is the bottleneck: updates take {share_text(found.share)} of its time"

@@ -44,6 +44,9 @@ def _column(name: str, kind: str, path: str, description: str, *, wide: bool = F
 _COLUMNS = [
     _column("Phase", "string", ".status.phase", "Summary of the conditions in one word."),
     _column("Rollouts", "string", ".status.rollout.ready", "Ready and desired rollouts."),
+    _column(
+        "Apps", "integer", ".status.applications.connected", "Processes of applications connected."
+    ),
     _column("Learner", "string", ".status.learner.state", "State of the learner's pod."),
     _column("Step", "integer", ".status.progress.steps", "Environment steps trained on."),
     _column("Return", "number", ".status.progress.meanReturn", "Recent mean return."),

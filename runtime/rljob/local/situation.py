@@ -16,6 +16,7 @@ from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.errors import InputError
 from rljob.local.stalled import fetch
 from rljob.run_folder import json_files, token
+from rljob.run_folder.applications import applications_status
 from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, SET_ASIDE, TARGETS, TOKEN
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
@@ -66,6 +67,7 @@ def situation(folder: Path, now: float) -> Situation:
         checkpoint=_checkpoint(saved) if saved else None,
         checkpoint_age=now - saved.time if saved else None,
         unreached=unreached,
+        applications=applications_status(record) if job.spec.rollout.applications else None,
     )
 
 

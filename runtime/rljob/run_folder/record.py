@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +61,8 @@ class Record:
         lag_p50, lag_p95: policy versions that the experience of recent updates was behind.
         lag_bound: largest lag that the buffer allows; None without a bound.
         buffer_fill: share of the capacity.
+        applications_connected: processes of applications that sent a message recently.
+        applications: the busiest by name; the keys are those of `rljob.wire.application_figures.ApplicationFigures`.
         rollouts_waiting, learner_waiting: share of the time.
         stages: share of the time of the learner's other stages.
         evicted: segments that were removed because they were too old to be trained on.
@@ -90,6 +92,8 @@ class Record:
     lag_bound: int | None = None
     buffer_fill: float = 0.0
     rollouts_ready: int = 0
+    applications_connected: int = 0
+    applications: Sequence[Mapping[str, Any]] = ()
     rollouts_waiting: float = 0.0
     learner_waiting: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)

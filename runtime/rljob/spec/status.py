@@ -151,6 +151,39 @@ class BufferStatus(StatusSection):
     )
 
 
+class ApplicationStatus(StatusSection):
+    """One application."""
+
+    name: str = Field(description="Its name.")
+    connected: int = Field(default=0, description="Processes that sent a message recently.")
+    steps_per_second: int = Field(default=0, description="Recent environment steps per second.")
+    lag: int = Field(
+        default=0, description="Policy versions by which its newest segment was behind."
+    )
+    version: int = Field(
+        default=-1, description="Policy version of its newest segment; -1 before the first."
+    )
+    evicted: int = Field(
+        default=0, description="Segments that it could not deliver, or that were too old."
+    )
+    silent_seconds: int = Field(
+        default=-1, description="Seconds since its newest segment; -1 before the first."
+    )
+
+
+class ApplicationsStatus(StatusSection):
+    """Applications that feed the job."""
+
+    connected: int = Field(
+        default=0, description="Processes of applications that sent a message recently."
+    )
+    busiest: list[ApplicationStatus] = Field(
+        default_factory=list,
+        description="At most 16 of them, the fastest first.",
+        json_schema_extra=_keyed("name"),
+    )
+
+
 class CheckpointStatus(StatusSection):
     """A checkpoint from which training can resume."""
 
@@ -195,6 +228,7 @@ class LearnerReport(StatusSection):
     progress: ProgressStatus = Field(default_factory=ProgressStatus)
     policy: PolicyStatus = Field(default_factory=PolicyStatus)
     buffer: BufferStatus = Field(default_factory=BufferStatus)
+    applications: ApplicationsStatus | None = None
     last_checkpoint: CheckpointStatus | None = None
     evaluating: bool | None = None
     """True while the final policy is played: steps and updates then stay as they are."""
@@ -298,6 +332,9 @@ class RLJobStatus(StatusSection):
     progress: ProgressStatus | None = Field(default=None, description="Training progress.")
     policy: PolicyStatus | None = Field(default=None, description="The policy in training.")
     buffer: BufferStatus | None = Field(default=None, description="State of the buffer.")
+    applications: ApplicationsStatus | None = Field(
+        default=None, description="Applications that feed the job."
+    )
     last_checkpoint: CheckpointStatus | None = Field(
         default=None, description="The newest checkpoint."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rljob.spec.status import (
+    ApplicationsStatus,
     BufferStatus,
     CheckpointStatus,
     EvaluationStatus,
@@ -38,6 +39,7 @@ class Reported:
     checkpoint: CheckpointStatus | None
     evaluation: EvaluationStatus | None
     hooks: HookStatus | None
+    applications: ApplicationsStatus | None
     reporter: tuple[str, str]
     begun: bool
     report: LearnerReport | None = None
@@ -54,6 +56,7 @@ class Reported:
             checkpoint=previous.last_checkpoint,
             evaluation=previous.evaluation,
             hooks=previous.hooks,
+            applications=previous.applications,
             reporter=(ledger.reporter_created, ledger.reporter),
             begun=ledger.begun,
         )
@@ -81,6 +84,8 @@ def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> 
         checkpoint=report.last_checkpoint or before.checkpoint,
         evaluation=report.evaluation or before.evaluation,
         hooks=report.hooks or before.hooks,
+        evaluation=report.evaluation,
+        applications=report.applications,
         reporter=reporter,
         begun=before.begun or report.progress.steps > 0,
         report=report,

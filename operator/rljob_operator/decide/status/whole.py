@@ -80,6 +80,7 @@ def status(previous: RLJobStatus, world: JobResources, facts: Facts, now: dateti
         progress=reported.progress,
         policy=reported.policy,
         buffer=reported.buffer,
+        applications=reported.applications,
         last_checkpoint=reported.checkpoint,
         evaluation=reported.evaluation,
         hooks=reported.hooks,

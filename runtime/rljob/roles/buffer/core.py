@@ -20,6 +20,7 @@ from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
 from rljob.process.hardware import HardwareUse
 from rljob.roles.buffer import snapshot
+from rljob.roles.buffer.applications import ApplicationCounts
 from rljob.roles.buffer.arena import Arena
 from rljob.roles.buffer.delivering import Known, LearnerLink, ReplayMode
 from rljob.roles.buffer.rollouts import (
@@ -33,6 +34,12 @@ from rljob.roles.buffer.set_aside import SetAside
 from rljob.roles.buffer.store import Observer, Store, StoreSettings
 from rljob.spec.experience import Field
 from rljob.wire.application import read_application
+from rljob.wire.application_figures import (
+    ApplicationFigures,
+    busiest,
+    figure_fields,
+    write_figures,
+)
 from rljob.wire.arrays import Layout, unpack
 from rljob.wire.delivery import WINDOW, Receiver
 from rljob.wire.description import JobDescription
@@ -92,6 +99,7 @@ class Buffer:
         self._set_aside = set_aside or SetAside(None)
         self.rollouts = Rollouts()
         self.used = HardwareUse()
+        self._counts = ApplicationCounts()
         self._fence = Fence()
         self._link: LearnerLink | None = None
         self._plan = plan
@@ -143,13 +151,21 @@ class Buffer:
             # Before the first learner there is no store, and a store that is copied stays as it is; the rollout
             # sends it again.
             if self._store is not None and not self._copies.busy:
+                before = self._store.arena.counter("steps")
                 name = client.decode(errors="replace").replace("\n", " ")
                 self._store.receive(header, message.payload, actor.receiver, now, name)
+                steps = int(self._store.arena.counter("steps") - before)
+                if actor.application and steps:
+                    newest = None if self._link is None else self._link.version
+                    self._counts.arrived(actor.application, steps, header.version, newest, now)
         elif header.kind is MessageKind.STATUS:
             status = RolloutReport.read(message.payload)
             actor.waiting, actor.used = status.waiting, status.used
             actor.granted_before(header.limit // self._segment_bytes)
-            self._observer.application_faults(actor.newly_counted(status.counted))
+            counted = actor.newly_counted(status.counted)
+            self._observer.application_faults(counted)
+            if actor.application and counted:
+                self._counts.lost(actor.application, counted, now)
             if status.leaving:
                 self.rollouts.leave(header.actor)
         else:
@@ -417,12 +433,18 @@ class Buffer:
         # The rest is told once these are confirmed.
         episodes = store.episodes.first(TOLD_EPISODES)
         shapes = (*episodes["episode"].shape, len(episodes["names"]))
-        payload, arrays = _stats_layout(shapes, *numbers).allocate()
+        told = busiest(self.figures(now))
+        payload, arrays = _stats_layout(shapes, len(told), *numbers).allocate()
+        write_figures(arrays, told)
         for name, array in episodes.items():
             arrays[name][...] = array
         for name, value in numbers.items():
             arrays[name][0] = value
         return Outgoing("samples", link.client, header, payload.data)
+
+    def figures(self, now: float) -> list[ApplicationFigures]:
+        """What each application has done."""
+        return self._counts.figures(self.rollouts.live(now).values(), now)
 
     @property
     def fill(self) -> float:
@@ -456,12 +478,13 @@ def _check_versions(header: Header) -> None:
 
 
 @lru_cache(maxsize=16)
-def _stats_layout(shapes: tuple[int, int, int], *names: str) -> Layout:
+def _stats_layout(shapes: tuple[int, int, int], applications: int, *names: str) -> Layout:
     episodes, numbers, text = shapes
     fields = (
         Field("episode", "float64", (episodes, numbers)),
         Field("version", "int64", (episodes,)),
         Field("rollout", "int64", (episodes,)),
         Field("names", "uint8", (text,)),
+        *figure_fields(applications),
     )
     return Layout((*fields, *(Field(name, "float64", (1,)) for name in names)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from rljob.run_folder.episodes import EpisodePosition, EpisodeTable
 from rljob.run_folder.names import METRICS
 from rljob.run_folder.record import HookFailures, Record, SavedCheckpoint
 from rljob.telemetry.metrics import LEARNER_STAGES, LearnerMetrics
+from rljob.wire.application_figures import ApplicationFigures
 
 REPORT_EVERY = ((60.0, 0.25), (3600.0, 2.5), (math.inf, 5.0))
 """Seconds between two lines of `metrics.jsonl`, until so many seconds of a learner's life. A day has 18,000 lines, 14 MB."""
@@ -47,15 +50,18 @@ class RecordWriter:
         self._lags: deque[int] = deque(maxlen=RECENT_UPDATES)
         self._values: dict[str, float] = {}
         self._numbers: dict[str, float] = {}
+        self._applications: tuple[dict[str, Any], ...] = ()
         self._before = (0, 0)
         self._rates = (0.0, 0.0)
         self._spent = dict.fromkeys(LEARNER_STAGES, 0.0)
         self._shares = dict(self._spent)
         self._started = self._last = time.monotonic()
 
-    def statistics(self, numbers: dict[str, float]) -> None:
+    def statistics(
+        self, numbers: dict[str, float], applications: Sequence[ApplicationFigures] = ()
+    ) -> None:
         """Add the buffer's statistics."""
-        self._numbers = numbers
+        self._numbers, self._applications = numbers, tuple(asdict(each) for each in applications)
 
     def ended(self, steps: int, episodes: EndedEpisodes) -> None:
         """Record episodes.
@@ -131,6 +137,8 @@ class RecordWriter:
             lag_bound=self._lag_bound,
             buffer_fill=round(numbers.get("fill", 0.0), 4),
             rollouts_ready=int(numbers.get("rollouts", 0)),
+            applications_connected=int(numbers.get("applications", 0)),
+            applications=self._applications,
             rollouts_waiting=round(numbers.get("rollouts_waiting", 0.0), 4),
             learner_waiting=self._shares["data_wait"],
             stages={s: share for s, share in self._shares.items() if s != "data_wait"},

@@ -18,6 +18,7 @@ from rljob.algorithms.base import Arrays
 from rljob.errors import RunError
 from rljob.roles.learner.episodes import EndedEpisodes
 from rljob.telemetry.metrics import LearnerMetrics
+from rljob.wire.application_figures import ApplicationFigures, take_figures
 from rljob.wire.arrays import pack, unpack
 from rljob.wire.experience import ExperienceFormat
 from rljob.wire.messages import Header, MessageKind, Rejected, decode_json, encode_json
@@ -51,12 +52,14 @@ class Statistics:
     Attributes:
         arena: the buffer's file, by whose counters the numbers go.
         first: how many episodes had ended before the first of `episodes`.
+        applications: the busiest.
     """
 
     arena: int
     first: int
     episodes: EndedEpisodes
     numbers: dict[str, float]
+    applications: tuple[ApplicationFigures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -330,5 +333,6 @@ def _read_welcome(message: Message) -> Opened:
 def _read_statistics(message: Message, columns: int) -> Statistics:
     arrays = unpack(message.payload)
     episodes = EndedEpisodes.take(arrays, columns)
+    applications = take_figures(arrays)
     numbers = {name: float(array[0]) for name, array in arrays.items()}
-    return Statistics(message.header.epoch, message.header.seq, episodes, numbers)
+    return Statistics(message.header.epoch, message.header.seq, episodes, numbers, applications)

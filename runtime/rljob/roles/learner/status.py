@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from rljob.checkpoints.manifest import Checkpoint
 from rljob.process.context import RoleContext
 from rljob.roles.learner.progress import TrainingProgress
+from rljob.run_folder.applications import applications_status
 from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import Record
 from rljob.spec.status import (
+    ApplicationsStatus,
     BufferStatus,
     CheckpointStatus,
     EvaluationStatus,
@@ -73,7 +75,7 @@ class LearnerReporter:
             rollouts_waiting=round(record.rollouts_waiting, 2),
             learner_waiting=round(record.learner_waiting, 2),
         )
-        self._tell(reached, policy, buffer, saved)
+        self._tell(reached, policy, buffer, saved, _applications(record))
 
     def evaluated(self, played: PlayedPolicy) -> None:
         """An evaluator has played a policy version."""
@@ -92,11 +94,15 @@ class LearnerReporter:
         policy: PolicyStatus,
         buffer: BufferStatus,
         saved: Checkpoint | None,
+        applications: ApplicationsStatus | None = None,
     ) -> None:
+        if applications is None and self._context.job.spec.rollout.applications is not None:
+            applications = ApplicationsStatus()
         self._context.report = LearnerReport(
             progress=progress,
             policy=policy,
             buffer=buffer,
+            applications=applications,
             last_checkpoint=None if saved is None else self._checkpoint(saved),
             evaluation=self._evaluation,
             hooks=self._hooks,
@@ -115,6 +121,13 @@ class LearnerReporter:
             # It was read back before it got its name, or before training went on from it.
             verified=True,
         )
+
+
+def _applications(record: Record) -> ApplicationsStatus | None:
+    """None where there never was one."""
+    if not record.applications and not record.applications_connected:
+        return None
+    return applications_status(record)
 
 
 def _rfc3339(seconds: float) -> str:
