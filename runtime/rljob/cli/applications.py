@@ -48,6 +48,7 @@ def _of_run(folder: Path, arguments: argparse.Namespace) -> int:
 def _of_job(arguments: argparse.Namespace) -> int:
     from rljob.client.applications import ApplicationKeys
     from rljob.kube import names
+    from rljob.wire.sockets import new_keypair
 
     jobs = clusters.connect(arguments)
     keys = ApplicationKeys(jobs, arguments.job)
@@ -60,7 +61,7 @@ def _of_job(arguments: argparse.Namespace) -> int:
             f"{arguments.name} cannot connect any more once the pods know it, within about a minute"
         )
     else:
-        secret = keys.add(arguments.name)
+        secret = keys.add(arguments.name, new_keypair())
         label = f"{names.APPLICATION_LABEL}: {arguments.job}"
         print(
             f"secret/{secret} created: mount it into pods with the label {label}, for example at /etc/rljob"

@@ -24,7 +24,6 @@ from rljob.wire.application import is_application
 from rljob.wire.application_keys import IN_FOLDER, ApplicationKey
 from rljob.wire.keys import APPLICATIONS, MOST_APPLICATIONS, ORDER, is_key
 from rljob.wire.rotation import FIRST, KeyOrder
-from rljob.wire.sockets import new_keypair
 
 _Change = Callable[[dict[str, str]], dict[str, str]]
 _SERVERS: tuple[RoleName, ...] = ("buffer", "learner")
@@ -59,8 +58,11 @@ class ApplicationKeys:
         """What applications in the cluster connect to."""
         return f"tcp://{names.applications(self._job.name)}.{self._namespace}:{LINK_PORTS['experience']}"
 
-    def add(self, application: str) -> str:
-        """Make a key and let it connect; returns the name of the Secret with it.
+    def add(self, application: str, pair: tuple[bytes, bytes]) -> str:
+        """Let an application connect; returns the name of the Secret with its key.
+
+        Args:
+            pair: a new public and secret key, see `rljob.wire.sockets.new_keypair`.
 
         Raises:
             InputError: a wrong name, or one that has a key.
@@ -71,7 +73,7 @@ class ApplicationKeys:
             raise InputError(
                 f"{application!r:.80} is no name of an application: up to 63 lower-case letters, digits and '-'"
             )
-        public, private = new_keypair()
+        public, private = pair
         key = ApplicationKey(application, public, private, self._servers(self._order()))
         try:
             self._api.create(SECRETS, self._namespace, self._secret(secret, application, key))
@@ -189,18 +191,18 @@ class ApplicationKeys:
             if len(wanted) > MOST_APPLICATIONS:
                 raise InputError(f"{len(wanted)} applications; at most {MOST_APPLICATIONS}")
             data = {APPLICATIONS: json.dumps(dict(sorted(wanted.items())), indent=1) + "\n"}
+            made: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
             try:
                 if version:
-                    body = {"metadata": {"resourceVersion": version}, "data": data}
+                    body: Manifest = {"metadata": {"resourceVersion": version}, "data": data}
                     self._api.patch(CONFIG_MAPS, self._namespace, name, body)
                 else:
-                    metadata = {
+                    made["metadata"] = {
                         "name": name,
                         "labels": self._labels(),
                         "ownerReferences": [_owner(self._job)],
                     }
-                    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-                    self._api.create(CONFIG_MAPS, self._namespace, {**body, "data": data})
+                    self._api.create(CONFIG_MAPS, self._namespace, made)
                 return
             except (AlreadyExists, Conflict, NotFound):
                 if attempt + 1 == _MOST_TRIES:

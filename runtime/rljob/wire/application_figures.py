@@ -74,6 +74,7 @@ def busiest(figures: Iterable[ApplicationFigures]) -> tuple[ApplicationFigures, 
 
 def _read(name: bytes, row: np.ndarray) -> ApplicationFigures:
     connected, steps, rate, lag, version, evicted, silent = row.tolist()
-    whole = (int(number) for number in (lag, version, evicted))
     text = name.rstrip(b"\0").decode(errors="replace")
-    return ApplicationFigures(text, int(connected), int(steps), rate, *whole, silent)
+    return ApplicationFigures(
+        text, int(connected), int(steps), rate, int(lag), int(version), int(evicted), silent
+    )

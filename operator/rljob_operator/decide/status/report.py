@@ -84,7 +84,6 @@ def merge(previous: RLJobStatus, world: JobResources, polled: Polled | None) -> 
         checkpoint=report.last_checkpoint or before.checkpoint,
         evaluation=report.evaluation or before.evaluation,
         hooks=report.hooks or before.hooks,
-        evaluation=report.evaluation,
         applications=report.applications,
         reporter=reporter,
         begun=before.begun or report.progress.steps > 0,

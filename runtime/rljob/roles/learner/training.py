@@ -227,9 +227,6 @@ class Training:
             if replay:
                 self._progress.steps += stored
             self._ended(statistics.episodes)
-            self._reporter.statistics(statistics.numbers)
-            self._progress.ended(statistics.episodes.records)
-            self._reporter.ended(self._progress.steps, statistics.episodes)
             self._reporter.statistics(statistics.numbers, statistics.applications)
             self._heard = statistics.arena, statistics.first + len(statistics.episodes)
         self._source.statistics.clear()
