@@ -109,7 +109,7 @@ def test_what_only_a_role_finds_is_raised_with_its_line(tmp_path: Path) -> None:
     job = rljob.start(file)
     with pytest.raises(rljob.InputError, match=r"job.yaml:1: environment.id: 'Nope-v1' is not"):
         job.wait(PATIENCE)
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert not (tmp_path / "runs").exists()
 
 
 def code_folder(root: Path, name: str = "code") -> Path:
