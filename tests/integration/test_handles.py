@@ -17,7 +17,8 @@ import pytest
 import rljob
 from rljob.handles.run import RunHandle
 
-PATIENCE = 200.0
+pytestmark = pytest.mark.timeout(900)
+PATIENCE = 400.0
 """Seconds until what a test waits for counts as hung."""
 JOB: dict[str, Any] = {
     "metadata": {"name": "test"},

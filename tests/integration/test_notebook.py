@@ -12,7 +12,8 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
-PATIENCE = 250.0
+pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
+PATIENCE = 400.0
 """Seconds until what a test waits for counts as hung."""
 CELL = """
 import rljob
@@ -52,7 +53,6 @@ def messages(client: BlockingKernelClient) -> Iterator[tuple[str, dict[str, Any]
     raise AssertionError(f"not within {PATIENCE:.0f} s")
 
 
-@pytest.mark.filterwarnings("default")
 def test_what_a_cell_shows_goes_on_moving_until_the_job_has_ended(
     kernel: BlockingKernelClient,
 ) -> None:
