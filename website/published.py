@@ -42,6 +42,8 @@ RETURNS: dict[str, ReferenceReturn] = {
     "cartpole-dqn": _zoo(500.0, "50,000"),
     "cartpole-impala": _MOST,
     "cartpole-iqn": _MOST,
+    "cartpole-no-velocities-ppo": _zoo(500.0, "100,000", "PPO with an LSTM"),
+    "cartpole-no-velocities-r2d2": _zoo(500.0, "100,000", "PPO with an LSTM"),
     "cartpole-ppo": _zoo(500.0, "100,000"),
     "cartpole-q-learning": _MOST,
     "cartpole-qr-dqn": _zoo(500.0, "50,000"),
