@@ -98,6 +98,9 @@ GOOD: dict[str, Job] = {
     ),
     "networks-by-default": job(networks={"policy": {}}),
     "start-with-weights": job(initFrom={"run": "/data/a", "networks": ["policy"]}),
+    "start-with-stored-weights": job(
+        initFrom={"run": "runs:/0a1b"}, sinks={"mlflow": {"artifacts": False}}
+    ),
     "start-with-weights-of-a-claim": job(
         initFrom={"run": "a", "persistentVolumeClaim": {"claimName": "rl"}}
     ),
@@ -292,6 +295,12 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("named-network-both", job(networks={"policy": {"name": "mlp", "entryPoint": "a:b"}}), "networks.policy.entryPoint", "only one of name"),
     ("start-with-nothing", job(initFrom={}), "initFrom.run", "is required. Folder of a run"),
     ("start-with-no-networks", job(initFrom={"run": "/a", "networks": []}), "initFrom.networks", "[] is not allowed; a list of"),
+    (
+        "start-stored-and-in-a-claim",
+        job(initFrom={"run": "wandb:a/b/c:v1", "persistentVolumeClaim": {"claimName": "rl"}}),
+        "initFrom.run",
+        "is not allowed with persistentVolumeClaim",
+    ),
     (
         "start-outside-the-claim",
         job(initFrom={"run": "/a", "persistentVolumeClaim": {"claimName": "rl"}}),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rljob import spec as specs
@@ -20,6 +22,7 @@ from rljob.algorithms.saved_state import LearnerState
 from rljob.algorithms.settings import check_initial
 from rljob.checkpoints import checkpoint
 from rljob.checkpoints.manifest import Checkpoint, find
+from rljob.checkpoints.stored import fetch, is_stored
 from rljob.envs.spaces import Spaces, different, told_apart
 from rljob.errors import InputError, RunError
 from rljob.nets import build_networks
@@ -38,7 +41,7 @@ _LOG = logging.getLogger("rljob")
 
 
 def check_source(run: str) -> tuple[Checkpoint, Path]:
-    """The checkpoint that `initFrom.run` means, and the `job.yaml` of its run; reads no weights.
+    """The checkpoint that a folder in `initFrom.run` means, and the `job.yaml` of its run; reads no weights.
 
     Raises:
         InputError: with path `initFrom.run`, when there is none.
@@ -72,15 +75,34 @@ def load_initial(
     if wanted is None:
         return
     check_initial(wanted.networks, algorithm.networks)
-    found, job = check_source(wanted.run)
-    theirs = _Source(found, job)
-    theirs.check_spaces(spaces)
-    chosen = choose(spec.network, algorithm.networks, spec.networks)
-    for name in wanted.networks or algorithm.networks:
-        theirs.copy(name, chosen[name], networks[name])
-    _LOG.info(
-        "the weights of %s are those of %s", ", ".join(wanted.networks or networks), found.path
-    )
+    tracking = spec.sinks.mlflow.tracking_uri if spec.sinks.mlflow is not None else None
+    with _folder_of(wanted.run, tracking) as folder:
+        found, job = check_source(folder)
+        theirs = _Source(found, job)
+        theirs.check_spaces(spaces)
+        chosen = choose(spec.network, algorithm.networks, spec.networks)
+        for name in wanted.networks or algorithm.networks:
+            theirs.copy(name, chosen[name], networks[name])
+    told = wanted.run if is_stored(wanted.run) else found.path
+    _LOG.info("the weights of %s are those of %s", ", ".join(wanted.networks or networks), told)
+
+
+@contextmanager
+def _folder_of(run: str, tracking: str | None) -> Iterator[str]:
+    """The folder that `initFrom.run` means; what a sink stored is fetched into one for as long as it is needed.
+
+    Raises:
+        InputError: with path `initFrom.run`, when it cannot be fetched.
+    """
+    if not is_stored(run):
+        yield run
+        return
+    with TemporaryDirectory(prefix="rljob-initial-") as folder:
+        try:
+            fetch(run, Path(folder), tracking)
+            yield folder
+        except InputError as error:
+            raise InputError(error.message.replace(folder, run), path=error.path or RUN) from error
 
 
 class _Source:

@@ -14,6 +14,7 @@ from rljob import spec as specs
 from rljob.algorithms import needs_torch
 from rljob.algorithms.settings import check_settings
 from rljob.checkpoints.manifest import checkpoints
+from rljob.checkpoints.stored import check_stored, is_stored
 from rljob.errors import InputError, RunError
 from rljob.local.application_access import open_run
 from rljob.roles.evaluator import check as check_evaluation
@@ -240,6 +241,12 @@ def _with_weights(job: RLJob) -> RLJob:
         return job
     from rljob.algorithms.initial_weights import check_source
 
+    if is_stored(wanted.run):
+        try:
+            check_stored(wanted.run)
+        except InputError as error:
+            raise specs.locate(job, InputError(error.message, path="initFrom.run")) from None
+        return job
     try:
         check_source(wanted.run)
     except InputError as error:

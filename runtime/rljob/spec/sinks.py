@@ -45,6 +45,11 @@ class MlflowSink(Section):
     experiment: str = Field(
         default="rljob", min_length=1, max_length=256, description="Name of the experiment."
     )
+    artifacts: bool | None = Field(
+        default=None,
+        description="`false`: no checkpoints and no report are stored. Otherwise the newest checkpoint is stored every 10 "
+        "minutes at most and at the end, and the report's page at the end.",
+    )
 
     @model_validator(mode="after")
     def _without_credentials(self) -> MlflowSink:
@@ -69,6 +74,11 @@ class WandbSink(Section):
         default="online",
         description="`offline` writes below `wandb` in the run's folder, for `wandb sync`; `online` "
         "needs $WANDB_API_KEY in the learner.",
+    )
+    artifacts: bool | None = Field(
+        default=None,
+        description="`false`: no checkpoints and no report are stored. Otherwise the newest checkpoint is stored every 10 "
+        "minutes at most and at the end, and the report's page at the end.",
     )
 
 

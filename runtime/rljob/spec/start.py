@@ -14,6 +14,8 @@ from rljob.spec.sections import PersistentVolumeClaim
 _IN_CLAIM = (
     "is not allowed with persistentVolumeClaim; a folder in the claim, without / at its start"
 )
+_STORED = ("runs:/", "wandb:")
+_IS_STORED = " || ".join(f"self.run.startsWith('{each}')" for each in _STORED)
 NetworkName = Annotated[str, Field(min_length=1, max_length=63)]
 
 
@@ -23,13 +25,13 @@ class InitFromSpec(Section):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "!has(self.persistentVolumeClaim) || !self.run.startsWith('/')",
+                f"!has(self.persistentVolumeClaim) || !(self.run.startsWith('/') || {_IS_STORED})",
                 _IN_CLAIM,
                 at="run",
             ),
             # Only on a cluster: on one machine a relative path has a meaning.
             rule(
-                "has(self.persistentVolumeClaim) || self.run.startsWith('/')",
+                f"has(self.persistentVolumeClaim) || self.run.startsWith('/') || {_IS_STORED}",
                 "is not allowed on a cluster; a folder of the learner's container on a volume that learner.template "
                 "mounts, with / at its start, or a folder in persistentVolumeClaim",
                 at="run",
@@ -43,7 +45,8 @@ class InitFromSpec(Section):
         pattern=r"^[^\x00]+$",
         examples=["runs/cartpole-ppo-1"],
         description="Folder of a run, of its checkpoints or of one checkpoint; of several, the newest complete one is "
-        "taken. On a cluster: a folder in `persistentVolumeClaim`, or of the learner's container.",
+        "taken. On a cluster: a folder in `persistentVolumeClaim`, or of the learner's container. Also what a sink stored: "
+        "`runs:/RUN_ID` of MLflow, `wandb:ENTITY/PROJECT/checkpoint-RUN:VERSION` of Weights & Biases.",
     )
     networks: list[NetworkName] | None = Field(
         default=None,
@@ -61,6 +64,6 @@ class InitFromSpec(Section):
 
     @model_validator(mode="after")
     def _below_the_claim(self) -> InitFromSpec:
-        if self.persistent_volume_claim is not None and self.run.startswith("/"):
+        if self.persistent_volume_claim is not None and self.run.startswith(("/", *_STORED)):
             raise refuse({"run": f'"{self.run}" {_IN_CLAIM}'})
         return self

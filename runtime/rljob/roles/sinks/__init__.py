@@ -7,6 +7,7 @@ children     the learner's side: starts sinks, reports their failures, lets them
 process      the process of one sink
 following    reads new lines of a run's files, from the position of the process' last life
 scalars      lines to numbers; pure
+artifacts    checkpoints and the report's page, for sinks that store files
 tensorboard, mlflow, wandb   one sink each
 """
 

@@ -42,6 +42,14 @@ class Sink(Protocol):
         """Write points; they are safe when this returns."""
         ...
 
+    def checkpoint(self, path: Path) -> None:
+        """Store the archive of a checkpoint, a file named `checkpoint.tar`."""
+        ...
+
+    def page(self, path: Path) -> None:
+        """Store the report's page, a file named `report.html`."""
+        ...
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Record how the run ended, from `result.json`."""
         ...

@@ -18,10 +18,12 @@ class Cursor:
     Attributes:
         offsets: bytes that were written to the sink, by file.
         run: the sink's id of this run; empty before it has one.
+        checkpoint: name of the checkpoint that was stored last; empty for none.
     """
 
     offsets: dict[str, int] = field(default_factory=dict)
     run: str = ""
+    checkpoint: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Cursor:
@@ -29,7 +31,7 @@ class Cursor:
         try:
             value = json_files.read(path) or {}
             offsets = {str(name): int(offset) for name, offset in value["offsets"].items()}
-            return cls(offsets, str(value["run"]))
+            return cls(offsets, str(value["run"]), str(value.get("checkpoint", "")))
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 

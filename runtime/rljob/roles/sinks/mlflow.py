@@ -23,7 +23,7 @@ from rljob.spec.sinks import MlflowSink
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 6000
 """MLflow's limits of one request."""
-STORE = "mlflow.db"
+STORE, FILES = "mlflow.db", "mlflow-files"
 _STATUS = {"Complete": "FINISHED", "Stopped": "KILLED"}
 
 
@@ -31,10 +31,12 @@ class Mlflow:
     """Writes to a server, or to a file in the run's folder, which then becomes the working folder of this process."""
 
     def __init__(self, opening: Opening, sink: MlflowSink) -> None:
+        self._files: str | None = None
         given = sink.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         if not given:
             # A URI has no way to name every folder: `?` begins its options. So the file is named from where it is.
             os.chdir(opening.folder)
+            self._files = Path(FILES).absolute().as_uri()
             if not Path(STORE).exists():
                 _make_store(Path(STORE))
         self._client = MlflowClient(tracking_uri=given or f"sqlite:///{STORE}")
@@ -50,6 +52,13 @@ class Mlflow:
         ]
         for start in range(0, len(metrics), MOST_METRICS):
             self._client.log_batch(self.run, metrics=metrics[start : start + MOST_METRICS])
+
+    def checkpoint(self, path: Path) -> None:
+        """Replaces the one before."""
+        self._client.log_artifact(self.run, str(path))
+
+    def page(self, path: Path) -> None:
+        self._client.log_artifact(self.run, str(path))
 
     def finish(self, result: Mapping[str, Any]) -> None:
         for name, value in result.items():
@@ -76,7 +85,7 @@ class Mlflow:
         if found is not None:
             return str(found.experiment_id)
         try:
-            return str(self._client.create_experiment(name))
+            return str(self._client.create_experiment(name, artifact_location=self._files))
         except MlflowException:
             # Another run has created it meanwhile.
             found = self._client.get_experiment_by_name(name)

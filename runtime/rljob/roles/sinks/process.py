@@ -13,10 +13,12 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from rljob import spec
+from rljob.roles.sinks.artifacts import ArtifactFeed
 from rljob.roles.sinks.base import Opening, Sink
 from rljob.roles.sinks.following import Cursor, RecordFollower
 from rljob.roles.sinks.scalars import settings
@@ -55,6 +57,8 @@ class _SinkFeed:
         self._path = folder / PLACES / f"{name}.json"
         self._place = Cursor.load(self._path)
         self._following = RecordFollower(folder, self._place)
+        self._artifacts = ArtifactFeed(folder, folder / PLACES, self._place.checkpoint)
+        self._stores = False
         self._sink: Sink | None = None
         self._delay = 0.0
 
@@ -63,6 +67,8 @@ class _SinkFeed:
         while not over:
             over = ended(max(EVERY, self._delay))
             self._try(self._bring)
+            if not over and self._artifacts.due():
+                self._try(self._keep)
         # A process that wrote nothing leaves the end of the run as it was recorded before.
         if self._sink is not None and not self._delay:
             self._try(self._end)
@@ -89,18 +95,35 @@ class _SinkFeed:
             dumped = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
             opening = Opening(self._folder, name, settings(dumped), self._place.run, points[0].step)
             self._sink = open_sink(self._name, job, opening)
+            self._stores = stores_artifacts(self._name, job)
             self._place.run = self._sink.run
             self._place.save(self._path)
         self._sink.add(points)
         self._place.offsets = offsets
         self._place.save(self._path)
 
+    def _keep(self) -> None:
+        """Store the newest checkpoint, if the sink stores any."""
+        if self._sink is not None and self._stores:
+            self._artifacts.checkpoint(self._sink)
+            self._place.checkpoint = self._artifacts.stored
+            self._place.save(self._path)
+
     def _end(self) -> None:
         assert self._sink is not None
         result = json_files.read(self._folder / RESULT)
         if result is not None:  # Otherwise the learner died, and the next one continues.
+            self._try(self._keep)
+            if self._stores:
+                self._try(partial(self._artifacts.page, self._sink))
             self._sink.finish(result)
         self._sink.close()
+
+
+def stores_artifacts(name: SinkName, job: RLJob) -> bool:
+    """Whether the job wants this sink to store checkpoints and the report."""
+    sink = getattr(job.spec.sinks, name)
+    return getattr(sink, "artifacts", False) is not False
 
 
 def open_sink(name: SinkName, job: RLJob, opening: Opening) -> Sink:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -62,6 +63,12 @@ class TensorBoard:
             values = [Summary.Value(tag=name, simple_value=x) for name, x in point.values.items()]
             self._event(point.step, point.time, summary=Summary(value=values))
         self._writer.flush()
+
+    def checkpoint(self, path: Path) -> None:
+        """Does nothing: TensorBoard shows no files."""
+
+    def page(self, path: Path) -> None:
+        """See `checkpoint`."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
         self._text("result", {name: json.dumps(value) for name, value in result.items()})

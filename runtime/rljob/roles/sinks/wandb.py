@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -44,6 +45,19 @@ class Wandb:
     def add(self, points: Sequence[ScalarPoint]) -> None:
         for point in points:
             self._run.log({STEPS: point.step, "_timestamp": point.time, **point.values})
+
+    def checkpoint(self, path: Path) -> None:
+        """Another version of the artifact `checkpoint-RUN`."""
+        self._store("checkpoint", "model", path)
+
+    def page(self, path: Path) -> None:
+        """A version of the artifact `report-RUN`."""
+        self._store("report", "report", path)
+
+    def _store(self, name: str, kind: str, path: Path) -> None:
+        artifact = wandb.Artifact(f"{name}-{self.run}", type=kind)
+        artifact.add_file(str(path), name=path.name)
+        self._run.log_artifact(artifact)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         for name, value in result.items():
