@@ -233,7 +233,7 @@ $(DOCS_READY): website/requirements.lock requirements-bootstrap.lock
 
 UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
-ALL_EXTRAS := $(addprefix --extra ,box2d learner atari operator dev report video tensorboard mlflow wandb)
+ALL_EXTRAS := $(addprefix --extra ,box2d learner atari operator dev export report video tensorboard mlflow wandb)
 # The releases of .venv, in the images too.
 AS_HERE := --constraint requirements.lock --constraint requirements-bootstrap.lock
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rljob.hooks import StopTraining
     from rljob.local.result import Evaluation, Result, RunFailed, RunProgress
     from rljob.local.run import run
+    from rljob.policies.load import load_policy
+    from rljob.policies.loaded import PolicyEpisode, TrainedPolicy
     from rljob.roles.evaluator.compare import Comparison, compare
     from rljob.spec import RLJob, load
 
@@ -37,6 +39,7 @@ __all__ = [
     "JobHandle",
     "JobStatus",
     "PendingDecision",
+    "PolicyEpisode",
     "RLJob",
     "RLJobError",
     "Result",
@@ -44,10 +47,12 @@ __all__ = [
     "RunFailed",
     "RunProgress",
     "StopTraining",
+    "TrainedPolicy",
     "__version__",
     "attach",
     "compare",
     "load",
+    "load_policy",
     "run",
     "start",
     "submit",
@@ -63,6 +68,8 @@ _MODULES = {
     "JobFailed": "rljob.handles.status",
     "JobHandle": "rljob.handles.base",
     "JobStatus": "rljob.handles.status",
+    "TrainedPolicy": "rljob.policies.loaded",
+    "PolicyEpisode": "rljob.policies.loaded",
     "RLJob": "rljob.spec",
     "RLJobError": "rljob.errors",
     "Result": "rljob.local.result",
@@ -73,6 +80,7 @@ _MODULES = {
     "attach": "rljob.handles.attach",
     "compare": "rljob.roles.evaluator.compare",
     "load": "rljob.spec",
+    "load_policy": "rljob.policies.load",
     "run": "rljob.local.run",
     "start": "rljob.handles.run",
     "submit": "rljob.handles.cluster",

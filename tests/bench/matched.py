@@ -15,7 +15,7 @@ from rljob.algorithms.built_in.sac import SACConfig
 from rljob.algorithms.built_in.td3 import TD3Config
 from rljob.algorithms.built_in.trpo import TRPOConfig
 from rljob.nets import resolve_network
-from rljob.nets.mlp import MLPConfig
+from rljob.nets.configs import MLPConfig
 
 
 def settings(content: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rljob import nets
 from rljob.algorithms.base import Head, Net
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError, RunError
+from rljob.nets import building
 from rljob.nets.cnn import BLOCK
 from rljob.nets.cnn_trunks import max_pool
 from rljob.spec.sections import NetworkSpec
@@ -234,7 +235,7 @@ def test_acting_in_half_precision_is_near(case: str) -> None:
 def test_acting_in_half_precision_without_torch_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(nets, "find_spec", lambda name: None)
+    monkeypatch.setattr(building, "find_spec", lambda name: None)
     space, config = CASES["first"]
     spec, spaces = NetworkSpec(name="cnn", config=config), Spaces(space, DiscreteSpace(3))
     with pytest.raises(InputError, match=r"acts with torch.*rljob\[learner\]") as caught:

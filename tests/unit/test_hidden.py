@@ -11,8 +11,8 @@ import torch
 from rljob import nets
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
 from rljob.nets.activations import ACTIVATIONS, SLOPES, Activation
+from rljob.nets.configs import Initialisation
 from rljob.nets.head import Head, Net
-from rljob.nets.hidden import Initialisation
 from rljob.nets.torch_gradients import _ByEither, differentiable
 from rljob.nets.torch_hidden import ACTIVATIONS as TORCH
 from rljob.nets.torch_nets import Network

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rljob.envs.games import Games
 from rljob.envs.spaces import Arrays
 from rljob.errors import RunError
 from rljob.nets.acting import ActingNetworks, Engine
 from rljob.nets.noisy import NoisyEngine
+
+if TYPE_CHECKING:
+    from rljob.envs.games import Games
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,13 @@ class Actor:
     """The acting half of an algorithm, for one group of environments.
 
     It is made anew whenever all episodes begin anew, so what it keeps in `self` is of these episodes.
+
+    Attributes:
+        kind: of what it does in evaluations, in `acting_form.KINDS`; not inherited. Empty where only the class itself
+            can do it.
     """
+
+    kind: ClassVar[str] = ""
 
     def __init__(self, algorithm: Any, policy: Policy, place: Place) -> None:
         self.algorithm, self.policy, self.place, self.rng = algorithm, policy, place, place.rng

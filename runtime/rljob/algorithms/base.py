@@ -54,6 +54,8 @@ Share = Annotated[float, Bounds(ge=0, le=1)]
 Positive = Annotated[float, Bounds(gt=0, le=1000)]
 Coefficient = Annotated[float, Bounds(ge=0, le=1000)]
 Rate = Annotated[float, Bounds(gt=0, le=1)]
+EpsilonSpread = Annotated[float, Bounds(ge=0, le=100)]
+"""By how much the exponent of epsilon grows from a job's first environment to its last."""
 
 
 class AlgorithmConfig(BaseModel):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -208,6 +208,7 @@ class DiagonalGaussian:
 class DistributionActor(Actor):
     """Samples actions and stores their log-probabilities in the field `log_prob`; greedy, takes the likeliest."""
 
+    kind: ClassVar[str] = "distribution"
     algorithm: Distribution
 
     def outputs(self, seen: Seen) -> Arrays:
@@ -221,6 +222,16 @@ class DistributionActor(Actor):
             return Acted(distribution.mode(outputs, seen.mask), scores=scores)
         action, log_prob = distribution.sample(outputs, self.rng, seen.mask)
         return Acted(action, {"log_prob": log_prob})
+
+
+class TabularDistributionActor(DistributionActor):
+    """The same, and the distribution's parameters are rows of published tables, `[states, size]`."""
+
+    kind: ClassVar[str] = "tabularDistribution"
+
+    def outputs(self, seen: Seen) -> Arrays:
+        arrays = self.policy.arrays
+        return {name: arrays[name][seen.observation] for name in self.algorithm.heads}
 
 
 def distribution_for(space: Space) -> Distribution:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
-from pydantic import Field as Bounds
 
 from rljob.algorithms.acting import Place
 from rljob.algorithms.masking import draw, forbid
-
-EpsilonSpread = Annotated[float, Bounds(ge=0, le=100)]
-"""By how much the exponent of epsilon grows from a job's first environment to its last."""
 
 
 def epsilons(epsilon: float | np.ndarray, place: Place, spread: float) -> np.ndarray:

@@ -27,7 +27,7 @@ from rljob.envs.spaces import Spaces, different, told_apart
 from rljob.errors import InputError, RunError
 from rljob.nets import build_networks
 from rljob.nets.choice import ChosenNetwork, choose, which_networks
-from rljob.nets.parts import NetworkConfig
+from rljob.nets.configs import NetworkConfig
 from rljob.run_folder import modules
 from rljob.spec.invalid import show
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from rljob.algorithms.acting import Acted, ActionScores
+from rljob.algorithms.acting import Acted, ActionScores, Actor, Seen
 from rljob.algorithms.distributions import Categorical
 from rljob.algorithms.masking import FORBIDDEN
 from rljob.envs.spaces import Arrays, BoxSpace, DiscreteSpace, Spaces
@@ -194,3 +194,14 @@ class Choices:
         with torch.no_grad():
             value = critic(observation)["q"].amin(0)
         return Expected((probability * value).sum(-1), -(probability * log_prob).sum(-1))
+
+
+class SoftActor(Actor):
+    """Samples actions; greedy, takes the likeliest."""
+
+    kind: ClassVar[str] = "soft"
+    algorithm: SoftActions
+
+    def act(self, seen: Seen) -> Acted:
+        rng = None if self.place.greedy else self.rng
+        return self.algorithm.act(self.policy(seen), rng, seen.mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -73,6 +74,8 @@ class TableActor(Actor):
     The algorithm's `config` has an `epsilon_spread`.
     """
 
+    kind: ClassVar[str] = "table"
+
     def act(self, seen: Seen) -> Acted:
         q = self.policy.arrays["q"][seen.observation]
         best = best_action(q, self.rng, seen.mask)
@@ -82,3 +85,15 @@ class TableActor(Actor):
         epsilon = epsilons(self.policy.arrays["epsilon"], self.place, spread)
         explore = self.rng.random(len(q)) < epsilon
         return Acted(np.where(explore, draw(self.rng, q.shape, seen.mask), best))
+
+
+class GreedyTableActor(Actor):
+    """Takes the best action by the published table `q`: `[states, actions]`, or the first of several of these."""
+
+    kind: ClassVar[str] = "greedyTable"
+
+    def act(self, seen: Seen) -> Acted:
+        table = self.policy.arrays["q"]
+        q = (table[0] if table.ndim == 3 else table)[seen.observation]
+        best = best_action(q, self.rng, seen.mask)
+        return Acted(best, scores=ActionScores("value", hide(q, seen.mask)))

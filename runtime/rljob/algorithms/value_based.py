@@ -1,33 +1,24 @@
-"""What algorithms have in common that learn the values of Discrete actions from replay: settings and acting. No torch."""
+"""What algorithms have in common that learn the values of Discrete actions from replay: their settings. No torch."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import numpy as np
 from pydantic import model_validator
 
 from rljob.algorithms.base import (
-    Acted,
-    ActionScores,
-    Actor,
     AlgorithmConfig,
-    Arrays,
     Coefficient,
     Count,
-    Place,
-    Policy,
+    EpsilonSpread,
     Positive,
     Rate,
     Replay,
     Schedule,
     SchedulePhase,
-    Seen,
     Share,
 )
-from rljob.algorithms.epsilon_greedy import EpsilonSpread, epsilon_greedy, epsilons
-from rljob.algorithms.masking import forbid, hide
-from rljob.algorithms.n_step import check_n_step, fill_n_step
+from rljob.algorithms.n_step import check_n_step
 from rljob.envs.spaces import DiscreteSpace, Spaces
 from rljob.errors import InputError
 from rljob.spec.experience import Weighting
@@ -137,35 +128,3 @@ def discrete_actions(algorithm: str, spaces: Spaces) -> int:
             path="environment",
         )
     return spaces.action.n
-
-
-class ValueActor(Actor):
-    """Acts epsilon-greedily on the values of actions, and completes n-step returns.
-
-    Args:
-        algorithm: has its settings as `config`.
-
-    Attributes:
-        label: what the values are, for display.
-    """
-
-    def __init__(self, algorithm: Any, policy: Policy, place: Place) -> None:
-        super().__init__(algorithm, policy, place)
-        self.config: ValueBasedConfig = algorithm.config
-        self.label = "value"
-
-    def values(self, seen: Seen) -> np.ndarray:
-        """Of all actions, float32 `[N, K]`."""
-        raise NotImplementedError
-
-    def act(self, seen: Seen) -> Acted:
-        if self.place.greedy:
-            value = self.values(seen)
-            best = forbid(value, seen.mask).argmax(axis=-1)
-            return Acted(best, scores=ActionScores(self.label, hide(value, seen.mask)))
-        self.policy.draw(self.rng)
-        epsilon = epsilons(self.policy.arrays["epsilon"], self.place, self.config.epsilon_spread)
-        return Acted(epsilon_greedy(self.values(seen), epsilon, self.rng, seen.mask))
-
-    def finish(self, segment: Arrays) -> None:
-        fill_n_step(segment, n=self.config.n_step, gamma=self.config.gamma)

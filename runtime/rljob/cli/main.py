@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "try a job's environment, network and algorithm for some seconds",
     "plan": "predict a job's rate, its bottleneck and its cost",
     "eval": "play greedy episodes of a trained policy",
+    "export": "write a policy as a file for other programs",
     "report": "write a report of one or more runs as an HTML page",
     "role": "run one role of a job",
     "render": "print a job's Kubernetes objects",

@@ -119,17 +119,20 @@ class Bins:
         counts: cells of each dimension.
         low: where the first cell of each begins, float64 `[k]`. What is below belongs to it.
         high: where the last cell of each ends.
+
+    Attributes:
+        cells: in a distance of 1, float64 `[k]`.
     """
 
     def __init__(self, counts: tuple[int, ...], low: np.ndarray, high: np.ndarray) -> None:
         self.counts = counts
-        self._low, self._cells = low, np.array(counts) / (high - low)
+        self.low, self.cells = low, np.array(counts) / (high - low)
         self._last = np.array(counts) - 1.0
 
     def from_environment(self, value: np.ndarray) -> np.ndarray:
         """Raises RunError where a number is not one."""
         flat = value.reshape(len(value), -1)
-        cell = np.floor((flat.astype(np.float64) - self._low) * self._cells)
+        cell = np.floor((flat.astype(np.float64) - self.low) * self.cells)
         if np.isnan(cell).any():
             index = int(np.isnan(cell).any(axis=1).argmax())
             raise RunError(f"environment {index} returned an observation that is not a number")
@@ -145,6 +148,9 @@ class Grid:
         low: lowest value of each, float64 `[k]`.
         high: highest.
         space: the environment's.
+
+    Attributes:
+        steps: between two values of each dimension, where its bounds are -1 and 1; float64 `[k]`.
     """
 
     def __init__(
@@ -152,11 +158,11 @@ class Grid:
     ) -> None:
         self.counts, self._space = counts, space
         # Stored actions of the Box: -1 is its lower bound, 1 its upper.
-        self._steps = 2.0 / (np.array(counts) - 1.0)
+        self.steps = 2.0 / (np.array(counts) - 1.0)
 
     def to_environment(self, value: np.ndarray) -> np.ndarray:
         digits = np.stack(np.unravel_index(value, self.counts), axis=-1)
-        stored = (digits * self._steps - 1.0).astype(np.float32)
+        stored = (digits * self.steps - 1.0).astype(np.float32)
         return self._space.to_environment(stored.reshape(-1, *self._space.shape))
 
 

@@ -93,7 +93,7 @@ class BoxSpace:
         return _full(self.low, self.shape), _full(self.high, self.shape)
 
     @cached_property
-    def _affine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def affine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Scale, middle, low and high, in a float dtype that holds the environment's values."""
         low, high = self.bounds()
         finite = _finite(low, high)
@@ -105,7 +105,7 @@ class BoxSpace:
 
     def to_environment(self, value: np.ndarray) -> np.ndarray:
         """A stored action in the environment's units and dtype, within its bounds."""
-        scale, middle, low, high = self._affine
+        scale, middle, low, high = self.affine
         mapped: np.ndarray = np.multiply(value, scale)
         mapped += middle
         np.maximum(mapped, low, out=mapped)
@@ -222,6 +222,7 @@ class Spaces:
         masked: whether it tells which actions are allowed; not of a Box.
         agents: of one environment. Each is a column of its own; those of one environment are neighbours.
         state: of the whole environment, for the learner alone; None where it tells none.
+        unconverted: observation and action space of the environment itself, where `environment.convert` changes them.
     """
 
     observation: Space
@@ -229,6 +230,7 @@ class Spaces:
     masked: bool = False
     agents: int = 1
     state: Space | None = None
+    unconverted: tuple[Space, Space] | None = None
 
     def __post_init__(self) -> None:
         if self.masked and isinstance(self.action, BoxSpace):
@@ -270,13 +272,17 @@ class Spaces:
         """Plain JSON values, without NaN or infinity; `from_json` gives back an equal object."""
         masked = {"masked": True} if self.masked else {}
         agents = {"agents": self.agents} if self.agents > 1 else {}
-        state = {"state": _to_json(self.state)} if self.state is not None else {}
+        state = {"state": space_to_json(self.state)} if self.state is not None else {}
+        unconverted = (
+            {"unconverted": [*map(space_to_json, self.unconverted)]} if self.unconverted else {}
+        )
         return {
-            "observation": _to_json(self.observation),
-            "action": _to_json(self.action),
+            "observation": space_to_json(self.observation),
+            "action": space_to_json(self.action),
             **masked,
             **agents,
             **state,
+            **unconverted,
         }
 
     @classmethod
@@ -289,13 +295,14 @@ class Spaces:
         if type(agents) is not int or not 1 <= agents <= MOST_AGENTS:
             raise ValueError(f"agents is {str(agents)[:80]}")
         try:
-            found = _from_json(values["observation"]), _from_json(values["action"])
-            state = _from_json(values["state"]) if "state" in values else None
+            found = space_from_json(values["observation"]), space_from_json(values["action"])
+            state = space_from_json(values["state"]) if "state" in values else None
+            own = [space_from_json(each) for each in values.get("unconverted", ())]
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not the description of spaces: {error!r}") from error
         if masked and isinstance(found[1], BoxSpace):
             raise ValueError(unmaskable(found[1]))
-        return cls(*found, masked, agents, state)
+        return cls(*found, masked, agents, state, (own[0], own[1]) if own else None)
 
 
 def different(one: Spaces, other: Spaces) -> list[str]:
@@ -464,13 +471,14 @@ def _full(bound: SpaceBound, shape: tuple[int, ...]) -> np.ndarray:
     return np.full(shape, bound, np.float64)
 
 
-def _to_json(space: Space) -> dict[str, Any]:
+def space_to_json(space: Space) -> dict[str, Any]:
+    """Plain JSON values, as `Spaces.to_json`."""
     kind = next(kind for kind, known in _KINDS.items() if isinstance(space, known))
     values = {each.name: _plain(getattr(space, each.name)) for each in fields(space)}
     return {"type": kind, **values}
 
 
-def _from_json(values: Mapping[str, Any]) -> Space:
+def space_from_json(values: Mapping[str, Any]) -> Space:
     """A space from JSON that may come from anybody: its size is checked before anything is made of it."""
     rest = {name: value for name, value in values.items() if name != "type"}
     if "shape" in rest:

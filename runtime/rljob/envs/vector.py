@@ -104,7 +104,11 @@ class Environments:
                 observed = with_bounds_of(observed, self._declared.own.observation)
             observation, self._observed = convert_observation(observed, asked.observation)
             action, self._taken = convert_action(own.action, asked.action)
-            self._spaces = replace(own, observation=observation, action=action)
+            same = (observation, action) == (own.observation, own.action)
+            unconverted = None if same else (own.observation, own.action)
+            self._spaces = replace(
+                own, observation=observation, action=action, unconverted=unconverted
+            )
             self._own_spaces = own
             if isinstance(made, list) and several:
                 self._parallel = ParallelEnvs(made, own, ignored, spec.max_episode_steps)

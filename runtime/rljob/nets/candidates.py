@@ -19,47 +19,19 @@ as many weights for two candidates as for a thousand. `nets.torch_candidates` tr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Strict
 
 from rljob.envs.spaces import BoxSpace, Space, encode, encoded_size
 from rljob.errors import InputError
-from rljob.nets.hidden import HiddenConfig, HiddenLayers
+from rljob.nets.hidden import HiddenLayers
 from rljob.nets.numpy_engine import NumpyEngine
-from rljob.nets.parts import Arrays, Layer, Loadable, Width
+from rljob.nets.parts import Arrays, Layer, Loadable
 
 if TYPE_CHECKING:
-    from rljob.nets.head import Head, Net
-
-
-class CandidatesConfig(HiddenConfig):
-    """Settings of the network `candidates` (`network.config`)."""
-
-    hidden: Annotated[tuple[Width, ...], Strict(False)] = (64, 64)
-    """Units of each layer that sees one candidate; may be empty."""
-    head_hidden: Annotated[tuple[Width, ...], Strict(False)] = (64,)
-    """Units of each layer behind the pooling, of scores and of other outputs; may be empty."""
-
-    def behind_pooling(self) -> HiddenConfig:
-        """Settings of the layers behind the pooling."""
-        return self.model_copy(update={"hidden": self.head_hidden})
-
-    def check(self, net: Net, observation: Space) -> None:
-        """See `NetworkConfig.check`."""
-        space = net.inputs_of(observation)[0]
-        count, _ = candidates(space)
-        sizes = [head.size for head in net.heads.values() if head.per_action]
-        problem = ""
-        if net.acts and not sizes:
-            problem = "scores one candidate for each action, which needs Discrete actions"
-        elif any(size != count for size in sizes):
-            problem = (
-                f"scores {count} candidates, the rows of {space}, and there are {sizes[0]} actions"
-            )
-        if problem:
-            raise InputError(f"candidates {problem}; mlp takes any", path="network.name")
+    from rljob.nets.configs import CandidatesConfig
+    from rljob.nets.head import Head
 
 
 def candidates(space: Space) -> tuple[int, int]:
@@ -94,10 +66,10 @@ class CandidatesEngine(NumpyEngine):
         super().__init__(inputs, heads, acting_heads)
         self._count, features = candidates(self._space)
         features += sum(map(encoded_size, self._others))
-        behind = config.behind_pooling()
+        behind = config.head_hidden
         self._each = HiddenLayers("body.each", features, config)
-        self._scores = HiddenLayers("body.scores", 3 * self._each.size, behind)
-        self._pooled = HiddenLayers("body.pooled", 2 * self._each.size, behind)
+        self._scores = HiddenLayers("body.scores", 3 * self._each.size, config, behind)
+        self._pooled = HiddenLayers("body.pooled", 2 * self._each.size, config, behind)
         self._scored: dict[str, Layer] = {}
         self._other_heads: dict[str, Layer] = {}
         for name in self._acting:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rljob.errors import AskedToEnd, InputError
-from rljob.nets.candidates import CandidatesConfig
-from rljob.nets.cnn_config import CNNConfig
-from rljob.nets.mlp import MLPConfig
-from rljob.nets.parts import NetworkConfig
-from rljob.nets.recurrent import GRUConfig, LSTMConfig
+from rljob.nets.configs import (
+    CandidatesConfig,
+    CNNConfig,
+    GRUConfig,
+    LSTMConfig,
+    MLPConfig,
+    NetworkConfig,
+)
 from rljob.spec.invalid import Invalid, checked, nearest
 from rljob.user_code.entry_point import load_entry_point
 from rljob.user_code.failure import explain

@@ -23,19 +23,13 @@ import numpy as np
 
 from rljob.envs.spaces import BoxSpace, Space, encode, encoded_size
 from rljob.nets.activations import relu
-from rljob.nets.cnn_config import (
-    CNNConfig,
-    channels_first,
-    convolutions,
-    features,
-    image_of,
-    stages,
-)
+from rljob.nets.cnn_shapes import channels_first, convolutions, features, image_of, stages
 from rljob.nets.cnn_trunks import ImpalaTrunk, NatureTrunk
 from rljob.nets.numpy_engine import NumpyEngine
 from rljob.nets.parts import Arrays, Layer
 
 if TYPE_CHECKING:
+    from rljob.nets.configs import CNNConfig
     from rljob.nets.head import Head
 
 BLOCK = 4

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from rljob.nets.activations import relu
-from rljob.nets.cnn_config import BLOCKS, Convolution, ImpalaStage
+from rljob.nets.cnn_shapes import BLOCKS, Convolution, ImpalaStage
 from rljob.nets.parts import Layer
 
 

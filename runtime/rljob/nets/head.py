@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rljob.envs.spaces import Space
 
 if TYPE_CHECKING:
-    from rljob.nets.parts import NetworkConfig
+    from rljob.nets.configs import NetworkConfig
 
 
 @dataclass(frozen=True)

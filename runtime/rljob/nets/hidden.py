@@ -1,4 +1,4 @@
-"""Hidden layers: their settings, and how they act in numpy; `torch_hidden` trains the same.
+"""Hidden layers, and how they act in numpy; `torch_hidden` trains the same.
 
 Each layer is a product, an optional normalisation (Ba et al. 2016), an activation, and an optional sum with
 the layer's input (He et al. 2016).
@@ -8,32 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Strict
 
-from rljob.nets.activations import ACTIVATIONS, Activation
-from rljob.nets.parts import Layer, Loadable, NetworkConfig, Width, fitting
+from rljob.nets.activations import ACTIVATIONS
+from rljob.nets.parts import Layer, Loadable, fitting
 
-Initialisation = Literal["orthogonal", "xavier", "kaiming", "lecun"]
+if TYPE_CHECKING:
+    from rljob.nets.configs import HiddenConfig
+
 EPSILON = 1e-5
 """Added to the variance before a layer is normalised by it."""
-
-
-class HiddenConfig(NetworkConfig):
-    """Settings of hidden layers (`network.config`)."""
-
-    hidden: Annotated[tuple[Width, ...], Strict(False)] = (64, 64)
-    """Units of each hidden layer; may be empty."""
-    activation: Activation = "tanh"
-    """Activation of each hidden layer; `gelu` is computed by tanh."""
-    layer_norm: bool = False
-    """Normalise each hidden layer before its activation."""
-    residual: bool = False
-    """Add its input to each hidden layer that is as wide as the one before."""
-    init: Initialisation = "orthogonal"
-    """Distribution of the weights at the start; biases are 0."""
 
 
 def is_residual(config: HiddenConfig, sizes: Sequence[int], index: int) -> bool:
@@ -83,10 +69,13 @@ class HiddenLayers:
     Args:
         name: of torch's module.
         fan_in: size of the input.
+        widths: units of each layer; by default those of the settings.
     """
 
-    def __init__(self, name: str, fan_in: int, config: HiddenConfig) -> None:
-        sizes = self._sizes = (fan_in, *config.hidden)
+    def __init__(
+        self, name: str, fan_in: int, config: HiddenConfig, widths: Sequence[int] | None = None
+    ) -> None:
+        sizes = self._sizes = (fan_in, *(config.hidden if widths is None else widths))
         self._activate = ACTIVATIONS[config.activation]
         self._layers = [
             (

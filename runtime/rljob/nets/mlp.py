@@ -1,4 +1,4 @@
-"""The multi-layer perceptron: its settings, its shape, and its numpy engine for acting.
+"""The multi-layer perceptron: its shape, and its numpy engine for acting.
 
 A network is an encoder (`spaces.encode`, then `(x - mean) / std` within `limit`), trunks of hidden
 layers, and heads. Inputs beside the first are encoded, flat, and put behind it. `nets.torch_nets` trains the same network; names and shapes of the tensors
@@ -20,19 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rljob.envs.spaces import Space, encoded_size
-from rljob.nets.hidden import HiddenConfig, HiddenLayers
+from rljob.nets.hidden import HiddenLayers
 from rljob.nets.numpy_engine import NumpyEngine
 from rljob.nets.parts import Arrays, Layer, Loadable
 
 if TYPE_CHECKING:
+    from rljob.nets.configs import MLPConfig
     from rljob.nets.head import Head
-
-
-class MLPConfig(HiddenConfig):
-    """Settings of the network `mlp` (`network.config`)."""
-
-    shared: bool = False
-    """One trunk for all heads; by default policy and value have separate trunks."""
 
 
 def group_by_trunk(heads: Mapping[str, Head], shared: bool) -> dict[str, tuple[str, ...]]:

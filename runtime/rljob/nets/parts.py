@@ -1,46 +1,18 @@
-"""What the built-in networks have in common: their settings' base, and numpy layers for acting."""
+"""What the built-in networks have in common for acting: numpy layers, and how weights get into them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
 from rljob.envs.spaces import Arrays as Arrays
 from rljob.errors import RunError
-from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
-    from rljob.envs.spaces import Space
-    from rljob.nets.head import Head, Net
-
-Width = Annotated[int, Field(ge=1, le=65536), AS_INTEGER]
-
-
-class NetworkConfig(BaseModel):
-    """Base of every built-in network's settings (`network.config`).
-
-    Attributes:
-        remembers: whether the network has a memory of each environment.
-    """
-
-    remembers: ClassVar[bool] = False
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        frozen=True,
-        populate_by_name=True,
-        strict=True,
-        use_attribute_docstrings=True,
-    )
-
-    def check(self, net: Net, observation: Space) -> None:
-        """Raises InputError: the network cannot have these outputs for such observations."""
+    from rljob.nets.head import Head
 
 
 class Loadable(Protocol):

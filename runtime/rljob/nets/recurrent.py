@@ -20,58 +20,31 @@ gate, the candidate and the output gate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import Strict
 
 from rljob.envs.spaces import Space, encoded_size
-from rljob.nets.hidden import HiddenConfig, HiddenLayers
+from rljob.nets.hidden import HiddenLayers
 from rljob.nets.numpy_engine import NumpyEngine
-from rljob.nets.parts import Arrays, Layer, Loadable, Width
+from rljob.nets.parts import Arrays, Layer, Loadable
 from rljob.nets.recurrences import logistic, lstm_gates
 
 if TYPE_CHECKING:
+    from rljob.nets.configs import RecurrentConfig
     from rljob.nets.head import Head
 
 
-class RecurrentConfig(HiddenConfig):
-    """Settings of networks with memory.
+class RecurrentEngine(NumpyEngine):
+    """Acts with a memory: inputs `[N, ...]` and the memory, which it overwrites, to `{head: float32 [N, size]}`.
 
     Attributes:
         parts: products of the memory's size, by which a step changes it.
         states: numbers that are remembered for each of `size`.
     """
 
-    remembers: ClassVar[bool] = True
     parts: ClassVar[int]
     states: ClassVar[int]
-
-    hidden: Annotated[tuple[Width, ...], Strict(False)] = (64,)
-    """Units of each hidden layer before the memory; may be empty."""
-    size: Width = 64
-    """Units of the memory."""
-
-    @property
-    def core_size(self) -> int:
-        """Numbers that the network remembers of each environment."""
-        return self.states * self.size
-
-
-class GRUConfig(RecurrentConfig):
-    """Settings of the network `gru` (`network.config`)."""
-
-    parts, states = 3, 1
-
-
-class LSTMConfig(RecurrentConfig):
-    """Settings of the network `lstm` (`network.config`)."""
-
-    parts, states = 4, 2
-
-
-class RecurrentEngine(NumpyEngine):
-    """Acts with a memory: inputs `[N, ...]` and the memory, which it overwrites, to `{head: float32 [N, size]}`."""
 
     def __init__(
         self,
@@ -81,10 +54,10 @@ class RecurrentEngine(NumpyEngine):
         acting_heads: Sequence[str],
     ) -> None:
         super().__init__(inputs, heads, acting_heads)
-        self.core_size, self._size = config.core_size, config.size
+        self.core_size, self._size = self.states * config.size, config.size
         self._hidden = HiddenLayers("body.hidden", sum(map(encoded_size, inputs)), config)
-        self._input = Layer.dense("body.input", self._hidden.size, config.parts * config.size)
-        self._memory = Layer.dense("body.memory", config.size, config.parts * config.size)
+        self._input = Layer.dense("body.input", self._hidden.size, self.parts * config.size)
+        self._memory = Layer.dense("body.memory", config.size, self.parts * config.size)
         self._outputs = {
             name: Layer.dense(f"body.heads.{name}", config.size, heads[name].size)
             for name in self._acting
@@ -116,6 +89,8 @@ class RecurrentEngine(NumpyEngine):
 class GRUEngine(RecurrentEngine):
     """Acts with a GRU; its memory is its state."""
 
+    parts, states = 3, 1
+
     def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
         size = self._size
         gates = logistic(new[:, : 2 * size] + old[:, : 2 * size])
@@ -125,6 +100,8 @@ class GRUEngine(RecurrentEngine):
 
 class LSTMEngine(RecurrentEngine):
     """Acts with an LSTM; its memory is its output, then its cell."""
+
+    parts, states = 4, 2
 
     def _step(self, new: np.ndarray, old: np.ndarray, core: np.ndarray) -> None:
         size = self._size

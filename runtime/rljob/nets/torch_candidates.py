@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rljob.envs.spaces import Space, encoded_size
-from rljob.nets.candidates import CandidatesConfig, candidates
+from rljob.nets.candidates import candidates
+from rljob.nets.configs import CandidatesConfig
 from rljob.nets.torch_hidden import Hidden, linear
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rljob.envs.spaces import Space, encoded_size
-from rljob.nets.cnn_config import (
+from rljob.nets.cnn_shapes import (
     BLOCKS,
-    CNNConfig,
     Convolution,
     ImpalaStage,
     channels_first,
@@ -20,7 +19,7 @@ from rljob.nets.cnn_config import (
     features,
     stages,
 )
-from rljob.nets.hidden import Initialisation
+from rljob.nets.configs import CNNConfig, Initialisation
 from rljob.nets.torch_hidden import HIDDEN_GAINS, hidden_linear, initialise, linear
 
 if TYPE_CHECKING:

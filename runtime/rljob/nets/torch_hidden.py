@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rljob.nets.activations import LEAK, Activation
-from rljob.nets.hidden import EPSILON, HiddenConfig, Initialisation, is_residual
+from rljob.nets.configs import HiddenConfig, Initialisation
+from rljob.nets.hidden import EPSILON, is_residual
 
 
 class _Tanh(torch.autograd.Function):
@@ -31,7 +32,8 @@ class _Tanh(torch.autograd.Function):
 
 
 def _tanh(x: Tensor) -> Tensor:
-    if x.device.type == "cpu" and x.dtype == torch.float32:
+    # torch.export cannot look into numpy.
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_exporting():
         return _Tanh.apply(x)  # type: ignore[no-any-return]
     return torch.tanh(x)
 

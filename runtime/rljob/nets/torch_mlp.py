@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from rljob.envs.spaces import Space, encoded_size
 from rljob.nets.activations import SLOPES, Activation
-from rljob.nets.mlp import MLPConfig, group_by_trunk
+from rljob.nets.configs import MLPConfig
+from rljob.nets.mlp import group_by_trunk
 from rljob.nets.torch_hidden import Hidden, linear
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class MLP(nn.Module):
         return self.activation in SLOPES and all(hidden.plain for hidden in self.layers.values())
 
     def forward(self, x: Tensor, *others: Tensor) -> dict[str, Tensor]:
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         if others:
             x = torch.cat((x, *others), dim=1)
         outputs = {}

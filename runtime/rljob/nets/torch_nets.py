@@ -17,11 +17,16 @@ from torch import Tensor, nn
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Space, encode, encoded_shape, encoded_size
 from rljob.errors import AskedToEnd, InputError
 from rljob.nets.acting import OF_NETWORK
-from rljob.nets.candidates import CandidatesConfig
-from rljob.nets.cnn_config import CNNConfig, channels_first
-from rljob.nets.mlp import MLPConfig
-from rljob.nets.parts import Arrays, NetworkConfig, Normalisation
-from rljob.nets.recurrent import GRUConfig, LSTMConfig
+from rljob.nets.cnn_shapes import channels_first
+from rljob.nets.configs import (
+    CandidatesConfig,
+    CNNConfig,
+    GRUConfig,
+    LSTMConfig,
+    MLPConfig,
+    NetworkConfig,
+)
+from rljob.nets.parts import Arrays, Normalisation
 from rljob.nets.torch_candidates import Candidates
 from rljob.nets.torch_cnn import CNN
 from rljob.nets.torch_mlp import MLP
@@ -182,7 +187,7 @@ class Network(RatedModule):
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         x = [self.encoder(inputs[0])]
         for space, each in zip(self._others, inputs[1:], strict=True):
-            x.append(_encode(space, each).reshape(len(each), encoded_size(space)))
+            x.append(_encode(space, each).reshape(each.shape[0], encoded_size(space)))
         outputs: dict[str, Tensor]
         if self.half_precision:
             with torch.autocast(x[0].device.type, torch.bfloat16):
@@ -190,7 +195,7 @@ class Network(RatedModule):
         else:
             outputs = self.body(*x)
         for name, values in self.free.items():
-            outputs[name] = values.expand(len(x[0]), -1)
+            outputs[name] = values.expand(x[0].shape[0], -1)
         return outputs
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rljob.envs.spaces import Space, encoded_size
+from rljob.nets.configs import LSTMConfig, RecurrentConfig
 from rljob.nets.recurrences import GRU_RECURRENCE, LSTM_RECURRENCE, Recurrence
-from rljob.nets.recurrent import LSTMConfig, RecurrentConfig
 from rljob.nets.torch_hidden import Hidden, linear
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class Recurrent(nn.Module):
 
     def _follow(self, new: Tensor, core: Tensor, keeps: Tensor) -> tuple[Tensor, Tensor]:
         """What heads see `[L, N, size]`, and the memory after the last row; see `recurrences`."""
-        if new.device.type == "cpu" and new.dtype == torch.float32:
+        numpy = new.device.type == "cpu" and new.dtype == torch.float32
+        # torch.export cannot look into numpy.
+        if numpy and not torch.compiler.is_exporting():
             of_memory = self.memory.weight, self.memory.bias
             return _Followed.apply(self.recurrence, new, core, keeps, *of_memory)  # type: ignore[no-any-return]
         state, states = core.split(self._size, dim=-1), []  # type: ignore[no-untyped-call]

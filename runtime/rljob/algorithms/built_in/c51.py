@@ -26,12 +26,12 @@ from rljob.algorithms.base import (
     Place,
     Policy,
     Progress,
-    Seen,
     Update,
 )
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.n_step import N_STEP_FIELDS
-from rljob.algorithms.value_based import NoisyConfig, ValueActor, discrete_actions
+from rljob.algorithms.value_actors import AtomsActor, AtomValues
+from rljob.algorithms.value_based import NoisyConfig, discrete_actions
 from rljob.algorithms.value_learner import ValueLearner
 from rljob.envs.spaces import Spaces
 from rljob.spec.schema import AS_INTEGER
@@ -122,8 +122,8 @@ class C51:
         self.config, self.data = config, config.data()
         actions = discrete_actions("C51", spaces)
         self.shape = (actions, config.atoms)
-        self.support = np.linspace(
-            config.value_min, config.value_max, config.atoms, dtype=np.float32
+        self.returns = AtomValues(
+            actions, config.atoms, config.value_min, config.value_max, config.dueling
         )
         heads = {"logits": Head(actions * config.atoms, trunk="q")}
         if config.dueling:
@@ -132,20 +132,11 @@ class C51:
             "q": Net(heads, acts=tuple(heads), own_rate=True, noise=config.noise)
         }
 
-    def actor(self, policy: Policy, place: Place) -> C51Actor:
-        return C51Actor(self, policy, place)
+    def actor(self, policy: Policy, place: Place) -> AtomsActor:
+        return AtomsActor(self, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> C51Learner:
         return C51Learner(self, networks["q"], seed)
-
-    def log_probabilities(self, outputs: Arrays) -> np.ndarray:
-        """Of the atoms, for each action: `[B, actions, atoms]`."""
-        logits = outputs["logits"].reshape(-1, *self.shape)
-        if self.config.dueling:
-            logits = logits - logits.mean(axis=1, keepdims=True) + outputs["value"][:, None]
-        shifted = logits - logits.max(axis=-1, keepdims=True)
-        found: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-        return found
 
     def by_output(self, by_logit: np.ndarray) -> Arrays:
         """The derivative by each output, where that by the logits `[B, actions, atoms]` is `by_logit`."""
@@ -153,20 +144,6 @@ class C51:
             return {"logits": by_logit.reshape(len(by_logit), -1)}
         centred = by_logit - by_logit.mean(axis=1, keepdims=True)
         return {"logits": centred.reshape(len(by_logit), -1), "value": by_logit.sum(axis=1)}
-
-    def values(self, log_probability: np.ndarray) -> np.ndarray:
-        """Expected returns `[B, actions]`."""
-        found: np.ndarray = np.exp(log_probability) @ self.support
-        return found
-
-
-class C51Actor(ValueActor):
-    """The acting half of C51."""
-
-    algorithm: C51
-
-    def values(self, seen: Seen) -> np.ndarray:
-        return self.algorithm.values(self.algorithm.log_probabilities(self.policy(seen)))
 
 
 class C51Learner(ValueLearner):
@@ -181,19 +158,19 @@ class C51Learner(ValueLearner):
         self.draw_noise()
         rows = np.arange(len(batch["action"]))
         ahead, mask = self.learning.place(batch["next_observation"]), batch.get("next_mask")
-        following = algorithm.log_probabilities(self.following(ahead))
+        following = algorithm.returns.log_probabilities(self.following(ahead))
         judged = following
         if config.double:
-            judged = algorithm.log_probabilities(self.learning(ahead))
-        best = forbid(algorithm.values(judged), mask).argmax(axis=-1)
+            judged = algorithm.returns.log_probabilities(self.learning(ahead))
+        best = forbid(algorithm.returns.values(judged), mask).argmax(axis=-1)
         probability = np.exp(following[rows, best])
         discount = batch["n_step_discount"][:, None]
-        returns = batch["n_step_return"][:, None] + discount * algorithm.support
+        returns = batch["n_step_return"][:, None] + discount * algorithm.returns.support
         beyond = (returns < config.value_min) | (returns > config.value_max)
-        target = project(probability, returns, algorithm.support)
+        target = project(probability, returns, algorithm.returns.support)
 
         outputs, backward = self.learning.with_backward(batch["observation"])
-        log_probability = algorithm.log_probabilities(outputs)
+        log_probability = algorithm.returns.log_probabilities(outputs)
         weight = self.weights(batch, progress)
         loss = categorical_loss(log_probability[rows, batch["action"]], target, weight)
         gradient = np.zeros_like(log_probability)
@@ -201,7 +178,7 @@ class C51Learner(ValueLearner):
         backward(algorithm.by_output(gradient))
         metrics = {
             "loss": loss.total,
-            "mean_q": float(algorithm.values(log_probability).mean()),
+            "mean_q": float(algorithm.returns.values(log_probability).mean()),
             "beyond_range": float((probability * beyond).sum(axis=-1).mean()),
             **self.descend(progress),
         }

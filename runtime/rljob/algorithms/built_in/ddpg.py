@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rljob.algorithms.base import (
-    Acted,
-    ActionScores,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Count,
@@ -35,6 +32,7 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.noise import NoiseKind, NoiseSize, make_noise
+from rljob.algorithms.squashed import SquashedActor
 from rljob.envs.spaces import BoxSpace, Spaces
 from rljob.errors import InputError
 
@@ -110,9 +108,10 @@ class DDPG:
         return DDPGLearner(self, networks["policy"], networks["critic"])
 
 
-class DDPGActor(Actor):
+class DDPGActor(SquashedActor):
     """The acting half of DDPG."""
 
+    kind: ClassVar[str] = "squashed"
     algorithm: DDPG
 
     def __init__(self, algorithm: DDPG, policy: Policy, place: Place) -> None:
@@ -120,13 +119,10 @@ class DDPGActor(Actor):
         config, shape = algorithm.config, (place.count, algorithm.size)
         self._noise = make_noise(config.noise, place.rng, shape, config.noise_reversion)
 
-    def act(self, seen: Seen) -> Acted:
-        action = np.tanh(self.policy(seen)["action"])
-        if not self.place.greedy:
-            size = np.float32(self.policy.arrays["noise_size"])
-            action = np.clip(action + size * self._noise.draw(seen.begins), -1, 1)
-        shaped = action.reshape(len(action), *self.algorithm.shape)
-        return Acted(shaped, scores=ActionScores("action", action, (-1.0, 1.0)))
+    def explore(self, action: np.ndarray, seen: Seen) -> np.ndarray:
+        size = np.float32(self.policy.arrays["noise_size"])
+        noisy: np.ndarray = np.clip(action + size * self._noise.draw(seen.begins), -1, 1)
+        return noisy
 
 
 class DDPGLearner(Learner):

@@ -26,14 +26,14 @@ from rljob.algorithms.base import (
     Policy,
     Positive,
     Progress,
-    Seen,
     Share,
     Update,
 )
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.munchausen import munchausen_bonus, soft_value
 from rljob.algorithms.n_step import N_STEP_FIELDS
-from rljob.algorithms.value_based import NoisyConfig, ValueActor, discrete_actions
+from rljob.algorithms.value_actors import AdvantageActor
+from rljob.algorithms.value_based import NoisyConfig, discrete_actions
 from rljob.algorithms.value_learner import ValueLearner
 from rljob.envs.spaces import Spaces
 
@@ -109,22 +109,11 @@ class DQN:
             "q": Net(heads, acts=("advantage",), own_rate=True, noise=config.noise)
         }
 
-    def actor(self, policy: Policy, place: Place) -> DQNActor:
-        return DQNActor(self, policy, place)
+    def actor(self, policy: Policy, place: Place) -> AdvantageActor:
+        return AdvantageActor(self, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> DQNLearner:
         return DQNLearner(self.config, networks["q"], seed)
-
-
-class DQNActor(ValueActor):
-    """The acting half of DQN."""
-
-    def __init__(self, algorithm: DQN, policy: Policy, place: Place) -> None:
-        super().__init__(algorithm, policy, place)
-        self.label = "advantage" if algorithm.config.dueling else "value"
-
-    def values(self, seen: Seen) -> np.ndarray:
-        return self.policy(seen)["advantage"]
 
 
 class DQNLearner(ValueLearner):

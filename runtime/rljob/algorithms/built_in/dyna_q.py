@@ -16,6 +16,7 @@ from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
     Count,
+    EpsilonSpread,
     Field,
     Learner,
     Net,
@@ -29,7 +30,6 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.algorithms.epsilon_greedy import EpsilonSpread
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.table_model import TableModel
 from rljob.algorithms.tables import TableActor, table_shape, transitions

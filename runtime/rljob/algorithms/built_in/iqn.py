@@ -24,16 +24,16 @@ from rljob.algorithms.base import (
     Place,
     Policy,
     Progress,
-    Seen,
     Update,
 )
 from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.n_step import N_STEP_FIELDS
 from rljob.algorithms.quantile_regression import midpoints, quantile_huber_loss
-from rljob.algorithms.value_based import ValueActor, ValueBasedConfig, discrete_actions
+from rljob.algorithms.value_actors import LevelsActor, embed
+from rljob.algorithms.value_based import ValueBasedConfig, discrete_actions
 from rljob.envs.spaces import BoxSpace, Spaces
-from rljob.nets.mlp import MLPConfig
+from rljob.nets.configs import MLPConfig
 from rljob.spec.schema import AS_INTEGER
 
 if TYPE_CHECKING:
@@ -86,35 +86,11 @@ class IQN:
             ),
         }
 
-    def actor(self, policy: Policy, place: Place) -> IQNActor:
-        return IQNActor(self, policy, place)
+    def actor(self, policy: Policy, place: Place) -> LevelsActor:
+        return LevelsActor(self, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> IQNLearner:
         return IQNLearner(self.config, networks, seed)
-
-
-def embed(levels: np.ndarray, cosines: int) -> np.ndarray:
-    """`cos(pi * i * level)` for `i` from 0 on: float32 `[..., cosines]`."""
-    steps = np.float32(np.pi) * np.arange(cosines, dtype=np.float32)
-    found: np.ndarray = np.cos(levels[..., None] * steps)
-    return found
-
-
-class IQNActor(ValueActor):
-    """The acting half of IQN."""
-
-    def __init__(self, algorithm: IQN, policy: Policy, place: Place) -> None:
-        super().__init__(algorithm, policy, place)
-        config = algorithm.config
-        self._cosines = embed(midpoints(config.value_quantiles), config.cosines)
-
-    def values(self, seen: Seen) -> np.ndarray:
-        observed = self.policy(seen)["features"][:, None]
-        level = np.maximum(self.policy.part("level")(self._cosines)["features"], 0)
-        product = (observed * level).reshape(-1, level.shape[1])
-        quantiles = self.policy.part("value")(product)["value"]
-        mean: np.ndarray = quantiles.reshape(len(observed), len(level), -1).mean(axis=1)
-        return mean
 
 
 class IQNLearner(Learner):

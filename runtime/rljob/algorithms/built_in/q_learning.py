@@ -15,6 +15,7 @@ from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
     Count,
+    EpsilonSpread,
     Field,
     Learner,
     Net,
@@ -28,7 +29,6 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.algorithms.epsilon_greedy import EpsilonSpread
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.tables import TableActor, table_shape
 from rljob.envs.spaces import Spaces

@@ -17,8 +17,6 @@ from pydantic import model_validator
 from rljob.algorithms.bandit import SlidingWindowUCB
 from rljob.algorithms.base import (
     Acted,
-    ActionScores,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Coefficient,
@@ -38,9 +36,9 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.importance import importance_weights
-from rljob.algorithms.masking import draw, forbid, hide
+from rljob.algorithms.masking import draw, forbid
 from rljob.algorithms.novelty import NOVELTY, EpisodeNovelty
-from rljob.algorithms.tables import best_action, table_shape
+from rljob.algorithms.tables import GreedyTableActor, best_action, table_shape
 from rljob.envs.spaces import Spaces
 
 
@@ -141,9 +139,10 @@ def discounts(policies: int, first: float, last: float) -> np.ndarray:
     return 1.0 - np.geomspace(max(least, 1.0 - first), max(least, 1.0 - last), policies)
 
 
-class QLAgent57Actor(Actor):
+class QLAgent57Actor(GreedyTableActor):
     """The acting half of QLAgent57."""
 
+    kind: ClassVar[str] = "greedyTable"
     algorithm: QLAgent57
 
     def __init__(self, algorithm: QLAgent57, policy: Policy, place: Place) -> None:
@@ -168,9 +167,7 @@ class QLAgent57Actor(Actor):
     def act(self, seen: Seen) -> Acted:
         arrays, state = self.policy.arrays, seen.observation
         if self.place.greedy:
-            q = arrays["q"][0, state]
-            best = best_action(q, self.rng, seen.mask)
-            return Acted(best, scores=ActionScores("value", hide(q, seen.mask)))
+            return super().act(seen)
         self._return += seen.reward
         for env in np.flatnonzero(seen.begins):
             if self._chosen[env] >= 0:

@@ -23,13 +23,13 @@ from rljob.algorithms.base import (
     Place,
     Policy,
     Progress,
-    Seen,
     Update,
 )
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.n_step import N_STEP_FIELDS
 from rljob.algorithms.quantile_regression import midpoints, quantile_huber_loss
-from rljob.algorithms.value_based import NoisyConfig, ValueActor, discrete_actions
+from rljob.algorithms.value_actors import QuantilesActor
+from rljob.algorithms.value_based import NoisyConfig, discrete_actions
 from rljob.algorithms.value_learner import ValueLearner
 from rljob.envs.spaces import Spaces
 from rljob.spec.schema import AS_INTEGER
@@ -60,8 +60,8 @@ class QRDQN:
             "q": Net({"quantiles": head}, acts=("quantiles",), own_rate=True, noise=config.noise)
         }
 
-    def actor(self, policy: Policy, place: Place) -> QRDQNActor:
-        return QRDQNActor(self, policy, place)
+    def actor(self, policy: Policy, place: Place) -> QuantilesActor:
+        return QuantilesActor(self, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> QRDQNLearner:
         return QRDQNLearner(self, networks["q"], seed)
@@ -69,16 +69,6 @@ class QRDQN:
     def quantiles(self, outputs: Arrays) -> np.ndarray:
         """Of the return of each action, `[B, actions, quantiles]`."""
         return outputs["quantiles"].reshape(-1, *self.shape)
-
-
-class QRDQNActor(ValueActor):
-    """The acting half of QRDQN."""
-
-    algorithm: QRDQN
-
-    def values(self, seen: Seen) -> np.ndarray:
-        found: np.ndarray = self.algorithm.quantiles(self.policy(seen)).mean(axis=-1)
-        return found
 
 
 class QRDQNLearner(ValueLearner):

@@ -24,6 +24,7 @@ from rljob.algorithms.base import (
     AlgorithmConfig,
     Arrays,
     Count,
+    EpsilonSpread,
     Field,
     Head,
     Learner,
@@ -39,7 +40,7 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.algorithms.epsilon_greedy import EpsilonSpread, chances, epsilon_greedy, epsilons
+from rljob.algorithms.epsilon_greedy import chances, epsilon_greedy, epsilons
 from rljob.algorithms.importance import importance_weights
 from rljob.algorithms.masking import forbid, hide
 from rljob.algorithms.n_step import n_step
@@ -146,6 +147,8 @@ class R2D2:
 
 class R2D2Actor(Actor):
     """The acting half of R2D2."""
+
+    kind: ClassVar[str] = "advantage"
 
     def __init__(self, algorithm: R2D2, policy: Policy, place: Place) -> None:
         super().__init__(algorithm, policy, place)

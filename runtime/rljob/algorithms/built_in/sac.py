@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field as Bounds
 
 from rljob.algorithms.base import (
-    Acted,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Count,
@@ -28,11 +26,10 @@ from rljob.algorithms.base import (
     Rate,
     Replay,
     Schedule,
-    Seen,
     Share,
     Update,
 )
-from rljob.algorithms.soft_actions import soft_actions
+from rljob.algorithms.soft_actions import SoftActor, soft_actions
 from rljob.envs.spaces import Spaces
 
 if TYPE_CHECKING:
@@ -85,21 +82,11 @@ class SAC:
             updates_per_publish=config.updates_per_publish,
         )
 
-    def actor(self, policy: Policy, place: Place) -> SACActor:
-        return SACActor(self, policy, place)
+    def actor(self, policy: Policy, place: Place) -> SoftActor:
+        return SoftActor(self.actions, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> SACLearner:
         return SACLearner(self, networks["policy"], networks["critic"], seed)
-
-
-class SACActor(Actor):
-    """The acting half of SAC."""
-
-    algorithm: SAC
-
-    def act(self, seen: Seen) -> Acted:
-        rng = None if self.place.greedy else self.rng
-        return self.algorithm.actions.act(self.policy(seen), rng, seen.mask)
 
 
 class SACLearner(Learner):

@@ -15,8 +15,6 @@ import numpy as np
 
 from rljob.algorithms.base import (
     Acted,
-    ActionScores,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Coefficient,
@@ -34,10 +32,10 @@ from rljob.algorithms.base import (
     Share,
     Update,
 )
-from rljob.algorithms.masking import forbid, hide
+from rljob.algorithms.masking import forbid
 from rljob.algorithms.novelty import NOVELTY, EpisodeNovelty
 from rljob.algorithms.table_model import TableModel
-from rljob.algorithms.tables import best_action, table_shape, transitions
+from rljob.algorithms.tables import GreedyTableActor, best_action, table_shape, transitions
 from rljob.envs.spaces import Spaces
 
 
@@ -91,9 +89,10 @@ class SearchDynaQ:
         return SearchDynaQLearner(self.config, self.shape)
 
 
-class SearchDynaQActor(Actor):
+class SearchDynaQActor(GreedyTableActor):
     """The acting half of SearchDynaQ."""
 
+    kind: ClassVar[str] = "greedyTable"
     algorithm: SearchDynaQ
 
     def __init__(self, algorithm: SearchDynaQ, policy: Policy, place: Place) -> None:
@@ -105,9 +104,7 @@ class SearchDynaQActor(Actor):
     def act(self, seen: Seen) -> Acted:
         arrays = self.policy.arrays
         if self.place.greedy:
-            q = arrays["q"][seen.observation]
-            best = best_action(q, self.rng, seen.mask)
-            return Acted(best, scores=ActionScores("value", hide(q, seen.mask)))
+            return super().act(seen)
         if arrays is not self._version:
             self._version, self._tried = arrays, arrays["tried"].copy()
         action = np.zeros(len(seen.observation), np.int64)

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rljob.algorithms.base import (
-    Acted,
-    ActionScores,
-    Actor,
     AlgorithmConfig,
     Arrays,
     Count,
@@ -36,6 +33,7 @@ from rljob.algorithms.base import (
     Update,
 )
 from rljob.algorithms.noise import NoiseKind, NoiseSize, make_noise
+from rljob.algorithms.squashed import SquashedActor
 from rljob.envs.spaces import BoxSpace, Spaces
 from rljob.errors import InputError
 
@@ -120,9 +118,10 @@ class TD3:
         return TD3Learner(self, networks["policy"], networks["critic"], seed)
 
 
-class TD3Actor(Actor):
+class TD3Actor(SquashedActor):
     """The acting half of TD3."""
 
+    kind: ClassVar[str] = "squashed"
     algorithm: TD3
 
     def __init__(self, algorithm: TD3, policy: Policy, place: Place) -> None:
@@ -130,16 +129,12 @@ class TD3Actor(Actor):
         config, shape = algorithm.config, (place.count, algorithm.size)
         self._noise = make_noise(config.noise, place.rng, shape, config.noise_reversion)
 
-    def act(self, seen: Seen) -> Acted:
-        action = np.tanh(self.policy(seen)["action"])
-        if not self.place.greedy:
-            if self.policy.arrays["random"]:
-                action = self.rng.uniform(-1, 1, action.shape).astype(np.float32)
-            else:
-                size = np.float32(self.policy.arrays["noise_size"])
-                action = np.clip(action + size * self._noise.draw(seen.begins), -1, 1)
-        shaped = action.reshape(len(action), *self.algorithm.shape)
-        return Acted(shaped, scores=ActionScores("action", action, (-1.0, 1.0)))
+    def explore(self, action: np.ndarray, seen: Seen) -> np.ndarray:
+        if self.policy.arrays["random"]:
+            return self.rng.uniform(-1, 1, action.shape).astype(np.float32)
+        size = np.float32(self.policy.arrays["noise_size"])
+        noisy: np.ndarray = np.clip(action + size * self._noise.draw(seen.begins), -1, 1)
+        return noisy
 
 
 class TD3Learner(Learner):

@@ -28,11 +28,10 @@ from rljob.algorithms.base import (
     Progress,
     Rate,
     Schedule,
-    Seen,
     Share,
     Update,
 )
-from rljob.algorithms.distributions import DistributionActor, distribution_for
+from rljob.algorithms.distributions import TabularDistributionActor, distribution_for
 from rljob.algorithms.masking import forbid
 from rljob.algorithms.tables import states_of
 from rljob.algorithms.whole_returns import whole_returns
@@ -84,8 +83,8 @@ class VanillaPolicy:
         self._farthest = 1.0 if bounded else math.inf
         self.data = OnPolicy(config.rollout_length, config.segments_per_batch)
 
-    def actor(self, policy: Policy, place: Place) -> VanillaPolicyActor:
-        return VanillaPolicyActor(self._distribution, policy, place)
+    def actor(self, policy: Policy, place: Place) -> TabularDistributionActor:
+        return TabularDistributionActor(self._distribution, policy, place)
 
     def learner(self, networks: Mapping[str, Any], seed: int) -> VanillaPolicyLearner:
         heads = self._distribution.heads
@@ -93,14 +92,6 @@ class VanillaPolicy:
         if "log_std" in tables:
             tables["log_std"][:] = np.log(self._config.initial_std)
         return VanillaPolicyLearner(self._config, tables, np.zeros(self._states), self._farthest)
-
-
-class VanillaPolicyActor(DistributionActor):
-    """The acting half of VanillaPolicy: the distribution's parameters are rows of tables."""
-
-    def outputs(self, seen: Seen) -> Arrays:
-        arrays = self.policy.arrays
-        return {name: arrays[name][seen.observation] for name in self.algorithm.heads}
 
 
 class VanillaPolicyLearner(Learner):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rljob.algorithms import load_config, make_algorithm
+from rljob.algorithms.acting_form import acting_form
 from rljob.algorithms.answers import check_update, make_learner
 from rljob.algorithms.base import Algorithm, Learner, Replay
 from rljob.algorithms.initial_weights import load_initial
@@ -104,6 +105,7 @@ class Training:
         spaces = Spaces.from_json(opened.plan.spaces)
         check_schedules(load_config(spec.algorithm), spec.stop)
         self._algorithm: Algorithm = make_algorithm(spec.algorithm, spaces)
+        self._acting = acting_form(spec, self._algorithm, spaces)
         networks = learned_networks(spec, self._algorithm, spaces, context.seed)
         if fresh:
             load_initial(spec, self._algorithm, spaces, networks)
@@ -365,6 +367,7 @@ class Training:
             "heard": list(self._heard),
             "episodes": asdict(self._reporter.episodes),
             "hooks": self._hooks.state(),
+            "acting": self._acting,
         }
         snapshot = Snapshot(
             self._version,

@@ -1,56 +1,18 @@
-"""The convolutional networks: their settings, and the shapes of their layers for images of some size."""
+"""The shapes of the layers of convolutional networks, for images of some size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import Field, Strict, model_validator
+from typing import TYPE_CHECKING
 
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError
-from rljob.nets.hidden import Initialisation
-from rljob.nets.parts import NetworkConfig, Width
-from rljob.spec.schema import AS_INTEGER
 
-Edge = Annotated[int, Field(ge=1, le=1024), AS_INTEGER]
+if TYPE_CHECKING:
+    from rljob.nets.configs import CNNConfig
+
 BLOCKS = 2
 """Residual blocks in a stage of `impala`, of two convolutions each."""
-
-
-class CNNConfig(NetworkConfig):
-    """Settings of the network `cnn` (`network.config`); as published by default."""
-
-    variant: Literal["nature", "impala"] = "nature"
-    """`nature`: convolutions alone; `impala`: a residual network."""
-    channels: Annotated[tuple[Width, ...], Strict(False), Field(min_length=1)] = (32, 64, 64)
-    """Filters of each convolution; with `impala` of each stage, by default 16, 32, 32."""
-    kernels: Annotated[tuple[Edge, ...], Strict(False)] = (8, 4, 3)
-    """Edge length of each convolution's filters, in pixels; one for each of `channels`. Only of `nature`."""
-    strides: Annotated[tuple[Edge, ...], Strict(False)] = (4, 2, 1)
-    """Stride of each convolution, in pixels; one for each of `channels`. Only of `nature`."""
-    hidden: Annotated[tuple[Width, ...], Strict(False)] = (512,)
-    """Units of each layer between the convolutions and the heads; may be empty. With `impala` 256 by default."""
-    init: Initialisation = "orthogonal"
-    """Distribution of the weights at the start; biases are 0."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _published(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("variant") == "impala":
-            return {"channels": (16, 32, 32), "hidden": (256,), **values}
-        return values
-
-    @model_validator(mode="after")
-    def _one_each(self) -> Self:
-        if self.variant == "impala":
-            for name in ("kernels", "strides"):
-                if name in self.model_fields_set:
-                    raise ValueError(f"{name} is a setting of the variant nature, not of impala")
-        elif not len(self.channels) == len(self.kernels) == len(self.strides):
-            raise ValueError("channels, kernels and strides must have the same length")
-        return self
 
 
 @dataclass(frozen=True)
