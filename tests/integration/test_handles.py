@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rljob
@@ -146,6 +147,7 @@ def test_a_run_uses_a_copy_of_its_folder_of_code(tmp_path: Path) -> None:
     assert archive is not None
     origin = json.loads((job.folder / "provenance.json").read_text())
     assert origin["code"] == {"sha256": archive.sha256, "size": archive.size}
+    assert job.policy().act(np.zeros(4, np.float32)) in (0, 1)
     # The same job with the same code goes on with it, and asks for no folder.
     with pytest.raises(rljob.InputError, match=r"^--code .*cannot be combined with --resume"):
         rljob.start(job.folder / "job.yaml", dir=job.folder, resume=True, code=code)

@@ -73,6 +73,9 @@ class ScriptedHandle(JobHandle):
     def result(self) -> None:  # type: ignore[override]
         ...
 
+    def policy(self, seed: int | None = None) -> None:  # type: ignore[override]
+        ...
+
     def history(self) -> dict[str, object]:  # type: ignore[override]
         return {}
 

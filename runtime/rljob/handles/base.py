@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rljob.local.result import Result
+    from rljob.policies.loaded import TrainedPolicy
     from rljob.run_folder.record import Record
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -86,6 +87,18 @@ class JobHandle(ABC):
 
         Raises:
             InputError: the job has not ended.
+        """
+
+    @abstractmethod
+    def policy(self, seed: int | None = None) -> TrainedPolicy:
+        """The newest policy, verified, as `rljob.load_policy` returns it: it acts in numpy.
+
+        Args:
+            seed: of actions that are drawn; None takes fresh entropy.
+
+        Raises:
+            InputError: there is no policy yet.
+            RunError: the policy is damaged, or cannot be fetched.
         """
 
     @abstractmethod

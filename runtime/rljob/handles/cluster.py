@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rljob.local.result import Result
+    from rljob.policies.loaded import TrainedPolicy
 
 CLIENT = ("kubernetes", "urllib3")
 
@@ -202,6 +203,11 @@ class ClusterHandle(JobHandle):
         found = Result.from_json(value, folder)
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
         return found
+
+    def policy(self, seed: int | None = None) -> TrainedPolicy:
+        from rljob.policies.load import load_job
+
+        return load_job(self.jobs, self.jobs.again(self._job), seed)
 
     def history(self) -> dict[str, np.ndarray]:
         from rljob.local import history

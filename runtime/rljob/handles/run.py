@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rljob.local.background import BackgroundRun
+    from rljob.policies.loaded import TrainedPolicy
 
 END_SECONDS = 30.0
 """Longest time in which the processes of a run end."""
@@ -177,6 +178,11 @@ class RunHandle(JobHandle):
         if self._works:
             raise InputError(f"{self.name} has not ended; `wait` waits for its end")
         return Result.read(self._there)
+
+    def policy(self, seed: int | None = None) -> TrainedPolicy:
+        from rljob.policies.load import load_folder
+
+        return load_folder(self._there, seed)
 
     def history(self) -> dict[str, np.ndarray]:
         return history.training(self._there)

@@ -23,6 +23,8 @@ from rljob.run_folder import json_files, modules
 from rljob.run_folder.names import JOB
 
 if TYPE_CHECKING:
+    from rljob.client.job import ClusterJob
+    from rljob.client.jobs import Jobs
     from rljob.spec import RLJob
 
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -236,17 +238,21 @@ def _fetch(
 ) -> TrainedPolicy:
     """Of a job on the cluster."""
     try:
-        from rljob.client import api
         from rljob.client.access import Choice
-        from rljob.client.jobs import Jobs
-        from rljob.client.policy import fetch
+        from rljob.client.jobs import connect
     except ModuleNotFoundError as error:
         raise InputError(
             f'{name}: no such file or folder; a job on a cluster needs {error.name}: pip install "rljob[client]"'
         ) from error
-    connection, found = api.connect(Choice(None, context, namespace))
-    jobs = Jobs(connection, namespace or found.namespace)
+    jobs = connect(Choice(None, context, namespace))
+    return load_job(jobs, jobs.get(name), seed)
+
+
+def load_job(jobs: Jobs, job: ClusterJob, seed: int | None = None) -> TrainedPolicy:
+    """As `load_policy`, of a job on a cluster."""
+    from rljob.client.policy import fetch
+
     folder = ScratchFolder()
-    out = folder.path / name
-    fetch(jobs, jobs.get(name), out, _LOG.info)
+    out = folder.path / job.name
+    fetch(jobs, job, out, _LOG.info)
     return load_folder(out, seed, folder)
