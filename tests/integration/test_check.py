@@ -115,6 +115,38 @@ def test_what_does_not_work_is_told(tmp_path: Path, wrong: str, code: int, words
     assert "rljob/envs" not in done.stderr
 
 
+PUBLISHES = """
+from rljob.algorithms.built_in.q_learning import QLearning, QLearningLearner
+
+
+class Learner(QLearningLearner):
+    updated = False
+
+    def update(self, batch, progress):
+        self.updated = True
+        return super().update(batch, progress)
+
+    def publish(self, progress):
+        return {"q": self._q, "epsilon": float("nan") if self.updated else 1.0}
+
+
+class Mine(QLearning):
+    def learner(self, networks, seed):
+        return Learner(self.config, __import__("numpy").zeros(self.shape))
+"""
+
+
+def test_a_published_nan_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PUBLISHES)
+    command = [sys.executable, "-m", "rljob", "check", "--env", "Taxi-v4"]
+    command += ["--set", "algorithm={entryPoint: mine:Mine}", "--set", "rollout.envsPerReplica=2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.splitlines()[-1].endswith(
+        "after one update the learner publishes NaN in epsilon"
+    )
+
+
 def test_experience_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
     done = check(tmp_path, "--algorithm", "DQN", "--set", "buffer.capacity=10000000000")
     assert done.returncode == 2

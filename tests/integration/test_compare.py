@@ -52,6 +52,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return first, run_folder(folder / "second", environment=DRAWN, algorithm={"name": "DQN"})
 
 
+def test_the_result_of_a_run_is_taken(runs: tuple[Path, Path]) -> None:
+    counts: dict[str, Any] = dict.fromkeys(("steps", "episodes", "updates", "policy_version"), 1)
+    result = rljob.Result(
+        "Complete",
+        "StepsReached",
+        1.0,
+        1.0,
+        seconds=1.0,
+        seed=0,
+        versions={},
+        folder=runs[0],
+        **counts,
+    )
+    found = rljob.compare(result, result, episodes=2, seed=4)
+    assert found.difference == 0
+    with pytest.raises(InputError, match="is no run; give its folder as a text or a Path, or its"):
+        rljob.compare(runs[0], 3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("episodes", [2, 16, 37])
 def test_pairs_begin_alike(runs: tuple[Path, Path], episodes: int) -> None:
     for other in (runs[1], "random"):

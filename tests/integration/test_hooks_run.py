@@ -176,7 +176,10 @@ def test_what_hooks_raise_is_told_and_training_goes_on(place: Place) -> None:
     end = result(folder)
     assert (end["reason"], end["updates"]) == ("UpdatesReached", 6)
     assert end["hookFailures"]["count"] == 7
-    assert "mine:Raises.on_update: called sys.exit('no token') (" in end["hookFailures"]["message"]
+    assert (
+        "mine:Raises.on_update: SystemExit: sys.exit('no token') was called ("
+        in end["hookFailures"]["message"]
+    )
     assert (
         done.stdout.count("and training goes on; the first: mine:Raises.on_update")
         + done.stderr.count("and training goes on; the first: mine:Raises.on_update")

@@ -68,6 +68,13 @@ def test_every_network_starts_with_the_last_weights_of_the_run(place: Place) -> 
         names = [name for name in after.tensors if name.startswith(f"{network}.")]
         for name in names:
             np.testing.assert_array_equal(after.tensors[name], after.tensors[f"target_{name}"])
+    # Other weights than those that the run began with would never be used.
+    for wanted in ("all", "first/checkpoints/000000000000"):
+        options = ("--set", "stop.updates=21", "--set", f"initFrom.run={wanted}")
+        refused = place.run("run", "--resume", "--dir", "all", *options)
+        assert refused.returncode == 2, refused.stdout
+        assert "initFrom: " in refused.stderr
+        assert "a run that is resumed goes on with its own weights, those in" in refused.stderr
     # They are trained on, and a resumed run goes on with its own.
     end = last(place, "all")
     assert not equal(after, weights(place, "all", end), "policy")

@@ -174,6 +174,9 @@ def test_trains_and_leaves_what_it_promised(place: Place) -> None:
     written = yaml.safe_load((folder / "job.yaml").read_text())["spec"]
     assert (written["seed"], written["algorithm"]["config"]["learningRate"]) == (7, 2e-3)
     assert written["checkpoint"]["keep"] == 3  # Defaults are written down.
+    used = json.loads((folder / "provenance.json").read_text())["settings"]
+    assert (used["algorithm"]["learningRate"], used["algorithm"]["gamma"]) == (2e-3, 0.99)
+    assert used["networks"]["policy"]["config"]["hidden"] == [64, 64], "all defaults"
     end = result(folder)
     assert (end["outcome"], end["reason"], end["seed"]) == ("Complete", "StepsReached", 7)
     assert end["steps"] >= 3000

@@ -294,7 +294,7 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("named-network-typo", job(networks={"policy": {"confg": {}}}), "networks.policy.confg", "Did you mean config?"),
     ("named-network-both", job(networks={"policy": {"name": "mlp", "entryPoint": "a:b"}}), "networks.policy.entryPoint", "only one of name"),
     ("start-with-nothing", job(initFrom={}), "initFrom.run", "is required. Folder of a run"),
-    ("start-with-no-networks", job(initFrom={"run": "/a", "networks": []}), "initFrom.networks", "[] is not allowed; a list of"),
+    ("start-with-no-networks", job(initFrom={"run": "/a", "networks": []}), "initFrom.networks", "[] is not allowed; a list of 1 to 16 items, each item text"),
     (
         "start-stored-and-in-a-claim",
         job(initFrom={"run": "wandb:a/b/c:v1", "persistentVolumeClaim": {"claimName": "rl"}}),

@@ -14,9 +14,12 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from rljob.algorithms import BUILT_IN, fitting
+from rljob.algorithms.base import AlgorithmConfig
 from rljob.algorithms.built_in.ppo import PPOConfig
 from rljob.cli.main import main
+from rljob.cli.schedule_plot import _schedule
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
+from rljob.errors import InputError
 from rljob.show.view.chart import chart
 from tests.unit.specs import job
 
@@ -239,6 +242,17 @@ def test_an_unknown_name_is_refused(
 ) -> None:
     assert main(["algorithms", name]) == 2
     assert capsys.readouterr().err.strip() == message
+
+
+def test_an_algorithm_without_schedules_says_so() -> None:
+    class Plain(AlgorithmConfig):
+        size: int = 3
+
+    with pytest.raises(InputError) as caught:
+        _schedule(Plain(), "size", "mine:Mine")
+    assert caught.value.message == (
+        "the setting size of mine:Mine does not change while training; none of mine:Mine may change"
+    )
 
 
 def test_which_algorithms_can_use_which_actions() -> None:

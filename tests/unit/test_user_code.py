@@ -32,8 +32,8 @@ def raised(error: BaseException) -> BaseException:
     ("error", "text"),
     [
         (ValueError("two\nlines"), "ValueError: two lines"),
-        (SystemExit("no licence"), "called sys.exit('no licence')"),
-        (SystemExit(0), "called sys.exit(0)"),
+        (SystemExit("no licence"), "SystemExit: sys.exit('no licence') was called"),
+        (SystemExit(0), "SystemExit: sys.exit(0) was called"),
         (KeyError(), "KeyError"),
     ],
 )
@@ -99,13 +99,20 @@ def test_main_is_refused_in_one_sentence() -> None:
         load_entry_point("__main__:Env", "environment.entryPoint")
 
 
+def test_a_module_that_is_not_there_has_no_place() -> None:
+    with pytest.raises(InputError) as caught:
+        load_entry_point("nope_nothing:X", "algorithm.entryPoint")
+    assert "No module named 'nope_nothing'. It must be installed" in caught.value.message
+    assert "importlib" not in caught.value.message
+
+
 def test_an_import_that_ends_the_process_is_invalid_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ends_at_import.py").write_text("import sys\nsys.exit('no licence')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(
-        InputError, match=r"called sys.exit\('no licence'\) \(.*ends_at_import.py:2"
+        InputError, match=r"SystemExit: sys.exit\('no licence'\) was called \(.*ends_at_import.py:2"
     ):
         load_entry_point("ends_at_import:Env", "environment.entryPoint")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
 
 from rljob import spec
 from rljob.algorithms import load_config, networks_of, remembering
@@ -10,7 +13,14 @@ from rljob.algorithms.base import AlgorithmConfig, Net, Rate
 from rljob.algorithms.progress import Progress
 from rljob.algorithms.schedule import Schedule
 from rljob.errors import InputError
-from rljob.nets.choice import check_built_in, check_memory, check_names, unknown
+from rljob.nets.choice import (
+    ImportedNetwork,
+    check_built_in,
+    check_memory,
+    check_names,
+    choose,
+    unknown,
+)
 from rljob.spec import RLJob, RLJobSpec, StopSpec
 from rljob.spec.invalid import checked
 
@@ -112,6 +122,36 @@ def own_rates(spec: RLJobSpec, nets: Mapping[str, Net] | None) -> dict[str, OwnR
         found[name] = checked(OwnRate, values, path=f"networks.{name}", label=name)
         check_schedules(found[name], spec.stop, f"networks.{name}")
     return found
+
+
+def settings_in_use(spec: RLJobSpec, nets: Mapping[str, Net]) -> dict[str, Any]:
+    """The settings of a job's algorithm and of each of its networks, defaults included, as they stand in YAML.
+
+    Args:
+        nets: of the algorithm.
+    """
+    chosen = choose(spec.network, nets, spec.networks)
+    return {
+        "algorithm": _whole(load_config(spec.algorithm), spec.algorithm.config),
+        "networks": {
+            name: {"network": each.label, "config": _whole(each.network, _given(each.network))}
+            for name, each in chosen.items()
+        },
+    }
+
+
+def _given(network: object) -> Mapping[str, Any]:
+    return network.config if isinstance(network, ImportedNetwork) else {}
+
+
+def _whole(config: object, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """All values; those that the job gives where there is no model, or one of the user's that JSON cannot hold."""
+    if not isinstance(config, BaseModel):
+        return given
+    try:
+        return config.model_dump(mode="json", by_alias=True)
+    except ValueError:
+        return given
 
 
 def unfinished_schedules(

@@ -89,7 +89,8 @@ def _schedule(config: Any, setting: str, name: str) -> Schedule[Any]:
         return value
     able = ", ".join(key for key, each in values.items() if isinstance(each, Schedule))
     what = "does not change while training" if setting in values else "is unknown"
-    raise InputError(f"the setting {setting} of {name} {what}; these may change: {able}")
+    these = f"these may change: {able}" if able else f"none of {name} may change"
+    raise InputError(f"the setting {setting} of {name} {what}; {these}")
 
 
 def _text(schedule: Schedule[Any]) -> str:

@@ -6,6 +6,7 @@ optional: of the whole environment, for the learner.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,6 +148,18 @@ class ParallelEnvs:
         self._settle(~self.alive)
         self._steps += 1
         return self._observation, reward, terminated, truncated
+
+    def agents_of_each(self) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
+        """Of each environment that lists its agents: those that it lists, all possible ones, those that act next."""
+        for index, env in enumerate(self._envs):
+            try:
+                listed = list(env.agents)
+            except AttributeError:
+                continue
+            except BaseException as error:
+                rethrow(f"environment {index} raised in agents at step {self._steps}", error)
+            acting = [self._name(column) for column in self._columns(index) if self.alive[column]]
+            yield listed, self._names[index], acting
 
     def close(self) -> None:
         factory.close(self._envs)

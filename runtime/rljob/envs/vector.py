@@ -7,6 +7,7 @@ So the observation after any other step is the true successor, the final one of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,10 @@ class Environments:
         """Of each whole environment, as stored, `[N / agents, *shape]`; overwritten by the next step. None where they
         tell none."""
         return None if self._parallel is None else self._parallel.state
+
+    def agents_of_each(self) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
+        """See `ParallelEnvs.agents_of_each`; nothing where there are no parallel environments."""
+        return iter(()) if self._parallel is None else self._parallel.agents_of_each()
 
     def picture(self) -> np.ndarray:
         """What it looks like now: uint8 `[height, width, 3]`, red, green and blue.

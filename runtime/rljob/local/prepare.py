@@ -109,6 +109,7 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
             job = checked(read(given, request.overrides))
             job = _with_code_of(job, request.code, folder.path)
             _check_unfinished(job, folder.path)
+            _check_same_start(job, folder.path)
             _check_same_policy(job, folder.path)
         else:
             if packed is not None:
@@ -268,6 +269,23 @@ def write_job(job: RLJob, folder: Path) -> None:
             (folder / CODE / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write to the run's folder {folder}: {error.strerror}") from error
+
+
+def _check_same_start(job: RLJob, folder: Path) -> None:
+    """Reject a job that is to start with other weights than the run did, if the run has checkpoints."""
+    wanted = job.spec.init_from
+    if wanted is None or not checkpoints(folder / CHECKPOINTS):
+        return
+    before = specs.load(folder / JOB).spec.init_from
+    whole = wanted.model_copy(update={"run": str(Path(wanted.run).absolute())})
+    if whole != before:
+        given = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
+        error = InputError(
+            f"{show(given)} is not allowed; a run that is resumed goes on with its own weights, those in {folder}. Leave "
+            "it out, or start a new run without --resume",
+            path="initFrom",
+        )
+        raise specs.locate(job, error)
 
 
 def _check_same_policy(job: RLJob, folder: Path) -> None:

@@ -24,6 +24,7 @@ from rljob.run_folder.process import working_on
 from rljob.run_folder.provenance import versions
 from rljob.run_folder.record import Record
 from rljob.spec import JobLike, RLJob
+from rljob.spec.file import checked_overrides
 from rljob.user_code.entry_point import importing
 from rljob.user_code.host import host
 
@@ -112,13 +113,14 @@ def request_for(
     code: str | Path | None = None,
 ) -> Request:
     """The request that the arguments of `run` stand for."""
+    given = checked_overrides(overrides)
     if seed is not None:
-        overrides = [*overrides, f"seed={seed}"]
+        given = (*given, f"seed={seed}")
     # Without a file, the folder of the calling script.
     search = (Path(job).parent if isinstance(job, str | Path) else Path(sys.path[0]),)
     return Request(
         job,
-        tuple(overrides),
+        given,
         Path(directory) if directory is not None else None,
         resume,
         transport,

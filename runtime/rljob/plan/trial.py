@@ -17,7 +17,9 @@ from rljob.algorithms.base import Arrays, Progress, Replay
 from rljob.algorithms.settings import own_rates, unfinished_schedules
 from rljob.envs.spaces import BoxSpace, Space, encoded_shape
 from rljob.errors import InputError, RunError
+from rljob.nets.acting import OF_NETWORK
 from rljob.plan.job_parts import JobParts, job_parts
+from rljob.plan.listed_agents import ListedAgents
 from rljob.plan.networks import NetworkSummary, summaries
 from rljob.plan.transport import MeasuredTransport
 from rljob.process.memory import memory_limit
@@ -169,9 +171,10 @@ def _play(parts: JobParts, trial: JobTrial, collector: Collector, segment: Array
     """Collect segments; `segment` has the last one."""
     collector.reset((0,))
     seen = _ValueRanges(parts.environments.spaces.observation)
+    listed = ListedAgents(parts.environments)
     began = time.monotonic()
     while trial.steps == 0 or time.monotonic() - began < SECONDS:
-        episodes = collector.collect(segment, lambda: None)
+        episodes = collector.collect(segment, listed.look)
         trial.returns += episodes[:, 0].tolist()
         trial.lengths += episodes[:, 1].astype(int).tolist()
         trial.steps += int(np.count_nonzero(segment["valid"]))
@@ -183,6 +186,7 @@ def _play(parts: JobParts, trial: JobTrial, collector: Collector, segment: Array
             "time limit (environment.maxEpisodeSteps) if it has no natural end"
         )
     trial.warnings += seen.warnings()
+    trial.warnings += listed.found
 
 
 class _ValueRanges:
@@ -244,7 +248,11 @@ def _save(parts: JobParts) -> None:
 
 
 def _check_weights(parts: JobParts) -> None:
-    """Raises RunError where an update left a weight NaN or infinite."""
+    """Raises RunError where an update left a weight NaN or infinite, or NaN in what is published."""
+    for name, array in parts.policy(Progress(0, 0.0)).items():
+        # Not the weights: of a network's buffers the limit of an encoder is infinite.
+        if OF_NETWORK not in name and np.isnan(array).any():
+            raise RunError(f"after one update the learner publishes NaN in {name}")
     for name, module in parts.modules.items():
         for weight, value in module.named_parameters():
             if not value.isfinite().all():

@@ -28,16 +28,24 @@ def versions() -> dict[str, str]:
     return found
 
 
-def of(seed: int, device: str, cores: int, code: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def of(
+    seed: int,
+    device: str,
+    cores: int,
+    settings: Mapping[str, Any],
+    code: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Provenance of the current process.
 
     Args:
         device: device of the learner, e.g. `cuda`.
         cores: number of cores available to the process.
+        settings: those in use of algorithm and networks, defaults included.
         code: the folder that was sent with the job, if any: digest, size and git commit.
     """
     return {
         "seed": seed,
+        "settings": dict(settings),
         "git": git_commit(Path.cwd()),
         **({"code": dict(code)} if code is not None else {}),
         "machine": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,26 @@ def parse_mapping(text: str, file: str = "") -> tuple[dict[str, Any], JobSource]
     return value, JobSource(file, lines)
 
 
+def checked_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The overrides that Python code gave.
+
+    Raises:
+        InputError: they are no list of texts; a single text is no list.
+    """
+    given: object = overrides
+    if isinstance(given, str):
+        raise InputError(f"overrides: {given!r:.80} is one text; write a list: [{given!r:.80}]")
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        kind = type(given).__name__
+        raise InputError(f"overrides: expected a list like ['stop.steps=1000'], got a {kind}")
+    found = tuple(overrides)
+    for each in found:
+        value: object = each
+        if not isinstance(value, str):
+            raise InputError(f"overrides: {value!r:.80} is no text like 'stop.steps=1000'")
+    return found
+
+
 def apply_overrides(
     raw: Mapping[str, Any], source: JobSource, overrides: Sequence[str]
 ) -> dict[str, Any]:
@@ -108,7 +128,7 @@ def apply_overrides(
     default. Whether such a field exists is found out when the job is validated.
     """
     result: dict[str, Any] = copy.deepcopy(dict(raw))
-    for override in overrides:
+    for override in checked_overrides(overrides):
         label = f"--set {override}"
         path, equals, text = override.partition("=")
         path = below_spec(path.strip())

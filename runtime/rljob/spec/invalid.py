@@ -178,13 +178,11 @@ def allowed(schema: JsonSchema, root: JsonSchema) -> str:
         rule = f": {_sentence(schema)}" if "pattern" in schema else ""
         return f"text{example}{rule}".rstrip(".")
     if kind == "array":
-        most = _at_most(schema, "maxItems", "items")
-        if most and (least := schema.get("minItems")):
-            most = f" of {least} to {schema['maxItems']} items"
+        most = _of(schema.get("minItems"), schema.get("maxItems"), "items")
         return f"a list{most}, each item {allowed(schema.get('items', {}), root)}"
     if kind == "object":
         names = ", ".join(schema.get("properties", {}))
-        most = _at_most(schema, "maxProperties", "entries")
+        most = _of(schema.get("minProperties"), schema.get("maxProperties"), "entries")
         return f"a mapping with {names}" if names else f"a mapping{most}"
     return {"boolean": "true or false", "null": "null"}.get(str(kind), "another kind of value")
 
@@ -210,8 +208,12 @@ def _range(kind: str, schema: JsonSchema) -> str:
     return " ".join(part for part in (kind, start, end) if part)
 
 
-def _at_most(schema: JsonSchema, bound: str, what: str) -> str:
-    return f" of at most {schema[bound]} {what}" if bound in schema else ""
+def _of(least: int | None, most: int | None, what: str) -> str:
+    if least and most is not None:
+        return f" of {least} to {most} {what}"
+    if least:
+        return f" of at least {least} {what}"
+    return f" of at most {most} {what}" if most is not None else ""
 
 
 def _find(root: JsonSchema, loc: Sequence[Any]) -> tuple[Sequence[Any], JsonSchema]:

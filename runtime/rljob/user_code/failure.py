@@ -7,6 +7,7 @@ end of a role.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sysconfig
@@ -18,6 +19,7 @@ from rljob.errors import AskedToEnd, RLJobError, UserCodeError
 
 _MAX_LINE = 500
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
+_IMPORTS = f"{Path(importlib.__file__).parent}{os.sep}"
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib"))
 
 # What to install for a module whose package has another name, or that an extra brings.
@@ -83,7 +85,7 @@ def trace(error: BaseException) -> str:
 
 def _name(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"called sys.exit({error.code!r})"[:_MAX_LINE]
+        return f"SystemExit: sys.exit({error.code!r}) was called"[:_MAX_LINE]
     try:
         text = " ".join(str(error).split())
     except Exception:
@@ -104,7 +106,7 @@ def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     return [
         frame
         for frame in reversed(traceback.extract_tb(error.__traceback__))
-        if not frame.filename.startswith((_OURS, "<"))
+        if not frame.filename.startswith((_OURS, _IMPORTS, "<"))
     ]
 
 

@@ -6,7 +6,7 @@ import math
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,6 +49,13 @@ class Comparison:
     seed: int
 
 
+class RunWithFolder(Protocol):
+    """What has the folder of a run, such as `rljob.Result`."""
+
+    @property
+    def folder(self) -> Path: ...
+
+
 @dataclass(frozen=True)
 class _Player:
     """A policy; random actions where there is none."""
@@ -87,7 +94,11 @@ class _Player:
 
 
 def compare(
-    first: str | Path, second: str | Path = RANDOM, *, episodes: int = 100, seed: int | None = None
+    first: str | Path | RunWithFolder,
+    second: str | Path | RunWithFolder = RANDOM,
+    *,
+    episodes: int = 100,
+    seed: int | None = None,
 ) -> Comparison:
     """Play greedy episodes of two policies in the same environments.
 
@@ -95,7 +106,7 @@ def compare(
     tell a difference than of policies that are played apart.
 
     Args:
-        first: a run's folder, its checkpoints folder, or one checkpoint.
+        first: a run's folder, its checkpoints folder, one checkpoint, or the `Result` of a run.
         second: another one, or `random`: actions at random in the first one's environment.
         episodes: of each, 2 or more.
         seed: of the episodes, from 0 to 2**32 - 1; drawn and told when absent.
@@ -110,9 +121,7 @@ def compare(
         )
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
         raise InputError(f"seed: {show(seed)} is not allowed; a whole number from 0 to 4294967295")
-    for run in (first, second):
-        if not isinstance(run, str | Path):
-            raise InputError(f"{show(run)} is no run; give its folder, as a text or a Path")
+    first, second = _folder(first), _folder(second)
     job, policy = find(Path(first))
     players = [_Player(job, policy.tensors)]
     if str(second) == RANDOM:
@@ -128,6 +137,15 @@ def compare(
     apart = ours.returns - theirs.returns
     error = float(apart.std(ddof=1)) / math.sqrt(episodes)
     return Comparison(ours, theirs, float(apart.mean()), error, episodes, chosen)
+
+
+def _folder(run: str | Path | RunWithFolder) -> str | Path:
+    found = run if isinstance(run, str | Path) else getattr(run, "folder", None)
+    if not isinstance(found, str | Path):
+        raise InputError(
+            f"{show(run)} is no run; give its folder as a text or a Path, or its Result"
+        )
+    return found
 
 
 def _unconverted(job: RLJob) -> RLJob:

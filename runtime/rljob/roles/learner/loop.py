@@ -8,6 +8,7 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rljob import spec
 from rljob.algorithms import resolve_algorithm, uses_torch
@@ -125,7 +126,8 @@ def main(context: RoleContext) -> EndReport:
         training.begin()
         # From here on the job is accepted. A job that was refused has changed no file.
         _write_job(context)
-        _write_provenance(context, device_of(context.job.spec.learner.device) if torch else "cpu")
+        device = device_of(context.job.spec.learner.device) if torch else "cpu"
+        _write_provenance(context, device, training.settings)
         (context.folder / RESULT).unlink(missing_ok=True)
         end = training.run()
         return evaluated(context, health, end) if context.evaluates else end
@@ -153,8 +155,8 @@ def _write_job(context: RoleContext) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _write_provenance(context: RoleContext, device: str) -> None:
-    """Write the provenance of the result: software and machine.
+def _write_provenance(context: RoleContext, device: str, settings: dict[str, Any]) -> None:
+    """Write the provenance of the result: settings, software and machine.
 
     Raises:
         RunError: when the folder cannot be written.
@@ -162,7 +164,7 @@ def _write_provenance(context: RoleContext, device: str) -> None:
     archive = context.job.spec.code_archive
     code = archive.model_dump(by_alias=True, exclude_none=True) if archive is not None else None
     try:
-        values = provenance.of(context.seed, device, usable_cores(), code)
+        values = provenance.of(context.seed, device, usable_cores(), settings, code)
         discount, source = recorded_discount(context.job.spec)
         text = f"{discount:g}, of {source}" if source else f"{discount:g}"
         provenance.write(context.folder, {**values, "discountOfReturns": text})

@@ -21,7 +21,7 @@ from rljob.algorithms.initial_weights import load_initial
 from rljob.algorithms.learned_networks import learned_networks
 from rljob.algorithms.publishing import policy_arrays
 from rljob.algorithms.saved_state import LearnerState
-from rljob.algorithms.settings import check_schedules
+from rljob.algorithms.settings import check_schedules, settings_in_use
 from rljob.checkpoints import policy
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.checkpoints.policy import BOUNDARY, PROGRESS
@@ -147,6 +147,11 @@ class Training:
 
     def _reached(self) -> StopReached | None:
         return self._progress.reached(self._spec.stop) or self._hooks.stop
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of algorithm and networks, defaults included."""
+        return settings_in_use(self._spec, self._algorithm.networks)
 
     def begin(self) -> None:
         """Tell the hooks that training starts.

@@ -169,6 +169,8 @@ def _provenance(
         lines["seed"] = str(seed)
     for section in (values, {"versions": result.get("versions")}):
         for name, value in section.items():
+            if name == "settings":
+                continue
             if isinstance(value, dict):
                 lines |= {str(key): str(item) for key, item in value.items() if item is not None}
             elif value is not None:
