@@ -81,7 +81,7 @@ def type_of(field: Schema) -> str:
     """A field's type in one word or two."""
     if "anyOf" in field:
         return "duration"
-    kind = str(field["type"])
+    kind = str(field.get("type", "any value"))
     if kind == "array":
         return f"list of {type_of(field['items'])}s"
     values = field.get("additionalProperties", {})
