@@ -27,6 +27,7 @@ from rljob.algorithms.built_in.search_dyna_q import SearchDynaQ
 from rljob.algorithms.built_in.td3 import TD3
 from rljob.algorithms.built_in.trpo import TRPO
 from rljob.algorithms.built_in.vanilla_policy import VanillaPolicy
+from rljob.algorithms.other_names import other_name
 from rljob.algorithms.renamed import renamed
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.errors import InputError
@@ -81,6 +82,10 @@ def resolve_algorithm(spec: AlgorithmSpec) -> type[Algorithm]:
     if spec.entry_point is None:
         name = spec.name or ""
         if name not in BUILT_IN:
+            if (known_as := other_name(name)) is not None:
+                raise InputError(
+                    f"{name} is no name here. {known_as.sentence}", path="algorithm.name"
+                )
             near = nearest(name, list(BUILT_IN))
             hint = f" Did you mean {near}?" if near else ""
             known = ", ".join(BUILT_IN)
