@@ -240,7 +240,6 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("reward-late", application_job(rollout={"applications": {"rewardTimeout": 86401}}), "rollout.applications.rewardTimeout", "is not allowed; at most 24h"),
     ("evaluation-of-nothing", application_job(evaluation={}), "evaluation", "is not allowed without environment.id or environment.entryPoint"),
     ("limit-of-nothing", application_job(environment={"spaces": SPACES, "maxEpisodeSteps": 5}), "environment.maxEpisodeSteps", "is not allowed without id or entryPoint"),
-    ("kwargs-of-nothing", application_job(environment={"spaces": SPACES, "kwargs": {"a": 1}}), "environment.kwargs", "is not allowed without id or entryPoint"),
     ("spaces-half", application_job(environment={"spaces": {"action": SPACES["action"]}}), "environment.spaces.observation", "is required. Space of what the policy sees"),
     ("space-of-no-type", spaced({"choices": 2}), "environment.spaces.action.type", "is required"),
     ("space-that-rljob-lacks", spaced({"type": "Dict"}), "environment.spaces.action.type", '"Dict" is not allowed; one of "Box", "Discrete", "MultiDiscrete"'),

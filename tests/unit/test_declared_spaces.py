@@ -103,6 +103,13 @@ def test_bounds_are_numbers(field: str, value: Any, words: str) -> None:
     assert words in raised.value.message
 
 
+def test_arguments_without_an_environment_are_refused() -> None:
+    # The API server cannot know: a rule cannot see fields of any type.
+    with pytest.raises(InputError, match="is not allowed without id or entryPoint") as raised:
+        environment(kwargs={"a": 1})
+    assert raised.value.path == "environment.kwargs"
+
+
 def test_conversions_apply_to_what_is_stated() -> None:
     found = declared(
         action={"type": "Box", "shape": [1], "low": -2, "high": 2},
