@@ -30,7 +30,7 @@ class CNN(nn.Module):
     """Convolutions, hidden layers and heads on one trunk.
 
     Raises:
-        InputError: as `nets.cnn_config.convolutions`.
+        InputError: as `nets.cnn_shapes.convolutions`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CNN(nn.Module):
 
 
 class _ImpalaModule(nn.Module):
-    """See `cnn_config.ImpalaStage`.
+    """See `cnn_shapes.ImpalaStage`.
 
     Args:
         blocks: residual blocks of the whole network. The weights that each adds by are smaller by the root of their
