@@ -107,7 +107,9 @@ def test_a_memory_is_that_of_an_episode(tmp_path: Path) -> None:
     np.testing.assert_array_equal(policy.predict(batch[-1], state, [True], True)[0], again)
     with pytest.raises(InputError, match="2 observations; this episode began with 1"):
         episode.act(batch[:2])
-    with pytest.raises(InputError, match=r"state: has the shape \[3\]; this policy needs \[1, 8\]"):
+    with pytest.raises(
+        InputError, match=r"memory: has the shape \[3\]; this policy needs \[1, 8\]"
+    ):
         policy.predict(batch[0], np.zeros(3))
 
 

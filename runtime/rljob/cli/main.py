@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "predict a job's rate, its bottleneck and its cost",
     "eval": "play greedy episodes of a trained policy",
     "export": "write a policy as a file for other programs",
+    "serve": "serve a policy over HTTP",
     "report": "write a report of one or more runs as an HTML page",
     "role": "run one role of a job",
     "render": "print a job's Kubernetes objects",
@@ -45,7 +46,8 @@ COMMANDS = {
 }
 EXTRAS = {
     **dict.fromkeys(
-        ("gymnasium", "numpy", "prometheus_client", "rich", "safetensors", "zmq"), "runtime"
+        ("gymnasium", "numpy", "prometheus_client", "rich", "safetensors", "waitress", "zmq"),
+        "runtime",
     ),
     **dict.fromkeys(("kubernetes", "urllib3"), "client"),
     "pathspec": "client",

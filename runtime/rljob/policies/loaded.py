@@ -99,11 +99,9 @@ class TrainedPolicy:
                 "this policy has a memory of its episode: use episode = policy.episode(), then episode.act(observation)"
             )
         stored, allowed, single = self.interface.observations(observation, mask)
-        rows = len(stored)
-        with self._lock:
-            actor = self._actor(Policy(self.networks, rows), rows, deterministic, None)
-            chosen = _act(actor, _seen(stored, allowed, np.ones(rows, np.bool_)))
-        return self.interface.actions(chosen, single)
+        actions, _ = self.choose(stored, allowed, None, deterministic=deterministic)
+        found: np.ndarray = actions[0] if single else actions
+        return found
 
     def predict(
         self,
@@ -127,22 +125,56 @@ class TrainedPolicy:
         """
         stored, allowed, single = self.interface.observations(observation, mask)
         rows = len(stored)
-        policy = Policy(self.networks, rows)
-        if state is not None and self.memory_size:
-            if np.shape(state) != policy.core.shape:
-                raise InputError(
-                    f"state: has the shape {list(np.shape(state))}; this policy needs {list(policy.core.shape)}"
-                )
-            policy.core[...] = state
-        begins = np.broadcast_to(
-            np.asarray(False if episode_start is None else episode_start), rows
-        )
-        begins = begins.astype(np.bool_)
+        memory = self.checked_memory(state, rows)
+        begins = np.asarray(False if episode_start is None else episode_start, np.bool_)
+        if memory is not None:
+            memory[np.broadcast_to(begins, rows)] = 0
+        actions, after = self.choose(stored, allowed, memory, deterministic=deterministic)
+        return (actions[0] if single else actions), after
+
+    def checked_memory(self, memory: ArrayLike | None, rows: int) -> np.ndarray | None:
+        """A copy of a memory, float32 `[N, size]`; zeros for None, and None for a policy without memory.
+
+        Raises:
+            InputError: it has another shape.
+        """
+        if not self.memory_size:
+            return None
+        if memory is None:
+            return np.zeros((rows, self.memory_size), np.float32)
+        try:
+            found = np.array(memory, np.float32)
+        except (ValueError, TypeError):
+            raise InputError("memory: is no array of numbers") from None
+        if found.shape != (rows, self.memory_size):
+            raise InputError(
+                f"memory: has the shape {list(found.shape)}; this policy needs {[rows, self.memory_size]}"
+            )
+        return found
+
+    def choose(
+        self,
+        stored: np.ndarray,
+        mask: np.ndarray | None,
+        memory: np.ndarray | None,
+        *,
+        deterministic: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The environment's actions `[N, ...]` for observations as stored, and the memory after them.
+
+        Args:
+            stored: `[N, ...]`, from `interface.observations`.
+            mask: bool `[N, K]`, from there.
+            memory: `[N, size]`, of a policy with memory; it is overwritten.
+        """
+        rows = len(stored)
         with self._lock:
-            policy.forget(begins)
+            policy = Policy(self.networks, rows)
+            if memory is not None:
+                policy.core = memory
             actor = self._actor(policy, rows, deterministic, None)
-            chosen = _act(actor, _seen(stored, allowed, begins))
-        return self.interface.actions(chosen, single), policy.core if self.memory_size else None
+            chosen = _act(actor, _seen(stored, mask, np.ones(rows, np.bool_)))
+        return self.interface.actions(chosen, single=False), memory
 
     def episode(self, *, deterministic: bool = True, env: Any = None) -> PolicyEpisode:
         """Acts through one episode, or a batch of episodes that begin together, with the policy's memory of it.

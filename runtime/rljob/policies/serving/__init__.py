@@ -1,0 +1,1 @@
+"""Policies over HTTP: batches, versions, and the server around them."""

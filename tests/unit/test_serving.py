@@ -1,0 +1,208 @@
+"""Serving a policy: batches, versions, shares, and what a caller may send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces as gym
+
+import rljob
+from rljob.envs.spaces import Spaces
+from rljob.policies.serving.batching import BatchQueue
+from rljob.policies.serving.http import PolicyHttp
+from rljob.policies.serving.server import PolicyServer, ServedPolicy
+from rljob.policies.serving.shares import ReturnStatistics, belongs
+from tests.unit.saved_policies import save_run
+
+BOX = gym.Box(-4, 4, (3,))
+SPACES = Spaces.from_gymnasium(BOX, gym.Discrete(4, start=2))
+
+
+def test_a_batch_is_due_when_it_is_full_or_was_waited_for() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(most=2, patience=1.0, limit=4)
+    assert queue.due() is None
+    assert queue.add(1, "a", 10.0)
+    assert queue.due() == 11.0
+    assert queue.take(10.9) is None
+    assert queue.add(2, "b", 10.2)
+    assert queue.add(3, "a", 10.3)
+    assert queue.due() == 10.0
+    assert queue.take(10.3) == ("a", [1, 3])
+    assert queue.due() == 11.2
+    assert queue.take(11.2) == ("b", [2])
+    assert [queue.add(n, "c", 20.0) for n in range(5)] == [True] * 4 + [False]
+    assert queue.take(20.0) == ("c", [0, 1])
+    assert len(queue) == 2
+
+
+def test_a_caller_has_one_policy_and_the_share_is_kept() -> None:
+    keys = [str(n) for n in range(4000)]
+    mine = {key for key in keys if belongs(key, 0.25)}
+    assert 900 < len(mine) < 1100
+    assert mine <= {key for key in keys if belongs(key, 0.3)}
+    assert not any(belongs(key, 0.0) for key in keys)
+    assert all(belongs(key, 1.0) for key in keys)
+
+
+def test_returns_are_summed_exactly() -> None:
+    found, values = ReturnStatistics(), [1.0, 4.0, -2.0, 1e3]
+    assert found.to_json() == {"episodes": 0, "mean": None, "standardError": None}
+    for value in values:
+        found.add(value)
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.standard_error == pytest.approx(np.std(values, ddof=1) / 2)
+
+
+@contextmanager
+def serving(server: PolicyServer) -> Iterator[http.client.HTTPConnection]:
+    served = PolicyHttp(server, "127.0.0.1", 0, threads=8, every=3600)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        served.close()
+
+
+def ask(connection: http.client.HTTPConnection, path: str, content: Any = None) -> tuple[int, Any]:
+    body = (
+        None if content is None else content if isinstance(content, bytes) else json.dumps(content)
+    )
+    connection.request("GET" if body is None else "POST", path, body)
+    answer = connection.getresponse()
+    text = answer.read()
+    return answer.status, json.loads(text) if "json" in answer.headers[
+        "Content-Type"
+    ] else text.decode()
+
+
+def test_answers_are_those_of_the_policy(tmp_path: Path) -> None:
+    save_run(tmp_path, SPACES, {"name": "PPO"})
+    policy = rljob.load_policy(tmp_path)
+    batch = np.stack([BOX.sample() for _ in range(20)])
+    expected = policy.act(batch).tolist()
+    server = PolicyServer(ServedPolicy(tmp_path), patience=0.05)
+    with serving(server) as connection:
+        assert ask(connection, "/act", {"observation": batch.tolist()})[1] == {
+            "action": expected, "policy": "first", "version": 7,
+        }  # fmt: skip
+        found: dict[int, Any] = {}
+
+        def one(index: int) -> None:
+            other = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=60)
+            found[index] = ask(other, "/act", {"observation": batch[index].tolist()})[1]["action"]
+            other.close()
+
+        threads = [threading.Thread(target=one, args=(index,)) for index in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [found[index] for index in range(20)] == expected
+        masked = {
+            "observation": batch[0].tolist(),
+            "mask": [False, True, False, False],
+            "deterministic": False,
+        }
+        assert ask(connection, "/act", masked)[1]["action"] == 3
+        metrics = ask(connection, "/metrics")[1]
+        assert 'rljob_serve_requests_total{path="/act",status="200"} 22.0' in metrics
+        assert 'rljob_serve_policy_version{policy="first"} 7.0' in metrics
+        assert ask(connection, "/healthz") == (200, "ok\n")
+
+
+def test_a_memory_goes_with_the_caller(tmp_path: Path) -> None:
+    save_run(tmp_path, SPACES, {"name": "IMPALA"}, network={"name": "gru", "config": {"size": 4}})
+    episode = rljob.load_policy(tmp_path).episode()
+    with serving(PolicyServer(ServedPolicy(tmp_path))) as connection:
+        memory = None
+        for _ in range(4):
+            observation = BOX.sample()
+            content = {"observation": observation.tolist(), "memory": memory}
+            answer = ask(connection, "/act", content)[1]
+            memory = answer["memory"]
+            assert answer["action"] == int(episode.act(observation))
+        status, answer = ask(connection, "/act", {"observation": [0, 0, 0], "memory": [[1, 2]]})
+        assert (status, answer) == (
+            400,
+            {"error": "memory: has the shape [1, 2]; this policy needs [1, 4]"},
+        )
+
+
+def test_newer_versions_are_taken_when_they_verify(tmp_path: Path) -> None:
+    save_run(tmp_path, SPACES, {"name": "PPO"}, version=3)
+    server = PolicyServer(ServedPolicy(tmp_path))
+    zeros = {"observation": [0, 0, 0]}
+    with serving(server) as connection:
+        save_run(tmp_path, SPACES, {"name": "PPO"}, version=4)
+        server.refresh()
+        assert ask(connection, "/act", zeros)[1]["version"] == 4
+        save_run(tmp_path, SPACES, {"name": "PPO"}, version=5)
+        weights = tmp_path / "checkpoints" / "000000000005" / "policy.safetensors"
+        content = weights.read_bytes()
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        server.refresh()
+        assert ask(connection, "/act", zeros)[1]["version"] == 4
+        other = Spaces.from_gymnasium(gym.Box(-1, 1, (2,)), gym.Discrete(4, start=2))
+        save_run(tmp_path, other, {"name": "PPO"}, version=6)
+        server.refresh()
+        assert ask(connection, "/act", zeros)[1]["version"] == 4
+        assert (
+            'rljob_serve_refused_versions_total{policy="first"} 1.0'
+            in ask(connection, "/metrics")[1]
+        )
+
+
+def test_two_policies_have_their_callers_and_returns(tmp_path: Path) -> None:
+    for name, version in (("one", 1), ("two", 2)):
+        save_run(tmp_path / name, SPACES, {"name": "PPO"}, version=version)
+    server = PolicyServer(ServedPolicy(tmp_path / "one"), ServedPolicy(tmp_path / "two"), share=0.5)
+    with serving(server) as connection:
+        for key in range(20):
+            answer = ask(connection, "/act", {"observation": [0, 0, 0], "key": key})[1]
+            second = belongs(str(key), 0.5)
+            assert answer["policy"] == ("second" if second else "first")
+            assert answer["version"] == (2 if second else 1)
+        for value in (10, 30):
+            report = {"policy": "second", "version": 2, "return": value}
+            told = ask(connection, "/return", report)[1]
+        assert told == {"episodes": 2, "mean": 20.0, "standardError": 10.0}
+        found = ask(connection, "/policies")[1]
+        assert [each["share"] for each in found["policies"]] == [0.5, 0.5]
+        assert found["returns"] == [{"policy": "second", "version": 2, **told}]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "message"),
+    [
+        ("/act", b"{", 400, "the body is no JSON"),
+        ("/act", [1], 400, "the body is no JSON object"),
+        ("/act", {}, 400, "observation: is missing"),
+        ("/act", {"observation": [1, 2]}, 400, "the observation has the shape [2]"),
+        ("/act", {"observation": [1, 2, None]}, 400, "the observation has dtype object"),
+        ("/act", {"observation": [1, 2, 3], "mask": [1]}, 400, "mask: has the shape [1]"),
+        ("/act", {"observation": [1, 2, 3], "deterministic": 1}, 400, "deterministic: 1 is not true or false"),
+        ("/return", {"policy": "x", "version": 1, "return": 1}, 400, "policy: 'x' is none of first"),
+        ("/return", {"policy": "first", "version": 7, "return": "a"}, 400, "return: 'a' is not a finite number"),
+        ("/act", None, 405, "/act takes POST"),
+        ("/other", None, 404, "not found; there are /act, /return, /policies, /metrics, /healthz"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_answered_is_refused_in_one_sentence(
+    path: str, content: Any, status: int, message: str, tmp_path: Path
+) -> None:
+    save_run(tmp_path, SPACES, {"name": "PPO"})
+    with serving(PolicyServer(ServedPolicy(tmp_path))) as connection:
+        found, answer = ask(connection, path, content)
+        assert found == status
+        assert answer["error"].startswith(message)
+        assert "\n" not in answer["error"]
+        assert ask(connection, "/healthz")[0] == 200
