@@ -36,14 +36,14 @@ def file(tmp_path: Path) -> Path:
 def test_the_table_is_that_of_kubectl(rljob: Client) -> None:
     assert rljob("status") == (0, "", f"there is no RLJob in namespace {rljob.namespace}\n")
     rljob.create()
-    rljob.status(TRAINING)
+    rljob.status(TRAINING | {"applications": {"connected": 3}})
     _, out, _ = rljob("status", "-o", "wide")
     theirs = rljob.server.kubectl("get", "rlj", "-n", rljob.namespace, "-o", "wide").stdout
     head, row = (dict(zip(out.split("\n")[0].split(), line, strict=True)) for line in _rows(out))
     kubectl_head, kubectl_row = _rows(theirs)
     assert list(head) == kubectl_head
     expected = dict(zip(kubectl_head, kubectl_row, strict=True))
-    for column in ("NAME", "PHASE", "ROLLOUTS", "LEARNER", "STEP", "STEPS/S", "LAG", "RESTARTS"):
+    for column in ("NAME", "PHASE", "ROLLOUTS", "APPS", "LEARNER", "STEP", "STEPS/S", "LAG"):
         assert row[column] == expected[column], column
     assert (row["CHECKPOINT"], row["REASON"]) == (expected["CHECKPOINT"], expected["REASON"])
     code, out, error = rljob("status", "-A")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from rljob.spec.status import (
+    ApplicationsStatus,
+    ApplicationStatus,
     BufferStatus,
     CheckpointStatus,
     Condition,
@@ -48,6 +50,10 @@ FULL_STATUS = RLJobStatus(
     ],
     keys_generation=2,
     rollout=RolloutStatus(replicas=2, selector="rljob.dev/role=rollout", ready="2/2"),
+    applications=ApplicationsStatus(
+        connected=3,
+        busiest=[ApplicationStatus(name="shop", connected=3, steps_per_second=5, lag=1, version=2)],
+    ),
     learner=LearnerStatus(state="Running", failures=1, pod="test-learner-x"),
     progress=ProgressStatus(
         steps=98_304,
@@ -162,11 +168,11 @@ def test_kubectl_get_shows_how_training_goes(apiserver: ApiServer, namespace: st
     for what in ("rlj", "rljob", "rljobs.rljob.dev", "all"):
         shown = apiserver.kubectl("-n", namespace, "get", what).stdout.splitlines()
         assert shown[0].split() == [
-            *("NAME", "PHASE", "ROLLOUTS", "LEARNER", "STEP", "RETURN"),
+            *("NAME", "PHASE", "ROLLOUTS", "APPS", "LEARNER", "STEP", "RETURN"),
             *("STEPS/S", "LAG", "RESTARTS", "AGE"),
         ]
         assert shown[1].split()[1:-1] == [
-            *("Training", "2/2", "Running", "98304", "452.1", "48210", "2", "3")
+            *("Training", "2/2", "3", "Running", "98304", "452.1", "48210", "2", "3")
         ]
     wide = apiserver.kubectl("-n", namespace, "get", "rlj", "-o", "wide").stdout.splitlines()
     assert wide[0].split()[-4:] == ["BEST", "BUFFER", "CHECKPOINT", "REASON"]

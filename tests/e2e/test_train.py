@@ -107,6 +107,7 @@ def test_status_in_the_table(namespace: Namespace) -> None:
             "NAME",
             "PHASE",
             "ROLLOUTS",
+            "APPS",
             "LEARNER",
             "STEP",
             "RETURN",

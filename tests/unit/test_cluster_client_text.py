@@ -44,9 +44,9 @@ def test_the_table_has_the_columns_of_kubectl() -> None:
     jobs = [cluster_job(TRAINING), cluster_job()]
     lines, _ = columns([head(), *(row(job, NOW) for job in jobs)])
     assert lines == [
-        "NAME   PHASE      ROLLOUTS   LEARNER   STEP    RETURN   STEPS/S   LAG   RESTARTS   AGE",
-        "test   Training   1/2        Running   81920   384.2    61200     2     4          2m30s",
-        "test   Pending    -          -         -       -        -         -     0          2m30s",
+        "NAME   PHASE      ROLLOUTS   APPS   LEARNER   STEP    RETURN   STEPS/S   LAG   RESTARTS   AGE",
+        "test   Training   1/2        -      Running   81920   384.2    61200     2     4          2m30s",
+        "test   Pending    -          -      -         -       -        -         -     0          2m30s",
     ]
 
 

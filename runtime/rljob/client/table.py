@@ -8,8 +8,8 @@ from rljob.client.job import ClusterJob
 from rljob.show.view.figures import score, share_text
 
 HEAD = (
-    *("NAME", "PHASE", "ROLLOUTS", "LEARNER", "STEP", "RETURN", "STEPS/S", "LAG", "RESTARTS"),
-    "AGE",
+    *("NAME", "PHASE", "ROLLOUTS", "APPS", "LEARNER", "STEP", "RETURN", "STEPS/S", "LAG"),
+    *("RESTARTS", "AGE"),
 )
 WIDE = ("BEST", "BUFFER", "CHECKPOINT", "REASON")
 NAMESPACE = "NAMESPACE"
@@ -28,6 +28,7 @@ def row(job: ClusterJob, now: datetime, everywhere: bool = False, wide: bool = F
         job.name,
         job.phase,
         status.rollout.ready if status.rollout is not None else "",
+        status.applications.connected if status.applications is not None else "",
         status.learner.state if status.learner is not None else "",
         progress.steps if progress is not None else "",
         _return(progress.mean_return if progress is not None else None),
