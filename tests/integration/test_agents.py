@@ -119,7 +119,7 @@ def test_agents_are_columns_beside_each_other() -> None:
     np.testing.assert_array_equal(segment["observation"][..., 2], np.minimum(at, lives))
     np.testing.assert_array_equal(segment["state"][..., 1], np.tile(at, 2))
     np.testing.assert_array_equal(segment["state"][..., 0], np.tile(rows // (STEPS + 1), 2))
-    assert episodes == pytest.approx(np.array([[TEAM, STEPS]] * 4))
+    assert episodes == pytest.approx(np.array([[TEAM, STEPS, TEAM]] * 4))
 
 
 def test_an_episode_begins_for_all_agents_at_once() -> None:

@@ -242,7 +242,9 @@ def test_converted_spaces(vectorised: bool, monkeypatch: pytest.MonkeyPatch) -> 
     plain = cartpole(vectorised, 2, monkeypatch)
     spec = EnvironmentSpec.model_validate({"id": "CartPole-v1", "convert": convert})
     envs = Environments(spec, 2)
-    assert envs.spaces == Spaces(DiscreteSpace(16), BoxSpace((1,), low=-1.0, high=1.0))
+    own_spaces = (plain.spaces.observation, plain.spaces.action)
+    spaces = Spaces(DiscreteSpace(16), BoxSpace((1,), low=-1.0, high=1.0), unconverted=own_spaces)
+    assert envs.spaces == spaces
     assert envs.own_spaces == plain.spaces
     seen, own = envs.reset(seed=3), plain.reset(seed=3)
     for _ in range(30):

@@ -172,7 +172,7 @@ GOOD: dict[str, Job] = {
         sinks={
             "tensorboard": {},
             "mlflow": {"trackingUri": "http://mlflow:5000", "experiment": "pole"},
-            "wandb": {"project": "pole", "entity": "us", "mode": "offline"},
+            "wandb": {"project": "pole", "entity": "us", "mode": "offline", "artifacts": False},
         }
     ),
     "applications-alone": application_job(stop={}),

@@ -125,7 +125,7 @@ def test_one_network_may_be_the_users(name: str) -> None:
         (
             {"networks": {"policy": {"learningRate": {"from": 1e-3, "to": 0}}}, "stop": {"meanReturn": 5}},
             "networks.policy.learningRate",
-            "stop.meanReturn alone",
+            "stop gives no share of the job",
         ),
         ({"algorithm": {"name": "QLearning"}, "networks": {"q": {}}}, "networks.q", "It has no networks"),
         (

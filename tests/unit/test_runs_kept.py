@@ -116,5 +116,5 @@ def test_steps_beyond_a_segment_are_refused() -> None:
 def test_a_schedule_needs_steps_or_time(name: str) -> None:
     config = {"learningRate": {"from": 1e-3, "to": 0}}
     check_settings(job({"duration": "5s"}, name=name, config=config))
-    with pytest.raises(InputError, match=r"stop\.meanReturn alone"):
+    with pytest.raises(InputError, match="stop gives no share of the job"):
         check_settings(job({"meanReturn": 5}, name=name, config=config))

@@ -93,7 +93,7 @@ class Record:
     buffer_fill: float = 0.0
     rollouts_ready: int = 0
     applications_connected: int = 0
-    applications: Sequence[Mapping[str, Any]] = ()
+    applications: Sequence[Mapping[str, Any]] = field(default_factory=list)
     rollouts_waiting: float = 0.0
     learner_waiting: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
