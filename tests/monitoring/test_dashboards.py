@@ -25,7 +25,7 @@ RATE_SECONDS = 20
 
 TROUBLE = re.compile(
     "retransmitted|duplicate|rejected|evicted|fenced|above_bound|restarts|failures|stored_steps"
-    "|reconnects|not_finite|set_aside|refused|gpu_|episode_info"
+    "|reconnects|not_finite|set_aside|refused|gpu_|episode_info|applications_connected"
 )
 """Metrics that stay at 0 while all is well and the learner is the faster side, and those of what the job does not have."""
 
