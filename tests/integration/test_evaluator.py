@@ -336,7 +336,8 @@ def test_each_new_version_is_evaluated_once(tmp_path: Path) -> None:
         (1, 9),
     ]
     assert set(lines(tmp_path)[0]) == {
-        *("time", "policyVersion", "lineage", "mean", "std", "min", "max", "episodes", "seconds")
+        *("time", "policyVersion", "lineage", "mean", "std", "min", "max", "episodes", "seconds"),
+        *("cores", "memory"),
     }
     assert all(line["episodes"] == 3 for line in lines(tmp_path))
 
