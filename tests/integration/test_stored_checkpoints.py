@@ -71,7 +71,7 @@ def test_mlflow_has_the_last_checkpoint_and_the_page(
     client, run = MlflowClient(tracking_uri=store), identity(trained, "mlflow")
     assert {each.path for each in client.list_artifacts(run)} == {"checkpoint.tar", "report.html"}
     page = Path(client.download_artifacts(run, "report.html", str(tmp_path))).read_text()
-    assert "Complete" in page
+    assert "(StepsReached)" in page
     fetch(f"runs:/{run}", tmp_path / "fetched", store)
     fetched, ours = load(tmp_path / "fetched" / "checkpoints" / "latest"), trained.policy_path
     assert ours is not None

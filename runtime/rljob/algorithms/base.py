@@ -67,6 +67,8 @@ class AlgorithmConfig(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
         allow_inf_nan=False,
+        # Most processes use one algorithm's settings of all: each class is built at its first use.
+        defer_build=True,
         extra="forbid",
         frozen=True,
         populate_by_name=True,

@@ -34,6 +34,7 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(
         alias_generator=to_camel,
+        defer_build=True,
         extra="forbid",
         frozen=True,
         populate_by_name=True,

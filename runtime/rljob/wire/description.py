@@ -52,7 +52,7 @@ class JobDescription:
         algorithm, network, networks, precision: what acting is computed with.
         weights: address of the policy versions, as the buffer's process has it.
         plan: what HELLO has to say; None before the job knows it, which it learns from the first HELLO.
-        discount: of the discounted returns in records of episodes; None where an algorithm of the user's decides.
+        discount: of the discounted returns in records of episodes; None where the algorithm decides.
         limits: None where the job takes no experience from applications.
     """
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from rljob.algorithms import make_algorithm
-from rljob.algorithms.recorded_discount import recorded_discount
+from rljob import algorithms, nets
 from rljob.envs.declared import declared_spaces
 from rljob.envs.spaces import Spaces
-from rljob.nets import build_acting
 from rljob.process.context import job_number
 from rljob.spec import RLJob
 from rljob.wire.description import ApplicationLimits, JobDescription
@@ -21,8 +19,8 @@ class Describer:
         learner: address of the learner.
 
     Attributes:
-        plan: what HELLO has to say, where the job tells its spaces and names nothing of its user's code; else None, and
-            the first HELLO decides.
+        plan: what HELLO has to say, where applications act, the job tells its spaces, and it names nothing of its
+            user's code; else None, and the first HELLO decides.
 
     Raises:
         InputError: the job's algorithm or network cannot use its spaces.
@@ -34,14 +32,11 @@ class Describer:
         declared = declared_spaces(spec.environment)
         self._spaces = None if declared is None else declared.spaces
         self.plan: ExperienceFormat | None = None
-        self._discount = spec.environment.discount
-        if self._discount is None and spec.algorithm.entry_point is None:
-            self._discount, _ = recorded_discount(spec)
         # The buffer runs no code of the user's, and no torch.
         own = (spec.algorithm.entry_point, spec.network.entry_point)
         named = (each.entry_point for each in (spec.networks or {}).values())
         plain = spec.rollout.precision == "float32" and not any((*own, *named))
-        if self._spaces is not None and plain:
+        if spec.rollout.applications is not None and self._spaces is not None and plain:
             self.plan = _plan(job, self._spaces)
 
     def __call__(self, plan: ExperienceFormat | None) -> JobDescription:
@@ -68,15 +63,15 @@ class Describer:
             precision=spec.rollout.precision,
             weights=self._learner,
             plan=plan or self.plan,
-            discount=self._discount,
+            discount=spec.environment.discount,
             limits=limits,
         )
 
 
 def _plan(job: RLJob, spaces: Spaces) -> ExperienceFormat:
     spec = job.spec
-    algorithm = make_algorithm(spec.algorithm, spaces)
-    networks = build_acting(spec.network, algorithm.networks, spaces, named=spec.networks)
+    algorithm = algorithms.make_algorithm(spec.algorithm, spaces)
+    networks = nets.build_acting(spec.network, algorithm.networks, spaces, named=spec.networks)
     envs = spec.rollout.envs_per_replica
     info = spec.environment.info or ()
     return ExperienceFormat.of(
