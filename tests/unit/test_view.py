@@ -20,7 +20,7 @@ from rljob.show.view.figures import ReturnCurve, count, reached, score, span_tex
 from rljob.show.view.lines import plain_line
 from rljob.show.view.panel import State, header, panel, text
 from rljob.show.view.screen import LiveScreen, PlainScreen, make_screen
-from tests.unit.specs import application_job, job
+from tests.unit.specs import GOOD, application_job, job
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 RECORD: dict[str, Any] = {
@@ -111,6 +111,20 @@ STARTING = """
 @pytest.mark.parametrize("width", GOLDEN)
 def test_a_running_job_looks_like_this(width: int) -> None:
     assert drawn(training(), width) == GOLDEN[width]
+
+
+def test_a_job_that_applications_feed_shows_them() -> None:
+    alone = State(spec.parse(application_job()), "runs/x-1", record=record(applicationsConnected=3))
+    assert "  apps      3 connected · 0 restarts" in drawn(alone, 80)
+    line = text(header(alone.job, alone.place, 120)[0])
+    assert line.endswith("test · PPO · applications · runs/x-1")
+    assert " applications 3 restarts 0" in plain_line(alone)
+    assert "rolloutsReady" not in plain_line(alone)
+    both = State(
+        spec.parse(GOOD["applications-and-rollouts"]), "x", record=record(applicationsConnected=1)
+    )
+    assert "  rollouts  2/2 ready · 1 app · 0 restarts" in drawn(both, 80)
+    assert "2 rollouts × 1 env, applications" in text(header(both.job, both.place, 120)[0])
 
 
 def test_a_starting_job_looks_like_this() -> None:

@@ -56,14 +56,16 @@ class Agent:
     A program may use one agent in several threads, and in coroutines: no call waits for the network, for a disk or for another process.
 
     Args:
-        job: address of the job's buffer, as in `tcp://host:5555`, or the folder of a run on this machine.
+        job: the folder of a run on this machine; the name of a job on the cluster that this program runs on; or the
+            address of the job's buffer, as in `tcp://host:5555`.
         keys: file of the application's key, as `rljob applications add` makes it, or a folder with `application.json`.
-            None where only this machine can connect, and for the folder of a run.
+            None where only this machine can connect, for the folder of a run, and for a name, where it is in `/etc/rljob`.
         mode: `train` explores and reports; `act` takes the best actions and reports nothing; `random` draws actions and
             reports nothing.
         name: of the application, a DNS label. By default that of the key, or of the program.
         spaces: what the program observes and how it acts, `(observation, action)` as Gymnasium spaces or a `Spaces`; if
             given, it is compared with the job's.
+        namespace: of the job on the cluster; None is that of this program.
         timeout: seconds to wait for the job and its first policy.
 
     Raises:
@@ -79,12 +81,13 @@ class Agent:
         mode: AgentMode = "train",
         name: str | None = None,
         spaces: Spaces | tuple[gymnasium.Space[Any], gymnasium.Space[Any]] | None = None,
+        namespace: str | None = None,
         timeout: float = 60.0,
     ) -> None:
         if mode not in MODES:
             raise InputError(f"mode is {mode!r:.80}; allowed are {', '.join(MODES)}")
         deadline = time.monotonic() + timeout
-        place = find_job(job, keys)
+        place = find_job(job, keys, namespace)
         self.mode: AgentMode = mode
         self.name = name if name is not None else _default_name(place.keys)
         if not is_application(self.name):

@@ -63,8 +63,6 @@ def _of_job(arguments: argparse.Namespace) -> int:
     else:
         secret = keys.add(arguments.name, new_keypair())
         label = f"{names.APPLICATION_LABEL}: {arguments.job}"
-        print(
-            f"secret/{secret} created: mount it into pods with the label {label}, for example at /etc/rljob"
-        )
-        print(f'  rljob.Agent("{keys.address}", keys="/etc/rljob")')
+        print(f"secret/{secret} created: mount it into pods with the label {label}, at /etc/rljob")
+        print(f'  rljob.Agent("{arguments.job}")')
     return 0

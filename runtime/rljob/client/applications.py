@@ -19,7 +19,7 @@ from rljob.client.jobs import Jobs
 from rljob.errors import InputError, RunError
 from rljob.kube import names
 from rljob.kube.kinds import Manifest
-from rljob.spec.roles import LINK_PORTS, RoleName
+from rljob.spec.roles import RoleName
 from rljob.wire.application import is_application
 from rljob.wire.application_keys import IN_FOLDER, ApplicationKey
 from rljob.wire.keys import APPLICATIONS, MOST_APPLICATIONS, ORDER, is_key
@@ -52,11 +52,6 @@ class ApplicationKeys:
             )
         if self._job.end is not None:
             raise RunError(f"{name} has ended ({self._job.end.type}); it needs no keys")
-
-    @property
-    def address(self) -> str:
-        """What applications in the cluster connect to."""
-        return f"tcp://{names.applications(self._job.name)}.{self._namespace}:{LINK_PORTS['experience']}"
 
     def add(self, application: str, pair: tuple[bytes, bytes]) -> str:
         """Let an application connect; returns the name of the Secret with its key.

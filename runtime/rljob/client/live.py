@@ -37,6 +37,8 @@ def record(status: RLJobStatus) -> Record:
             rollouts_waiting=buffer.rollouts_waiting,
             learner_waiting=buffer.learner_waiting,
         )
+    if status.applications is not None:
+        found = replace(found, applications_connected=status.applications.connected)
     if saved is not None:
         time = parse_time(saved.time).timestamp()
         found = replace(found, checkpoint=SavedCheckpoint(saved.policy_version, time=time))

@@ -13,7 +13,7 @@ from rljob.show.report.files import Run
 from rljob.show.report.groups import RunGroup, group
 from rljob.show.report.plots import REST, STAGES, Plot, plots, shares
 from rljob.show.report.svg import COLOURS, figure
-from rljob.show.view.figures import count, score, share_text, some, span_text
+from rljob.show.view.figures import count, feeds, score, share_text, some, span_text
 from rljob.show.view.lines import ending
 from rljob.show.view.panel import text
 from rljob.version import __version__
@@ -126,9 +126,9 @@ def _what(run: Run) -> str:
     spec = run.job.spec
     parts = [
         run.job.metadata.name,
-        spec.environment.label,
+        *([spec.environment.label] if spec.environment.played else []),
         spec.algorithm.name or spec.algorithm.entry_point or "",
-        f"{some(spec.rollout.replicas, 'rollout')} × {some(spec.rollout.envs_per_replica, 'env')}",
+        feeds(spec),
     ]
     return " · ".join(parts if parts[0] != run.name else parts[1:])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rljob.run_folder.record import Record
-from rljob.spec import StopSpec
+from rljob.spec import RLJobSpec, StopSpec
 
 ReturnPoint = tuple[float, float]
 """(environment steps, mean return)"""
@@ -48,6 +48,16 @@ def span_text(seconds: float) -> str:
 def some(number: int, noun: str) -> str:
     """`1 restart`, `2 restarts`."""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def feeds(spec: RLJobSpec) -> str:
+    """What feeds a job: `2 rollouts × 4 envs`, `applications`, or both."""
+    rollout = spec.rollout
+    parts = ["applications"] if rollout.applications is not None else []
+    if spec.environment.played:
+        envs = f"{some(rollout.replicas, 'rollout')} × {some(rollout.envs_per_replica, 'env')}"
+        parts.insert(0, envs)
+    return ", ".join(parts)
 
 
 class ReturnCurve:

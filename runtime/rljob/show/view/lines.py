@@ -26,12 +26,21 @@ def plain_line(state: State) -> str:
         "policyVersion": _known(record.policy_version),
         "lagP95": _known(record.lag_p95),
         "bufferFill": f"{record.buffer_fill:.2f}",
-        "rolloutsReady": f"{record.rollouts_ready}/{state.job.spec.rollout.replicas}",
+        **_feeders(state, record),
         "restarts": state.restarts,
         "reached": f"{at.share:.2f}",
         "secondsLeft": round(at.left) if at.left is not None else "-",
     }
     return " ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _feeders(state: State, record: Record) -> dict[str, object]:
+    spec, found = state.job.spec, dict[str, object]()
+    if spec.environment.played:
+        found["rolloutsReady"] = f"{record.rollouts_ready}/{spec.rollout.replicas}"
+    if spec.rollout.applications is not None:
+        found["applications"] = record.applications_connected
+    return found
 
 
 def _known(value: int | None) -> int | str:

@@ -14,6 +14,7 @@ from rljob.run_folder.record import Record
 from rljob.show.view.figures import (
     ReturnCurve,
     count,
+    feeds,
     reached,
     roughly,
     score,
@@ -82,17 +83,9 @@ class State:
 def header(job: RLJob, place: str, width: int) -> list[TextLine]:
     """Header with the job and its place, wrapped to `width`."""
     spec = job.spec
-    environment = spec.environment.label
     algorithm = spec.algorithm.name or spec.algorithm.entry_point or ""
-    rollout = spec.rollout
-    parts = [
-        f"rljob {__version__}",
-        job.metadata.name,
-        environment,
-        algorithm,
-        f"{some(rollout.replicas, 'rollout')} × {some(rollout.envs_per_replica, 'env')}",
-        place,
-    ]
+    played = [spec.environment.label] if spec.environment.played else []
+    parts = [f"rljob {__version__}", job.metadata.name, *played, algorithm, feeds(spec), place]
     rows = [parts[0]]
     for part in parts[1:]:
         joined = f"{rows[-1]} · {part}"
@@ -108,6 +101,7 @@ def panel(state: State, width: int) -> list[TextLine]:
     have a fixed width, so that the layout is stable."""
     wide = width >= WIDE
     cells = _cells(state, wide)
+    fed = "rollouts" if "rollouts" in cells else "apps"
     if width >= MEDIUM:
         history = _history(state, LEFT - SCORE)
         lines = [
@@ -117,7 +111,7 @@ def panel(state: State, width: int) -> list[TextLine]:
         ]
         if not wide:
             lines.append(_row("waiting", cells["waiting"], "eval", cells["eval"]))
-        lines.append(_row("rollouts", cells["rollouts"], "checkpoint", cells["checkpoint"]))
+        lines.append(_row(fed, cells[fed], "checkpoint", cells["checkpoint"]))
     else:
         history = _history(state, max(8, width - RIGHT_LABEL - SCORE - 4))
         lines = [_labelled("return", history, RIGHT_LABEL)]
@@ -140,7 +134,7 @@ def _cells(state: State, wide: bool) -> dict[str, TextLine]:
         "policy": _policy(record),
         "buffer": [(share_text(record.buffer_fill), "value")],
         "waiting": [],
-        "rollouts": _rollouts(state),
+        **_feeders(state),
         "checkpoint": _checkpoint(record, state.now),
     }
     rollouts, learner = share_text(record.rollouts_waiting), share_text(record.learner_waiting)
@@ -193,11 +187,17 @@ def _policy(record: Record) -> TextLine:
     ]
 
 
-def _rollouts(state: State) -> TextLine:
-    ready = state.record.rollouts_ready if state.record else 0
-    wanted = state.job.spec.rollout.replicas
+def _feeders(state: State) -> dict[str, TextLine]:
+    """The cell of what feeds the job: `apps` where there are no rollouts."""
+    record, spec = state.record or Record(), state.job.spec
+    restarts = f" · {some(state.restarts, 'restart')}"
+    connected = record.applications_connected
+    if not spec.environment.played:
+        return {"apps": [(f"{connected} connected", "value"), (restarts, "")]}
+    ready, wanted = record.rollouts_ready, spec.rollout.replicas
     style = "value" if ready >= wanted else "warning"
-    return [(f"{ready}/{wanted} ready", style), (f" · {some(state.restarts, 'restart')}", "")]
+    apps = f" · {some(connected, 'app')}" if spec.rollout.applications is not None else ""
+    return {"rollouts": [(f"{ready}/{wanted} ready", style), (apps + restarts, "")]}
 
 
 def _checkpoint(record: Record, now: float) -> TextLine:
