@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rljob import algorithms, nets
+from rljob.algorithms.acting_group import kept_arrays
 from rljob.algorithms.base import Algorithm, Arrays, Learner, Place, Policy, Seen
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace, Space, Spaces
 from rljob.nets.acting import ActingNetworks
@@ -90,14 +91,18 @@ def random_segment(algorithm: Algorithm, length: int, count: int, seed: int = 0)
     policy = _random_policy(algorithm, count, rng)
     actor = algorithm.actor(policy, Place(count, rng, total=count))
     begins, reward = np.ones(count, bool), np.zeros(count, np.float32)
+    kept: Arrays = {}
     for t in range(length):
         mask = segment["mask"][t] if spaces.masked else None
         acted = actor.act(Seen(segment["observation"][t], begins, valid[t], reward, mask))
         segment["action"][t] = acted.action
         for name, values in acted.extras.items():
             segment[name][t] = values
+        kept = kept or kept_arrays(acted, length)
+        for name, values in acted.kept.items():
+            kept[name][t] = values
         begins, reward = ~valid[t], segment["reward"][t]
-    actor.finish(segment)
+    actor.finish({**segment, **kept})
     return segment
 
 

@@ -49,6 +49,14 @@ def test_what_fits_is_taken(acted: Acted) -> None:
             Acted(ROWS["action"], {"log_prob": np.zeros(2)}),
             r"extras\['log_prob'\] as an array \[2\]",
         ),
+        (
+            Acted(ROWS["action"], kept={"log_prob": np.zeros(3)}),
+            r"kept\['log_prob'\], and the segment has an array log_prob",
+        ),
+        (
+            Acted(ROWS["action"], kept={"worth": np.zeros(2)}),
+            r"kept\['worth'\] as an array \[2\] of float64, expected an array with 3 rows",
+        ),
     ],
 )
 def test_what_an_actor_answers_wrongly_is_told(acted: Any, message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from rljob.algorithms import make_algorithm
+from rljob.algorithms.base import Algorithm
 from rljob.application.core import AgentCore
 from rljob.application.episode import Episode
 from rljob.application.policies import Policies
@@ -21,10 +21,11 @@ from rljob.envs.declared import DeclaredSpaces
 from rljob.envs.spaces import Arrays, BoxSpace, DiscreteSpace, Spaces
 from rljob.errors import InputError, RunError
 from rljob.nets import build_acting
-from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+from rljob.spec.sections import NetworkSpec
 from rljob.wire.application import FAULTS
 from rljob.wire.description import ApplicationLimits
 from rljob.wire.experience import ExperienceFormat
+from tests.unit.segments import make_algorithm as made
 
 LENGTH = 4
 SEEN = np.zeros(3, np.float32)
@@ -55,12 +56,22 @@ class FakeSlot:
 class Program:
     """An agent's core, and what it handed over."""
 
-    def __init__(self, masked: bool = False, flush: float = 1e6, timeout: float = 1e6) -> None:
-        spaces = Spaces(BoxSpace((3,)), DiscreteSpace(2, start=5), masked)
-        spec = AlgorithmSpec(name="PPO", config={"rolloutLength": LENGTH})
-        algorithm = make_algorithm(spec, spaces)
-        network = NetworkSpec(config={"hidden": [2]})
-        tensors: Arrays = {
+    def __init__(
+        self,
+        masked: bool = False,
+        flush: float = 1e6,
+        timeout: float = 1e6,
+        algorithm: Algorithm | None = None,
+        tensors: Arrays | None = None,
+        hidden: tuple[int, ...] = (2,),
+    ) -> None:
+        if algorithm is None:
+            algorithm = made(
+                "PPO", DiscreteSpace(2, start=5), BoxSpace((3,)), masked, rolloutLength=LENGTH
+            )
+        spaces: Spaces = algorithm.spaces  # type: ignore[attr-defined]
+        network = NetworkSpec(config={"hidden": hidden})
+        tensors = tensors or {
             "policy/encoder.mean": np.zeros(3, np.float32),
             "policy/encoder.std": np.ones(3, np.float32),
             "policy/encoder.limit": np.array(np.inf, np.float32),
@@ -70,9 +81,8 @@ class Program:
             "policy/body.heads.logits.bias": np.zeros(2, np.float32),
         }
         self.slot = FakeSlot(tensors)
-        policies = Policies(
-            cast(Any, self.slot), lambda: build_acting(network, algorithm.networks, spaces)
-        )
+        nets = algorithm.networks
+        policies = Policies(cast(Any, self.slot), lambda: build_acting(network, nets, spaces))
         self.plan = ExperienceFormat.of(
             algorithm.data, algorithm.fields, 1, spaces, info=("score", "lost")
         )

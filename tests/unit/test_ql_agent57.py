@@ -155,6 +155,7 @@ def test_novelty_goes_with_the_segment() -> None:
         "observation": np.array([[0], [1], [1]]),
         "valid": np.ones((2, 1), np.bool_),
         "novelty": np.zeros((2, 1), np.float32),
+        "begins": np.array([[True], [False]]),
     }
     acting.finish(segment)
     assert segment["novelty"][:, 0].tolist() == pytest.approx([1, 2**-0.5])

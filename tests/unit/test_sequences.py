@@ -276,6 +276,22 @@ def test_a_late_segment_says_whether_the_one_after_it_begins_an_episode() -> Non
     assert ring.store.ready == len(ring.reference.sequences()) == 2 * ENVS
 
 
+def test_the_next_episode_is_not_where_a_full_segment_goes_on() -> None:
+    ring = Ring(2, 1, "row", 0.0, seed=0)
+    life = Life(1, 1, 1, ring.rng)
+    first, second = life.segment(ring.layout), life.segment(ring.layout)
+    for name, value in (("valid", True), ("terminated", False), ("truncated", False)):
+        for _, arrays in (first, second):
+            arrays[name][...] = value
+    # The first column's episode ends in the last row, and the next one begins with the same observation.
+    first[1]["terminated"][-1, 0] = True
+    second[1]["observation"][0] = first[1]["observation"][-1]
+    ring.put(first)
+    ring.put(second)
+    begins = (LENGTH - 1) + (LENGTH - 1), (2 * LENGTH - 1)
+    assert ring.store.ready == sum(begins)
+
+
 def test_shapes_are_those_of_segments() -> None:
     ring = filled(length=6, period=2, exponent=0.5)
     arrays = unpack(ring.store.sample(3, 8, ring.rng, 0.0).payload.data)

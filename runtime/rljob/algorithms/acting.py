@@ -83,11 +83,14 @@ class Acted:
         extras: one array `[N, ...]` for each of the algorithm's `fields` that acting fills (`finish`
             fills the others); may be empty when greedy.
         scores: by which the action was chosen; videos show them.
+        kept: arrays `[N, ...]` that `finish` needs of this step and that travel nowhere, always the same names; may be
+            empty when greedy.
     """
 
     action: np.ndarray
     extras: Arrays = field(default_factory=dict)
     scores: ActionScores | None = None
+    kept: Arrays = field(default_factory=dict)
 
 
 class Policy:
@@ -174,5 +177,10 @@ class Actor:
     def finish(self, segment: Arrays) -> None:
         """Fill the fields that need the whole segment (for example n-step returns), in place.
 
-        By default there are none.
+        By default there are none. The segments of an episode come in their order, but with an application `act` may have
+        gone on meanwhile, as rewards come late, and a segment may have fewer rows than there are in others. So what is
+        needed of its steps belongs into `Acted.kept`.
+
+        Args:
+            segment: its rows, `[T, N, ...]`, and under their names those of `Acted.kept`.
         """

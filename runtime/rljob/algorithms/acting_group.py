@@ -10,6 +10,11 @@ from rljob.envs.spaces import Arrays
 from rljob.nets.acting import ActingNetworks
 
 
+def kept_arrays(acted: Acted, length: int) -> Arrays:
+    """Arrays `[length, N, ...]` for what acting keeps for `Actor.finish`, by its first answer."""
+    return {name: np.zeros((length, *each.shape), each.dtype) for name, each in acted.kept.items()}
+
+
 class ActingGroup:
     """An actor, its memory, and what it is told next; for environments whose episodes all begin anew.
 

@@ -36,6 +36,17 @@ def check_acted(actor: str, acted: object, rows: Mapping[str, np.ndarray]) -> No
                 f"{actor}.act returned {what} as {_kind(value)}, expected an array {list(row.shape)} "
                 f"of {row.dtype}"
             )
+    kept: dict[str, Any] = acted.kept
+    for name, value in kept.items():
+        if name in rows:
+            raise RunError(
+                f"{actor}.act returned kept[{name!r}], and the segment has an array {name}"
+            )
+        if not isinstance(value, np.ndarray) or value.shape[:1] != acted.action.shape[:1]:
+            raise RunError(
+                f"{actor}.act returned kept[{name!r}] as {_kind(value)}, expected an array with "
+                f"{len(acted.action)} rows"
+            )
 
 
 def check_update(learner: object, update: object, batch: Mapping[str, np.ndarray]) -> Update:

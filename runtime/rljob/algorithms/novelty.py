@@ -25,13 +25,17 @@ class EpisodeNovelty:
     def fill(self, segment: Arrays) -> None:
         """Fill the field `novelty` of the segment that comes next, in place: of what followed each step it is
         `1 / sqrt(n + 1)`, where the episode's steps have led there `n` times before. The observations are Discrete.
+
+        Args:
+            segment: also with `begins`, bool `[T, N]`, where an episode begins.
         """
         following, valid, novelty = segment["observation"][1:], segment["valid"], segment["novelty"]
+        begins = segment["begins"]
         for t, env in np.ndindex(*valid.shape):
             visits = self._visits[env]
-            if not valid[t, env]:
-                # It only resets: an episode begins.
+            if begins[t, env]:
                 visits.clear()
+            if not valid[t, env]:
                 continue
             state = int(following[t, env])
             before = visits.get(state, 0)

@@ -136,7 +136,7 @@ class AgentCore:
         assert self._ring is not None
         if segment.unrewarded:
             self._control.count("no_reward", len(segment.unrewarded))
-        group.finish(segment.arrays)
+        group.finish(segment.taken())
         found = problem({"action": segment.arrays["action"]}, self.values.spaces)
         if found:
             raise RunError(found)

@@ -276,6 +276,8 @@ class Episode:
         arrays["reward"][row] = 0
         for name, value in acted.extras.items():
             arrays[name][row] = value
+        if acted.kept:
+            segment.keep(acted)
         action = core.values.action(acted.action, allowed)
         segment.rows = row + 1
         if late:

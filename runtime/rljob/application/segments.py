@@ -6,7 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from rljob.algorithms.acting import Acted
+from rljob.algorithms.acting_group import kept_arrays
 from rljob.application.policies import LoadedPolicy
+from rljob.envs.spaces import Arrays
 from rljob.wire.experience import CORE, MASK, STATE, ExperienceFormat
 from rljob.wire.weights import NOTHING
 
@@ -21,6 +24,7 @@ class OpenSegment:
 
     Attributes:
         payload, arrays: as they travel; the arrays are views of the payload.
+        kept: what acting keeps for `Actor.finish`, `[T, N, ...]`.
         rows: decisions so far.
         serial: how often this memory was used for another segment.
         policy, generation, stamp: the policy version that acts, see `Policies`.
@@ -34,6 +38,7 @@ class OpenSegment:
         "core_every",
         "cut",
         "generation",
+        "kept",
         "length",
         "opened",
         "payload",
@@ -49,6 +54,7 @@ class OpenSegment:
         self.length = plan.length
         self.core_every = self.length // len(self.arrays[CORE]) if CORE in self.arrays else 0
         self.serial = 0
+        self.kept: Arrays = {}
         self.policy: LoadedPolicy
         self.generation, self.stamp = 0, NOTHING
         self.begin(0.0)
@@ -74,6 +80,13 @@ class OpenSegment:
         if self.cut is None:
             return False
         return not self.unrewarded or now - max(self.unrewarded.values()) >= timeout
+
+    def keep(self, acted: Acted) -> None:
+        """Keep for `Actor.finish` what acting says of the row that comes next."""
+        if not self.kept:
+            self.kept = kept_arrays(acted, self.length)
+        for name, value in acted.kept.items():
+            self.kept[name][self.rows] = value
 
     def close(
         self, cut: Cut, observation: np.ndarray | None = None, mask: np.ndarray | None = None
@@ -101,6 +114,15 @@ class OpenSegment:
             arrays["truncated"][rows - 1] = True
         if rows < self.length:
             self._pad()
+
+    def taken(self) -> Arrays:
+        """What `Actor.finish` gets: the rows that were acted, without the padding."""
+        rows, arrays = self.rows, {**self.arrays, **self.kept}
+        if rows == self.length:
+            return arrays
+        ends = {CORE: -(-rows // self.core_every) if self.core_every else 0}
+        ends |= dict.fromkeys(_LONGER, rows + 1)
+        return {name: array[: ends.get(name, rows)] for name, array in arrays.items()}
 
     def drop_last(self) -> None:
         """Take the last decision back: what followed it never came. Its observation is what followed the row before."""

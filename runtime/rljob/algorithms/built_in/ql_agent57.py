@@ -177,7 +177,8 @@ class QLAgent57Actor(GreedyTableActor):
         value = arrays["q"][chosen, state] + beta * arrays["interest"][chosen, state]
         explore = self.rng.random(len(state)) < self._epsilon
         any_action = draw(self.rng, value.shape, seen.mask)
-        return Acted(np.where(explore, any_action, best_action(value, self.rng, seen.mask)))
+        action = np.where(explore, any_action, best_action(value, self.rng, seen.mask))
+        return Acted(action, kept={"begins": seen.begins})
 
     def finish(self, segment: Arrays) -> None:
         self._novelty.fill(segment)

@@ -153,9 +153,6 @@ class R2D2Actor(Actor):
     def __init__(self, algorithm: R2D2, policy: Policy, place: Place) -> None:
         super().__init__(algorithm, policy, place)
         self._config = algorithm.config
-        # Of the segment so far: the value of each action that was taken, and of the best one.
-        self._taken: list[np.ndarray] = []
-        self._best: list[np.ndarray] = []
 
     def act(self, seen: Seen) -> Acted:
         value = _values(self.policy(seen))
@@ -165,21 +162,20 @@ class R2D2Actor(Actor):
         epsilon = epsilons(self.policy.arrays["epsilon"], self.place, self._config.epsilon_spread)
         action = epsilon_greedy(value, epsilon, self.rng, seen.mask)
         rows = np.arange(len(action))
+        kept, extras = {}, {}
         if self._config.prioritised:
-            self._taken.append(value[rows, action])
-            self._best.append(forbid(value, seen.mask).max(axis=-1))
-        if self._config.retrace_lambda is None:
-            return Acted(action)
-        chance = chances(value, epsilon, seen.mask)[rows, action]
-        return Acted(action, {"log_prob": np.log(chance)})
+            best = forbid(value, seen.mask).max(axis=-1)
+            kept = {"taken": value[rows, action], "best": best}
+        if self._config.retrace_lambda is not None:
+            extras["log_prob"] = np.log(chances(value, epsilon, seen.mask)[rows, action])
+        return Acted(action, extras, kept=kept)
 
     def finish(self, segment: Arrays) -> None:
         """Priorities by the values with which it acted; those behind the segment are not known yet."""
         config = self._config
         if not config.prioritised:
             return
-        taken, best = np.stack(self._taken), np.stack(self._best)
-        self._taken, self._best = [], []
+        taken, best = segment["taken"], segment["best"]
         ends = (segment[name] for name in ("reward", "terminated", "truncated", "valid"))
         back = n_step(*ends, n=config.n_step, gamma=config.gamma)
         # What the last observation is worth is known in the next segment.

@@ -114,7 +114,7 @@ class SearchDynaQActor(GreedyTableActor):
             bound = self._bound(arrays["score"][state], self._tried[state])
             action[env] = best_action(bound[None], self.rng, mask)[0]
             self._tried[state, action[env]] += seen.valid[env]
-        return Acted(action)
+        return Acted(action, kept={"begins": seen.begins})
 
     def _bound(self, score: np.ndarray, tried: np.ndarray) -> np.ndarray:
         """The score of each action and how much better it may be, `[actions]`; infinite before the first try."""

@@ -125,7 +125,8 @@ class ReplayStore:
         self._drawable = self._valid.reshape(-1)
         if length > 1:
             valid, observation = self._valid, together["observation"]
-            self._sequences = Sequences(valid, observation, length, period, start)
+            ends = together["terminated"], together["truncated"]
+            self._sequences = Sequences(valid, observation, length, period, start, ends)
             self._drawable = self._sequences.begins.reshape(-1)
         self._priorities: np.ndarray | None = None
         self._drawing: Drawing | None = None

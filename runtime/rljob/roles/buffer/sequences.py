@@ -6,7 +6,7 @@ as at a boundary of a strict run: a column whose first observation is not the la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -51,6 +51,7 @@ class Sequences:
         valid: bool `[slots, T, N]` of the segments in all slots. Agents that are drawn together are one column.
         observation: `[slots, T + 1, N, ...]`.
         length, period, start: see `rljob.spec.experience.Replay`.
+        ends: bool `[slots, T, N, ...]` each, where an episode ends.
 
     Attributes:
         begins: bool `[slots, T, N]`, rows at which a whole sequence begins.
@@ -65,7 +66,9 @@ class Sequences:
         length: int,
         period: int,
         start: Literal["row", "episode"],
+        ends: Sequence[np.ndarray] = (),
     ) -> None:
+        self._ends = ends
         self._steps, self._period, self._at_episodes = length, period, start == "episode"
         self._valid, self._observation = valid, observation
         slots, self._length, self._envs = self._valid.shape
@@ -129,6 +132,11 @@ class Sequences:
         self._after[before], self._before[after] = after, before
         same = self._observation[before, self._length] == self._observation[after, 0]
         self._joined[after] = same.reshape(self._envs, -1).all(axis=1)
+        if self._ends:
+            # A rollout's row that only resets lies between two episodes; an application's next segment may begin
+            # with the same observation.
+            last = np.any([each[before, -1].reshape(self._envs, -1) for each in self._ends], axis=0)
+            self._joined[after] &= ~(last.all(axis=1) & self._valid[after, 0])
 
     def _changed(self, slot: int) -> set[int]:
         """Work out what begins in this segment, and in those before it from which that is in reach."""

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from rljob.algorithms.acting_group import ActingGroup
+from rljob.algorithms.acting_group import ActingGroup, kept_arrays
 from rljob.algorithms.answers import check_acted
 from rljob.algorithms.base import Algorithm, Arrays, Place
 from rljob.envs.episodes import EpisodeStatistics
@@ -122,11 +122,12 @@ class Collector:
         # Rows from one whose memory is kept to the next.
         every = length // len(segment["core"]) if "core" in segment else 0
         has_state = "state" in segment
+        kept: list[Arrays] = [{} for _ in groups]
         infos: list[list[float]] = []
         clock = time.perf_counter
         acting = stepping = 0.0
         for t in range(length + 1):
-            for group, part in groups:
+            for (group, part), aside in zip(groups, kept, strict=True):
                 # The result of step t - 1, which ran while actions for the other groups were computed.
                 if t > 0:
                     before = clock()
@@ -152,9 +153,12 @@ class Collector:
                     if t == 0:
                         row = {name: array[0] for name, array in part.items()}
                         check_acted(group.acting.name, acted, row)
+                        aside.update(kept_arrays(acted, length))
                     part["action"][t] = acted.action
                     for name, values in acted.extras.items():
                         part[name][t] = values
+                    for name, values in acted.kept.items():
+                        aside[name][t] = values
                     between = clock()
                     group.environments.send(acted.action)
                     acting += between - before
@@ -170,8 +174,8 @@ class Collector:
         found = problem(checked, self._spaces)
         if found:
             raise RunError(found)
-        for group, part in groups:
-            group.acting.finish(part)
+        for (group, part), aside in zip(groups, kept, strict=True):
+            group.acting.finish({**part, **aside})
         ended = segment["terminated"] | segment["truncated"]
         rows = of_teams(segment["reward"], ended, segment["valid"], self._agents)
         episodes = self._statistics.update(*rows)
