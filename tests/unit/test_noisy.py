@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import rljob
 from rljob import algorithms, nets
 from rljob.algorithms.base import Place, Policy, Progress, Seen
 from rljob.envs.spaces import BoxSpace, DiscreteSpace, Spaces
@@ -19,6 +21,7 @@ from rljob.nets.torch_gradients import differentiable
 from rljob.nets.torch_noisy import NoisyCopy
 from rljob.nets.torch_optimizer import FlatAdam
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+from tests.unit.saved_policies import save_run
 from tests.unit.segments import make_algorithm, make_learner, replay_batch, same_arrays
 
 VECTOR, IMAGE = BoxSpace((4,)), BoxSpace((1, 36, 36), np.dtype(np.uint8), 0, 255)
@@ -185,6 +188,22 @@ def test_rollouts_draw_and_evaluations_act_by_the_means(name: str) -> None:
     assert all(other == once for other in others)
     drawn = actions(acting, greedy=False)
     assert len({tuple(each) for each in drawn}) > 3
+
+
+@NAMES
+def test_a_loaded_policy_draws_noise_for_the_call_that_asks_for_it_alone(
+    name: str, tmp_path: Path
+) -> None:
+    spaces = Spaces(VECTOR, DiscreteSpace(2))
+    save_run(tmp_path, spaces, {"name": name, "config": {"noisy": True, "epsilon": 0}})
+    policy, seen = rljob.load_policy(tmp_path, seed=0), observations(VECTOR, 500)
+    mean = policy.act(seen).tolist()
+    episode = policy.episode()
+    for _ in range(3):
+        assert policy.act(seen, deterministic=False).tolist() != mean
+        assert episode.act(seen).tolist() == mean
+        assert policy.act(seen, deterministic=False).tolist() != mean
+        assert policy.act(seen).tolist() == mean
 
 
 @NAMES

@@ -125,7 +125,8 @@ class Policy:
         return self._networks.engines[name]
 
     def draw(self, rng: np.random.Generator) -> None:
-        """Draw the weights of noisy networks anew; a version that is new acts with its means until then.
+        """Draw the weights of noisy networks anew; a version that is new acts with its means until then, as an actor that
+        is greedy always does.
 
         Args:
             rng: an actor's `self.rng`.
@@ -133,6 +134,12 @@ class Policy:
         for engine in self._networks.engines.values():
             if isinstance(engine, NoisyEngine):
                 engine.draw(rng)
+
+    def use_means(self) -> None:
+        """Act with the means of noisy networks until the next draw."""
+        for engine in self._networks.engines.values():
+            if isinstance(engine, NoisyEngine):
+                engine.use_means()
 
     def forget(self, begins: np.ndarray) -> None:
         """Clear the memory where an episode begins, bool `[N]`."""

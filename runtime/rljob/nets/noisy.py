@@ -39,6 +39,7 @@ class NoisyEngine:
         self.core_size = engine.core_size
         self._tensors: Arrays = {}
         self._layers: list[str] = []
+        self._drawn = False
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Use these means from the next call on; see `Engine.load`."""
@@ -49,6 +50,13 @@ class NoisyEngine:
             raise RunError("weights do not fit the network: the scales of its noise are missing")
         # Copies: the weights may lie in memory that is used again.
         self._tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+        self._drawn = False
+
+    def use_means(self) -> None:
+        """Use the means until the next draw."""
+        if self._drawn:
+            self._engine.load(self._tensors)
+            self._drawn = False
 
     def draw(self, rng: np.random.Generator) -> None:
         """Draw weights around the means, and use them until the next draw or load."""
@@ -62,6 +70,7 @@ class NoisyEngine:
                 if name in tensors:
                     drawn[name] = tensors[name] + tensors[name + SCALE] * noise
         self._engine.load(drawn)
+        self._drawn = True
 
     def __call__(self, *inputs: np.ndarray, core: np.ndarray | None = None) -> Arrays:
         return self._engine(*inputs, core=core)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,6 +75,10 @@ class TrainedPolicy:
     def memory_size(self) -> int:
         """Numbers that it remembers of each episode; 0 for a policy without memory."""
         return self.networks.core_size
+
+    def draws_like(self, other: TrainedPolicy) -> None:
+        """From now on, draw at random what the other policy draws from now on."""
+        self._rng = copy.deepcopy(other._rng)
 
     def act(
         self,
@@ -172,6 +177,8 @@ class TrainedPolicy:
             policy = Policy(self.networks, rows)
             if memory is not None:
                 policy.core = memory
+            if deterministic:
+                policy.use_means()
             actor = self._actor(policy, rows, deterministic, None)
             chosen = _act(actor, _seen(stored, mask, np.ones(rows, np.bool_)))
         return self.interface.actions(chosen, single=False), memory
@@ -227,6 +234,8 @@ class PolicyEpisode:
                 raise InputError(
                     f"{rows} observations; this episode began with {self._rows}. Use another policy.episode()"
                 )
+            if self._deterministic:
+                Policy(of.networks, rows).use_means()
             seen = _seen(stored, allowed, np.full(rows, begins), reward)
             chosen = _act(self._actor, seen)
         return of.interface.actions(chosen, single)
