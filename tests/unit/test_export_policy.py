@@ -12,12 +12,14 @@ import pytest
 from gymnasium import spaces as gym
 
 import rljob
+from rljob.checkpoints import policy as checkpoint_policy
 from rljob.cli.main import main
-from rljob.envs.spaces import Spaces
+from rljob.envs.spaces import Arrays, Spaces
 from rljob.errors import InputError, RLJobError, RunError
 from rljob.policies import export as exporting
 from rljob.policies.export import SUFFIXES, export
 from rljob.policies.samples import Compared
+from tests.unit import saved_policies
 from tests.unit.saved_policies import save_run
 
 BOX = gym.Box(-4, 4, (4,))
@@ -119,6 +121,45 @@ def test_what_acts_otherwise_is_not_written(
     with pytest.raises(RunError, match="refused: the written file chooses other actions on 1,000"):
         export(policy, "safetensors", tmp_path / "policy.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "observation", "action"),
+    [
+        ("PPO", BOX, gym.Discrete(2)),
+        ("QLearning", gym.Discrete(50), gym.Discrete(3)),
+        ("PPO", BOX, gym.MultiDiscrete([2, 3])),
+        ("SAC", BOX, gym.Box(-1, 1, (2,))),
+    ],
+)
+def test_weights_that_are_written_wrongly_are_found(
+    algorithm: str,
+    observation: gym.Space[Any],
+    action: gym.Space[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = saved(tmp_path / "run", observation, action, algorithm)
+    encode = checkpoint_policy.encode
+
+    def wrong(arrays: Arrays) -> bytes:
+        return encode({n: -array if array.ndim else array for n, array in arrays.items()})
+
+    monkeypatch.setattr(checkpoint_policy, "encode", wrong)
+    with pytest.raises(RunError, match="refused: the written file"):
+        export(policy, "safetensors", tmp_path / "policy.safetensors")
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert export(policy, "safetensors", tmp_path / "policy.safetensors").difference == 0
+
+
+def test_a_table_of_equal_values_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_policies, "randomise", lambda *_: None)
+    policy = saved(tmp_path / "run", gym.Discrete(5), gym.Discrete(4), "QLearning")
+    assert len(set(policy.act(np.zeros(100, np.int64)).tolist())) == 4, "drawn among equal values"
+    export(policy, "safetensors", tmp_path / "table.safetensors")
 
 
 def test_differences_are_found(tmp_path: Path) -> None:

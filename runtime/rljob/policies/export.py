@@ -199,7 +199,9 @@ def _write_safetensors(loaded: TrainedPolicy, path: Path) -> tuple[ActsOn, bool]
     _described_by(path).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     from rljob.policies.load import load_file
 
-    again = load_file(path, seed=0)
+    again = load_file(path)
+    # The same random numbers, by which a table draws among equal values: so every action has to be the same.
+    again.draws_like(loaded)
 
     def run(inputs: Arrays) -> Mapping[str, np.ndarray]:
         action, memory = again.predict(
@@ -208,8 +210,7 @@ def _write_safetensors(loaded: TrainedPolicy, path: Path) -> tuple[ActsOn, bool]
             deterministic=True,
             mask=inputs.get("mask"),
         )
-        # A table draws among equal values.
-        found = {"action": action, "values": np.zeros((len(action), 2))}
+        found = {"action": action}
         return found if memory is None else {**found, "next_memory": memory}
 
     return run, loaded.spaces.masked

@@ -86,10 +86,10 @@ class Compared:
 
     def difference(self, loaded: TrainedPolicy, outputs: Mapping[str, np.ndarray]) -> float:
         """The largest difference to another form of the policy, relative to numbers above 1; infinite where it chooses
-        otherwise, unless its scores are equal within rounding.
+        otherwise, unless it has scores that are equal within rounding.
 
         Args:
-            outputs: of the other form.
+            outputs: of the other form. Without `values` or `logits`, no other action is forgiven.
         """
         found = outputs["action"]
         if found.shape != self.action.shape or found.dtype != self.action.dtype:
@@ -100,8 +100,8 @@ class Compared:
             return max(largest, _largest(found, self.action))
         other = (found != self.action).reshape(len(found), -1).any(axis=1)
         if other.any():
-            scores = outputs["values"] if "values" in outputs else outputs["logits"]
-            if not _tied(space, scores[other]).all():
+            scores = outputs.get("values", outputs.get("logits"))
+            if scores is None or not _tied(space, scores[other]).all():
                 return math.inf
         return largest
 
