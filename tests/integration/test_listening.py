@@ -8,7 +8,11 @@ import socket
 import aiohttp
 import pytest
 
+from rljob.cli.main import main
+from rljob.errors import InputError, RunError
+from rljob.telemetry.http_server import serve_pages
 from rljob.telemetry.listening import EVERY_ADDRESS, listen
+from rljob.telemetry.pages import Site
 from rljob_operator.telemetry.health import HealthServer
 from rljob_operator.telemetry.metrics import OperatorMetrics
 from tests.ports import free_port, needs_ipv6
@@ -64,3 +68,36 @@ def test_the_operators_own_pages() -> None:
             await server.close()
 
     asyncio.run(serve())
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none(port: int) -> None:
+    with pytest.raises(InputError, match=f"^{port} is no port; allowed are 0 to 65535$"):
+        listen("127.0.0.1", port, 8)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 300])
+def test_a_host_that_is_none(host: str) -> None:
+    with pytest.raises(RunError, match="cannot serve HTTP on"):
+        serve_pages(Site({}), host, 0)
+
+
+@pytest.mark.parametrize("given", ["99999", "-1", "http", "1_0", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["serve", "run", "--port"],
+        ["serve-checkpoint", "--dir", "run", "--port"],
+        ["role", "learner", "--metrics-port"],
+        ["role", "learner", "--state-port"],
+        ["role", "learner", "--loopback-port"],
+    ],
+)
+def test_commands_name_the_port_that_is_none(
+    command: list[str], given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *arguments, option = command
+    with pytest.raises(SystemExit):
+        main([*arguments, f"{option}={given}"])
+    expected = f"argument {option}: {given!r} is no port; allowed are 0 to 65535"
+    assert expected in capsys.readouterr().err

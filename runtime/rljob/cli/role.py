@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rljob import system
+from rljob.cli.ports import port
 from rljob.errors import INTERRUPTED, AskedToEnd, UserCodeError
 from rljob.process.stopping import Stopping
 from rljob.spec.roles import ROLES
@@ -60,9 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="address to serve on; * for all of IPv4 and IPv6",
     )
-    parser.add_argument("--metrics-port", type=int, default=0, help="0 selects a free port")
+    parser.add_argument("--metrics-port", type=port, default=0, help="0 selects a free port")
     parser.add_argument(
-        "--state-port", type=int, help="port of /state and /status; default: that of the metrics"
+        "--state-port", type=port, help="port of /state and /status; default: that of the metrics"
     )
     parser.add_argument(
         "--token",
@@ -71,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--loopback-port",
-        type=int,
+        type=port,
         help="port on 127.0.0.1 for all pages, policy and records included, without a token",
     )
     parser.add_argument(

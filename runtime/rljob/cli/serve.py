@@ -6,6 +6,8 @@ import argparse
 import logging
 import time
 
+from rljob.cli.ports import port
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -16,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1"
     )
     parser.add_argument(
-        "--port", type=int, default=8000, help="0 selects a free port; default 8000"
+        "--port", type=port, default=8000, help="0 selects a free port; default 8000"
     )
     parser.add_argument(
         "--second", metavar="RUN", help="another policy, which answers a share of the callers"

@@ -6,6 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
+from rljob.cli.ports import port
+
 IDLE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 
@@ -20,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1"
     )
     parser.add_argument(
-        "--port", type=int, default=9090, help="0 selects a free port; default 9090"
+        "--port", type=port, default=9090, help="0 selects a free port; default 9090"
     )
     parser.add_argument(
         "--idle",
