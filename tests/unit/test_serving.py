@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,15 @@ import pytest
 from gymnasium import spaces as gym
 
 import rljob
+from rljob.checkpoints import policy as checkpoint_policy
 from rljob.envs.spaces import Spaces
+from rljob.errors import InputError, RunError
+from rljob.policies.export import export
+from rljob.policies.load import load_file
+from rljob.policies.serving import http as serving_http
 from rljob.policies.serving.batching import BatchQueue
 from rljob.policies.serving.http import PolicyHttp
-from rljob.policies.serving.server import PolicyServer, ServedPolicy
+from rljob.policies.serving.server import BODY_BYTES, PolicyServer, ServedPolicy
 from rljob.policies.serving.shares import ReturnStatistics, belongs
 from tests.unit.saved_policies import save_run
 
@@ -135,6 +141,12 @@ def test_a_memory_goes_with_the_caller(tmp_path: Path) -> None:
             400,
             {"error": "memory: has the shape [1, 2]; this policy needs [1, 4]"},
         )
+        nan = {"observation": [0, 0, 0], "memory": [[0, 0, 0, float("nan")]]}
+        status, answer = ask(connection, "/act", nan)
+        assert (status, answer) == (
+            400,
+            {"error": "memory: has a number that is infinite or NaN"},
+        )
 
 
 def test_newer_versions_are_taken_when_they_verify(tmp_path: Path) -> None:
@@ -156,9 +168,138 @@ def test_newer_versions_are_taken_when_they_verify(tmp_path: Path) -> None:
         server.refresh()
         assert ask(connection, "/act", zeros)[1]["version"] == 4
         assert (
-            'rljob_serve_refused_versions_total{policy="first"} 1.0'
+            'rljob_serve_refused_versions_total{policy="first"} 2.0'
             in ask(connection, "/metrics")[1]
         )
+
+
+class Shelf:
+    """Policies that a test puts there, or what loading them raises."""
+
+    def __init__(self, *found: Any) -> None:
+        self.found = list(found)
+
+    def __call__(self, where: Any, on_damaged: Any) -> Any:
+        each = self.found.pop(0)
+        if isinstance(each, BaseException):
+            raise each
+        return each
+
+
+def changed(policy: rljob.TrainedPolicy, version: int, factor: float) -> rljob.TrainedPolicy:
+    """The same policy as another version, with other weights."""
+    made = load_file(policy.path)
+    arrays = checkpoint_policy.decode(policy.path.read_bytes())
+    made.networks.load({n: a * np.float32(factor) if a.ndim else a for n, a in arrays.items()})
+    made.version = version
+    return made
+
+
+def test_no_other_policy_replaces_a_good_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Spaces.from_gymnasium(BOX, gym.Box(-1, 1, (2,)))
+    save_run(tmp_path / "run", box, {"name": "PPO"}, version=5)
+    export(rljob.load_policy(tmp_path / "run"), "safetensors", tmp_path / "p.safetensors")
+    good = rljob.load_policy(tmp_path / "p.safetensors")
+    others = Spaces.from_gymnasium(BOX, gym.Box(-2, 2, (2,)))
+    save_run(tmp_path / "other", others, {"name": "PPO"}, version=9)
+    shelf = Shelf(
+        good,
+        changed(good, 4, 1.0),
+        changed(good, 5, 2.0),
+        ValueError("not what was expected"),
+        rljob.load_policy(tmp_path / "other"),
+        changed(good, 6, np.nan),
+        RunError("damaged"),
+        RunError("damaged"),
+        changed(good, 7, 1.0),
+    )
+    server = PolicyServer(ServedPolicy("there", load=shelf))
+    found = []
+    for _ in range(8):
+        server.refresh()
+        found.append(server.served["first"].policy.version)
+    server.close()
+    assert found == [5] * 7 + [7]
+    told = [each.getMessage() for each in caplog.records if "goes on" in each.getMessage()]
+    assert [each.partition("goes on: ")[2] for each in told] == [
+        "ValueError: not what was expected",
+        (
+            "version 9 of there is for other spaces: Box(-4.0, 4.0, (3,), float32) to Box(-2.0, 2.0, (2,), float32), "
+            "not Box(-4.0, 4.0, (3,), float32) to Box(-1.0, 1.0, (2,), float32)"
+        ),
+        "version 6 acts with a number that is not finite",
+        "damaged",
+    ]
+
+
+def test_a_second_policy_of_other_spaces_is_refused(tmp_path: Path) -> None:
+    save_run(tmp_path / "one", SPACES, {"name": "PPO"})
+    save_run(tmp_path / "two", Spaces.from_gymnasium(BOX, gym.Discrete(3)), {"name": "PPO"})
+    with pytest.raises(InputError, match=r"the second policy, of .*two, is for other spaces"):
+        PolicyServer(ServedPolicy(tmp_path / "one"), ServedPolicy(tmp_path / "two"), share=0.5)
+
+
+def test_a_request_that_fails_disturbs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(tmp_path, SPACES, {"name": "PPO"})
+    server = PolicyServer(ServedPolicy(tmp_path), patience=0.2)
+    choose = rljob.TrainedPolicy.choose
+
+    def fails(self: rljob.TrainedPolicy, stored: np.ndarray, *rest: Any, **named: Any) -> Any:
+        if (stored == 1).any():
+            raise RunError("MyActor.act raised ValueError: 1")
+        return choose(self, stored, *rest, **named)
+
+    monkeypatch.setattr(rljob.TrainedPolicy, "choose", fails)
+    found: dict[int, Any] = {}
+    with serving(server) as connection:
+
+        def one(value: int) -> None:
+            other = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=60)
+            found[value] = ask(other, "/act", {"observation": [value] * 3, "key": "\ud800"})
+            other.close()
+
+        threads = [threading.Thread(target=one, args=(value,)) for value in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [found[value][0] for value in range(3)] == [200, 500, 200]
+    assert found[1][1] == {"error": "MyActor.act raised ValueError: 1"}
+
+
+def test_clients_that_are_slow_or_speak_no_http_do_not_keep_others_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(tmp_path, SPACES, {"name": "PPO"})
+    monkeypatch.setattr(serving_http, "CONNECTIONS", 20)
+    monkeypatch.setattr(serving_http, "REQUEST_SECONDS", 0.5)
+    head = b"POST /act HTTP/1.1\r\nContent-Length: 40\r\n\r\n"
+    with serving(PolicyServer(ServedPolicy(tmp_path))) as connection:
+        assert ask(connection, "/healthz")[0] == 200
+        with socket.create_connection(("127.0.0.1", connection.port), timeout=60) as client:
+            client.sendall(b"POST /act HTTP/1.1\r\nContent-Length: x\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: client.recv(4096), b"")).decode()
+        assert answer.startswith("HTTP/1.1 400 Bad Request")
+        assert json.loads(answer.splitlines()[-1])["error"].startswith("this is no request of HTTP")
+        with socket.create_connection(("127.0.0.1", connection.port), timeout=60) as slow:
+            slow.sendall(head + b"{")
+            assert slow.recv(1) == b"", "it was hung up on"
+        # Idle between two requests, a client may be for longer.
+        assert ask(connection, "/act", {"observation": [0, 0, 0]})[0] == 200
+        many = [
+            socket.create_connection(("127.0.0.1", connection.port), timeout=60) for _ in range(60)
+        ]
+        for each in many:
+            each.sendall(head)
+        other = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=60)
+        assert ask(other, "/act", {"observation": [0, 0, 0]})[0] == 200
+        for each in (*many, other):
+            each.close()
 
 
 def test_two_policies_have_their_callers_and_returns(tmp_path: Path) -> None:
@@ -192,6 +333,16 @@ def test_two_policies_have_their_callers_and_returns(tmp_path: Path) -> None:
         ("/act", {"observation": [1, 2, 3], "deterministic": 1}, 400, "deterministic: 1 is not true or false"),
         ("/return", {"policy": "x", "version": 1, "return": 1}, 400, "policy: 'x' is none of first"),
         ("/return", {"policy": "first", "version": 7, "return": "a"}, 400, "return: 'a' is not a finite number"),
+        ("/act", {"observation": [1, 2, 1e39]}, 400, "the observation has a number that is infinite or NaN"),
+        ("/act", b'{"observation": [1, 2, NaN]}', 400, "the observation has a number that is infinite or NaN"),
+        ("/act", b'{"observation": [1, 2, 1' + b"0" * 400 + b"]}", 400, "the observation has dtype object"),
+        ("/act", b"[" * 100_000, 400, "the body is no JSON"),
+        ("/act", b"\xff{}", 400, "the body is no JSON"),
+        ("/act", bytes(BODY_BYTES + 1), 413, "the body is larger than 16,777,216 bytes"),
+        ("/return", {"policy": "first", "version": 7, "return": 10**400}, 400, "return: 1000"),
+        ("/return", {"policy": "first", "version": 7, "return": 1e300}, 400, "return: 1e+300 is not a finite number up to"),
+        ("/return", {"policy": "first", "version": 8, "return": 1}, 400, "version: 8 was never served"),
+        ("/return", {"policy": ["first"], "version": 8, "return": 1}, 400, "policy: ['first'] is none of first"),
         ("/act", None, 405, "/act takes POST"),
         ("/other", None, 404, "not found; there are /act, /return, /policies, /metrics, /healthz"),
     ],

@@ -37,12 +37,16 @@ class PolicyInterface:
         action: likewise.
         observed: how observations come from the environment.
         taken: how actions get to the environment.
+        convert: what is converted, and how.
         mask_size: numbers in a mask of the environment's actions; 0 where they cannot have one.
     """
 
     def __init__(self, spaces: Spaces, convert: Mapping[str, Any] | None = None) -> None:
         own = spaces.unconverted or (spaces.observation, spaces.action)
         self.observation, self.action = own
+        self.convert = {
+            name: values for name, values in (convert or {}).items() if values is not None
+        }
         self._chosen = spaces.action
         asked = {
             name: _section(values) if values is not None else None
@@ -159,7 +163,8 @@ def _as_dtype(array: np.ndarray, space: Space) -> np.ndarray:
             )
         array = whole
     elif array.dtype != own:
-        array = array.astype(own)
+        with np.errstate(over="ignore"):
+            array = array.astype(own)
     if isinstance(space, BoxSpace):
         if own.kind == "f" and not np.isfinite(array).all():
             raise InputError("the observation has a number that is infinite or NaN")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +65,27 @@ def load_policy(
         InputError: there is no policy, or no job of this name.
         RunError: the policy is damaged, or does not fit its job.
     """
+    return find_policy(where, _LOG.warning, namespace, context, seed)
+
+
+def find_policy(
+    where: str | Path,
+    on_damaged: Callable[[str], None],
+    namespace: str | None = None,
+    context: str | None = None,
+    seed: int | None = None,
+) -> TrainedPolicy:
+    """As `load_policy`.
+
+    Args:
+        on_damaged: told of each checkpoint that is passed over.
+    """
     path = Path(where)
     if path.is_dir():
-        return load_folder(path, seed)
+        return load_folder(path, seed, on_damaged=on_damaged)
     if path.is_file():
         if path.name == POLICY and (path.parent / MANIFEST).is_file():
-            return load_folder(path.parent, seed)
+            return load_folder(path.parent, seed, on_damaged=on_damaged)
         if path.suffix == EXPORTED:
             return load_file(path, seed)
         return _load_archive(path, seed)
@@ -78,13 +94,19 @@ def load_policy(
     return _fetch(where, namespace, context, seed)
 
 
-def load_folder(path: Path, seed: int | None = None, keep: object = None) -> TrainedPolicy:
+def load_folder(
+    path: Path,
+    seed: int | None = None,
+    keep: object = None,
+    on_damaged: Callable[[str], None] = _LOG.warning,
+) -> TrainedPolicy:
     """As `load_policy`, of a folder.
 
     Args:
         keep: has to live as long as the policy.
+        on_damaged: told of each checkpoint that is passed over.
     """
-    checkpoint = manifest.find(path, _LOG.warning)
+    checkpoint = manifest.find(path, on_damaged)
     values = manifest.read_values(checkpoint)
     arrays = policy.decode(manifest.read_file(checkpoint, POLICY))
     form, spaces = values.get("acting"), values.get("spaces")

@@ -141,20 +141,23 @@ class TrainedPolicy:
         """A copy of a memory, float32 `[N, size]`; zeros for None, and None for a policy without memory.
 
         Raises:
-            InputError: it has another shape.
+            InputError: it has another shape, or a number that is not finite.
         """
         if not self.memory_size:
             return None
         if memory is None:
             return np.zeros((rows, self.memory_size), np.float32)
         try:
-            found = np.array(memory, np.float32)
-        except (ValueError, TypeError):
+            with np.errstate(over="ignore"):
+                found = np.array(memory, np.float32)
+        except (ValueError, TypeError, OverflowError):
             raise InputError("memory: is no array of numbers") from None
         if found.shape != (rows, self.memory_size):
             raise InputError(
                 f"memory: has the shape {list(found.shape)}; this policy needs {[rows, self.memory_size]}"
             )
+        if not np.isfinite(found).all():
+            raise InputError("memory: has a number that is infinite or NaN")
         return found
 
     def choose(

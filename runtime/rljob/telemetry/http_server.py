@@ -1,4 +1,4 @@
-"""Serves the pages of a process with waitress, whatever its clients do: the limits are below."""
+"""Serves the pages of a process, or an application of WSGI, with waitress, whatever the clients do: the limits are below."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from waitress import wasyncore
@@ -21,6 +21,7 @@ from rljob.telemetry.listening import listen
 from rljob.telemetry.pages import Site, is_loopback
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
     from waitress.task import Task
 
 CONNECTION_LIMIT = 32
@@ -28,7 +29,7 @@ CONNECTION_LIMIT = 32
 CONNECTION_SECONDS = 5.0
 """Seconds that a client may take for its request, and for each part of the answer."""
 HEADER_BYTES = 8192
-"""Largest request; none has a body."""
+"""Largest request to a page; none has a body."""
 ANSWER_BYTES = 1 << 20
 """Bytes of an answer that are kept for a client that does not read; further parts wait."""
 _TURN_SECONDS, _PAUSE_SECONDS = 1.0, 0.1
@@ -38,8 +39,27 @@ _BACKLOG = 128
 logging.getLogger("waitress.queue").setLevel(logging.CRITICAL)
 
 
+@dataclass(frozen=True)
+class HttpLimits:
+    """What clients may take.
+
+    Attributes:
+        connections: the largest number; a further one ends the oldest.
+        seconds: for a request, and for each part of the answer.
+        idle: seconds that a connection stays open behind an answer.
+        body: bytes of a request's body.
+        channel: of connections; its class answers requests that the server itself refuses.
+    """
+
+    connections: int
+    seconds: float
+    idle: float
+    body: int
+    channel: type[Channel]
+
+
 class HttpServer:
-    """A running server; made by `serve_pages`.
+    """A running server; made by `serve_pages` or `serve_application`.
 
     Attributes:
         port: the port it listens on, also when port 0 was asked for.
@@ -48,14 +68,19 @@ class HttpServer:
     def __init__(self, server: _Server, port: int) -> None:
         self.port = port
         self._server = server
+        self._closed = False
         self._thread = threading.Thread(target=server.run, name="rljob-http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening, drop what is connected, and end every thread. May be called again."""
-        if self._thread.is_alive():
-            self._server.stop()
-            self._thread.join()
+        if self._closed:
+            return
+        self._closed = True
+        self._server.stop()
+        self._thread.join()
+        # Not before: what wakes it is a file descriptor, whose number another file may get.
+        self._server.close()
 
 
 def serve_pages(site: Site, host: str, port: int, threads: int = 1) -> HttpServer:
@@ -71,6 +96,19 @@ def serve_pages(site: Site, host: str, port: int, threads: int = 1) -> HttpServe
         RunError: naming host and port, when it cannot listen there.
     """
     site = replace(site, own_names=is_loopback(host))
+    # Of waitress, 1 is the least body.
+    limits = HttpLimits(CONNECTION_LIMIT, CONNECTION_SECONDS, CONNECTION_SECONDS, 1, Channel)
+    return serve_application(site, host, port, threads, limits)
+
+
+def serve_application(
+    application: WSGIApplication, host: str, port: int, threads: int, limits: HttpLimits
+) -> HttpServer:
+    """As `serve_pages`, for any application.
+
+    Raises:
+        RunError: as `serve_pages`.
+    """
     try:
         listener = listen(host, port, _BACKLOG)
     except OSError as error:
@@ -81,26 +119,36 @@ def serve_pages(site: Site, host: str, port: int, threads: int = 1) -> HttpServe
         else:
             reason = error.strerror or str(error)
         raise RunError(f"cannot serve HTTP on {host}:{port}: {reason}") from error
-    return HttpServer(_Server(site, listener, threads), listener.getsockname()[1])
+    server = _Server(application, listener, threads, limits)
+    return HttpServer(server, listener.getsockname()[1])
 
 
-class _Channel(HTTPChannel):
+class Channel(HTTPChannel):
     """A connection.
 
     Attributes:
         since: start of its client's present time limit, monotonic seconds.
+        asked: whether its client has begun a request.
     """
 
     server: _Server
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.since = time.monotonic()
+        self.since, self.asked = time.monotonic(), False
         super().__init__(*arguments, **options)
 
     def late(self, now: float) -> bool:
         """Whether the client has kept us waiting. While a page is being made, the client waits."""
-        waits_for_client = not self.requests or self.total_outbufs_len > 0
-        return waits_for_client and now - self.since > CONNECTION_SECONDS
+        limits, answers = self.server.limits, self.total_outbufs_len > 0
+        idle = not answers and self.request is None and self.asked
+        waits_for_client = not self.requests or answers
+        return waits_for_client and now - self.since > (limits.idle if idle else limits.seconds)
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.since, self.asked = time.monotonic(), True
+        found: bool = super().received(data)
+        return found
 
     def write_soon(self, data: bytes) -> int:
         self.since = time.monotonic()
@@ -124,9 +172,14 @@ class _Server(TcpWSGIServer):
     """waitress, but for what it leaves open: at its limit of connections it accepts no probe, a client that drips
     bytes is never late, and time is the wall clock's. `_end_late` and `_end_oldest` decide instead."""
 
-    channel_class = _Channel
-
-    def __init__(self, site: Site, listener: socket.socket, threads: int) -> None:
+    def __init__(
+        self,
+        application: WSGIApplication,
+        listener: socket.socket,
+        threads: int,
+        limits: HttpLimits,
+    ) -> None:
+        self.limits, self.channel_class = limits, limits.channel
         self._every: dict[int, Any] = {}
         self._stopping = False
         adjustments = Adjustments(
@@ -136,7 +189,7 @@ class _Server(TcpWSGIServer):
             connection_limit=1 << 31,
             channel_timeout=1 << 31,
             max_request_header_size=HEADER_BYTES,
-            max_request_body_size=1,
+            max_request_body_size=limits.body,
             outbuf_high_watermark=ANSWER_BYTES,
             outbuf_overflow=1 << 62,  # No files: the high watermark bounds it.
             log_socket_errors=False,
@@ -144,11 +197,16 @@ class _Server(TcpWSGIServer):
         )
         info = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(
-            site, self._every, _sock=listener, adj=adjustments, sockinfo=info, bind_socket=False
+            application,
+            self._every,
+            _sock=listener,
+            adj=adjustments,
+            sockinfo=info,
+            bind_socket=False,
         )
 
     def run(self) -> None:
-        """Serve until `stop`, then end all connections and threads."""
+        """Serve until `stop`, then end all connections and threads; the caller closes what listens."""
         while not self._stopping:
             self._end_late()
             self._end_oldest()
@@ -156,7 +214,6 @@ class _Server(TcpWSGIServer):
         for channel in self._channels():
             channel.handle_close()
         self.task_dispatcher.shutdown()
-        self.close()
 
     def stop(self) -> None:
         self._stopping = True
@@ -171,9 +228,9 @@ class _Server(TcpWSGIServer):
                 time.sleep(_PAUSE_SECONDS)
             raise
 
-    def _channels(self) -> list[_Channel]:
+    def _channels(self) -> list[Channel]:
         """Connections, oldest first."""
-        return [each for each in self._every.values() if isinstance(each, _Channel)]
+        return [each for each in self._every.values() if isinstance(each, Channel)]
 
     def _end_late(self) -> None:
         now = time.monotonic()
@@ -184,5 +241,5 @@ class _Server(TcpWSGIServer):
     def _end_oldest(self) -> None:
         """Called after each turn, in which one connection is accepted."""
         channels = self._channels()
-        for channel in channels[: max(0, len(channels) - CONNECTION_LIMIT)]:
+        for channel in channels[: max(0, len(channels) - self.limits.connections)]:
             channel.handle_close()

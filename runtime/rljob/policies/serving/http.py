@@ -1,19 +1,59 @@
-"""The HTTP server around a `PolicyServer`: waitress, as for the pages of roles."""
+"""The HTTP server around a `PolicyServer`: waitress, with the limits of the pages of roles."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import json
+import socket
 import threading
-from typing import Any
+import time
 
-from waitress.server import create_server
+from waitress.task import ErrorTask
 
-from rljob.errors import RunError
 from rljob.policies.serving.server import BODY_BYTES, PolicyServer
-from rljob.telemetry.listening import listen
+from rljob.telemetry.http_server import Channel, HttpLimits, serve_application
 
-# It warns whenever a request waits for a thread.
-logging.getLogger("waitress.queue").setLevel(logging.CRITICAL)
+CONNECTIONS = 256
+"""A further one ends the oldest."""
+REQUEST_SECONDS, IDLE_SECONDS = 30.0, 75.0
+"""For a client that sends a request or takes an answer, and between two requests."""
+
+
+class _Refusal(ErrorTask):
+    """Answers what is no request in the form of all other answers."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = json.dumps({"error": _sentence(error.code, error.body)}).encode() + b"\n"
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.channel.refused = True
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(Channel):
+    """Reads on behind a refusal, for a client that sends all of a large body before it looks at the answer: a connection
+    that is closed while bytes are unread is reset, and the answer lost."""
+
+    error_task_class = _Refusal
+    refused = lingers = False
+
+    def handle_close(self) -> None:
+        if not (self.refused and self.will_close):
+            super().handle_close()
+            return
+        self.refused = self.will_close = False
+        self.lingers, self.since = True, time.monotonic()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def readable(self) -> bool:
+        return self.lingers or super().readable()
+
+    def received(self, data: bytes) -> bool:
+        return not self.lingers and super().received(data)
 
 
 class PolicyHttp:
@@ -29,44 +69,34 @@ class PolicyHttp:
         port: the port it listens on.
 
     Raises:
+        InputError: no port has this number.
         RunError: it cannot listen there.
     """
 
     def __init__(
         self, server: PolicyServer, host: str, port: int, threads: int = 32, every: float = 5.0
     ) -> None:
-        try:
-            listener = listen(host, port, 128)
-        except OSError as error:
-            raise RunError(
-                f"cannot serve HTTP on {host}:{port}: {error.strerror or error}"
-            ) from error
-        self.port: int = listener.getsockname()[1]
+        limits = HttpLimits(CONNECTIONS, REQUEST_SECONDS, IDLE_SECONDS, BODY_BYTES, _Channel)
+        self._http = serve_application(server, host, port, threads, limits)
+        self.port = self._http.port
         self._server, self._every = server, every
         self._ended = threading.Event()
-        self._http: Any = create_server(
-            server,
-            sockets=[listener],
-            threads=threads,
-            max_request_body_size=BODY_BYTES,
-            ident=None,
-        )
-        self._threads = [
-            threading.Thread(target=self._http.run, name="rljob-http", daemon=True),
-            threading.Thread(target=self._look, name="rljob-newest", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._newest = threading.Thread(target=self._look, name="rljob-newest", daemon=True)
+        self._newest.start()
 
     def close(self) -> None:
         """Stop listening and end all threads."""
         self._ended.set()
-        self._http.trigger.pull_trigger(self._http.close)
-        for thread in self._threads:
-            thread.join(timeout=10)
-        self._http.task_dispatcher.shutdown()
+        self._http.close()
         self._server.close()
+        self._newest.join(timeout=10)
 
     def _look(self) -> None:
         while not self._ended.wait(self._every):
             self._server.refresh()
+
+
+def _sentence(code: int, told: str) -> str:
+    if code == 413:
+        return f"the body is larger than {BODY_BYTES:,} bytes"
+    return f"this is no request of HTTP that is understood: {told}"

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -22,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from rljob.envs.values import LARGEST
 from rljob.errors import AskedToEnd, InputError, RLJobError, RunError
-from rljob.policies.load import load_policy
+from rljob.policies.load import find_policy
 from rljob.policies.loaded import TrainedPolicy
+from rljob.policies.samples import Compared
 from rljob.policies.serving.batching import BatchQueue
 from rljob.policies.serving.shares import ReturnStatistics, belongs
 
@@ -35,6 +36,8 @@ FIRST, SECOND = "first", "second"
 BODY_BYTES = 1 << 24
 """Largest request."""
 ANSWER_SECONDS = 30.0
+_TRIED = 8
+"""Observations on which a new version acts before it answers."""
 MOST_VERSIONS = 256
 """Versions whose returns are kept; older ones are forgotten first."""
 _LOG = logging.getLogger("rljob")
@@ -58,35 +61,37 @@ class ServedPolicy:
 
     Args:
         where: as for `rljob.load_policy`.
-        load: how it is loaded.
+        load: how it is loaded; told of versions that are damaged and passed over.
+
+    Raises:
+        RLJobError: as `rljob.load_policy`, or it cannot act.
     """
 
-    def __init__(self, where: str | Path, load: Any = load_policy) -> None:
+    def __init__(
+        self,
+        where: str | Path,
+        load: Callable[[str | Path, Callable[[str], None]], TrainedPolicy] = find_policy,
+    ) -> None:
         self.where, self._load = where, load
-        self.policy: TrainedPolicy = load(where)
+        self.policy = load(where, _LOG.warning)
+        _try(self.policy)
 
     def refresh(self) -> bool:
         """Take a newer version. Whether there was one.
 
         Raises:
-            RLJobError: what is there does not verify or is another kind of policy; the one before stays.
+            RLJobError: what is there does not verify, is another kind of policy or cannot act; the one before stays.
         """
-        found: TrainedPolicy = self._load(self.where)
-        now = self.policy
-        if (found.version, str(found.path)) == (now.version, str(now.path)):
-            return False
-        new, old = found.interface, now.interface
-        if (new.observation, new.action, found.memory_size) != (
-            old.observation,
-            old.action,
-            now.memory_size,
-        ):
-            raise RunError(
-                f"version {found.version} of {self.where} is for other spaces: {new.observation} to {new.action}, not "
-                f"{old.observation} to {old.action}; version {now.version} goes on"
-            )
-        self.policy = found
-        return True
+        damaged: list[str] = []
+        found, now = self._load(self.where, damaged.append), self.policy
+        if found.version > now.version:
+            if text := _different(found, now):
+                raise RunError(f"version {found.version} of {self.where} {text}")
+            _try(found)
+            self.policy = found
+        if damaged:
+            raise RunError("; ".join(damaged))
+        return self.policy is not now
 
 
 class PolicyServer:
@@ -98,6 +103,10 @@ class PolicyServer:
         share: of the callers, in [0, 1].
         most: requests in one batch.
         patience: seconds that a request waits for others.
+        limit: requests that may wait.
+
+    Raises:
+        InputError: the second policy is for other spaces.
     """
 
     def __init__(
@@ -110,12 +119,16 @@ class PolicyServer:
         patience: float = 0.001,
         limit: int = 1024,
     ) -> None:
+        if second is not None and (text := _different(second.policy, first.policy)):
+            raise InputError(f"the second policy, of {second.where}, {text}")
         self.served = {FIRST: first} if second is None else {FIRST: first, SECOND: second}
         self._share = share
         self._queue: BatchQueue[tuple[str, bool], ActRequest] = BatchQueue(most, patience, limit)
         self._changed = threading.Condition()
         self._ended = False
         self._returns: dict[tuple[str, int], ReturnStatistics] = {}
+        # Why the version before went on, by policy.
+        self._told_of: dict[str, str] = {}
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "rljob_serve_requests", "Answered requests", ["path", "status"], registry=self.registry
@@ -153,15 +166,26 @@ class PolicyServer:
             self._changed.notify_all()
 
     def refresh(self) -> None:
-        """Take newer versions where there are any; what does not verify is logged and counted."""
+        """Take newer versions where there are any; what does not verify is logged and counted once."""
         for name, served in self.served.items():
+            before, told = served.policy, ""
             try:
-                if served.refresh():
-                    self._version.labels(name).set(served.policy.version)
-                    _LOG.info("the %s policy is version %s now", name, served.policy.version)
+                served.refresh()
+            except AskedToEnd:
+                raise
             except RLJobError as error:
+                told = str(error)
+            except Exception as error:
+                # Whatever lies there, the next look is not its last.
+                told = f"{type(error).__name__}: {error}"
+            version = served.policy.version
+            if served.policy is not before:
+                self._version.labels(name).set(version)
+                _LOG.info("the %s policy is version %s now", name, version)
+            if told and told != self._told_of.get(name):
                 self._refused.labels(name).inc()
-                _LOG.warning("version %s goes on: %s", served.policy.version, error)
+                _LOG.warning("version %s of the %s policy goes on: %s", version, name, told)
+            self._told_of[name] = told
 
     # ---- HTTP
 
@@ -171,6 +195,8 @@ class PolicyServer:
         known = path if path in _PATHS else "other"
         self._requests.labels(known, str(status)).inc()
         headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append(("Allow", _PATHS[path]))
         start(f"{status} {HTTPStatus(status).phrase}", headers)
         return [body]
 
@@ -195,6 +221,11 @@ class PolicyServer:
             return _json(400, {"error": str(error)})
         except RLJobError as error:
             return _json(500, {"error": str(error)})
+        except AskedToEnd:
+            raise
+        except Exception as error:
+            _LOG.exception("a request to %s failed", path)
+            return _json(500, {"error": f"this server failed: {error!r:.200}"})
 
     def _act(self, content: Mapping[str, Any]) -> tuple[int, str, bytes]:
         started = time.monotonic()
@@ -233,23 +264,21 @@ class PolicyServer:
         if key is None:
             key = str(time.monotonic_ns())
         if not isinstance(key, str | int):
-            raise InputError(f"key: {key!r:.80} is not a text or whole number")
+            raise InputError(f"key: {repr(key)[:80]} is not a text or whole number")
         return SECOND if belongs(str(key), self._share) else FIRST
 
     def _report(self, content: Mapping[str, Any]) -> dict[str, Any]:
         name, version, value = (content.get(key) for key in ("policy", "version", "return"))
-        if name not in self.served:
+        if not isinstance(name, str) or name not in self.served:
             raise InputError(f"policy: {name!r:.80} is none of {', '.join(self.served)}")
         if type(version) is not int:
             raise InputError(f"version: {version!r:.80} is not a whole number")
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            raise InputError(f"return: {value!r:.80} is not a finite number")
+        if type(value) not in (int, float) or not -LARGEST <= value <= LARGEST:
+            raise InputError(f"return: {value!r:.80} is not a finite number up to {LARGEST:g}")
+        if not 0 <= version <= self.served[name].policy.version:
+            raise InputError(f"version: {version!r:.80} was never served")
         with self._changed:
-            known = self._returns.setdefault((str(name), version), ReturnStatistics())
+            known = self._returns.setdefault((name, version), ReturnStatistics())
             known.add(float(value))
             while len(self._returns) > MOST_VERSIONS:
                 del self._returns[next(iter(self._returns))]
@@ -307,14 +336,38 @@ class PolicyServer:
                 if after is not None:
                     answer["memory"] = after[rows].tolist()
                 each.answer = answer
-        except AskedToEnd:
-            raise
+            if not _finite(actions, after):
+                raise RunError(f"version {policy.version} acts with a number that is not finite")
         except BaseException as error:
-            for each in batch:
-                each.problem = error
-        finally:
-            for each in batch:
-                each.done.set()
+            if len(batch) > 1:
+                # Only those that it fails for are told.
+                for each in batch:
+                    self._act_on(name, greedy, [each])
+                return
+            batch[0].problem = error
+        for each in batch:
+            each.done.set()
+
+
+def _try(policy: TrainedPolicy) -> None:
+    """Act once on made-up observations; raises RLJobError where that fails."""
+    compared = Compared.of(policy, _TRIED, masked=False)
+    if not _finite(compared.action, compared.memory):
+        raise RunError(f"version {policy.version} acts with a number that is not finite")
+
+
+def _finite(*arrays: np.ndarray | None) -> bool:
+    return all(array is None or bool(np.isfinite(array).all()) for array in arrays)
+
+
+def _different(one: TrainedPolicy, other: TrainedPolicy) -> str:
+    """Why one cannot answer instead of the other; empty if it can."""
+    new, old = one.interface, other.interface
+    if (one.spaces, new.convert) != (other.spaces, old.convert):
+        return f"is for other spaces: {new.observation} to {new.action}, not {old.observation} to {old.action}"
+    if one.memory_size != other.memory_size:
+        return f"has a memory of {one.memory_size} numbers, not {other.memory_size}"
+    return ""
 
 
 def _masks(batch: list[ActRequest]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ def belongs(key: str, share: float) -> bool:
     Args:
         share: in [0, 1].
     """
-    digest = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big") < share * _PARTS
 
 
