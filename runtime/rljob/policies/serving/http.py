@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from typing import Any, cast
 
 from waitress.task import ErrorTask
 
@@ -23,12 +24,12 @@ class _Refusal(ErrorTask):
     """Answers what is no request in the form of all other answers."""
 
     def execute(self) -> None:
-        error = self.request.error
+        error: Any = getattr(self.request, "error")  # noqa: B009
         body = json.dumps({"error": _sentence(error.code, error.body)}).encode() + b"\n"
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers = [("Content-Type", "application/json")]
         self.set_close_on_finish()
-        self.channel.refused = True
+        cast("_Channel", self.channel).refused = True
         self.content_length = len(body)
         self.write(body)
 
@@ -47,7 +48,7 @@ class _Channel(Channel):
         self.refused = self.will_close = False
         self.lingers, self.since = True, time.monotonic()
         with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+            cast("socket.socket", self.socket).shutdown(socket.SHUT_WR)
 
     def readable(self) -> bool:
         return self.lingers or super().readable()

@@ -268,7 +268,8 @@ class PolicyServer:
         return SECOND if belongs(str(key), self._share) else FIRST
 
     def _report(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        name, version, value = (content.get(key) for key in ("policy", "version", "return"))
+        found: tuple[Any, ...] = tuple(map(content.get, ("policy", "version", "return")))
+        name, version, value = found
         if not isinstance(name, str) or name not in self.served:
             raise InputError(f"policy: {name!r:.80} is none of {', '.join(self.served)}")
         if type(version) is not int:
