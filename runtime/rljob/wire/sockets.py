@@ -77,11 +77,18 @@ def new_keypair() -> tuple[bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One well-formed message; `payload` shares memory with what zmq received."""
+    """One well-formed message.
+
+    Attributes:
+        client: the name that its sender gave itself.
+        payload: shares memory with what zmq received.
+        key: of the sender, as Z85, as the handshake has proven it; empty without keys, and for what a server sends.
+    """
 
     client: Client
     header: Header
     payload: memoryview
+    key: bytes = b""
 
 
 class Wire:
@@ -224,6 +231,12 @@ class Wire:
             endpoint.introduce(ring)
             endpoint.connect_again()
 
+    def sent_by(self, message: Message, role: RoleName) -> bool:
+        """Whether the sender of a message to one of our servers has the key of this role. Without keys, everybody has."""
+        if self.ring is None:
+            return True
+        return message.key in {keys.others[role] for keys in self.ring.sets.values()}
+
     def wake(self) -> None:
         """Make `wait` return; the one method that another thread may call."""
         with contextlib.suppress(BlockingIOError):
@@ -354,6 +367,7 @@ class Endpoint:
         self._job = job
         self._rejected = rejected
         self._is_router = socket.type == zmq.ROUTER
+        self._encrypted = bool(socket.getsockopt(zmq.CURVE_SERVER))
         self._server_role: RoleName | None = None
         self._server_keys: Iterator[bytes] = iter(())
         self._answers = AnswerLimit()
@@ -412,7 +426,13 @@ class Endpoint:
                 continue
             self._silence.heard()
             self._families.heard()
-            yield Message(client, header, payload)
+            yield Message(client, header, payload, self._proven(frames[-1]))
+
+    def _proven(self, frame: zmq.Frame) -> bytes:
+        """The key of the connection that a frame came by; see `Message.key`."""
+        if not (self._is_router and self._encrypted):
+            return b""
+        return str(frame.get("User-Id")).encode()
 
     def _reject(self, client: Client, error: Rejected, frame: bytes | memoryview) -> None:
         self._rejected(client, error.reason)

@@ -99,6 +99,8 @@ class Publisher:
             for chunk in self._server.wanted(message.client, read_want(message.header), now):
                 self._send(message.client, chunk)
         elif message.header.kind is MessageKind.EVALUATED:
+            if not self._wire.sent_by(message, "evaluator"):
+                raise Rejected("unexpected", "EVALUATED is for evaluators alone")
             self._evaluations.append(read_evaluated(message.header, message.payload))
 
     def _send(self, client: Client, chunk: Chunk) -> None:
