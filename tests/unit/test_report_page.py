@@ -189,6 +189,18 @@ def test_what_is_not_there_is_not_drawn(tmp_path: Path) -> None:
     assert "algorithm-entropy" not in keys
 
 
+def test_plots_of_names_that_are_alike_have_files_of_their_own(tmp_path: Path) -> None:
+    info = {"a.b": 1.0, "a b": 2.0, "A-B": 3.0, "x" * 64: 4.0, "x" * 63: 5.0}
+    metrics = {"my_loss": 1.0, "my loss": 2.0, "my-loss-2": 3.0, "é" * 300: 4.0}
+    lines = [record(1, info=info, metrics=metrics)]
+    found = plots(group([read(write(tmp_path / "q", lines))]))
+    keys = [plot.key for plot in found if plot.key.startswith(("info-", "algorithm-"))]
+    assert len(keys) == len({key.lower() for key in keys}) == len(info) + len(metrics)
+    assert all(len(f"{key}.png".encode()) < 256 for key in keys)
+    shown = {plot.key: plot.lines[0].points[-1][1] for plot in found if plot.lines}
+    assert (shown["info-a-b"], shown["info-a-b-2"], shown["info-a-b-3"]) == (1.0, 2.0, 3.0)
+
+
 @given(st.floats(1e-9, 1e12), st.integers(2, 10))
 def test_steps_between_ticks_are_round_and_few(span: float, most: int) -> None:
     step = nice_step(span, most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from rljob.show.report.files import Run
 from rljob.show.report.groups import RunGroup, spread
@@ -16,6 +17,7 @@ STAGES = (
     ("stages.checkpoint", "taking snapshots"),
 )
 REST = "other"
+_LONGEST_SLUG = 50
 _HARDWARE = {
     "cores": ("Cores used", "Seconds on a processor for each second."),
     "memory": ("Memory in MiB", "Resident."),
@@ -119,7 +121,19 @@ def plots(groups: Sequence[RunGroup]) -> list[Plot]:
         *_hardware(groups),
         *_algorithm(groups),
     ]
-    return [plot for plot in drawn if not plot.empty]
+    return _told_apart([plot for plot in drawn if not plot.empty])
+
+
+def _told_apart(drawn: Sequence[Plot]) -> list[Plot]:
+    """With keys that differ, also for file systems that know no case: those of names that are alike get a number."""
+    taken: set[str] = set()
+    found = []
+    for plot in drawn:
+        each = (plot.key if n == 1 else f"{plot.key}-{n}" for n in count(1))
+        key = next(key for key in each if key not in taken)
+        taken.add(key)
+        found.append(replace(plot, key=key))
+    return found
 
 
 def returns(groups: Sequence[RunGroup], axis: Axis) -> Plot:
@@ -315,7 +329,8 @@ def _names(groups: Sequence[RunGroup], prefix: str) -> Iterable[str]:
 
 
 def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower())
+    """As part of a key: lower case, and short enough for the name of a file. Of different texts it may be the same."""
+    return "".join(c if c.isalnum() else "-" for c in text.lower())[:_LONGEST_SLUG]
 
 
 def _algorithm(groups: Sequence[RunGroup]) -> list[Plot]:
