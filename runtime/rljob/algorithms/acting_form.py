@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from rljob.algorithms.value_actors import (
 )
 from rljob.envs.spaces import Space, Spaces, space_from_json, space_to_json
 from rljob.nets.acting import ActingNetworks, Engine
+from rljob.nets.engines import engine_of
 from rljob.nets.head import Head, Net
 from rljob.nets.noisy import NoisyEngine
 
@@ -43,13 +43,6 @@ FORMAT = 1
 MakeActor = Callable[[Policy, Place], Actor]
 """Makes the acting half for one group of environments."""
 
-_ENGINES = {
-    "mlp": ("rljob.nets.mlp", "MLPEngine"),
-    "cnn": ("rljob.nets.cnn", "CNNEngine"),
-    "gru": ("rljob.nets.recurrent", "GRUEngine"),
-    "lstm": ("rljob.nets.recurrent", "LSTMEngine"),
-    "candidates": ("rljob.nets.candidates", "CandidatesEngine"),
-}
 _OF_HEAD = ("size", "free", "trunk", "per_action")
 
 
@@ -143,8 +136,7 @@ def acting_form(spec: RLJobSpec, algorithm: Algorithm, spaces: Spaces) -> dict[s
         spaces: as the algorithm sees them.
     """
     from rljob.algorithms.registry import BUILT_IN
-    from rljob.nets.choice import BUILT_IN as NETWORKS
-    from rljob.nets.choice import ImportedNetwork, choose
+    from rljob.nets.choice import ImportedNetwork, built_in_name, choose
 
     if type(algorithm) not in BUILT_IN.values():
         return None
@@ -160,7 +152,7 @@ def acting_form(spec: RLJobSpec, algorithm: Algorithm, spaces: Spaces) -> dict[s
         if isinstance(network, ImportedNetwork):
             return None
         networks[name] = {
-            "network": next(label for label, kind in NETWORKS.items() if kind is type(network)),
+            "network": built_in_name(network),
             "config": network.model_dump(),
             "heads": {
                 head: {each: getattr(net.heads[head], each) for each in _OF_HEAD}
@@ -196,11 +188,10 @@ def acting_networks(form: Mapping[str, Any], spaces: Spaces) -> ActingNetworks:
 
 
 def _engine(form: Mapping[str, Any], spaces: Spaces) -> Engine:
-    module, name = _ENGINES[form["network"]]
+    make = engine_of(form["network"])
     config = SimpleNamespace(**form["config"])
     heads = {head: Head(**values) for head, values in form["heads"].items()}
     inputs: tuple[Space, ...] = tuple(map(space_from_json, form["inputs"]))
     net = Net(heads, acts=tuple(heads), inputs=inputs)
-    make = getattr(import_module(module), name)
-    engine: Engine = make(config, net.inputs_of(spaces.observation), heads, net.acts)
+    engine = make(config, net.inputs_of(spaces.observation), heads, net.acts)
     return NoisyEngine(engine) if form["noisy"] else engine

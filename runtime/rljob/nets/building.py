@@ -5,7 +5,7 @@ Nothing here imports torch until a torch network is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -13,23 +13,13 @@ from typing import TYPE_CHECKING, Any
 from rljob.envs.spaces import Spaces
 from rljob.errors import InputError
 from rljob.nets.acting import ActingNetworks, Engine
-from rljob.nets.candidates import CandidatesEngine
 from rljob.nets.choice import BUILT_IN as BUILT_IN
-from rljob.nets.choice import ChosenNetwork, choose
+from rljob.nets.choice import ChosenNetwork, built_in_name, choose
 from rljob.nets.choice import resolve_network as resolve_network
-from rljob.nets.cnn import CNNEngine
-from rljob.nets.configs import (
-    CandidatesConfig,
-    CNNConfig,
-    GRUConfig,
-    LSTMConfig,
-    MLPConfig,
-    NetworkConfig,
-)
-from rljob.nets.mlp import MLPEngine
+from rljob.nets.configs import NetworkConfig
+from rljob.nets.engines import engine_of
 from rljob.nets.noisy import NoisyEngine
 from rljob.nets.parts import Arrays
-from rljob.nets.recurrent import GRUEngine, LSTMEngine
 
 if TYPE_CHECKING:
     import torch
@@ -37,16 +27,6 @@ if TYPE_CHECKING:
     from rljob.nets.head import Net
     from rljob.nets.torch_nets import Network, NetworkCopies
     from rljob.spec.sections import NamedNetworkSpec, NetworkSpec
-
-
-ENGINES: dict[type[NetworkConfig], Callable[..., Engine]] = {
-    MLPConfig: MLPEngine,
-    CNNConfig: CNNEngine,
-    GRUConfig: GRUEngine,
-    LSTMConfig: LSTMEngine,
-    CandidatesConfig: CandidatesEngine,
-}
-"""The acting side of each built-in network."""
 
 
 def build_acting(
@@ -83,7 +63,7 @@ def _engine(chosen: ChosenNetwork, net: Net, spaces: Spaces, precision: str) -> 
     if isinstance(network, NetworkConfig):
         if precision == "float32":
             network.check(net, spaces.observation)
-            make = ENGINES[type(network)]
+            make = engine_of(built_in_name(network))
             return make(network, net.inputs_of(spaces.observation), net.heads, net.acts)
         if network.remembers:
             raise _only_float32(chosen, precision, "rollout.precision")

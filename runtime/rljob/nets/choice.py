@@ -31,7 +31,12 @@ BUILT_IN: dict[str, type[NetworkConfig]] = {
     "lstm": LSTMConfig,
     "candidates": CandidatesConfig,
 }
-"""Settings by name. `nets.ENGINES` has the acting side, `torch_nets` the learning side."""
+"""Settings by name. `nets.engines` has the acting side, `torch_nets` the learning side."""
+
+
+def built_in_name(network: NetworkConfig) -> str:
+    """The name of a built-in network by its settings."""
+    return next(name for name, kind in BUILT_IN.items() if kind is type(network))
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,7 @@ def choose(
         own = named.get(name)
         each = common if own is None else _resolve(own.of(spec), f"networks.{name}")
         if own is None and net.network is not None:
-            label = next(each for each, kind in BUILT_IN.items() if kind is type(net.network))
-            each = ChosenNetwork(net.network, label)
+            each = ChosenNetwork(net.network, built_in_name(net.network))
         _check_memory(each, net)
         chosen[name] = each
     return chosen
