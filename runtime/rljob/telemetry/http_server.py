@@ -55,7 +55,7 @@ class HttpLimits:
     seconds: float
     idle: float
     body: int
-    channel: type[Channel]
+    channel: type[HttpChannel]
 
 
 class HttpServer:
@@ -97,7 +97,7 @@ def serve_pages(site: Site, host: str, port: int, threads: int = 1) -> HttpServe
     """
     site = replace(site, own_names=is_loopback(host))
     # Of waitress, 1 is the least body.
-    limits = HttpLimits(CONNECTION_LIMIT, CONNECTION_SECONDS, CONNECTION_SECONDS, 1, Channel)
+    limits = HttpLimits(CONNECTION_LIMIT, CONNECTION_SECONDS, CONNECTION_SECONDS, 1, HttpChannel)
     return serve_application(site, host, port, threads, limits)
 
 
@@ -123,7 +123,7 @@ def serve_application(
     return HttpServer(server, listener.getsockname()[1])
 
 
-class Channel(HTTPChannel):
+class HttpChannel(HTTPChannel):
     """A connection.
 
     Attributes:
@@ -228,9 +228,9 @@ class _Server(TcpWSGIServer):
                 time.sleep(_PAUSE_SECONDS)
             raise
 
-    def _channels(self) -> list[Channel]:
+    def _channels(self) -> list[HttpChannel]:
         """Connections, oldest first."""
-        return [each for each in self._every.values() if isinstance(each, Channel)]
+        return [each for each in self._every.values() if isinstance(each, HttpChannel)]
 
     def _end_late(self) -> None:
         now = time.monotonic()

@@ -12,7 +12,7 @@ from typing import Any, cast
 from waitress.task import ErrorTask
 
 from rljob.policies.serving.server import BODY_BYTES, PolicyServer
-from rljob.telemetry.http_server import Channel, HttpLimits, serve_application
+from rljob.telemetry.http_server import HttpChannel, HttpLimits, serve_application
 
 CONNECTIONS = 256
 """A further one ends the oldest."""
@@ -20,7 +20,7 @@ REQUEST_SECONDS, IDLE_SECONDS = 30.0, 75.0
 """For a client that sends a request or takes an answer, and between two requests."""
 
 
-class _Refusal(ErrorTask):
+class _JsonRefusal(ErrorTask):
     """Answers what is no request in the form of all other answers."""
 
     def execute(self) -> None:
@@ -29,16 +29,16 @@ class _Refusal(ErrorTask):
         self.status = f"{error.code} {error.reason}"
         self.response_headers = [("Content-Type", "application/json")]
         self.set_close_on_finish()
-        cast("_Channel", self.channel).refused = True
+        cast("_PolicyChannel", self.channel).refused = True
         self.content_length = len(body)
         self.write(body)
 
 
-class _Channel(Channel):
+class _PolicyChannel(HttpChannel):
     """Reads on behind a refusal, for a client that sends all of a large body before it looks at the answer: a connection
     that is closed while bytes are unread is reset, and the answer lost."""
 
-    error_task_class = _Refusal
+    error_task_class = _JsonRefusal
     refused = lingers = False
 
     def handle_close(self) -> None:
@@ -77,7 +77,7 @@ class PolicyHttp:
     def __init__(
         self, server: PolicyServer, host: str, port: int, threads: int = 32, every: float = 5.0
     ) -> None:
-        limits = HttpLimits(CONNECTIONS, REQUEST_SECONDS, IDLE_SECONDS, BODY_BYTES, _Channel)
+        limits = HttpLimits(CONNECTIONS, REQUEST_SECONDS, IDLE_SECONDS, BODY_BYTES, _PolicyChannel)
         self._http = serve_application(server, host, port, threads, limits)
         self.port = self._http.port
         self._server, self._every = server, every
