@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,13 @@ from rljob.nets.acting import ActingNetworks
 from rljob.process.context import job_number
 from rljob.process.multiples import Multiples
 from rljob.roles.evaluator import check, loop
-from rljob.roles.evaluator.play import GreedyEpisodes, Interrupted, evaluate_run, play
+from rljob.roles.evaluator.play import (
+    GreedyEpisodes,
+    Interrupted,
+    environments_for,
+    evaluate_run,
+    play,
+)
 from rljob.roles.learner.weight_server import Publisher
 from rljob.spec.sections import EnvironmentSpec, EvaluationSpec
 from rljob.telemetry.metrics import LearnerMetrics
@@ -96,6 +102,14 @@ def counted(count: int, **kwargs: Any) -> Iterator[Environments]:
     environments = Environments(environment, count)
     yield environments
     environments.close()
+
+
+def test_an_evaluator_reads_no_info() -> None:
+    """Nobody takes it there: the rows would be kept for ever."""
+    counted = {"entryPoint": f"{__name__}:Counted", "info": ["score"]}
+    made = spec.parse(job(environment=counted, algorithm={"entryPoint": f"{__name__}:Always"}))
+    with closing(environments_for(made, 4)) as environments:
+        assert environments.info is None
 
 
 def played(count: int, episodes: int, **kwargs: Any) -> GreedyEpisodes:

@@ -63,6 +63,7 @@ class Environments:
         spec: which environment, and what it is made with.
         count: environments.
         pictures: whether `picture` is wanted; of one environment only.
+        info: whether the numbers of `environment.info` are wanted. They are kept until they are taken.
 
     Attributes:
         count: `N`, environments times agents.
@@ -71,14 +72,17 @@ class Environments:
         mask: bool `[N, K]`, which actions the next step may take; overwritten by it. None before the first
             reset, and where the environments do not tell.
         vectorised: whether the environment's own vector form is used.
-        info: the numbers of `environment.info` at the ends of episodes; None where the job names none.
+        info: the numbers of `environment.info` at the ends of episodes; None where they are not wanted, or the job names
+            none.
         games: for copies of them; None for a vector form, and where there are several agents.
 
     Raises:
         InputError: with a path at or below `environment`, when they cannot be made or used.
     """
 
-    def __init__(self, spec: EnvironmentSpec, count: int, pictures: bool = False) -> None:
+    def __init__(
+        self, spec: EnvironmentSpec, count: int, pictures: bool = False, info: bool = False
+    ) -> None:
         if count < 1:
             raise InputError(f"{count} environments; at least 1 is needed", path="environment")
         assert count == 1 or not pictures
@@ -118,7 +122,7 @@ class Environments:
             factory.close(made)
             raise
         self.count = count * own.agents
-        self.info = InfoNumbers(spec.info, own.agents) if spec.info else None
+        self.info = InfoNumbers(spec.info, own.agents) if info and spec.info else None
         self._stepper.keep_infos = self.info is not None
         self.valid = np.ones(self.count, np.bool_)
         self.mask: np.ndarray | None = None

@@ -55,7 +55,7 @@ def main(context: RoleContext) -> None:
         with context.stop.at_once():
             groups = []
             for size in group_sizes(spec.environment, spec.rollout.envs_per_replica):
-                groups.append(Environments(spec.environment, size))
+                groups.append(Environments(spec.environment, size, info=True))
                 stack.callback(groups[-1].close)
         wire = context.wire(lambda _, reason: metrics.messages_rejected[reason].inc())
         stack.callback(wire.close)
