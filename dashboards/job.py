@@ -304,17 +304,17 @@ def _resources() -> list[Panel]:
         ),
         lines(
             "GPU",
-            "Share of the time in which the learner's GPU works. None without a GPU or its driver's library for Python.",
+            "Share of the time in which the learner's GPU works; 0 without a GPU or its driver's library for Python.",
             units.PercentUnit,
-            Query(or_none(f"rljob_learner_gpu_use_ratio{{{JOB}}}"), "learner"),
+            Query(or_none(f"max(rljob_learner_gpu_use_ratio{{{JOB}}} >= 0)"), "learner"),
             width=12,
             most=1.0,
         ),
         lines(
             "GPU memory",
-            "Memory that the learner holds on its GPU.",
+            "Memory that the learner holds on its GPU; 0 without one.",
             units.BytesIEC,
-            Query(or_none(f"rljob_learner_gpu_memory_bytes{{{JOB}}}"), "learner"),
+            Query(or_none(f"max(rljob_learner_gpu_memory_bytes{{{JOB}}} >= 0)"), "learner"),
             width=12,
         ),
     ]

@@ -62,7 +62,8 @@ class Column:
 
 def or_none(expression: str) -> str:
     """The expression, or 0 while it has no series."""
-    return f"{expression} or vector(0)"
+    # Without `on()`, the 0 stands beside series that have labels.
+    return f"{expression} or on() vector(0)"
 
 
 def lines(

@@ -100,3 +100,14 @@ def test_a_panel_asks_for_metrics_that_there_are(name: str, panel: dict[str, Any
         assert whole or "namespace" in target["expr"]
     references = [target["refId"] for target in panel["targets"]]
     assert len(set(references)) == len(references)
+
+
+@EVERY_PANEL
+def test_a_zero_stands_for_what_is_missing_and_not_beside_it(
+    name: str, panel: dict[str, Any]
+) -> None:
+    for target in panel["targets"]:
+        expression = target["expr"]
+        assert " or vector(" not in expression, "beside series with labels it is one more"
+        if "_gpu_" in expression:
+            assert re.search(r"\} >= 0\) or on\(\) vector\(0\)$", expression), "NaN without a GPU"

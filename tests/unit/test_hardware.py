@@ -71,18 +71,21 @@ def test_an_odd_report_is_rejected(odd: dict[str, Any]) -> None:
 
 
 def test_a_gpu_is_told_where_torch_uses_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> int:
+    def missing(device: str | None) -> int:
         raise ModuleNotFoundError("pynvml")
 
+    memory, busy = {None: 4096, "cuda:1": 8192}, {None: 25, "cuda:1": 50}
     cuda = SimpleNamespace(
-        is_initialized=lambda: True, memory_reserved=lambda: 4096, utilization=lambda: 25
+        is_initialized=lambda: True, memory_reserved=memory.get, utilization=busy.get
     )
     monkeypatch.setitem(__import__("sys").modules, "torch", SimpleNamespace(cuda=cuda))
-    assert gpu_use() == {"gpuMemory": 4096, "gpuUse": 0.25}
+    assert gpu_use("auto") == {"gpuMemory": 4096, "gpuUse": 0.25}
+    assert gpu_use("cuda:1") == {"gpuMemory": 8192, "gpuUse": 0.5}, "not the current one"
+    assert gpu_use("cpu") == {}, "something else uses it"
     monkeypatch.setattr(cuda, "utilization", missing)
-    assert gpu_use() == {"gpuMemory": 4096}
+    assert gpu_use("auto") == {"gpuMemory": 4096}
     monkeypatch.setattr(cuda, "is_initialized", lambda: False)
-    assert gpu_use() == {}
+    assert gpu_use("auto") == {}
 
 
 def test_each_record_has_the_use_of_all_roles(tmp_path: Path) -> None:

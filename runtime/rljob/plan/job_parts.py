@@ -60,9 +60,7 @@ def job_parts(job: RLJob, threads: int) -> Iterator[JobParts]:
     """
     spec, seed = job.spec, job.spec.seed or 0
     with ExitStack() as stack:
-        environments = Environments(
-            spec.environment, spec.rollout.envs_per_replica, info=True
-        )
+        environments = Environments(spec.environment, spec.rollout.envs_per_replica, info=True)
         stack.callback(environments.close)
         spaces = environments.spaces
         config = load_config(spec.algorithm)

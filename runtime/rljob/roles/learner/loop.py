@@ -88,7 +88,9 @@ def main(context: RoleContext) -> EndReport:
         names = context.job.spec.sinks.wanted
         # Sinks end after the last record.
         stack.callback(Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc()).close)
-        reporter = RecordWriter(context.folder, metrics, context.job.spec.stall.timeout.seconds / 3)
+        asked = context.job.spec
+        longest = asked.stall.timeout.seconds / 3
+        reporter = RecordWriter(context.folder, metrics, longest, asked.learner.device)
         stack.callback(reporter.close)
         snapshot = saver.newest() if context.resume or context.attempt > 0 else None
         status = LearnerReporter(context)

@@ -36,10 +36,18 @@ class RecordWriter:
 
     Args:
         longest: seconds between two lines, at most.
+        device: `learner.device` of the job.
     """
 
-    def __init__(self, folder: Path, metrics: LearnerMetrics, longest: float = math.inf) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        metrics: LearnerMetrics,
+        longest: float = math.inf,
+        device: str = "auto",
+    ) -> None:
         self._folder, self._metrics, self._longest = folder, metrics, longest
+        self._device = device
         self._lag_bound: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._file = json_files.Appender(folder / METRICS)
@@ -160,7 +168,7 @@ class RecordWriter:
 
     def _hardware(self) -> dict[str, float]:
         """As in `Record`."""
-        used, gpu = self._meter.measure(), gpu_use()
+        used, gpu = self._meter.measure(), gpu_use(self._device)
         told = {
             f"{role}.{name}": self._numbers[f"{role}_{name}"]
             for role in ("rollouts", "buffer")
