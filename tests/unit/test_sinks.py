@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,10 +15,14 @@ from hypothesis import strategies as st
 
 from rljob import spec
 from rljob.errors import InputError
+from rljob.local.supervisor import LEARNER_GRACE
+from rljob.roles.sinks import artifacts, children, process
 from rljob.roles.sinks.following import Cursor, RecordFollower
-from rljob.roles.sinks.scalars import VersionSteps, evaluated, settings, trained
+from rljob.roles.sinks.scalars import ScalarPoint, VersionSteps, evaluated, settings, trained
 from rljob.roles.sinks.tensorboard import file_name
+from rljob.roles.sinks.wandb import Wandb
 from rljob.spec import RLJob
+from rljob.spec.roles import ROLES
 from tests.unit.specs import job
 
 
@@ -109,6 +117,103 @@ def test_lines_come_once_and_whole(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'"steps": 2}\n')
     assert [point.step for point in following.new()[0]] == [2]
+
+
+# ---- files, and the end
+
+
+class Turns:
+    """Says at the last of so many turns that the run has ended."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def __call__(self, seconds: float) -> bool:
+        self._left -= 1
+        return self._left == 0
+
+
+class Recorded:
+    """A sink that writes down what it is asked."""
+
+    run = "1"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def add(self, points: Sequence[ScalarPoint]) -> None:
+        self.asked.append("add")
+
+    def checkpoint(self, path: Path) -> None:
+        self.asked.append("checkpoint")
+
+    def page(self, path: Path) -> None:
+        self.asked.append("page")
+        raise TimeoutError("as slow as a page can be")
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        self.asked.append(f"finish {result['outcome']}")
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+@pytest.mark.parametrize(
+    ("sinks", "stored"),
+    [
+        ({"mlflow": {}}, ["checkpoint"]),
+        ({"mlflow": {"artifacts": False}}, None),
+        ({"wandb": {}}, ["checkpoint"]),
+        # Each would stay in the run's folder.
+        ({"wandb": {"mode": "offline"}}, []),
+    ],
+    ids=str,
+)
+def test_the_end_is_marked_before_files_that_may_take_too_long(
+    sinks: dict[str, Any],
+    stored: list[str] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, told = Recorded(), io.StringIO()
+    monkeypatch.setattr(process, "open_sink", lambda *_: made)
+    monkeypatch.setattr(artifacts.ArtifactFeed, "due", lambda _: True)
+    monkeypatch.setattr(artifacts.ArtifactFeed, "checkpoint", lambda _, sink: sink.checkpoint(_))
+    monkeypatch.setattr(artifacts.ArtifactFeed, "page", lambda _, sink: sink.page(_))
+    (tmp_path / "job.yaml").write_text(spec.dump(parsed(sinks)))
+    (tmp_path / "metrics.jsonl").write_text('{"time": 1, "steps": 1}\n')
+    (tmp_path / "result.json").write_text('{"outcome": "Complete"}')
+    (name,) = parsed(sinks).spec.sinks.wanted
+    process.main(name, tmp_path, told, Turns(2))
+    files = [] if stored is None else ["checkpoint", "page"]
+    assert made.asked == ["add", *(stored or []), "finish Complete", *files, "close"]
+    assert told.getvalue().count("\n") == len(files) // 2
+
+
+def test_a_page_and_the_end_fit_into_the_time_that_sinks_have() -> None:
+    assert artifacts.PAGE_SECONDS <= children.FINISH_SECONDS / 2
+    assert children.STOP_SECONDS <= LEARNER_GRACE / 2 <= ROLES["learner"].pod.grace_seconds / 2
+
+
+def test_what_a_killed_sink_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".files-abc"
+    left.mkdir()
+    (left / "checkpoint.tar").write_bytes(b"large")
+    artifacts.ArtifactFeed(tmp_path, tmp_path, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_and_biases_keeps_no_copy_of_what_it_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    sink, logged = object.__new__(Wandb), list[Any]()
+    sink.run = "1"
+    sink._run = SimpleNamespace(log_artifact=logged.append)  # type: ignore[assignment]
+    (tmp_path / "checkpoint.tar").write_bytes(b"x")
+    sink.checkpoint(tmp_path / "checkpoint.tar")
+    (entry,) = logged[0].manifest.entries.values()
+    assert entry.skip_cache
 
 
 # ---- the section

@@ -78,7 +78,7 @@ class WandbSink(Section):
     artifacts: bool | None = Field(
         default=None,
         description="`false`: no checkpoints and no report are stored. Otherwise the newest checkpoint is stored every 10 "
-        "minutes at most and at the end, and the report's page at the end.",
+        "minutes at most and at the end, offline at the end alone, and the report's page at the end.",
     )
 
 

@@ -87,7 +87,8 @@ def main(context: RoleContext) -> EndReport:
         stack.callback(saver.close)
         names = context.job.spec.sinks.wanted
         # Sinks end after the last record.
-        stack.callback(Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc()).close)
+        sinks = Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc())
+        stack.callback(lambda: sinks.close(context.stopping()))
         asked = context.job.spec
         longest = asked.stall.timeout.seconds / 3
         reporter = RecordWriter(context.folder, metrics, longest, asked.learner.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -18,14 +19,16 @@ from rljob.run_folder.names import CHECKPOINTS, JOB, LATEST
 EVERY = 600.0
 """Seconds between two checkpoints, at least; the last one comes in any case."""
 CHECKPOINT_FILE, PAGE_FILE = "checkpoint.tar", "report.html"
-PAGE_SECONDS = 60.0
+PAGE_SECONDS = 30.0
+"""Longest time that the page may take: less than the sinks have at the end of a run."""
+_PREFIX = ".files-"
 
 
 class ArtifactFeed:
     """Stores the files of one run.
 
     Args:
-        place: folder for temporary files.
+        place: folder for temporary files, of this sink alone.
         stored: name of the checkpoint that was stored last; empty for none.
     """
 
@@ -35,6 +38,9 @@ class ArtifactFeed:
         self._folder, self._place, self._clock = folder, place, clock
         self._tried = clock()
         self.stored = stored
+        for left in place.glob(f"{_PREFIX}*"):
+            # Of a process that was killed: each may be as large as a checkpoint.
+            shutil.rmtree(left, ignore_errors=True)
 
     def due(self) -> bool:
         """Whether it is time for another checkpoint."""
@@ -85,5 +91,5 @@ class ArtifactFeed:
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
-        with TemporaryDirectory(dir=self._place, prefix=".") as folder:
+        with TemporaryDirectory(dir=self._place, prefix=_PREFIX) as folder:
             yield Path(folder, name)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from rljob.spec.sinks import SinkName
 
-FINISH_SECONDS = 15.0
+FINISH_SECONDS = 60.0
 """Time that all sinks together have to finish after the run has ended."""
+STOP_SECONDS = 15.0
+"""The same when the learner was asked to stop, whose own time is short."""
 _LOG = logging.getLogger("rljob")
 
 
@@ -38,20 +40,25 @@ class Sinks:
         for thread in self._listeners:
             thread.start()
 
-    def close(self) -> None:
-        """Let each sink write its last records and end; kill those that take too long."""
+    def close(self, stopped: bool = False) -> None:
+        """Let each sink write its last records and end; kill those that take too long.
+
+        Args:
+            stopped: whether the learner was asked to stop.
+        """
+        seconds = STOP_SECONDS if stopped else FINISH_SECONDS
         for child in self._children.values():
             assert child.stdin is not None
             with suppress(BrokenPipeError):
                 child.stdin.close()
-        deadline = time.monotonic() + FINISH_SECONDS
+        deadline = time.monotonic() + seconds
         for name, child in self._children.items():
             try:
                 child.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-                self._tell(name, f"did not finish in {FINISH_SECONDS:g} s", first=True)
+                self._tell(name, f"did not finish in {seconds:g} s", first=True)
         for thread in self._listeners:
             thread.join()
 

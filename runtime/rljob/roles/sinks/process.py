@@ -57,8 +57,10 @@ class _SinkFeed:
         self._path = folder / PLACES / f"{name}.json"
         self._place = Cursor.load(self._path)
         self._following = RecordFollower(folder, self._place)
-        self._artifacts = ArtifactFeed(folder, folder / PLACES, self._place.checkpoint)
-        self._stores = False
+        own = folder / PLACES / name
+        own.mkdir(exist_ok=True)
+        self._artifacts = ArtifactFeed(folder, own, self._place.checkpoint)
+        self._stores = self._repeats = False
         self._sink: Sink | None = None
         self._delay = 0.0
 
@@ -67,11 +69,11 @@ class _SinkFeed:
         while not over:
             over = ended(max(EVERY, self._delay))
             self._try(self._bring)
-            if not over and self._artifacts.due():
+            if not over and self._repeats and self._artifacts.due():
                 self._try(self._keep)
         # A process that wrote nothing leaves the end of the run as it was recorded before.
         if self._sink is not None and not self._delay:
-            self._try(self._end)
+            self._end(self._sink)
 
     def _try(self, what: Callable[[], None]) -> None:
         try:
@@ -96,6 +98,7 @@ class _SinkFeed:
             opening = Opening(self._folder, name, settings(dumped), self._place.run, points[0].step)
             self._sink = open_sink(self._name, job, opening)
             self._stores = stores_artifacts(self._name, job)
+            self._repeats = self._stores and not grows(self._name, job)
             self._place.run = self._sink.run
             self._place.save(self._path)
         self._sink.add(points)
@@ -103,27 +106,34 @@ class _SinkFeed:
         self._place.save(self._path)
 
     def _keep(self) -> None:
-        """Store the newest checkpoint, if the sink stores any."""
-        if self._sink is not None and self._stores:
-            self._artifacts.checkpoint(self._sink)
-            self._place.checkpoint = self._artifacts.stored
-            self._place.save(self._path)
-
-    def _end(self) -> None:
+        """Store the newest checkpoint."""
         assert self._sink is not None
+        self._artifacts.checkpoint(self._sink)
+        self._place.checkpoint = self._artifacts.stored
+        self._place.save(self._path)
+
+    def _end(self, sink: Sink) -> None:
         result = json_files.read(self._folder / RESULT)
         if result is not None:  # Otherwise the learner died, and the next one continues.
-            self._try(self._keep)
+            # First of all: a process that takes too long is killed.
+            self._try(partial(sink.finish, result))
             if self._stores:
-                self._try(partial(self._artifacts.page, self._sink))
-            self._sink.finish(result)
-        self._sink.close()
+                self._try(self._keep)
+                self._try(partial(self._artifacts.page, sink))
+        self._try(sink.close)
 
 
 def stores_artifacts(name: SinkName, job: RLJob) -> bool:
     """Whether the job wants this sink to store checkpoints and the report."""
     sink = getattr(job.spec.sinks, name)
     return getattr(sink, "artifacts", False) is not False
+
+
+def grows(name: SinkName, job: RLJob) -> bool:
+    """Whether each checkpoint that this sink stores takes room in the run's folder for good: offline, Weights & Biases
+    keeps a copy of every one until a person sends them."""
+    wandb = job.spec.sinks.wandb
+    return name == "wandb" and wandb is not None and wandb.mode == "offline"
 
 
 def open_sink(name: SinkName, job: RLJob, opening: Opening) -> Sink:

@@ -22,6 +22,7 @@ class Wandb:
 
     def __init__(self, opening: Opening, sink: WandbSink) -> None:
         self.run = opening.run or uuid.uuid4().hex[:12]
+        self._code = 0
         folder = opening.folder.resolve()
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
             os.environ.setdefault(name, str(folder / "wandb" / name.split("_")[1].lower()))
@@ -56,13 +57,15 @@ class Wandb:
 
     def _store(self, name: str, kind: str, path: Path) -> None:
         artifact = wandb.Artifact(f"{name}-{self.run}", type=kind)
-        artifact.add_file(str(path), name=path.name)
+        # Otherwise each version stays in a cache beside the run after it was sent.
+        artifact.add_file(str(path), name=path.name, skip_cache=True)
         self._run.log_artifact(artifact)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         for name, value in result.items():
             self._run.summary[name] = value
-        self._run.finish(exit_code=int(result.get("outcome") == "Failed"))
+        self._code = int(result.get("outcome") == "Failed")
 
     def close(self) -> None:
-        self._run.finish()
+        """Wait until all was sent, and mark the run as ended."""
+        self._run.finish(exit_code=self._code)
