@@ -30,8 +30,9 @@ JOB: dict[str, Any] = {
 }
 
 
-def train(folder: Path, **sections: Any) -> rljob.Result:
-    return rljob.run({"metadata": {"name": "pole"}, "spec": {**JOB, **sections}}, dir=folder)
+def train(folder: Path, resume: bool = False, **sections: Any) -> rljob.Result:
+    job = {"metadata": {"name": "pole"}, "spec": {**JOB, **sections}}
+    return rljob.run(job, dir=folder, resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,10 @@ def test_a_job_starts_with_what_mlflow_has(
     assert error.value.path == "initFrom.run"
     assert uri in error.value.message
     assert "/tmp" not in error.value.message
+    # A run that is resumed has weights of its own, and needs the store no more.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/gone/mlflow.db")
+    again = train(result.folder, resume=True, seed=7, initFrom={"run": uri}, stop={"updates": 2})
+    assert again.updates == 2
 
 
 def test_what_is_missing_foreign_or_damaged_is_refused(

@@ -71,8 +71,28 @@ def test_columns_of_the_evaluations(run: rljob.Result) -> None:
     np.testing.assert_array_equal(found["cut_off"], [np.nan, 1.0])
 
 
-def test_without_records_there_are_no_columns(run: rljob.Result) -> None:
-    assert (run.history(), run.evaluations()) == ({}, {})
+def test_what_is_no_number_is_in_no_column(run: rljob.Result) -> None:
+    """Of a job with hooks that failed, and of one that applications feed."""
+    told = {"name": "game", "acts": 3, "address": "10.0.0.1"}
+    failed = {"count": 2, "message": "m:H.on_update: ValueError", "time": 1e9}
+    write(
+        run,
+        "metrics.jsonl",
+        {"steps": 10, "applications": []},
+        {"steps": 20, "applications": [told], "applicationsConnected": 1, "hookFailures": failed},
+    )
+    found = run.history()
+    assert found["hook_failures"].tolist() == [0, 2]
+    assert found["applications_connected"].tolist() == [0, 1]
+    assert "applications" not in found
+    assert {column.shape for column in found.values()} == {(2,)}
+
+
+def test_without_records_columns_are_empty(run: rljob.Result) -> None:
+    """So that a curve of a job that has just begun is empty, and no KeyError."""
+    assert run.history()["steps"].tolist() == []
+    assert run.episode_history()["return"].tolist() == []
+    assert run.evaluations() == {}
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from rljob.spec import JobLike, RLJob
 from rljob.spec.code import check_syntax
 from rljob.spec.invalid import show
 from rljob.spec.sections import AlgorithmSpec, NetworkSpec
+from rljob.spec.start import InitFromSpec
 from rljob.system import usable_cores
 from rljob.wire.keygen import generate
 
@@ -252,8 +253,16 @@ def _with_weights(job: RLJob) -> RLJob:
         check_source(wanted.run)
     except InputError as error:
         raise specs.locate(job, error) from None
-    whole = wanted.model_copy(update={"run": str(Path(wanted.run).absolute())})
-    return job.model_copy(update={"spec": job.spec.model_copy(update={"init_from": whole})})
+    return job.model_copy(
+        update={"spec": job.spec.model_copy(update={"init_from": _whole(wanted)})}
+    )
+
+
+def _whole(wanted: InitFromSpec) -> InitFromSpec:
+    """With the whole path of a folder; what a sink stored is none."""
+    if is_stored(wanted.run):
+        return wanted
+    return wanted.model_copy(update={"run": str(Path(wanted.run).absolute())})
 
 
 def write_job(job: RLJob, folder: Path) -> None:
@@ -277,8 +286,7 @@ def _check_same_start(job: RLJob, folder: Path) -> None:
     if wanted is None or not checkpoints(folder / CHECKPOINTS):
         return
     before = specs.load(folder / JOB).spec.init_from
-    whole = wanted.model_copy(update={"run": str(Path(wanted.run).absolute())})
-    if whole != before:
+    if _whole(wanted) != before:
         given = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
         error = InputError(
             f"{show(given)} is not allowed; a run that is resumed goes on with its own weights, those in {folder}. Leave "

@@ -74,7 +74,8 @@ class Result:
 
     def history(self) -> dict[str, np.ndarray]:
         """The records of the training, `[records]` each: `steps`, `mean_return`, `metrics.NAME` and others, int64 or
-        float64 with NaN for what is not known. `pandas.DataFrame(result.history())` makes a data frame of it."""
+        float64 with NaN for what is not known; `hook_failures` is their number in that life of the learner.
+        `pandas.DataFrame(result.history())` makes a data frame of it."""
         from rljob.local import history
 
         return history.training(self.folder)
