@@ -62,7 +62,6 @@ class Resource:
 
 
 RLJOBS = Resource(names.GROUP, names.VERSION, names.PLURAL)
-CONFIG_MAPS = Resource("", "v1", "configmaps")
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("", "v1", "events")
 SECRETS = Resource("", "v1", "secrets")

@@ -85,6 +85,12 @@ class ClusterJob:
         return None if replicas is None else int(replicas)
 
     @property
+    def played(self) -> bool:
+        """Whether the job has an environment, which its rollouts play; without one, only applications feed it."""
+        environment = self.raw["spec"].get("environment") or {}
+        return any(environment.get(field) for field in ("id", "entryPoint"))
+
+    @property
     def next_keys(self) -> int:
         """The generation of keys that a rotation leads to; one in progress leads to the one that it has."""
         current, known = self.status.keys_generation or 1, self.condition("KeysCurrent")

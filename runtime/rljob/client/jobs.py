@@ -17,7 +17,7 @@ from rljob.kube import names
 from rljob.kube.kinds import Manifest
 from rljob.spec import RLJob
 from rljob.spec.invalid import nearest
-from rljob.spec.roles import RoleName
+from rljob.spec.roles import NO_ROLLOUTS, RoleName
 
 MOST_NAMES = 8
 LOOK_EVERY = 0.5
@@ -104,10 +104,17 @@ class Jobs:
         return ClusterJob.of(self.api.patch(RLJOBS, self.namespace, name, body))
 
     def scale(self, name: str, replicas: int) -> int:
-        """Set the number of rollouts; returns the previous number."""
+        """Set the number of rollouts; returns the previous number.
+
+        Raises:
+            InputError: only applications feed the job.
+            RunError: the job has ended.
+        """
         job = self.get(name)
         if job.end is not None:
             raise RunError(f"{name} has ended ({job.end.type}); it cannot be scaled")
+        if not job.played:
+            raise InputError(f"replicas: {replicas} is not allowed; {NO_ROLLOUTS.format(name)}")
         if job.replicas != replicas:
             body = {"spec": {"replicas": replicas}}
             self.api.patch(RLJOBS, self.namespace, name, body, "scale")

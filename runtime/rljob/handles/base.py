@@ -65,7 +65,7 @@ class JobHandle(ABC):
         """Change the number of rollouts while the job trains.
 
         Raises:
-            InputError: not a whole number from 1 to 10,000.
+            InputError: not a whole number from 1 to 10,000, or only applications feed the job.
             RunError: the job has ended.
         """
 

@@ -50,7 +50,6 @@ def submit(
 
     Args:
         job: a YAML file, a mapping in the form of the YAML, or an `RLJob`.
-        code: folder of modules that goes with the job: its files that git would not ignore, at most 8 MiB packed.
         code: folder of modules that goes with the job: the files that git would not ignore, at most 8 MiB packed.
         overrides: `path=value` as for `rljob submit --set`, e.g. `rollout.replicas=4`.
         namespace: of the job; by default the file's, else the context's.
@@ -197,10 +196,14 @@ class ClusterHandle(JobHandle):
         if end is None:
             raise InputError(f"{self.name} has not ended ({job.phase}); `wait` waits for its end")
         folder = self._records(job)
-        value = result_of(job) | (json_files.read(folder / RESULT) or {})
-        # The operator may end a job otherwise than its learner did.
-        value |= {"outcome": end.type, "reason": end.reason, "message": end.message}
-        found = Result.from_json(value, folder)
+        try:
+            value = result_of(job) | (json_files.read(folder / RESULT) or {})
+            # The operator may end a job otherwise than its learner did.
+            value |= {"outcome": end.type, "reason": end.reason, "message": end.message}
+            found = Result.from_json(value, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
         return found
 
@@ -262,7 +265,7 @@ def status_of(job: ClusterJob) -> JobStatus:
         reason=reason,
         message=message,
         checkpoint_step=saved.step if saved is not None else None,
-        rollouts=job.replicas or 0,
+        rollouts=(job.replicas or 0) if job.played else 0,
         restarts=status.restarts,
     )
 

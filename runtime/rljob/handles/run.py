@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,19 +15,19 @@ from rljob import spec
 from rljob.errors import InputError, RLJobError, RunError
 from rljob.handles.base import JobHandle, LogText, lines_of, replicas_of, role_of
 from rljob.handles.status import JobStatus
-from rljob.local import background, history, scaling
+from rljob.local import background, history
 from rljob.local.prepare import Request, Transport
 from rljob.local.result import Result
 from rljob.local.run import check_caller, request_for
 from rljob.local.situation import is_worked_on, phase_of, restarts_of
-from rljob.run_folder import json_files
+from rljob.run_folder import json_files, rollouts
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import JOB, LOGS, METRICS, RESULT
-from rljob.run_folder.process import tell
+from rljob.run_folder.process import UnknownProcess, tell
 from rljob.run_folder.record import Record, last_record
 from rljob.spec import JobLike, RLJob
-from rljob.spec.roles import START_ORDER
+from rljob.spec.roles import NO_ROLLOUTS, START_ORDER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,6 +109,8 @@ class RunHandle(JobHandle):
         """
         alive = self._works
         error = None if alive or self._run is None else self._run.error()
+        if error is not None and self._run is not None and _ended_since(self.folder, self._run):
+            error = None
         if isinstance(error, InputError):
             raise error
         found = self._status(*phase_of(self.folder, alive, (self.folder / METRICS).exists()))
@@ -139,9 +142,11 @@ class RunHandle(JobHandle):
         status = self.status
         if status.ended:
             raise RunError(f"{self.name} has ended ({status.phase}); it cannot be scaled")
+        if not self._job.spec.environment.played:
+            raise InputError(f"replicas: {wanted} is not allowed; {NO_ROLLOUTS.format(self.name)}")
         if self._job.spec.strict and wanted != 1:
             raise InputError(f"replicas: {wanted} is not allowed with strict: true; only 1")
-        scaling.ask(self.folder, wanted)
+        rollouts.ask(self.folder, wanted)
 
     def stop(self) -> None:
         """Stop the run: its learner saves a checkpoint first. Returns when the run has ended."""
@@ -177,7 +182,12 @@ class RunHandle(JobHandle):
     def result(self) -> Result:
         if self._works:
             raise InputError(f"{self.name} has not ended; `wait` waits for its end")
-        return Result.read(self._there)
+        folder = self._there
+        if json_files.read(folder / RESULT) is None:
+            raise RunError(
+                f"{self.name} has no result: the process that ran it was killed. `resume` goes on from its newest checkpoint"
+            )
+        return Result.read(folder)
 
     def policy(self, seed: int | None = None) -> TrainedPolicy:
         from rljob.policies.load import load_folder
@@ -220,21 +230,20 @@ class RunHandle(JobHandle):
             reason=reason,
             message=message,
             checkpoint_step=last.checkpoint.step if last.checkpoint is not None else None,
-            rollouts=scaling.asked(folder) or self._job.spec.rollout.replicas,
+            rollouts=rollouts.counts(self._job.spec, folder).get("rollout", 0),
             restarts=sum(restarts_of(folder).values()),
         )
 
     def _end(self, number: signal.Signals, again: bool = False) -> None:
         """Ask the run to end, twice to skip its checkpoint, and wait until it has ended."""
-        told = 0
+        told, deadline = 0, time.monotonic() + END_SECONDS
         while self._works:
             if told < 1 + again:
-                # It says which process it is shortly after it has locked the folder.
                 try:
-                    tell(self.folder, number)
-                    told += 1
-                except RunError:
-                    if self._run is None:
+                    told += tell(self.folder, number)
+                except UnknownProcess:
+                    # It says which process it is shortly after it has locked the folder, and not while it deletes it.
+                    if time.monotonic() > deadline:
                         raise
             time.sleep(LOOK_EVERY)
 
@@ -243,3 +252,13 @@ class RunHandle(JobHandle):
             return f"<{self.folder}: {self.status.summary}>"
         except RLJobError as error:
             return f"<{self.folder}: {error}>"
+
+
+def _ended_since(folder: Path, run: BackgroundRun) -> bool:
+    """Whether another process has resumed the run since this one ended, and brought it to its end."""
+    result = json_files.read(folder / RESULT) or {}
+    if result.get("outcome") not in ("Complete", "Failed"):
+        return False
+    with suppress(OSError):
+        return (folder / RESULT).stat().st_mtime > run.ended_at
+    return False

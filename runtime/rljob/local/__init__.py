@@ -16,7 +16,7 @@ targets      targets of Prometheus
 supervisor   main loop
 run          `rljob.run`
 background   a run in a process of its own, for `rljob.start`
-scaling      number of rollouts while a run works
+scaling      which rollouts start and end while a run works
 summary      text at the end of a run
 view         display of a run
 """

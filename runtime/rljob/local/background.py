@@ -6,10 +6,12 @@ The caller checks the job and makes its folder, so that it has all errors of the
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -38,6 +40,9 @@ class BackgroundRun:
     Args:
         folder: the run's folder.
         output: of the process; it is closed when the process has ended.
+
+    Attributes:
+        ended_at: when the process ended, Unix time; infinite before.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class BackgroundRun:
         self.job, self.folder = job, folder
         self._process = process
         self._output: bytes = b""
+        self.ended_at = math.inf
         # A process that has ended would stay a zombie without it.
         self._waiting = threading.Thread(target=self._wait, args=(output,), daemon=True)
         self._waiting.start()
@@ -53,6 +59,7 @@ class BackgroundRun:
     def _wait(self, output: IO[bytes]) -> None:
         with output:
             self._process.wait()
+            self.ended_at = time.time()
             output.seek(0)
             self._output = output.read()
 

@@ -20,7 +20,7 @@ from rljob.local.application_access import open_run
 from rljob.roles.evaluator import check as check_evaluation
 from rljob.roles.learner.progress import WINDOW_EPISODES, Totals, reached
 from rljob.roles.sinks import check as check_sinks
-from rljob.run_folder import json_files, token
+from rljob.run_folder import json_files, rollouts, token
 from rljob.run_folder.folder import RunFolder
 from rljob.run_folder.names import CHECKPOINTS, CODE, JOB, KEYS, RESULT
 from rljob.run_folder.write_whole import write_whole
@@ -112,6 +112,9 @@ def prepare(request: Request) -> tuple[RLJob, RunFolder]:
             _check_unfinished(job, folder.path)
             _check_same_start(job, folder.path)
             _check_same_policy(job, folder.path)
+            if job.spec.rollout.replicas != specs.load(folder.path / JOB).spec.rollout.replicas:
+                # What was asked for while it worked is older.
+                rollouts.forget(folder.path)
         else:
             if packed is not None:
                 _unpack(packed.data, job, folder.path)

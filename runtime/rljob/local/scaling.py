@@ -1,35 +1,12 @@
-"""The number of rollouts of a run while it works: `rollouts.json` in its folder asks for another one."""
+"""Which rollouts start and end when another number of them is asked for; see `rljob.run_folder.rollouts`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rljob.errors import RunError
 from rljob.local.roles import Role, make_role
-from rljob.run_folder import json_files
-from rljob.run_folder.names import ROLLOUTS
 from rljob.spec import RLJobSpec
-
-_WANTED = "replicas"
-
-
-def ask(folder: Path, replicas: int) -> None:
-    """Ask the run in this folder for a number of rollouts; it also holds when the run is resumed.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    try:
-        json_files.write(folder / ROLLOUTS, {_WANTED: replicas})
-    except OSError as error:
-        raise RunError(f"cannot write to the run's folder {folder}: {error.strerror}") from error
-
-
-def asked(folder: Path) -> int | None:
-    """The number that was asked for; None if none was."""
-    found = (json_files.read(folder / ROLLOUTS) or {}).get(_WANTED)
-    return found if type(found) is int and found >= 1 else None
 
 
 @dataclass

@@ -15,13 +15,12 @@ from rljob.diagnosis.probes import RoleProbe
 from rljob.diagnosis.situation import RoleCount, Situation, stall_of
 from rljob.errors import InputError
 from rljob.local.stalled import fetch
-from rljob.run_folder import json_files, token
+from rljob.run_folder import json_files, rollouts, token
 from rljob.run_folder.applications import applications_status
 from rljob.run_folder.json_files import read_lines
 from rljob.run_folder.names import EVENTS, JOB, METRICS, RESULT, SET_ASIDE, TARGETS, TOKEN
 from rljob.run_folder.record import Record, SavedCheckpoint, read_records
 from rljob.spec import RLJob
-from rljob.spec.roles import role_counts
 from rljob.spec.status import CheckpointStatus, ProgressStatus
 from rljob.telemetry.asking import Fetch, Pages, states, states_and_metrics
 
@@ -147,7 +146,7 @@ def _roles(
     job: RLJob, processes: Sequence[RoleProbe], folder: Path, record: Record, now: float
 ) -> Iterator[RoleCount]:
     restarts = restarts_of(folder)
-    for role, count in role_counts(job.spec).items():
+    for role, count in rollouts.counts(job.spec, folder).items():
         ready = [one for one in processes if one.role == role and _ready(one)]
         reason = message = ""
         recent = now - record.set_aside_last < set_aside.TOLD_SECONDS

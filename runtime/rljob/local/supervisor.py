@@ -15,7 +15,6 @@ from rljob.algorithms import needs_torch
 from rljob.diagnosis import hook_failures, set_aside
 from rljob.diagnosis.stall import Stall
 from rljob.errors import INTERRUPTED, InputError
-from rljob.local import scaling
 from rljob.local.application_access import close_run
 from rljob.local.prepare import Wiring, write_job
 from rljob.local.restarts import RunPosition
@@ -35,7 +34,7 @@ from rljob.local.stalled import StallWatch
 from rljob.local.targets import Targets
 from rljob.local.view import View
 from rljob.process import final_evaluation, termination_message
-from rljob.run_folder import json_files, token
+from rljob.run_folder import json_files, rollouts, token
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Tail
 from rljob.run_folder.names import EVENTS, LOGS, METRICS, RESULT, SET_ASIDE, TARGETS, TOKEN
@@ -203,7 +202,7 @@ class Supervisor:
 
     def _scale(self) -> None:
         """Start the rollouts that are missing from the number that was asked for, and end those beyond it."""
-        wanted = scaling.asked(self.folder)
+        wanted = rollouts.asked(self.folder)
         if wanted is None:
             return
         added, surplus = (

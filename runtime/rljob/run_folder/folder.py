@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from rljob.errors import InputError, RunError
 from rljob.run_folder.names import JOB
 
 RUNS = Path("runs")
+LOOK_SECONDS = 0.2
+"""Longest time for which somebody who only looks whether the folder is locked may hold the lock."""
 
 
 class RunFolder:
@@ -37,11 +40,16 @@ class RunFolder:
             self._lock = lock
             return
         self._lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InputError(f"{path}: another rljob run uses this folder") from None
+        deadline = time.monotonic() + LOOK_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(self._lock)
+                    raise InputError(f"{path}: another rljob run uses this folder") from None
+            time.sleep(LOOK_SECONDS / 20)
 
     @classmethod
     def new(cls, name: str, directory: Path | None) -> RunFolder:

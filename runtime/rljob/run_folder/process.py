@@ -28,18 +28,28 @@ def working_on(folder: Path) -> Iterator[None]:
             (folder / PROCESS).unlink(missing_ok=True)
 
 
-def tell(folder: Path, number: signal.Signals) -> None:
+class UnknownProcess(RunError):
+    """The folder does not say which process works on it."""
+
+
+def tell(folder: Path, number: signal.Signals) -> bool:
     """Send a signal to the process that works on a run. Call it only while the folder is locked: then the file is that
-    process's own.
+    process's own. Returns whether there is that process.
 
     Raises:
-        RunError: the process is unknown, or on another machine.
+        UnknownProcess: the folder does not say which process that is.
+        RunError: it is on another machine, or another user's.
     """
     value = json_files.read(folder / PROCESS) or {}
     pid, host = value.get("pid"), value.get("host")
     if type(pid) is not int or pid <= 1:
-        raise RunError(f"{folder} does not say which process works on it")
+        raise UnknownProcess(f"{folder} does not say which process works on it")
     if host != platform.node():
         raise RunError(f"the run in {folder} works on {host}: stop it there")
-    with suppress(ProcessLookupError):
+    try:
         os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise RunError(f"the run in {folder} is another user's: process {pid}") from None
+    return True

@@ -127,6 +127,9 @@ def clients(link: LinkName) -> tuple[RoleName, ...]:
     return tuple(name for name, role in ROLES.items() if link in role.uses)
 
 
+NO_ROLLOUTS = "{} has no rollouts: only applications feed it"
+
+
 def role_counts(spec: RLJobSpec) -> dict[RoleName, int]:
     """Processes that a job wants of each role, in the order of the table; without roles that it does not want. Where there
     is no environment to play, only applications produce experience."""
