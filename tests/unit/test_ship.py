@@ -353,3 +353,29 @@ def test_acknowledged_segments_are_traced_once(tmp_path: Path) -> None:
     line.grant(2, ack=2)
     (path,) = tmp_path.iterdir()
     assert path.read_text().splitlines() == [f"acked {ACTOR} {EPOCH} {seq}" for seq in (1, 0)]
+
+
+def test_an_application_tells_at_once_when_it_has_something_to_send_and_when_no_more() -> None:
+    line, waits = Line(), [0]
+    line.shipper = Shipper(
+        cast(Any, line.endpoint), line.plan, ACTOR, EPOCH, RolloutMetrics(), Trace(None, ""),
+        "game", dict, lambda: waits[0],
+    )  # fmt: skip
+    line.welcome()
+    line.endpoint.sent.clear()
+    told = []
+    for number in (0, 3, 2, 0, 0, 1):
+        waits[0] = number
+        line.wait(0.01)
+        told.append(
+            [decode_json(memoryview(p))["waits"] for _, p in line.endpoint.take(MessageKind.STATUS)]
+        )
+    assert told == [[], [3], [], [0], [], [1]]
+    line.hear(Header(MessageKind.WHO))
+    line.endpoint.sent.clear()
+    line.hear(Header(MessageKind.WELCOME))
+    line.wait(0.01)
+    (_, status), *_ = line.endpoint.take(MessageKind.STATUS)
+    assert decode_json(memoryview(status))["waits"] == 1, (
+        "a buffer that was restarted does not know it"
+    )

@@ -233,6 +233,7 @@ class _Courier:
                 Trace(None, ""),
                 orders.application,
                 lambda: self._control.faults,
+                lambda: self._ring.backlog,
             )
 
     def run(self) -> None:

@@ -198,6 +198,11 @@ class FrameRing:
         """Whether nothing waits to be taken."""
         return next(self.waiting(), None) is None
 
+    @property
+    def backlog(self) -> int:
+        """Segments that wait to be taken."""
+        return 0 if self.empty else min(self._words[_HEAD] - self._next + 1, self._count)
+
     def _taken(self, word: int) -> None:
         self._header[word + _TAKEN] = self._next
         self._next += 1

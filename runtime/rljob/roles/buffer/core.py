@@ -161,6 +161,7 @@ class Buffer:
         elif header.kind is MessageKind.STATUS:
             status = RolloutReport.read(message.payload)
             actor.waiting, actor.used = status.waiting, status.used
+            actor.waits = status.waits if actor.application else None
             actor.granted_before(header.limit // self._segment_bytes)
             counted = actor.newly_counted(status.counted)
             self._observer.application_faults(counted)
@@ -219,6 +220,8 @@ class Buffer:
             self._store.arena.remember(header.actor, receiver)
         self._fence.clear(client)
         actor = ConnectedRollout(client, receiver, now, receiver.count, application=application)
+        # Until it says how many it has.
+        actor.waits = 0 if application else None
         actor.granted_before(header.limit // self._segment_bytes)
         self.rollouts.welcome(header.actor, actor)
         yield Outgoing("experience", client, self._header(MessageKind.WELCOME))

@@ -113,22 +113,26 @@ class ReplayLimiter:
         return room if ready else max(room, 1 - granted)
 
 
-def distribute(room: int, granted: Mapping[int, int]) -> dict[int, int]:
+def distribute(
+    room: int, granted: Mapping[int, int], most: Mapping[int, int] | None = None
+) -> dict[int, int]:
     """Share out segments to grant: always to the rollout that has the fewest, up to `ACTOR_WINDOW`.
 
     Args:
         granted: for each live rollout, the segments it has been granted and not delivered; of those with
             equally many, the first comes first.
+        most: what some of them may have, where that is less than `ACTOR_WINDOW`.
 
     Returns:
         The additional segments for each rollout that gets any.
     """
     more: dict[int, int] = {}
+    most = most or {}
     for fewest in range(ACTOR_WINDOW):
         for actor, has in granted.items():
             if room <= 0:
                 return more
-            if has <= fewest:
+            if has <= fewest < most.get(actor, ACTOR_WINDOW):
                 more[actor] = more.get(actor, 0) + 1
                 room -= 1
     return more

@@ -37,6 +37,8 @@ class ConnectedRollout:
         counted: its part in the sums over all live rollouts, see `Rollouts`.
         application: the application that it says it belongs to; empty for none.
         told: what it has counted of its own, as last reported.
+        waits: of an application, segments that wait to be sent, as last reported; None for a rollout, which begins a
+            segment for each that it is granted.
     """
 
     client: bytes
@@ -49,10 +51,17 @@ class ConnectedRollout:
     counted: tuple[int, int, int, int] = (0, 0, 0, 0)
     application: str = ""
     told: dict[str, int] = field(default_factory=dict)
+    waits: int | None = None
 
     @property
     def outstanding(self) -> int:
         return max(0, self.granted - self.receiver.count)
+
+    @property
+    def expected(self) -> int:
+        """Outstanding segments that are on their way or being made. An application that has none is not waited for:
+        nobody knows when its next decision is."""
+        return 0 if self.waits == 0 else self.outstanding
 
     def newly_counted(self, counted: Mapping[str, int]) -> dict[str, int]:
         """What it has counted since its last report; a repeated or late report adds nothing."""
@@ -124,7 +133,7 @@ class Rollouts:
         if actor is not None:
             # Integers, so that no rounding error accumulates.
             used = round(1000 * actor.used.cores), actor.used.memory
-            self._count(actor, (actor.outstanding, round(1e6 * actor.waiting), *used))
+            self._count(actor, (actor.expected, round(1e6 * actor.waiting), *used))
 
     def live(self, now: float) -> OrderedDict[int, ConnectedRollout]:
         """Rollouts that sent a message recently; others no longer count and are later forgotten."""
@@ -143,7 +152,7 @@ class Rollouts:
         return self._applications
 
     def outstanding(self, now: float) -> int:
-        """Segments that are granted to live rollouts and have not arrived."""
+        """Segments that are granted to live rollouts and have not arrived, of applications those that they have."""
         self.live(now)
         return self._outstanding
 
@@ -161,8 +170,9 @@ class Rollouts:
         if free > 0:
             # The longest waiting rollout comes first; else little room always goes to the same one.
             fair = sorted(self._live.items(), key=lambda item: item[1].turn)
-            live = {number: actor.counted[0] for number, actor in fair}
-            for number, more in distribute(free, live).items():
+            live = {number: actor.outstanding for number, actor in fair}
+            waits = {n: actor.waits for n, actor in fair if actor.waits is not None}
+            for number, more in distribute(free, live, waits).items():
                 actor = self.actors[number]
                 self._turns += 1
                 actor.granted, actor.turn = actor.granted + more, self._turns
@@ -217,13 +227,14 @@ class Fence:
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """Report of a rollout: its share of time without credit, whether it is leaving, what it uses, and what an application
-    has counted since its start."""
+    """Report of a rollout: its share of time without credit, whether it is leaving, what it uses; of an application also what
+    it has counted since its start, and how many segments wait to be sent, None where it does not say."""
 
     waiting: float
     leaving: bool
     used: HardwareUse
     counted: Mapping[str, int]
+    waits: int | None = None
 
     @classmethod
     def read(cls, payload: memoryview) -> RolloutReport:
@@ -244,5 +255,8 @@ class RolloutReport:
             type(number) is int and 0 <= number < 2**53 for number in counted.values()
         ):
             raise Rejected("json", "counted must hold whole numbers")
+        waits = value.get("waits")
+        if waits is not None and (type(waits) is not int or not 0 <= waits < 2**31):
+            raise Rejected("json", "waits must be an integer from 0 to 2**31 - 1")
         known = {name: number for name, number in counted.items() if name in FAULTS}
-        return cls(float(waiting), leaving, HardwareUse(float(cores), memory), known)
+        return cls(float(waiting), leaving, HardwareUse(float(cores), memory), known, waits)

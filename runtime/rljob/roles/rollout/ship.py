@@ -52,6 +52,7 @@ class Shipper:
             raised when the buffer already knows a higher one, because clocks may be set back.
         application: name of the application that this is; empty for a rollout.
         counted: what an application tells of itself, absolute, see `rljob.wire.application.FAULTS`.
+        waits: segments of an application that wait to be sent; credit is for those that have some.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Shipper:
         trace: Trace,
         application: str = "",
         counted: Callable[[], dict[str, int]] | None = None,
+        waits: Callable[[], int] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._application, self._counted = application, counted
+        self._waits, self._told_waits = waits, 0
         self._plan = plan
         self._actor, self._epoch = actor, epoch
         self._metrics = metrics
@@ -147,7 +150,8 @@ class Shipper:
                     self._hello_at = now
             return
         self._send_again(self._sender.due(now))
-        if now - self._status_at >= STATUS_EVERY:
+        waits = 0 if self._waits is None else self._waits()
+        if now - self._status_at >= STATUS_EVERY or (waits > 0) != (self._told_waits > 0):
             self._status_at = now
             used = self._meter.measure()
             told = {"waiting": round(self.waiting, 4), "cores": used.cores, "memory": used.memory}
@@ -175,6 +179,8 @@ class Shipper:
     def _tell(self, status: dict[str, Any]) -> None:
         if self._counted is not None:
             status["counted"] = self._counted()
+        if self._waits is not None:
+            status["waits"] = self._told_waits = self._waits()
         self._endpoint.send(b"", self._header(MessageKind.STATUS), encode_json(status))
 
     def _take(self, message: Message, now: float) -> None:
@@ -194,6 +200,7 @@ class Shipper:
             self._welcome = False
         elif header.kind is MessageKind.WELCOME and not self._welcome:
             self._welcome = self._was_welcome = True
+            self._told_waits = 0
             self._send_again(self._sender.all_due(now))
         elif header.kind is MessageKind.REFUSED:
             self._refused(message)
