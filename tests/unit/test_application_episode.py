@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from rljob.algorithms.acting_group import ActingGroup
 from rljob.algorithms.base import Algorithm
 from rljob.application.core import AgentCore
 from rljob.application.episode import Episode
@@ -32,7 +33,10 @@ SEEN = np.zeros(3, np.float32)
 
 
 class FakeLink:
-    trouble = ""
+    trouble, forgotten = "", False
+
+    def forget(self) -> None:
+        self.forgotten = True
 
     def wake(self) -> None:
         """Nobody sleeps."""
@@ -86,6 +90,7 @@ class Program:
         self.plan = ExperienceFormat.of(
             algorithm.data, algorithm.fields, 1, spaces, info=("score", "lost")
         )
+        self.link = FakeLink()
         self.left: list[tuple[Arrays, list[Any], tuple[int, int]]] = []
         self.faults = dict.fromkeys(FAULTS, 0)
         self.core = AgentCore(
@@ -101,7 +106,7 @@ class Program:
             algorithm,
             policies,
             cast(Any, self),
-            cast(Any, FakeLink()),
+            cast(Any, self.link),
             False,
             self.plan,
             cast(Any, self),
@@ -406,3 +411,89 @@ def test_episodes_of_threads_and_coroutines_do_not_mix() -> None:
     for arrays, _, _ in program.left:
         valid = arrays["valid"][:, 0]
         assert (arrays["observation"][:-1][valid, 0, 0] == arrays["reward"][valid, 0]).all()
+
+
+class Fails:
+    """Makes an algorithm fail when it acts, or when a segment is over."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+        self.fails = False
+        real = getattr(ActingGroup, method)
+
+        def wrapped(group: ActingGroup, *arguments: Any) -> Any:
+            if self.fails:
+                raise ValueError(f"{method} failed")
+            return real(group, *arguments)
+
+        monkeypatch.setattr(ActingGroup, method, wrapped)
+
+
+@pytest.mark.parametrize("rows", [0, 2, LENGTH])
+def test_an_algorithm_that_fails_leaves_what_was_done_before(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, acts = Program(), Fails(monkeypatch, "act")
+    for end in ("end", "abandon"):
+        acts.fails, episode = False, program.episode()
+        for _ in range(rows):
+            episode.act(SEEN)
+            episode.reward(1)
+        acts.fails = True
+        with pytest.raises(ValueError, match="act failed"):
+            episode.act(SEEN)
+        getattr(episode, end)()
+    left = [len(rewards) for rewards in program.rewards()]
+    # Given up after 2, the last decision is forgotten; a full segment had left.
+    assert left == {0: [], 2: [2, 1], LENGTH: [LENGTH, LENGTH]}[rows]
+
+
+def test_what_fails_without_a_call_is_told_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program, finishes = Program(timeout=0.0), Fails(monkeypatch, "finish")
+    episode = program.episode()
+    decision = episode.decide(SEEN)
+    finishes.fails = True
+    with program.core.lock:
+        monkeypatch.setattr(program.core, "closed", lambda _: None)
+        episode.end()
+        program.core.waiting[episode] = None
+    program.core.look()
+    with pytest.raises(RunError, match="ValueError: finish failed"):
+        program.core.check_open()
+    with pytest.raises(InputError, match="has left"):
+        decision.reward(1)
+
+
+def test_info_that_has_no_names_is_refused_and_the_episode_goes_on() -> None:
+    program = Program()
+    episode = program.episode()
+    episode.act(SEEN)
+    with pytest.raises(InputError, match=r"info is \[1\], expected numbers by their names"):
+        episode.end(info=[1])  # type: ignore[arg-type]
+    episode.reward(2)
+    episode.end()
+    assert program.rewards() == [[2]]
+    assert program.faults["invalid"] == 1
+
+
+def test_a_child_of_the_program_is_told_even_if_a_thread_was_at_work() -> None:
+    program = Program()
+    episode = program.episode()
+    held, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with program.core.lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    held.wait(60)
+    # As after a fork: the lock is held by a thread that is not there.
+    program.core.forked("make one in each process")
+    with pytest.raises(RunError, match="make one in each process"):
+        episode.act(SEEN)
+    assert program.link.forgotten
+    done.set()
+    thread.join()

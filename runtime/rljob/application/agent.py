@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import sys
@@ -86,7 +87,7 @@ class Agent:
     ) -> None:
         if mode not in MODES:
             raise InputError(f"mode is {mode!r:.80}; allowed are {', '.join(MODES)}")
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + _seconds(timeout)
         place = find_job(job, keys, namespace)
         self.mode: AgentMode = mode
         self.name = name if name is not None else _default_name(place.keys)
@@ -152,13 +153,16 @@ class Agent:
             if self._closed:
                 return
             self._closed = True
-            for episode in list(self._episodes):
-                episode.abandon()
-            for episode in list(core.waiting):
-                episode.leave_all(time.monotonic(), 0.0)
-            core.trouble = core.trouble or "this agent is closed"
         atexit.unregister(self._at_exit)
-        self._link.close(timeout)
+        try:
+            with core.lock:
+                for episode in list(self._episodes):
+                    episode.abandon()
+                for episode in list(core.waiting):
+                    episode.leave_all(time.monotonic(), 0.0)
+        finally:
+            core.trouble = core.trouble or "this agent is closed"
+            self._link.close(timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +222,12 @@ class Agent:
                     "not started"
                 )
             time.sleep(0.005)
+
+
+def _seconds(timeout: Any) -> float:
+    if isinstance(timeout, bool | int | float) and 0 <= timeout < math.inf:
+        return timeout
+    raise InputError(f"timeout is {timeout!r:.80}; a number of seconds is expected")
 
 
 def _declared(told: JobDescription) -> DeclaredSpaces:
@@ -305,9 +315,10 @@ def _closer(agent: weakref.ref[Agent]) -> Callable[[], None]:
 
 
 def _forked(agent: weakref.ref[Agent]) -> None:
-    """A child of the program shares memory that has one writer."""
+    """A child of the program shares memory that has one writer, and has a copy of the socket by whose end the courier
+    notices that of the program."""
     if (found := agent()) is not None:
         found._closed = True
-        found._core.trouble = (
+        found._core.forked(
             "this agent belongs to the process that made it; make one in each process"
         )

@@ -17,6 +17,7 @@ from rljob.application.segments import OpenSegment
 from rljob.application.values import ValueReader
 from rljob.envs.values import problem
 from rljob.errors import InputError, RunError
+from rljob.user_code.failure import explain
 from rljob.wire.description import ApplicationLimits
 from rljob.wire.experience import ExperienceFormat
 
@@ -121,11 +122,21 @@ class AgentCore:
             next(iter(self.waiting)).drop_oldest()
 
     def look(self) -> None:
-        """Let go what has waited too long for its rewards."""
+        """Let go what has waited too long for its rewards. What fails then is told with the next call of the program."""
         with self.lock:
             now = time.monotonic()
-            for episode in list(self.waiting):
-                episode.leave_all(now, self._reward_timeout)
+            try:
+                for episode in list(self.waiting):
+                    episode.leave_all(now, self._reward_timeout)
+            except RunError as error:
+                self.trouble = self.trouble or str(error)
+            except Exception as error:
+                self.trouble = self.trouble or explain(error)
+
+    def forked(self, trouble: str) -> None:
+        """In a child of the program: nothing can be done any more. Another thread may have held the lock."""
+        self.lock, self.trouble = threading.RLock(), trouble
+        self._link.forget()
 
     def send(self, segment: OpenSegment, group: ActingGroup, records: np.ndarray) -> None:
         """Hand a closed segment over.

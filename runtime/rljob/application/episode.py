@@ -48,7 +48,7 @@ class PendingDecision:
         core, segment = self._core, self._segment
         with core.lock:
             if segment is None:
-                core.values.reward(value)
+                self._episode._checked_reward(value)
                 return
             if segment.serial != self._serial or self._row >= segment.rows:
                 raise core.late()
@@ -158,10 +158,11 @@ class Episode:
                     stored = core.values.observation(final_observation, "final_observation")
                 if mask is not None:
                     allowed = core.values.mask(mask)
+                names = () if core.plan is None else core.plan.info
+                self._info = core.values.info({} if info is None else info, names)
             except InputError as error:
                 raise core.invalid(error) from None
             self._over = True
-            self._info = core.values.info(info or {}, () if core.plan is None else core.plan.info)
             if self._segment is not None:
                 self._close("terminated" if over else "truncated", stored, allowed)
             self._release()
@@ -260,6 +261,25 @@ class Episode:
             segment, policy = core.open_segment(now)
             self._segment = segment
             group.change_to(policy.networks)
+        try:
+            return self._take(segment, group, stored, allowed, now if late else None)
+        except BaseException:
+            if not segment.rows:
+                # The algorithm failed at its first decision, so there is nothing to send.
+                self._segment = None
+                core.free_segment(segment, waited=False)
+            raise
+
+    def _take(
+        self,
+        segment: OpenSegment,
+        group: ActingGroup,
+        stored: np.ndarray,
+        allowed: np.ndarray | None,
+        late: float | None,
+    ) -> Any:
+        """Act, and record the decision. `late` is its time, if its reward is known later."""
+        core = self._core
         row, arrays = segment.rows, segment.arrays
         if row:
             group.reward = arrays["reward"][row - 1]
@@ -280,8 +300,8 @@ class Episode:
             segment.keep(acted)
         action = core.values.action(acted.action, allowed)
         segment.rows = row + 1
-        if late:
-            segment.unrewarded[row] = now
+        if late is not None:
+            segment.unrewarded[row] = late
         self._decisions += 1
         return action
 

@@ -104,6 +104,11 @@ class CourierLink:
         with contextlib.suppress(OSError):
             self._link.send(b"\n", socket.MSG_DONTWAIT)
 
+    def forget(self) -> None:
+        """In a child of the program: let go of the socket, which is that of the program."""
+        self._closed.set()
+        self._link.close()
+
     def close(self, seconds: float, kill: bool = False) -> None:
         """End it once it has delivered what it has. After `seconds` it goes on without being waited for, or is killed."""
         if self._closed.is_set():

@@ -127,7 +127,13 @@ class ValueReader:
         return float(value)
 
     def info(self, told: Mapping[str, Any], names: tuple[str, ...]) -> list[float]:
-        """The numbers of these names; NaN for one that is not told, or is no finite number."""
+        """The numbers of these names; NaN for one that is not told, or is no finite number.
+
+        Raises:
+            InputError: it has no names.
+        """
+        if not isinstance(told, Mapping):
+            raise InputError(f"info is {told!r:.80}, expected numbers by their names")
         return [_number(told.get(name)) for name in names]
 
     def action(self, action: np.ndarray, mask: np.ndarray | None) -> Any:
