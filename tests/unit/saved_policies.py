@@ -29,6 +29,7 @@ def save_run(
     algorithm: Mapping[str, Any],
     environment: Mapping[str, Any] | None = None,
     version: int = VERSION,
+    lineage: int = 1,
     **fields: Any,
 ) -> RLJob:
     """Write the folder of a run whose policy has random weights, and a normalisation that changes observations."""
@@ -51,7 +52,7 @@ def save_run(
     values = {"spaces": spaces.to_json(), "acting": acting_form(made.spec, found, spaces)}
     folder.mkdir(exist_ok=True)
     (folder / "job.yaml").write_text(spec.dump(made))
-    snapshot = checkpoint.Snapshot(version, 1, arrays, {"x": np.zeros(1)}, values)
+    snapshot = checkpoint.Snapshot(version, lineage, arrays, {"x": np.zeros(1)}, values)
     checkpoint.save(folder / "checkpoints", snapshot, keep=3)
     return made
 

@@ -180,7 +180,8 @@ def test_differences_are_found(tmp_path: Path) -> None:
         ("QLearning", gym.Discrete(4), "torch", "p.pt2", "this policy is a table and no network; --format safetensors writes it"),
         ("VanillaPolicy", gym.Discrete(4), "torch", "p.pt2", "is a table"),
         ("PPO", BOX, "torch", "p.onnx", r"p\.onnx: the name of a file for torch ends in \.pt2"),
-        ("PPO", BOX, "torch", "there.pt2", r"there\.pt2: already exists"),
+        ("PPO", BOX, "torch", "there.pt2", r"there\.pt2: there\.pt2 already exists"),
+        ("PPO", BOX, "safetensors", "mine.safetensors", r"mine\.safetensors: mine\.json already exists"),
         ("PPO", BOX, "tf", "p.tf", "--format tf: unknown; allowed are onnx, torch, safetensors"),
     ],
 )  # fmt: skip
@@ -189,6 +190,9 @@ def test_what_cannot_be_exported_is_refused(
 ) -> None:
     policy = saved(tmp_path / "run", observation, gym.Discrete(2), algorithm)
     (tmp_path / "there.pt2").touch()
+    (tmp_path / "mine.json").touch()
     with pytest.raises(RLJobError, match=message):
         export(policy, kind, tmp_path / out)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "there.pt2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mine.json", "run", "there.pt2",
+    ]  # fmt: skip

@@ -185,6 +185,27 @@ def test_what_is_no_observation_is_refused(
         rljob.load_policy(tmp_path).act(value)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mask": [[1], [1, 0]]}, "mask: is no array"),
+        ({"mask": [2, 0, 1, 1]}, "mask: has the shape"),
+        ({"episode_start": [True, False]}, "episode_start: is .*; one number, or 1, are expected"),
+        ({"episode_start": "no"}, "episode_start: is"),
+    ],
+)
+def test_what_is_no_mask_and_no_start_is_refused(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    network = {"name": "gru", "config": {"size": 4}}
+    save_run(tmp_path, spaces_of(BOX, ACTIONS["Discrete"]), {"name": "PPO"}, network=network)
+    policy = rljob.load_policy(tmp_path)
+    with pytest.raises(InputError, match=message):
+        policy.predict(np.zeros(5, np.float32), **given)
+    with pytest.raises(InputError, match="reward: is"):
+        policy.episode().act(np.zeros(5, np.float32), reward=[1, 2])
+
+
 def test_every_place_of_a_policy_is_loaded(tmp_path: Path) -> None:
     run = tmp_path / "run"
     save_run(run, spaces_of(BOX, ACTIONS["Discrete"]), {"name": "PPO"}, version=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import threading
@@ -300,6 +301,23 @@ def test_clients_that_are_slow_or_speak_no_http_do_not_keep_others_away(
         assert ask(other, "/act", {"observation": [0, 0, 0]})[0] == 200
         for each in (*many, other):
             each.close()
+
+
+def test_a_resumed_run_goes_on_from_where_it_went_back_to(tmp_path: Path) -> None:
+    save_run(tmp_path, SPACES, {"name": "PPO"}, version=9)
+    server = PolicyServer(ServedPolicy(tmp_path))
+    policy = server.served["first"].policy
+    server.refresh()
+    assert server.served["first"].policy is policy, "nothing new lies there"
+    for lineage, version, expected in ((1, 8, 9), (2, 4, 4), (2, 5, 5)):
+        save_run(tmp_path, SPACES, {"name": "PPO"}, version=version, lineage=lineage)
+        server.refresh()
+        assert server.served["first"].policy.version == expected
+    for version, status in ((9, 200), (10, 400)):
+        content = json.dumps({"policy": "first", "version": version, "return": 1.0}).encode()
+        environ = {"wsgi.input": io.BytesIO(content)}
+        assert server._answer("POST", "/return", environ)[0] == status
+    server.close()
 
 
 def test_two_policies_have_their_callers_and_returns(tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ def export(loaded: TrainedPolicy, kind: str, out: Path) -> ExportedPolicy:
         raise InputError(f"--format {kind}: unknown; allowed are {', '.join(SUFFIXES)}")
     if out.suffix != SUFFIXES[kind]:
         raise InputError(f"--out {out}: the name of a file for {kind} ends in {SUFFIXES[kind]}")
-    if out.exists():
-        raise InputError(f"--out {out}: already exists; choose a new file")
+    for each in (out, _described_by(out)) if kind == "safetensors" else (out,):
+        if each.exists():
+            raise InputError(f"--out {out}: {each.name} already exists; choose a new file")
     temporary = out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

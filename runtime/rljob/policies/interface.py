@@ -104,7 +104,10 @@ class PolicyInterface:
             return None
         if not self.mask_size or self._convert_mask is None:
             raise InputError(f"mask: the actions {self.action} cannot have a mask; leave it out")
-        array = np.asarray(mask)
+        try:
+            array = np.asarray(mask)
+        except ValueError as error:
+            raise InputError(f"mask: is no array: {error}") from None
         wanted = (self.mask_size,) if single else (rows, self.mask_size)
         if (
             array.shape != wanted

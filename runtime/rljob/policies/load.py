@@ -113,7 +113,7 @@ def load_folder(
     if isinstance(form, dict) and form.get("format") == FORMAT and spaces is not None:
         try:
             return _of_form(
-                checkpoint.version,
+                (checkpoint.lineage, checkpoint.version),
                 checkpoint.path,
                 form,
                 Spaces.from_json(spaces),
@@ -145,7 +145,13 @@ def load_file(path: Path, seed: int | None = None) -> TrainedPolicy:
         arrays = policy.decode(path.read_bytes())
         spaces = Spaces.from_json(described["spaces"])
         return _of_form(
-            int(described["policyVersion"]), path, described["acting"], spaces, arrays, seed, None
+            (0, int(described["policyVersion"])),
+            path,
+            described["acting"],
+            spaces,
+            arrays,
+            seed,
+            None,
         )
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
@@ -156,7 +162,7 @@ def load_file(path: Path, seed: int | None = None) -> TrainedPolicy:
 
 
 def _of_form(
-    version: int,
+    stamp: tuple[int, int],
     path: Path,
     form: dict[str, Any],
     spaces: Spaces,
@@ -167,7 +173,8 @@ def _of_form(
     networks = acting_networks(form, spaces)
     networks.load(arrays)
     return TrainedPolicy(
-        version=version,
+        version=stamp[1],
+        lineage=stamp[0],
         path=path,
         spaces=spaces,
         convert=form.get("convert"),
@@ -199,7 +206,8 @@ def _of_job(
             f"no {JOB} in {path} or above it, which this policy needs to act: it names its algorithm and network. "
             "Give the run's folder"
         )
-    sys.path[:0] = modules.search_path(file.parent)
+    # Once, however often it is loaded.
+    sys.path[:0] = [each for each in modules.search_path(file.parent) if each not in sys.path]
     job = spec.load(file)
     spaces = _spaces(job, described)
     algorithm = make_algorithm(job.spec.algorithm, spaces)
@@ -208,6 +216,7 @@ def _of_job(
     convert = job.spec.environment.convert
     return TrainedPolicy(
         version=checkpoint.version,
+        lineage=checkpoint.lineage,
         path=checkpoint.path,
         spaces=spaces,
         convert=None if convert is None else convert.model_dump(),

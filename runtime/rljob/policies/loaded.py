@@ -29,6 +29,7 @@ class TrainedPolicy:
     Args:
         version: of the policy.
         path: the checkpoint that it came from.
+        lineage: of the learner's life that made it; in a later one, versions may begin lower.
         spaces: as the algorithm sees them.
         convert: the job's `environment.convert`.
         networks: that act, with their weights.
@@ -58,8 +59,9 @@ class TrainedPolicy:
         keep: object = None,
         job: RLJob | None = None,
         algorithm: Algorithm | None = None,
+        lineage: int = 0,
     ) -> None:
-        self.version, self.path = version, path
+        self.version, self.path, self._lineage = version, path, lineage
         self.spaces, self.form, self.networks = spaces, form, networks
         self.interface = PolicyInterface(spaces, convert)
         self._make_actor = make_actor
@@ -70,6 +72,11 @@ class TrainedPolicy:
 
     def __repr__(self) -> str:
         return f"<policy version {self.version}: {self.interface.observation} to {self.interface.action}>"
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Lineage and version: what is newer has a higher one."""
+        return self._lineage, self.version
 
     @property
     def memory_size(self) -> int:
@@ -126,14 +133,14 @@ class TrainedPolicy:
             mask: see `act`.
 
         Raises:
-            InputError: as `act`.
+            InputError: as `act`, or `episode_start` is not one for each observation.
         """
         stored, allowed, single = self.interface.observations(observation, mask)
         rows = len(stored)
         memory = self.checked_memory(state, rows)
-        begins = np.asarray(False if episode_start is None else episode_start, np.bool_)
+        begins = _rows_of(False if episode_start is None else episode_start, rows, "episode_start")
         if memory is not None:
-            memory[np.broadcast_to(begins, rows)] = 0
+            memory[begins.astype(np.bool_)] = 0
         actions, after = self.choose(stored, allowed, memory, deterministic=deterministic)
         return (actions[0] if single else actions), after
 
@@ -228,6 +235,7 @@ class PolicyEpisode:
         of = self._of
         stored, allowed, single = of.interface.observations(observation, mask)
         rows = len(stored)
+        rewards = _rows_of(reward, rows, "reward")
         with of._lock:
             begins = self._actor is None
             if self._actor is None:
@@ -239,7 +247,7 @@ class PolicyEpisode:
                 )
             if self._deterministic:
                 Policy(of.networks, rows).use_means()
-            seen = _seen(stored, allowed, np.full(rows, begins), reward)
+            seen = _seen(stored, allowed, np.full(rows, begins), rewards)
             chosen = _act(self._actor, seen)
         return of.interface.actions(chosen, single)
 
@@ -251,11 +259,23 @@ class PolicyEpisode:
         return Games([self._env])
 
 
+def _rows_of(given: ArrayLike, rows: int, what: str) -> np.ndarray:
+    """One number for each row, float32 `[rows]`, of one for all or one for each."""
+    try:
+        return np.broadcast_to(np.asarray(given, np.float32), rows).copy()
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{what}: is {given!r:.80}; one number, or {rows}, are expected") from None
+
+
 def _seen(
-    stored: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, reward: ArrayLike = 0.0
+    stored: np.ndarray,
+    mask: np.ndarray | None,
+    begins: np.ndarray,
+    rewards: np.ndarray | None = None,
 ) -> Seen:
     rows = len(stored)
-    rewards = np.broadcast_to(np.asarray(reward, np.float32), rows).copy()
+    if rewards is None:
+        rewards = np.zeros(rows, np.float32)
     return Seen(stored, begins, np.ones(rows, np.bool_), rewards, mask)
 
 

@@ -28,6 +28,7 @@ from rljob.policies.loaded import TrainedPolicy
 from rljob.policies.samples import Compared
 from rljob.policies.serving.batching import BatchQueue
 from rljob.policies.serving.shares import ReturnStatistics, belongs
+from rljob.run_folder.names import CHECKPOINTS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -63,6 +64,9 @@ class ServedPolicy:
         where: as for `rljob.load_policy`.
         load: how it is loaded; told of versions that are damaged and passed over.
 
+    Attributes:
+        highest: version that has answered.
+
     Raises:
         RLJobError: as `rljob.load_policy`, or it cannot act.
     """
@@ -73,7 +77,9 @@ class ServedPolicy:
         load: Callable[[str | Path, Callable[[str], None]], TrainedPolicy] = find_policy,
     ) -> None:
         self.where, self._load = where, load
+        self._seen: tuple[str, ...] = ()
         self.policy = load(where, _LOG.warning)
+        self.highest = self.policy.version
         _try(self.policy)
 
     def refresh(self) -> bool:
@@ -82,13 +88,17 @@ class ServedPolicy:
         Raises:
             RLJobError: what is there does not verify, is another kind of policy or cannot act; the one before stays.
         """
+        lies_there = _lies_there(self.where)
+        if lies_there and lies_there == self._seen:
+            return False
         damaged: list[str] = []
         found, now = self._load(self.where, damaged.append), self.policy
-        if found.version > now.version:
+        self._seen = lies_there
+        if found.stamp > now.stamp:
             if text := _different(found, now):
                 raise RunError(f"version {found.version} of {self.where} {text}")
             _try(found)
-            self.policy = found
+            self.policy, self.highest = found, max(self.highest, found.version)
         if damaged:
             raise RunError("; ".join(damaged))
         return self.policy is not now
@@ -276,7 +286,7 @@ class PolicyServer:
             raise InputError(f"version: {version!r:.80} is not a whole number")
         if type(value) not in (int, float) or not -LARGEST <= value <= LARGEST:
             raise InputError(f"return: {value!r:.80} is not a finite number up to {LARGEST:g}")
-        if not 0 <= version <= self.served[name].policy.version:
+        if not 0 <= version <= self.served[name].highest:
             raise InputError(f"version: {version!r:.80} was never served")
         with self._changed:
             known = self._returns.setdefault((name, version), ReturnStatistics())
@@ -348,6 +358,17 @@ class PolicyServer:
             batch[0].problem = error
         for each in batch:
             each.done.set()
+
+
+def _lies_there(where: str | Path) -> tuple[str, ...]:
+    """Names and times of what a folder or file holds, to load only what is new; empty where nobody knows."""
+    path = Path(where)
+    inner = path / CHECKPOINTS
+    try:
+        found = sorted((inner if inner.is_dir() else path).iterdir()) if path.is_dir() else [path]
+        return tuple(f"{each} {each.stat().st_mtime_ns} {each.stat().st_ino}" for each in found)
+    except OSError:
+        return ()
 
 
 def _try(policy: TrainedPolicy) -> None:
