@@ -246,3 +246,56 @@ def test_a_courier_that_is_killed_is_replaced(run: Run) -> None:
             return steps(run) > before + 256
 
         run.until(trained, "training", every=0.2)
+
+
+def test_applications_that_do_nothing_keep_no_other_waiting(run: Run) -> None:
+    with contextlib.ExitStack() as stack:
+        # As many as could hold the credit for all that the learner wants to have ahead.
+        for number in range(5):
+            stack.enter_context(rljob.Agent(run.folder, name=f"idle-{number}"))
+        agent = stack.enter_context(rljob.Agent(run.folder))
+        before = steps(run)
+
+        def trained() -> bool:
+            play(agent, 64)
+            return steps(run) > before + 64 * 24
+
+        run.until(trained, "training", every=0.05)
+
+
+FORKS = """
+import os, sys, time
+import rljob
+
+agent = rljob.Agent(sys.argv[1], name="forks")
+with agent.episode() as episode:
+    episode.act([0.0] * 4)
+    if os.fork() == 0:
+        try:
+            episode.act([0.0] * 4)
+        except rljob.RunError as error:
+            print(error, flush=True)
+        time.sleep(600)
+print(agent._link._process.pid, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_child_of_a_program_does_not_act_nor_keep_its_courier(run: Run) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKS, str(run.folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(2)]
+        courier = int(next(line for line in told if line.strip().isdecimal()))
+        assert any("make one in each process" in line for line in told)
+        until(lambda: not Path(f"/proc/{courier}/cmdline").exists(), "the end of its courier")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
