@@ -9,6 +9,7 @@ import pytest
 
 from rljob import InputError, JobFailed, RunError, spec, submit
 from rljob import attach as attach_to
+from rljob.client.jobs import Jobs
 from rljob.client.sent_code import fetch
 from rljob.handles.cluster import ClusterHandle
 from rljob.spec.code import CodeArchiveSpec
@@ -136,6 +137,46 @@ def test_a_job_whose_code_is_not_taken_is_not_left(rljob: Client, tmp_path: Path
     code, _, err = rljob("submit", str(file), "--code", str(folder))
     assert (code, "exceeded quota" in err) == (1, True)
     assert rljob.get() is None
+
+
+def test_a_client_that_is_killed_leaves_no_pod_that_waits(
+    rljob: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = tmp_path / "job.yaml", tmp_path / "code"
+    file.write_text(FILE)
+    folder.mkdir()
+    (folder / "env.py").write_text("STEPS = 5")
+
+    def submitted() -> ClusterHandle:
+        return submit(file, code=folder, namespace=rljob.namespace, kubeconfig=rljob.kubeconfig)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Jobs, "release", lambda *_: (_ for _ in ()).throw(SystemExit))
+        killed.setattr(Jobs, "delete", lambda *_: None)
+        with pytest.raises(SystemExit):
+            submitted()
+    job = attach(rljob, "test")
+    found = rljob.get()
+    assert found is not None
+    assert found["spec"]["suspend"] is True
+    with pytest.raises(
+        RunError, match="code of test was not sent as a whole; delete it and submit"
+    ):
+        job.resume()
+    with pytest.raises(RunError, match=r"already exists .*\(its code was not sent as a whole\)"):
+        submitted()
+    # The ConfigMap of a deleted job of this name is replaced: Kubernetes may delete it at any moment.
+    (before,) = config_maps(rljob)
+    job.delete()
+    again = submitted()
+    (after,) = config_maps(rljob)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    found = rljob.get()
+    assert found is not None
+    assert after["metadata"]["ownerReferences"][0]["uid"] == found["metadata"]["uid"]
+    assert not found["spec"].get("suspend")
+    assert "rljob.dev/held" not in found["metadata"].get("annotations", {})
+    assert again.status.phase == "Pending"
 
 
 def config_maps(client: Client) -> list[Job]:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import socket
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -85,12 +86,62 @@ def test_folders_that_cannot_be_sent_are_told(
     put(tmp_path, "many/a.py", "a" * 10)
     put(tmp_path, "many/b.py", "a" * 10)
     monkeypatch.setattr(files, "MOST_FILES", 1)
-    with pytest.raises(InputError, match=r"has more than 1 files or 64 MiB\. Give the folder of"):
+    with pytest.raises(InputError, match=r"has more than 1 files or 64 MiB .*Give the folder of"):
         files.files(tmp_path / "many")
     monkeypatch.undo()
     monkeypatch.setattr(files, "LARGEST_TOTAL", 19)
     with pytest.raises(InputError, match="has more than 10,000 files"):
         files.files(tmp_path / "many")
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a.py")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.relpath(tmp_path / "talk"))
+        with pytest.raises(InputError, match=r"'talk' is no file; .*\.gitignore"):
+            files.files(tmp_path)
+    (tmp_path / "talk").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"'pipe' is no file"):
+        files.files(tmp_path)
+    (tmp_path / "pipe").unlink()
+    put(tmp_path, "line\nbreak.py")
+    with pytest.raises(InputError, match=r"'line\\nbreak.py' has a name that cannot be printed"):
+        files.files(tmp_path)
+
+
+def test_a_file_of_holes_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a.py")
+    with (tmp_path / "holes.bin").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match=r"or 64 MiB \(largest: holes\.bin\)\."):
+        files.files(tmp_path)
+
+
+def test_what_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.py", "a" * 10)
+    names = files.files(tmp_path)
+    monkeypatch.setattr(pack, "files", lambda _: names)
+    monkeypatch.setattr(pack, "LARGEST_TOTAL", 9)
+    with pytest.raises(InputError, match=r"a\.py grew while it was read"):
+        pack.pack(tmp_path)
+    (tmp_path / "a.py").unlink()
+    os.mkfifo(tmp_path / "a.py")
+    with pytest.raises(InputError, match=r"cannot read a\.py: it is no file"):
+        pack.pack(tmp_path)
+    (tmp_path / "a.py").unlink()
+    (tmp_path / "a.py").symlink_to("/etc/passwd")
+    with pytest.raises(InputError, match=r"cannot read a\.py: Too many levels of symbolic links"):
+        pack.pack(tmp_path)
+
+
+def test_a_wrong_line_of_git_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "a.py")
+    put(tmp_path, ".gitignore", "!\n")
+    with pytest.raises(InputError, match=r"\.gitignore has a wrong line: "):
+        files.files(tmp_path)
 
 
 # ---- the archive

@@ -79,6 +79,11 @@ class ClusterJob:
         return bool(self.raw["spec"].get("suspend"))
 
     @property
+    def held(self) -> bool:
+        """Whether the job waits for its code, which is sent after it was created."""
+        return names.HELD_ANNOTATION in (self.raw["metadata"].get("annotations") or {})
+
+    @property
     def replicas(self) -> int | None:
         """Desired number of rollouts."""
         replicas = self.raw["spec"].get("rollout", {}).get("replicas")

@@ -69,35 +69,57 @@ class Jobs:
         named = ({"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in found)
         return sorted(map(ClusterJob.listed, named), key=lambda job: (job.namespace, job.name))
 
-    def create(self, job: RLJob) -> ClusterJob:
+    def create(self, job: RLJob, held: bool = False) -> ClusterJob:
         """Create the job. The API server sets the defaults.
+
+        Args:
+            held: whether it is suspended until `release`.
 
         Raises:
             InputError: the API server finds the job invalid; the error has file and line.
             AlreadyExists: a job of this name exists; the message lists remedies.
         """
+        body = manifest(job)
+        if held:
+            body["metadata"].setdefault("annotations", {})[names.HELD_ANNOTATION] = "true"
+            body["spec"]["suspend"] = True
         try:
-            return ClusterJob.of(self.api.create(RLJOBS, self.namespace, manifest(job)))
+            return ClusterJob.of(self.api.create(RLJOBS, self.namespace, body))
         except AlreadyExists:
             name = job.metadata.name
+            there = self.get(name)
+            state = "its code was not sent as a whole" if there.held else there.phase
             raise AlreadyExists(
-                f"RLJob {name} already exists in namespace {self.namespace} "
-                f"({self.get(name).phase}); delete it, use another name with "
+                f"RLJob {name} already exists in namespace {self.namespace} ({state}); delete it, use another name with "
                 "--set metadata.name=NAME, or change the existing job with kubectl apply"
             ) from None
         except InputError as error:
             raise spec.locate(job, error) from None
 
+    def release(self, job: RLJob) -> ClusterJob:
+        """Let a job begin that was created `held`, unless it is to be suspended itself."""
+        # Only its own value, if any: null leaves the default to the API server.
+        suspended = job.spec.suspend if "suspend" in job.spec.model_fields_set else None
+        body = {
+            "metadata": {"annotations": {names.HELD_ANNOTATION: None}},
+            "spec": {"suspend": suspended},
+        }
+        return ClusterJob.of(self.api.patch(RLJOBS, self.namespace, job.metadata.name, body))
+
     def suspend(self, name: str, suspended: bool) -> ClusterJob | None:
         """Suspend or resume the job. Returns None if nothing changes.
 
         Raises:
-            RunError: the job has ended.
+            RunError: the job has ended, or is held.
         """
         job = self.get(name)
         if job.end is not None:
             verb = "suspended" if suspended else "resumed"
             raise RunError(f"{name} has ended ({job.end.type}); it cannot be {verb}")
+        if job.held and not suspended:
+            raise RunError(
+                f"the code of {name} was not sent as a whole; delete it and submit it again"
+            )
         if job.suspended == suspended:
             return None
         body = {"spec": {"suspend": suspended}}

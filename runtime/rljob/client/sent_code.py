@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rljob.client.api import CONFIG_MAPS
-from rljob.client.errors import ClusterError
+from rljob.client.errors import AlreadyExists, NotFound
 from rljob.client.job import ClusterJob
 from rljob.client.jobs import Jobs
 from rljob.client.reader import labels, owner_reference
@@ -22,19 +22,44 @@ from rljob.spec import RLJob
 COMPONENT = "code"
 
 
-def send(jobs: Jobs, job: ClusterJob, sha256: str, parts: Sequence[bytes]) -> None:
-    """Create the ConfigMaps of a new job. If that fails or is interrupted, the job is deleted: its pods would wait for ever.
+def create(jobs: Jobs, job: RLJob, sha256: str, parts: Sequence[bytes]) -> ClusterJob:
+    """Create a job and the ConfigMaps with its code.
+
+    The job is suspended until all are there: where this process is killed before, no pod waits for them. If they cannot be
+    created, the job is deleted.
 
     Raises:
-        ClusterError: the API server does not take them.
+        InputError: the API server finds the job invalid.
+        ClusterError: the API server does not take the job or the ConfigMaps.
     """
+    made = jobs.create(job, held=True)
     try:
         for index, part in enumerate(parts):
-            jobs.api.create(CONFIG_MAPS, jobs.namespace, config_map(job, sha256, index, part))
+            _send(jobs, made, config_map(made, sha256, index, part))
+        return jobs.release(job)
     except BaseException:
-        with suppress(ClusterError):
-            jobs.delete(job.name)
+        with suppress(RunError):
+            jobs.delete(made.name)
         raise
+
+
+def _send(jobs: Jobs, job: ClusterJob, body: Manifest) -> None:
+    try:
+        jobs.api.create(CONFIG_MAPS, jobs.namespace, body)
+        return
+    except AlreadyExists:
+        there = jobs.api.get(CONFIG_MAPS, jobs.namespace, body["metadata"]["name"])["metadata"]
+        owned = {owner["uid"] for owner in there.get("ownerReferences") or ()}
+        if job.uid in owned:
+            # The answer to an earlier request was lost.
+            return
+        if there.get("labels") != body["metadata"]["labels"]:
+            raise
+    # Of a job of this name that was deleted: Kubernetes would delete it at any moment.
+    uid = {"preconditions": {"uid": there["uid"]}}
+    with suppress(NotFound):
+        jobs.api.delete(CONFIG_MAPS, jobs.namespace, body["metadata"]["name"], uid)
+    jobs.api.create(CONFIG_MAPS, jobs.namespace, body)
 
 
 def config_map(job: ClusterJob, sha256: str, index: int, part: bytes) -> Manifest:

@@ -31,15 +31,16 @@ def files(folder: Path) -> list[str]:
         raise InputError(f"--code {folder}: {'is a file' if folder.exists() else 'no such folder'}")
     # The files above the folder name it by its real place.
     root = folder.resolve()
-    found, total = list[str](), 0
+    found, total, largest = list[str](), 0, (-1, "")
     try:
         for path, size in _walk(root, root, _above(root)):
             found.append(path)
             total += size
+            largest = max(largest, (size, path))
             if total > LARGEST_TOTAL or len(found) > MOST_FILES:
                 raise InputError(
-                    f"--code {folder}: has more than {MOST_FILES:,} files or {LARGEST_TOTAL >> 20} MiB. Give the folder of "
-                    f"your modules alone, or leave files out with {_IGNORE}. {NEVER}"
+                    f"--code {folder}: has more than {MOST_FILES:,} files or {LARGEST_TOTAL >> 20} MiB (largest: {largest[1]}). "
+                    f"Give the folder of your modules alone, or leave files out with {_IGNORE}. {NEVER}"
                 )
     except OSError as error:
         raise InputError(
@@ -62,14 +63,18 @@ def _rules(place: Path) -> _Rules:
     if not file.is_file():
         return ()
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return ((place, GitIgnoreSpec.from_lines(lines)),)
+    try:
+        return ((place, GitIgnoreSpec.from_lines(lines)),)
+    except ValueError as error:
+        raise InputError(f"--code: {file} has a wrong line: {error}") from None
 
 
 def _walk(root: Path, place: Path, rules: _Rules) -> Iterator[tuple[str, int]]:
     for entry in sorted(os.scandir(place), key=lambda each: each.name):
         path = Path(entry.path)
         folder = entry.is_dir(follow_symlinks=False)
-        if _is_left_out(entry, folder) or _is_ignored(path, folder or entry.is_symlink(), rules):
+        # First what git would not look at: it may not be readable.
+        if _is_ignored(path, folder or entry.is_symlink(), rules) or _is_left_out(entry, folder):
             continue
         name = path.relative_to(root).as_posix()
         if folder:
@@ -78,6 +83,8 @@ def _walk(root: Path, place: Path, rules: _Rules) -> Iterator[tuple[str, int]]:
             yield name, entry.stat(follow_symlinks=False).st_size
         else:
             kind = "is a link" if entry.is_symlink() else "is no file"
+            if entry.is_file(follow_symlinks=False):
+                kind = "has a name that cannot be printed"
             raise InputError(
                 f"--code {root}: {name!a} {kind}; only files with printable names can be sent. Leave it out with {_IGNORE}"
             )

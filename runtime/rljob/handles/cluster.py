@@ -87,10 +87,9 @@ def create(job: RLJob, choice: Choice, code: str | Path | None = None) -> tuple[
         raise spec.locate(job, InputError(message, path="codeArchive"))
     preview(job)
     jobs = connect(choice, _namespace(job, choice.namespace))
-    made = jobs.create(job)
-    if packed is not None:
-        sent_code.send(jobs, made, packed.sha256, packed.parts())
-    return jobs, made
+    if packed is None:
+        return jobs, jobs.create(job)
+    return jobs, sent_code.create(jobs, job, packed.sha256, packed.parts())
 
 
 def find(

@@ -28,6 +28,8 @@ SPEC_HASH_ANNOTATION = f"{GROUP}/spec-hash"
 changed in a Job, so a new one is needed when it differs."""
 KEYS_ANNOTATION = f"{GROUP}/keys"
 """On an RLJob, set by users: the generation of keys that it is to have; a higher one than now rotates them."""
+HELD_ANNOTATION = f"{GROUP}/held"
+"""On a job that its client suspended until its code is there."""
 REPLICAS_ANNOTATION = f"{GROUP}/told-replicas"
 """On the ConfigMap with `job.yaml`: the number of rollouts in it, which stays what it was at first."""
 
