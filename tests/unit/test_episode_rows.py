@@ -138,8 +138,34 @@ def test_a_full_disk_loses_rows_and_nothing_else(
     assert len(caplog.records) == 1, "told once"
 
 
-def test_a_run_without_episodes_has_no_columns(tmp_path: Path) -> None:
-    assert history.episodes(tmp_path) == {}
+@pytest.mark.parametrize("call", ["open", "close", "ftruncate", "write"])
+def test_a_disk_that_fails_anywhere_ends_nothing(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where one part ends and the next begins."""
+    monkeypatch.setattr(episodes, "PART_BYTES", 100)
+    table = EpisodeTable(tmp_path, (), None)
+    add(table, 1)
+
+    def fails(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, call, fails)
+        for number in range(2, 8):
+            add(table, number)
+    for number in range(8, 12):
+        add(table, number)
+    table.close()
+    table.close()
+    found = lengths(tmp_path)
+    assert found == sorted(found)
+    assert found[-4:] == [8, 9, 10, 11]
+    assert len(caplog.records) == (call in ("open", "write")), "told once"
+
+
+def test_a_run_without_episodes_has_empty_columns(tmp_path: Path) -> None:
+    assert [each.tolist() for each in history.episodes(tmp_path).values()] == [[]] * 6
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class EpisodePosition:
 
 
 class EpisodeTable:
-    """Appends rows. Rows that cannot be written are dropped and told once.
+    """Appends rows. Rows that cannot be written are dropped and told once, and writing goes on by itself.
 
     Args:
         folder: the run's folder.
@@ -57,7 +57,9 @@ class EpisodeTable:
         self._header = ",".join((*COLUMNS, *(INFO + key for key in info))) + "\n"
         self._row = "%d,%d,%s" + ",%.15g" * (3 + len(info)) + "\n"
         self._names: dict[str, str] = {}
-        self._failing = False
+        self._failing = self._torn = False
+        self._file = -1
+        self._size = 0
         self._go_back(position)
         self._open()
         if self._size and self._first_line() != self._header.encode():
@@ -82,12 +84,17 @@ class EpisodeTable:
             return
         rows = zip(versions.tolist(), rollouts.tolist(), records.tolist(), strict=True)
         lines = [self._row % (steps, v, self._clean(name), *row) for v, name, row in rows]
-        self._write("".join([*([] if self._size else [self._header]), *lines]).encode())
+        self._write(lines)
         if self._size >= PART_BYTES:
             self._end_part()
 
     def close(self) -> None:
-        os.close(self._file)
+        """Release the file; may be called more than once."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            # What it says of rows comes too late to write them again.
+            with suppress(OSError):
+                os.close(file)
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -112,31 +119,43 @@ class EpisodeTable:
         with self._path.open("rb") as file:
             return file.readline()
 
-    def _write(self, data: bytes) -> None:
-        written = 0
+    def _write(self, lines: Sequence[str]) -> None:
         try:
-            written = os.write(self._file, data)
-            if written < len(data):
+            if self._file < 0:
+                self._open()
+            self._mend()
+            data = "".join([*([] if self._size else [self._header]), *lines]).encode()
+            self._torn = True
+            if os.write(self._file, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            if written:
-                os.ftruncate(self._file, self._size)
+            with suppress(OSError):
+                self._mend()
             if not self._failing:
                 _LOG.warning("%s cannot be written: %s; rows are lost", self._path, error.strerror)
             self._failing = True
         else:
-            self._failing = False
-            self._size += written
+            self._failing = self._torn = False
+            self._size += len(data)
+
+    def _mend(self) -> None:
+        """Remove what a failed write has left of rows."""
+        if self._torn and self._file >= 0:
+            os.ftruncate(self._file, self._size)
+            self._torn = False
 
     def _end_part(self) -> None:
-        os.close(self._file)
+        """Begin the next part. If that cannot be opened now, the next row tries it again."""
+        self.close()
         with suppress(OSError):
             self._path.replace(self._folder / f"episodes.{self._part}.csv")
             self._part += 1
+            self._size = 0
             for number, path in _parts(self._folder).items():
                 if number < self._part - PARTS:
                     path.unlink()
-        self._open()
+        with suppress(OSError):
+            self._open()
 
     def _clean(self, name: str) -> str:
         found = self._names.get(name)
