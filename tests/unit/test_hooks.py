@@ -275,6 +275,27 @@ def test_strict_hooks_leave_the_random_generators_as_they_were() -> None:
         assert (numbers() == expected) == strict
 
 
+def test_strict_hooks_leave_the_generators_of_devices_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices = {"cuda": [1, 2], "mps": 3}
+    for name, get, give in (
+        ("cuda", "get_rng_state_all", "set_rng_state_all"),
+        ("mps", "get_rng_state", "set_rng_state"),
+    ):
+        place = getattr(torch, name)
+        monkeypatch.setattr(place, get, lambda name=name: devices[name])
+        monkeypatch.setattr(place, give, lambda state, name=name: devices.update({name: state}))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    hooks = runner(
+        UserHooks("a:B", {"on_update": lambda _: devices.update(cuda=[0], mps=0)}), strict=True
+    )
+    hooks.call("on_update", None)
+    assert devices == {"cuda": [1, 2], "mps": 3}
+    assert hooks.failures is None
+
+
 def test_what_a_hook_remembers() -> None:
     given: list[Any] = []
     values: list[Any] = [{"best": 1.5}, {1, 2}, float("nan"), object()]

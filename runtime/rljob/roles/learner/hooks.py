@@ -156,13 +156,28 @@ def _generators_kept(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    torch: Any = sys.modules.get("torch")
     states = random.getstate(), np.random.get_state()
-    own = None if torch is None else torch.get_rng_state()
+    restore = _torch_generators(sys.modules.get("torch"))
     try:
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        if own is not None:
-            torch.set_rng_state(own)
+        restore()
+
+
+def _torch_generators(torch: Any) -> Callable[[], None]:
+    """What gives torch's generators the states that they have now: those of the CPU and of the devices in use."""
+    if torch is None:
+        return lambda: None
+    states = [(torch.set_rng_state, torch.get_rng_state())]
+    if torch.cuda.is_initialized():
+        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    if torch.backends.mps.is_available():
+        states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
+
+    def restore() -> None:
+        for give_back, state in states:
+            give_back(state)
+
+    return restore
