@@ -65,7 +65,7 @@ GOOD: dict[str, Job] = {
     "environment-kwargs": job(environment={"id": "ALE/Pong-v5", "kwargs": {"render_mode": None}}),
     "environment-limited": job(environment={"entryPoint": "a:b", "maxEpisodeSteps": 200}),
     "environment-with-info": job(
-        environment={"id": "A", "info": ["score", "lives left"], "discount": 0.5}
+        environment={"id": "A", "info": ["score", "lives left", "team/won"], "discount": 0.5}
     ),
     "environment-without-masks": job(environment={"id": "Taxi-v4", "masks": False}),
     "environment-converted": job(
@@ -280,6 +280,8 @@ BAD: list[tuple[str, Job, str, str]] = [
     ("info-text", job(environment={"id": "A", "info": "score"}), "environment.info", '"score" is not allowed; a list'),
     ("info-empty", job(environment={"id": "A", "info": []}), "environment.info", "[] is not allowed; a list of 1 to 16 items"),
     ("info-comma", job(environment={"id": "A", "info": ["a,b"]}), "environment.info.0", '"a,b" is not allowed'),
+    ("info-path", job(environment={"id": "A", "info": ["a", "b//c"]}), "environment.info.1", '"b//c" is not allowed'),
+    ("info-above", job(environment={"id": "A", "info": ["a/.."]}), "environment.info.0", '"a/.." is not allowed'),
     ("info-twice", job(environment={"id": "A", "info": ["a", "b", "a"]}), "environment.info.2", '"a" is named twice'),
     ("discount-above-1", job(environment={"id": "A", "discount": 1.5}), "environment.discount", "1.5 is not allowed; a number from 0 to 1"),
     ("masks-text", job(environment={"id": "A", "masks": "no"}), "environment.masks", '"no" is not allowed; true or false'),

@@ -17,7 +17,9 @@ from rljob import spec
 from rljob.errors import InputError
 from rljob.local.supervisor import LEARNER_GRACE
 from rljob.roles.sinks import artifacts, children, process
+from rljob.roles.sinks.base import Opening
 from rljob.roles.sinks.following import Cursor, RecordFollower
+from rljob.roles.sinks.mlflow import Mlflow, cleaned
 from rljob.roles.sinks.scalars import ScalarPoint, VersionSteps, evaluated, settings, trained
 from rljob.roles.sinks.tensorboard import file_name
 from rljob.roles.sinks.wandb import Wandb
@@ -46,6 +48,69 @@ def test_a_record_becomes_its_numbers() -> None:
     assert (point.step, point.time) == (30, 2.0)
     assert point.values == {"seconds": 1.0, "metrics/entropy": 0.5}
     assert trained({"steps": 3}) is None
+
+
+def test_numbers_may_have_the_names_of_what_is_left_out() -> None:
+    nested = {"time": 9, "steps": 3, "checkpoint": 1}
+    point = trained(
+        {
+            "time": 2.0,
+            "steps": 30,
+            "info": nested,
+            "metrics": nested,
+            "hookFailures": {"count": 2, "message": "m", "time": 1e9},
+        }
+    )
+    assert point is not None
+    assert point.values == {
+        "hookFailures": 2,
+        **{
+            f"{place}/{name}": value
+            for place in ("info", "metrics")
+            for name, value in nested.items()
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("metrics/loss", "metrics/loss"),
+        ("info/lives left", "info/lives left"),
+        ("metrics/loss%:pi(π)", "metrics/loss__pi_π_"),
+        ("metrics//a/../b/", "metrics/a/b"),
+        ("../x", "x"),
+        ("%", "_"),
+        ("//", "_"),
+        ("a" * 300, "a" * 200),
+    ],
+)
+def test_mlflow_takes_every_name(name: str, wanted: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    assert cleaned(name) == wanted
+    _validate_metric_name(cleaned(name))
+
+
+def test_a_run_of_mlflow_whose_settings_are_refused_is_not_left() -> None:
+    """Each further attempt would make another one."""
+    asked: list[str] = []
+
+    def refuse(run: str, params: Sequence[Any]) -> None:
+        asked.extend(param.key for param in params)
+        raise ValueError("refused")
+
+    sink = object.__new__(Mlflow)
+    sink._client = SimpleNamespace(  # type: ignore[assignment]
+        get_experiment_by_name=lambda _: SimpleNamespace(experiment_id="0"),
+        create_run=lambda *_, **__: SimpleNamespace(info=SimpleNamespace(run_id="7")),
+        log_batch=refuse,
+        delete_run=asked.append,
+    )
+    opening = Opening(Path(), "pole", {"kwargs.a%": "1", "kwargs.a$": "2"}, "", 0)
+    with pytest.raises(ValueError, match="refused"):
+        sink._new(opening, "pole")
+    assert asked == ["kwargs.a_", "kwargs.a__", "7"]
 
 
 @given(st.lists(st.integers(0, 3 * 10**18)))

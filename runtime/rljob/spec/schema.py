@@ -65,8 +65,15 @@ Requirement = Annotated[
 ]
 SourceText = Annotated[str, Field(max_length=262_144)]
 """Text of one module; all of a job has to fit into 1 MiB."""
-InfoKey = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_][-A-Za-z0-9_./ ]*$")]
-"""A key of what an environment tells in `info`; without what would need quotes in a table."""
+InfoKey = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_][-A-Za-z0-9_. ]*(/[A-Za-z0-9_][-A-Za-z0-9_. ]*)*$",
+    ),
+]
+"""A key of what an environment tells in `info`; without what would need quotes in a table, and a path without `..` where
+it has a `/`, as sinks want it."""
 FreeForm = dict[str, Any]
 
 OPERATOR_ONLY_KEY = "x-rljob-operator-only"

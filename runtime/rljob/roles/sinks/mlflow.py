@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,20 @@ from rljob.roles.sinks.base import Opening
 from rljob.roles.sinks.scalars import ScalarPoint
 from rljob.spec.sinks import MlflowSink
 
-MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 6000
-"""MLflow's limits of one request."""
+MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER, LONGEST_NAME = 1000, 100, 6000, 200
+"""MLflow's limits of one request; the last is below its own, 250, for those that are numbered."""
+_UNSAFE = re.compile(r"[^\w./ -]")
 STORE, FILES = "mlflow.db", "mlflow-files"
 _STATUS = {"Complete": "FINISHED", "Stopped": "KILLED"}
+
+
+def cleaned(name: str) -> str:
+    """A name that MLflow takes for a metric or a parameter; it refuses all that come with another one.
+
+    Names are an algorithm's own or those of keyword arguments, and may be anything.
+    """
+    parts = _UNSAFE.sub("_", name)[:LONGEST_NAME].split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
 
 
 class Mlflow:
@@ -46,7 +58,7 @@ class Mlflow:
 
     def add(self, points: Sequence[ScalarPoint]) -> None:
         metrics = [
-            Metric(name, value, int(1000 * point.time), point.step)
+            Metric(cleaned(name), value, int(1000 * point.time), point.step)
             for point in points
             for name, value in point.values.items()
         ]
@@ -73,11 +85,21 @@ class Mlflow:
         run = str(
             self._client.create_run(self._experiment(experiment), run_name=opening.name).info.run_id
         )
-        parameters = [
-            Param(name, value[:LONGEST_PARAMETER]) for name, value in opening.settings.items()
-        ]
-        for start in range(0, len(parameters), MOST_PARAMETERS):
-            self._client.log_batch(run, params=parameters[start : start + MOST_PARAMETERS])
+        values: dict[str, str] = {}
+        for name, value in opening.settings.items():
+            known = cleaned(name)
+            while known in values:
+                known += "_"
+            values[known] = value[:LONGEST_PARAMETER]
+        parameters = [Param(name, value) for name, value in values.items()]
+        try:
+            for start in range(0, len(parameters), MOST_PARAMETERS):
+                self._client.log_batch(run, params=parameters[start : start + MOST_PARAMETERS])
+        except Exception:
+            # The next attempt makes another one.
+            with suppress(Exception):
+                self._client.delete_run(run)
+            raise
         return run
 
     def _experiment(self, name: str) -> str:

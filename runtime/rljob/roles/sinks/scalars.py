@@ -10,6 +10,7 @@ from typing import Any
 
 JsonLine = Mapping[str, Any]
 _NO_SCALARS = ("time", "steps", "lagBound", "checkpoint", "lineage")
+"""Of a line; an algorithm's metrics and the numbers of an environment may have these names."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def trained(record: JsonLine) -> ScalarPoint | None:
     steps, time = record.get("steps"), record.get("time")
     if not isinstance(steps, int) or not isinstance(time, int | float):
         return None
-    return ScalarPoint(steps, float(time), dict(_numbers(record, "")))
+    failed = record.get("hookFailures")
+    count = failed.get("count") if isinstance(failed, Mapping) else None
+    return ScalarPoint(steps, float(time), dict(_numbers(_told({**record, "hookFailures": count}))))
 
 
 def evaluated(record: JsonLine, versions: VersionSteps) -> ScalarPoint | None:
@@ -65,7 +68,7 @@ def evaluated(record: JsonLine, versions: VersionSteps) -> ScalarPoint | None:
     version, time = record.get("policyVersion"), record.get("time")
     if not isinstance(version, int) or not isinstance(time, int | float):
         return None
-    values = dict(_numbers(record, "evaluation/"))
+    values = dict(_numbers(_told(record), "evaluation/"))
     return ScalarPoint(versions.step(version), float(time), values, trained=False)
 
 
@@ -74,10 +77,12 @@ def settings(spec: Mapping[str, Any]) -> dict[str, str]:
     return dict(_texts(spec, ""))
 
 
-def _numbers(record: JsonLine, prefix: str) -> Iterator[tuple[str, float]]:
+def _told(record: JsonLine) -> JsonLine:
+    return {name: value for name, value in record.items() if name not in _NO_SCALARS}
+
+
+def _numbers(record: JsonLine, prefix: str = "") -> Iterator[tuple[str, float]]:
     for name, value in record.items():
-        if name in _NO_SCALARS:
-            continue
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and math.isfinite(value):
