@@ -45,6 +45,7 @@ def test_what_ended_is_told_with_its_rollout_version_and_info() -> None:
     assert arrays["version"].tolist() == [6, 6]
     assert arrays["rollout"].tolist() == [0, 0]
     assert arrays["names"].tobytes() == b"rollout-1"
+    assert arrays["stored_then"].tolist() == [arrays["steps"][0]] * 2 != [0, 0]
     wrong = bytes(make_payload(plan, 1)) + np.array([1.0, 2.0, 0.5, np.inf]).tobytes()
     header = Header(MessageKind.SEGMENT, actor=1, epoch=1, seq=1, version=6)
     bench.say("rollout-1", header, wrong)

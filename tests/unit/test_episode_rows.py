@@ -16,8 +16,9 @@ from rljob.run_folder.episodes import EpisodePosition, EpisodeTable, read_episod
 def add(table: EpisodeTable, *lengths: int, steps: int = 7, info: tuple[float, ...] = ()) -> None:
     records = np.array([[length / 3, length, 0.5, *info] for length in lengths])
     names = np.array(["rollout-0"] * len(lengths))
+    count = len(lengths)
     table.append(
-        steps, np.full(len(lengths), 4), names, records.reshape(len(lengths), 3 + len(info))
+        np.full(count, steps), np.full(count, 4), names, records.reshape(count, 3 + len(info))
     )
 
 
@@ -28,7 +29,9 @@ def lengths(folder: Path) -> list[int]:
 def test_a_row_has_what_is_known_of_an_episode(tmp_path: Path) -> None:
     table = EpisodeTable(tmp_path, ("score", "lives left"), None)
     add(table, 500, info=(3.0, float("nan")))
-    table.append(9, np.array([5]), np.array(["a,b\n"]), np.array([[-0.1, 2, 1e300, 2**40, -1.5]]))
+    table.append(
+        np.array([9]), np.array([5]), np.array(["a,b\n"]), np.array([[-0.1, 2, 1e300, 2**40, -1.5]])
+    )
     table.close()
     assert (tmp_path / "episodes.csv").read_text() == (
         "steps,policy_version,rollout,return,length,discounted_return,info.score,info.lives left\n"

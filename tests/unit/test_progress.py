@@ -135,3 +135,12 @@ def test_stored_steps_over_restarts_of_both_sides() -> None:
     assert stored.more(2, 30) == 30, "a new file begins anew"
     assert stored.more(2, 40) == 10
     assert StoredSteps().more(5, 70) == 70
+
+
+def test_steps_at_an_episode_do_not_depend_on_when_the_learner_heard_of_it() -> None:
+    at_once, later = StoredSteps(), StoredSteps()
+    ended = np.array([40, 90])
+    total = 1000 + at_once.more(3, 90)
+    assert at_once.then(total, ended).tolist() == [1040, 1090]
+    total = 1000 + later.more(3, 500)
+    assert later.then(total, ended).tolist() == [1040, 1090]

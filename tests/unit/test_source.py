@@ -92,7 +92,13 @@ class Link:
     def statistics(self, first: int, *returns: float, arena: int = 5) -> None:
         records = np.array([[value, 1.0, value] for value in returns], np.float64).reshape(-1, 3)
         same = np.zeros(len(returns), np.int64)
-        told = {"episode": records, "version": same, "rollout": same, "names": NAMES}
+        told = {
+            "episode": records,
+            "version": same,
+            "rollout": same,
+            "stored_then": same,
+            "names": NAMES,
+        }
         payload = pack({**told, "steps": np.array([9.0])})
         header = Header(MessageKind.STATS, epoch=arena, seq=first, ack=self.life)
         self.endpoint.inbox.append((header, payload.tobytes()))
@@ -385,7 +391,13 @@ def test_what_an_earlier_life_heard_is_not_heard_again() -> None:
 def test_malformed_statistics_are_rejected(changes: dict[str, np.ndarray]) -> None:
     link = opened(on_policy_plan())
     same = np.zeros(1, np.int64)
-    told = {"episode": np.zeros((1, 3)), "version": same, "rollout": same, "names": NAMES}
+    told = {
+        "episode": np.zeros((1, 3)),
+        "version": same,
+        "rollout": same,
+        "stored_then": same,
+        "names": NAMES,
+    }
     payload = pack({**told, **changes, "steps": np.array([9.0])})
     link.endpoint.inbox.append((Header(MessageKind.STATS, epoch=5, ack=link.life), bytes(payload)))
     assert link.heard() == []

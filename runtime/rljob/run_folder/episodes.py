@@ -71,19 +71,21 @@ class EpisodeTable:
         return EpisodePosition(self._part, self._size)
 
     def append(
-        self, steps: int, versions: np.ndarray, rollouts: np.ndarray, records: np.ndarray
+        self, steps: np.ndarray, versions: np.ndarray, rollouts: np.ndarray, records: np.ndarray
     ) -> None:
         """Write a row for each episode.
 
         Args:
-            steps: environment steps of the run so far.
-            versions, rollouts: int64 `[E]` and text `[E]`.
+            steps, versions, rollouts: int64 `[E]`, int64 `[E]` and text `[E]`; steps are those of the run by then.
             records: float64 `[E, 3 + keys]`: return, length, discounted return, and the numbers of `info`.
         """
         if not len(records):
             return
-        rows = zip(versions.tolist(), rollouts.tolist(), records.tolist(), strict=True)
-        lines = [self._row % (steps, v, self._clean(name), *row) for v, name, row in rows]
+        columns = (each.tolist() for each in (steps, versions, rollouts, records))
+        lines = [
+            self._row % (s, v, self._clean(name), *row)
+            for s, v, name, row in zip(*columns, strict=True)
+        ]
         self._write(lines)
         if self._size >= PART_BYTES:
             self._end_part()

@@ -487,6 +487,7 @@ def _stats_layout(shapes: tuple[int, int, int], applications: int, *names: str) 
         Field("episode", "float64", (episodes, numbers)),
         Field("version", "int64", (episodes,)),
         Field("rollout", "int64", (episodes,)),
+        Field("stored_then", "int64", (episodes,)),
         Field("names", "uint8", (text,)),
         *figure_fields(applications),
     )

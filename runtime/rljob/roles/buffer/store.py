@@ -205,7 +205,8 @@ class Store:
         self.arena.count("steps", steps)
         if len(episodes):
             self.arena.count("episodes", len(episodes))
-            self.episodes.add(episodes, header.version, rollout)
+            stored = self.arena.counter("steps")
+            self.episodes.add(episodes, header.version, rollout, stored)
 
     def _read(self, payload: memoryview) -> tuple[Arrays, np.ndarray]:
         """Arrays, which share memory with the payload, and episode records."""

@@ -18,18 +18,21 @@ class EndedEpisodes:
         records: float64 `[E, numbers]`: return, length, discounted return, and the numbers of `info`.
         versions: int64 `[E]`, of the policy that acted when the episode ended.
         rollouts: text `[E]`, name of the rollout.
+        stored: int64 `[E]`, steps that the buffer had stored with their segments, since its arena was made.
     """
 
     records: np.ndarray
     versions: np.ndarray
     rollouts: np.ndarray
+    stored: np.ndarray
 
     def __len__(self) -> int:
         return len(self.records)
 
     def after(self, count: int) -> EndedEpisodes:
         """Without the first ones."""
-        return EndedEpisodes(self.records[count:], self.versions[count:], self.rollouts[count:])
+        parts = (self.records, self.versions, self.rollouts, self.stored)
+        return EndedEpisodes(*(each[count:] for each in parts))
 
     @classmethod
     def take(cls, arrays: Arrays, numbers: int) -> EndedEpisodes:
@@ -41,12 +44,16 @@ class EndedEpisodes:
         Raises:
             Rejected: they do not have the form.
         """
-        found = [arrays.pop(name) for name in ("episode", "version", "rollout", "names")]
-        records, versions, rollouts, text = found
+        found = [
+            arrays.pop(name) for name in ("episode", "version", "rollout", "stored_then", "names")
+        ]
+        records, versions, rollouts, stored, text = found
         count = len(records)
         names = text.tobytes().decode(errors="replace").split("\n")
         if records.shape != (count, numbers) or versions.shape != (count,):
             raise Rejected("layout", f"episodes {records.shape}, versions {versions.shape}")
+        if stored.shape != (count,):
+            raise Rejected("layout", f"steps stored {stored.shape} of {count} episodes")
         if rollouts.shape != (count,) or not ((rollouts >= 0) & (rollouts < len(names))).all():
             raise Rejected("layout", f"rollouts {rollouts.shape} of {len(names)}")
-        return cls(records, versions, np.array(names)[rollouts])
+        return cls(records, versions, np.array(names)[rollouts], stored)

@@ -174,3 +174,10 @@ class StoredSteps:
         before = self.seen if arena == self.arena else 0
         self.arena, self.seen = arena, max(before, steps)
         return self.seen - before
+
+    def then(self, steps: int, stored: np.ndarray) -> np.ndarray:
+        """Steps of the run at the times at which the buffer had stored so many; it has `steps` now.
+
+        When the learner hears of something depends on the time. How many steps there were then does not.
+        """
+        return (stored + (steps - self.seen)).clip(min=0)

@@ -71,11 +71,11 @@ class RecordWriter:
         """Add the buffer's statistics."""
         self._numbers, self._applications = numbers, tuple(asdict(each) for each in applications)
 
-    def ended(self, steps: int, episodes: EndedEpisodes) -> None:
+    def ended(self, steps: np.ndarray, episodes: EndedEpisodes) -> None:
         """Record episodes.
 
         Args:
-            steps: environment steps of the run.
+            steps: int64 `[E]`, environment steps of the run by then.
         """
         if self._table is not None:
             self._table.append(steps, episodes.versions, episodes.rollouts, episodes.records)

@@ -233,15 +233,19 @@ class Training:
             self._fed = self._fed or stored > 0
             if replay:
                 self._progress.steps += stored
-            self._ended(statistics.episodes)
+            episodes = statistics.episodes
+            steps = np.full(len(episodes), self._progress.steps, np.int64)
+            if replay:
+                steps = self._stored.then(self._progress.steps, episodes.stored)
+            self._ended(episodes, steps)
             self._reporter.statistics(statistics.numbers, statistics.applications)
-            self._heard = statistics.arena, statistics.first + len(statistics.episodes)
+            self._heard = statistics.arena, statistics.first + len(episodes)
         self._source.statistics.clear()
 
-    def _ended(self, episodes: EndedEpisodes) -> None:
+    def _ended(self, episodes: EndedEpisodes, steps: np.ndarray) -> None:
         progress, before = self._progress, self._progress.episodes
         progress.ended(episodes.records)
-        self._reporter.ended(progress.steps, episodes)
+        self._reporter.ended(steps, episodes)
         if progress.mean_return is None or not self._hooks.has("on_episode"):
             return
         rest = (progress.mean_return, progress.steps, progress.updates)
