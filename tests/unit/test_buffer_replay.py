@@ -132,6 +132,7 @@ def follow(bench: Bench, plan: ExperienceFormat, seq: int, **values: float) -> l
     payload = make_payload(plan, 7)
     arrays = plan.layout.views(payload)
     arrays["observation"][...] = 1
+    arrays["terminated"][...] = arrays["truncated"][...] = False
     for name, value in values.items():
         arrays[name][...] = value
     header = Header(MessageKind.SEGMENT, actor=1, epoch=1, seq=seq, lineage=1)
