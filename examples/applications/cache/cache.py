@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from store import CANDIDATES, CAPACITY, Cache, Entry
+from store import CAPACITY, Cache, Entry
 from workload import requests
 
 import rljob
