@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from rljob.application import ring
 from rljob.application.ring import Control, FrameRing, PolicySlot
 
 SIZE, NUMBERS, COUNT = 192, 3, 4
@@ -42,6 +45,22 @@ class Shared:
 @pytest.fixture
 def shared(tmp_path: Path) -> Shared:
     return Shared(tmp_path)
+
+
+@pytest.mark.parametrize("mib", [64, 1024])
+def test_a_container_with_little_shared_memory_uses_its_disk(
+    mib: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, disk = tmp_path / "shm", tmp_path / "disk"
+    memory.mkdir()
+    disk.mkdir()
+    free = {memory: mib, disk: 1}
+    monkeypatch.setattr(ring, "MEMORY", memory)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    monkeypatch.setattr(
+        "os.statvfs", lambda place: SimpleNamespace(f_bavail=free[Path(place)], f_frsize=2**20)
+    )
+    assert ring.make_folder().parent == (memory if mib == 1024 else disk)
 
 
 def test_segments_come_in_order_with_their_records(shared: Shared) -> None:

@@ -18,6 +18,7 @@ from gymnasium import spaces as gym
 
 import rljob
 from rljob.checkpoints import policy as checkpoint_policy
+from rljob.cli.main import main
 from rljob.envs.spaces import Spaces
 from rljob.errors import InputError, RunError
 from rljob.policies.export import export
@@ -375,3 +376,13 @@ def test_what_cannot_be_answered_is_refused_in_one_sentence(
         assert answer["error"].startswith(message)
         assert "\n" not in answer["error"]
         assert ask(connection, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "often"])
+def test_looks_that_would_take_all_time_are_refused(
+    every: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "run", f"--every={every}"])
+    told = f"argument --every: {every!r} is not a number of seconds from 0.1 to 86400"
+    assert told in capsys.readouterr().err

@@ -103,7 +103,13 @@ class Agent:
         try:
             told = JobDescription.from_json(self._link.await_description(deadline))
             self.job = told.name
-            self._core, orders = self._prepare(told, spaces, orders)
+            try:
+                self._core, orders = self._prepare(told, spaces, orders)
+            except OSError as error:
+                raise RunError(
+                    f"no memory to share with the process that sends, in {self._link.folder}: {error.strerror or error}; "
+                    "set TMPDIR to a folder with more room"
+                ) from error
             self._link.begin(orders, self._core.look)
             if mode != "random":
                 self._await_policy(orders.weights, deadline)

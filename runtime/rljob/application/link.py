@@ -56,7 +56,11 @@ class CourierLink:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes]
         self._link: socket.socket
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def await_description(self, deadline: float) -> dict[str, Any]:
         """What the job says of itself.

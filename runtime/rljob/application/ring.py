@@ -28,6 +28,8 @@ from rljob.wire.weights import Stamp
 
 MEMORY = Path("/dev/shm")
 """Where files are memory, if there is such a folder."""
+LEAST_FREE = 256 * 2**20
+"""Bytes that have to be free there: what waits for delivery, and policy versions. Containers often have 64 MiB."""
 CONTROL, FRAMES = "control", "frames"
 _POLICY, _HEAD, _FIRST_FAULT = 0, 1, 8
 _WORDS = 64
@@ -43,9 +45,10 @@ def make_folder() -> Path:
     Raises:
         RunError: it cannot be made.
     """
-    for place in (MEMORY, Path(tempfile.gettempdir())):
-        if place.is_dir() and os.access(place, os.W_OK):
-            with contextlib.suppress(OSError):
+    for place, least in ((MEMORY, LEAST_FREE), (Path(tempfile.gettempdir()), 0)):
+        with contextlib.suppress(OSError):
+            space = os.statvfs(place)
+            if space.f_bavail * space.f_frsize >= least:
                 return Path(tempfile.mkdtemp(prefix="rljob-agent-", dir=place))
     raise RunError(f"cannot make a folder in {tempfile.gettempdir()}; set TMPDIR")
 

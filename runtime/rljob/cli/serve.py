@@ -8,6 +8,9 @@ import time
 
 from rljob.cli.ports import port
 
+MOST_OFTEN, MOST_SELDOM = 0.1, 86400.0
+"""Seconds between two looks for a newer policy."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -32,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--every",
-        type=float,
+        type=_interval,
         default=5.0,
         metavar="SECONDS",
         help="time between two looks for a newer policy; default 5",
@@ -61,6 +64,18 @@ def handle(arguments: argparse.Namespace) -> int:
     finally:
         http.close()
     return 0
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MOST_OFTEN <= seconds <= MOST_SELDOM:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds from {MOST_OFTEN:g} to {MOST_SELDOM:g}"
+        )
+    return seconds
 
 
 def _share(text: str) -> float:
