@@ -299,3 +299,21 @@ def test_a_child_of_a_program_does_not_act_nor_keep_its_courier(run: Run) -> Non
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@pytest.mark.parametrize("name", ["PPO", "R2D2"])
+def test_a_memory_is_learned_from_segments_that_are_cut(name: str, tmp_path: Path) -> None:
+    configs = {
+        "PPO": {"rolloutLength": 16, "segmentsPerBatch": 8},
+        "R2D2": {"rolloutLength": 16, "period": 4, "burnIn": 4, "length": 8, "minSize": 200},
+    }
+    changed = {
+        "algorithm": {"name": name, "config": configs[name]},
+        "network": {"name": "lstm", "config": {"size": 8, "hidden": [8]}},
+        "stop": {"steps": 3000},
+    }
+    content = {**CARTPOLE, "spec": {**CARTPOLE["spec"], **changed}}
+    with started(tmp_path, content) as run, program(run):
+        run.until(lambda: run.process.poll() is not None, "the end")
+        assert run.process.returncode == 0, run.output.read_text()
+    assert steps(run) >= 3000
