@@ -11,11 +11,15 @@ import pytest
 
 from rljob.checkpoints.checkpoint import Snapshot
 from rljob.local.targets import Targets
+from rljob.process.hardware import HardwareUse
+from rljob.roles.evaluator.loop import append
+from rljob.roles.evaluator.play import GreedyEpisodes
 from rljob.roles.learner import saving
 from rljob.roles.learner.saving import Saver
 from rljob.run_folder import json_files
 from rljob.run_folder.events import Events
 from rljob.run_folder.json_files import Appender
+from rljob.run_folder.names import EVALUATIONS
 from rljob.telemetry.metrics import LearnerMetrics
 
 ENOSPC = "No space left on device"
@@ -63,6 +67,21 @@ def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None
     file.write({"n": 1})
     file.close()
     assert lines(path) == [{"n": 0}, {"n": 1}]
+
+
+def test_an_evaluator_goes_on_after_a_full_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, full: pytest.MonkeyPatch
+) -> None:
+    played = GreedyEpisodes.of(np.ones(2), np.ones(2, np.int64), 1.0)
+    folder = tmp_path / "run"
+    append(folder, (1, 1), played, HardwareUse())
+    full.undo()
+    append(folder, (1, 2), played, HardwareUse())
+    assert [line["policyVersion"] for line in lines(folder / EVALUATIONS)] == [2]
+    (folder / EVALUATIONS).unlink()
+    (folder / EVALUATIONS).mkdir()
+    append(folder, (1, 3), played, HardwareUse())
+    assert ["evaluations.jsonl" in each.message for each in caplog.records] == [True, True]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")

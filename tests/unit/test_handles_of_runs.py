@@ -23,7 +23,7 @@ from rljob.client.jobs import Jobs
 from rljob.handles import run as runs
 from rljob.handles.cluster import status_of
 from rljob.handles.run import RunHandle
-from rljob.local import situation
+from rljob.local import background, situation
 from rljob.local.prepare import Request, prepare, write_job
 from rljob.run_folder import rollouts
 from rljob.run_folder.folder import RunFolder
@@ -136,6 +136,16 @@ def test_a_run_without_a_result_is_told(tmp_path: Path) -> None:
     handle = made(tmp_path / "run")
     with pytest.raises(rljob.RunError, match="has no result: the process that ran it was killed"):
         handle.result()
+
+
+def test_a_process_that_dies_at_once_is_told_by_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_BOOT", "import os; os.close(0); os._exit(3)")
+    large = "# " + 100_000 * "x"
+    handle = rljob.start(job(code={"large.py": large}), dir=tmp_path / "run")
+    assert handle.status.phase == "Failed"
+    assert "ended (exit code 3)" in handle.status.message
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,9 @@ def _from_mlflow(run: str, place: str, tracking: str | None) -> Path:
     if not uri:
         raise InputError(f"{run} needs MLflow's server; set {TRACKING} or sinks.mlflow.trackingUri")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # By itself it asks a server that does not answer for a quarter of an hour; a learner that is silent so long is replaced.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     from mlflow import MlflowClient
 
     match = _MLFLOW.fullmatch(run)
@@ -97,7 +100,7 @@ def _from_wandb(run: str, place: str) -> Path:
 
     match = _WANDB.fullmatch(run)
     assert match is not None
-    return Path(wandb.Api().artifact(match[1]).download(root=place), FILE)
+    return Path(wandb.Api().artifact(match[1]).download(root=place, skip_cache=True), FILE)
 
 
 def _parts(path: Path) -> Iterator[bytes]:

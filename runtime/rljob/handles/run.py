@@ -131,7 +131,10 @@ class RunHandle(JobHandle):
             raise RunError(f"{self.name} has no {role}, or it has not started")
         parts = []
         for file in files:
-            text = file.read_text(encoding="utf-8", errors="replace").rstrip("\n")
+            try:
+                text = file.read_text(encoding="utf-8", errors="replace").rstrip("\n")
+            except FileNotFoundError:
+                continue
             if number is not None:
                 text = "\n".join(text.splitlines()[-number:] if number else [])
             parts.append(f"==> {file.stem} <==\n{text}" if len(files) > 1 else text)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -119,7 +120,8 @@ def start(request: Request) -> BackgroundRun:
     finally:
         folder.close()
     assert process.stdin is not None
-    with process.stdin as pipe:
+    # A process that has died already tells why with its output.
+    with suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(json.dumps(asked))
     return BackgroundRun(job, folder.path, process, output)
 

@@ -104,7 +104,10 @@ def parse_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All objects of a file; empty if there is no file."""
-    return parse_lines(path.read_bytes())[0] if path.exists() else []
+    try:
+        return parse_lines(path.read_bytes())[0]
+    except FileNotFoundError:
+        return []
 
 
 class Tail:

@@ -210,7 +210,7 @@ def _counts(payload: bytes) -> tuple[int, int]:
 
 
 def append(folder: Path, stamp: Stamp, played: GreedyEpisodes, used: HardwareUse) -> None:
-    """Add one line to `evaluations.jsonl`.
+    """Add one line to `evaluations.jsonl`. One that cannot be written is told and lost.
 
     Args:
         used: of the machine, since the last line.
@@ -232,5 +232,11 @@ def append(folder: Path, stamp: Stamp, played: GreedyEpisodes, used: HardwareUse
     if played.cut:
         record["cutOff"] = played.cut
         _LOG.warning("%s", played.cut_text)
-    folder.mkdir(parents=True, exist_ok=True)
-    json_files.append(folder / EVALUATIONS, record)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = json_files.Appender(folder / EVALUATIONS)
+    except OSError as error:
+        _LOG.warning("%s cannot be written: %s; a line is lost", EVALUATIONS, error.strerror)
+        return
+    file.write(record)
+    file.close()
