@@ -25,6 +25,9 @@ from rljob.handles.cluster import status_of
 from rljob.handles.run import RunHandle
 from rljob.local import background, situation
 from rljob.local.prepare import Request, prepare, write_job
+from rljob.local.roles import make_roles
+from rljob.local.scaling import RolloutScaling
+from rljob.local.supervisor import GRACE, Supervisor
 from rljob.run_folder import rollouts
 from rljob.run_folder.folder import RunFolder
 from tests.unit.specs import application_job, job
@@ -90,6 +93,25 @@ def test_what_was_asked_for_while_a_run_worked_is_what_it_wants(tmp_path: Path) 
         )
         folder.close()
         assert rollouts.asked(handle.folder) == left
+
+
+def test_a_rollout_that_is_too_many_and_hangs_is_killed(tmp_path: Path) -> None:
+    parsed = spec.parse(job(rollout={"replicas": 2})).spec
+    told: list[tuple[str, int]] = []
+    one = object.__new__(Supervisor)
+    one.folder, one.roles, one.clock = tmp_path, make_roles(parsed, tmp_path), lambda: 100.0
+    one.view = SimpleNamespace(event=lambda _: None)  # type: ignore[assignment]
+    one._scaling = RolloutScaling(parsed, tmp_path)
+    one.spawner = SimpleNamespace(  # type: ignore[assignment]
+        running={"rollout-1"}, signal=lambda *call: told.append(call)
+    )
+    rollouts.ask(tmp_path, 1)
+    one._scale()
+    one._kill_late(100.0)
+    assert told == [("rollout-1", signal.SIGTERM)]
+    for _ in range(2):
+        one._kill_late(100.0 + GRACE)
+    assert told[1:] == [("rollout-1", signal.SIGKILL)]
 
 
 def test_a_look_at_a_folder_is_not_taken_for_a_run(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class Role:
         port: port of its metrics.
         started: time of the last start in the clock's seconds.
         starts: number of starts.
+        killed_at: when a rollout that is too many is killed, if it has not ended by then; None for others.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Role:
     port: int | None = None
     started: float = 0.0
     starts: int = 0
+    killed_at: float | None = None
 
 
 def make_roles(spec: RLJobSpec, folder: Path) -> dict[str, Role]:

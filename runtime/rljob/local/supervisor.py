@@ -170,6 +170,7 @@ class Supervisor:
                 return ending
         self._scale()
         now = self.clock()
+        self._kill_late(now)
         for role in self.roles.values():
             if role.due is not None and role.due <= now:
                 self._start(role)
@@ -214,6 +215,7 @@ class Supervisor:
             self._start(role)
         for role in surplus:
             role.state, role.due = "ending", None
+            role.killed_at = self.clock() + GRACE
             if role.name in self.spawner.running:
                 self.spawner.signal(role.name, signal.SIGTERM)
             else:
@@ -222,7 +224,15 @@ class Supervisor:
             names = ", ".join(role.name for role in (*added, *surplus))
             self.view.event(f"scaled to {wanted}: {names} {'started' if added else 'ended'}")
 
+    def _kill_late(self, now: float) -> None:
+        """Kill rollouts that were to end and have not: an environment that hangs heeds no signal."""
+        for role in self.roles.values():
+            if role.killed_at is not None and role.killed_at <= now:
+                role.killed_at = None
+                self.spawner.signal(role.name, signal.SIGKILL)
+
     def _remove(self, role: Role) -> None:
+        role.killed_at = None
         self._scaling.removed[role.name] = self.roles.pop(role.name)
 
     def _exited(self, exited: Exit) -> Ending | None:
