@@ -154,6 +154,13 @@ def test_a_run_of_another_user_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         handle.stop()
 
 
+def test_a_deletion_that_was_broken_off_is_brought_to_its_end(tmp_path: Path) -> None:
+    handle = made(tmp_path / "run")
+    (handle.folder / "job.yaml").unlink()
+    handle.delete()
+    assert not handle.folder.exists()
+
+
 def test_a_run_without_a_result_is_told(tmp_path: Path) -> None:
     handle = made(tmp_path / "run")
     with pytest.raises(rljob.RunError, match="has no result: the process that ran it was killed"):

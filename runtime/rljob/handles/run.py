@@ -164,7 +164,8 @@ class RunHandle(JobHandle):
         """End the run without a checkpoint and delete its folder."""
         self._end(signal.SIGTERM, again=True)
         if self.folder.exists():
-            folder = RunFolder.existing(self.folder, None)
+            # Also where a deletion was broken off, which may have taken the job's file first.
+            folder = RunFolder(self.folder, [], fresh=False)
             try:
                 self._remove()
             finally:
