@@ -257,7 +257,7 @@ def test_the_end_is_marked_before_files_that_may_take_too_long(
 
 def test_a_page_and_the_end_fit_into_the_time_that_sinks_have() -> None:
     assert artifacts.PAGE_SECONDS <= children.FINISH_SECONDS / 2
-    assert children.STOP_SECONDS <= LEARNER_GRACE / 2 <= ROLES["learner"].pod.grace_seconds / 2
+    assert children.HURRIED_SECONDS <= LEARNER_GRACE / 2 <= ROLES["learner"].pod.grace_seconds / 2
 
 
 def test_what_a_killed_sink_left_is_removed(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def main(context: RoleContext) -> EndReport:
         names = context.job.spec.sinks.wanted
         # Sinks end after the last record.
         sinks = Sinks(context.folder, names, lambda n: metrics.sink_failures[n].inc())
-        stack.callback(lambda: sinks.close(context.stopping()))
+        stack.push(lambda kind, *_: sinks.close(hurried=kind is not None or context.stopping()))
         asked = context.job.spec
         longest = asked.stall.timeout.seconds / 3
         reporter = RecordWriter(context.folder, metrics, longest, asked.learner.device)

@@ -15,8 +15,8 @@ from rljob.spec.sinks import SinkName
 
 FINISH_SECONDS = 60.0
 """Time that all sinks together have to finish after the run has ended."""
-STOP_SECONDS = 15.0
-"""The same when the learner was asked to stop, whose own time is short."""
+HURRIED_SECONDS = 15.0
+"""The same when the learner's own time is short."""
 _LOG = logging.getLogger("rljob")
 
 
@@ -40,13 +40,13 @@ class Sinks:
         for thread in self._listeners:
             thread.start()
 
-    def close(self, stopped: bool = False) -> None:
+    def close(self, hurried: bool = False) -> None:
         """Let each sink write its last records and end; kill those that take too long.
 
         Args:
-            stopped: whether the learner was asked to stop.
+            hurried: whether the learner was asked to stop, or failed and is to start again.
         """
-        seconds = STOP_SECONDS if stopped else FINISH_SECONDS
+        seconds = HURRIED_SECONDS if hurried else FINISH_SECONDS
         for child in self._children.values():
             assert child.stdin is not None
             with suppress(BrokenPipeError):
