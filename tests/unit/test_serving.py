@@ -23,11 +23,12 @@ from rljob.envs.spaces import Spaces
 from rljob.errors import InputError, RunError
 from rljob.policies.export import export
 from rljob.policies.load import load_file
-from rljob.policies.serving import http as serving_http
 from rljob.policies.serving.batching import BatchQueue
 from rljob.policies.serving.http import PolicyHttp
-from rljob.policies.serving.server import BODY_BYTES, PolicyServer, ServedPolicy
+from rljob.policies.serving.server import PolicyServer, ServedPolicy
 from rljob.policies.serving.shares import ReturnStatistics, belongs
+from rljob.telemetry import json_http
+from rljob.telemetry.json_http import BODY_BYTES
 from tests.unit.saved_policies import save_run
 
 BOX = gym.Box(-4, 4, (3,))
@@ -277,8 +278,8 @@ def test_clients_that_are_slow_or_speak_no_http_do_not_keep_others_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_run(tmp_path, SPACES, {"name": "PPO"})
-    monkeypatch.setattr(serving_http, "CONNECTIONS", 20)
-    monkeypatch.setattr(serving_http, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(json_http, "CONNECTIONS", 20)
+    monkeypatch.setattr(json_http, "REQUEST_SECONDS", 0.5)
     head = b"POST /act HTTP/1.1\r\nContent-Length: 40\r\n\r\n"
     with serving(PolicyServer(ServedPolicy(tmp_path))) as connection:
         assert ask(connection, "/healthz")[0] == 200

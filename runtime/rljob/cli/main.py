@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "play greedy episodes of a trained policy",
     "export": "write a policy as a file for other programs",
     "serve": "serve a policy over HTTP",
+    "gateway": "let programs in any language act for a job, over HTTP",
     "report": "write a report of one or more runs as an HTML page",
     "role": "run one role of a job",
     "render": "print a job's Kubernetes objects",

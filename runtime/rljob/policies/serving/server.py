@@ -8,7 +8,6 @@ GET  /policies /metrics /healthz
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -29,13 +28,12 @@ from rljob.policies.samples import Compared
 from rljob.policies.serving.batching import BatchQueue
 from rljob.policies.serving.shares import ReturnStatistics, belongs
 from rljob.run_folder.names import CHECKPOINTS
+from rljob.telemetry.json_http import json_answer, read_object
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 FIRST, SECOND = "first", "second"
-BODY_BYTES = 1 << 24
-"""Largest request."""
 ANSWER_SECONDS = 30.0
 _TRIED = 8
 """Observations on which a new version acts before it answers."""
@@ -213,29 +211,29 @@ class PolicyServer:
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> tuple[int, str, bytes]:
         wanted = _PATHS.get(path)
         if wanted is None:
-            return _json(404, {"error": f"not found; there are {', '.join(_PATHS)}"})
+            return json_answer(404, {"error": f"not found; there are {', '.join(_PATHS)}"})
         if method != wanted:
-            return _json(405, {"error": f"{path} takes {wanted}"})
+            return json_answer(405, {"error": f"{path} takes {wanted}"})
         if path == "/healthz":
             return 200, "text/plain", b"ok\n"
         if path == "/metrics":
             return 200, "text/plain; version=0.0.4", generate_latest(self.registry)
         if path == "/policies":
-            return _json(200, self._told())
+            return json_answer(200, self._told())
         try:
-            content = _content(environ)
+            content = read_object(environ)
             if path == "/return":
-                return _json(200, self._report(content))
+                return json_answer(200, self._report(content))
             return self._act(content)
         except InputError as error:
-            return _json(400, {"error": str(error)})
+            return json_answer(400, {"error": str(error)})
         except RLJobError as error:
-            return _json(500, {"error": str(error)})
+            return json_answer(500, {"error": str(error)})
         except AskedToEnd:
             raise
         except Exception as error:
             _LOG.exception("a request to %s failed", path)
-            return _json(500, {"error": f"this server failed: {error!r:.200}"})
+            return json_answer(500, {"error": f"this server failed: {error!r:.200}"})
 
     def _act(self, content: Mapping[str, Any]) -> tuple[int, str, bytes]:
         started = time.monotonic()
@@ -250,15 +248,15 @@ class PolicyServer:
             taken = self._queue.add(request, (name, greedy), started)
             self._changed.notify_all()
         if not taken:
-            return _json(503, {"error": "too many requests wait; try again"})
+            return json_answer(503, {"error": "too many requests wait; try again"})
         if not request.done.wait(ANSWER_SECONDS):
-            return _json(503, {"error": f"no answer within {ANSWER_SECONDS:g} s"})
+            return json_answer(503, {"error": f"no answer within {ANSWER_SECONDS:g} s"})
         if isinstance(request.problem, RLJobError):
             raise request.problem
         if request.answer is None:
-            return _json(500, {"error": f"the policy raised {request.problem!r:.200}"})
+            return json_answer(500, {"error": f"the policy raised {request.problem!r:.200}"})
         self._seconds.observe(time.monotonic() - started)
-        return _json(200, request.answer)
+        return json_answer(200, request.answer)
 
     def _checked(self, policy: TrainedPolicy, content: Mapping[str, Any]) -> ActRequest:
         observation: Any = content["observation"]
@@ -414,18 +412,3 @@ _PATHS = {
     "/metrics": "GET",
     "/healthz": "GET",
 }
-
-
-def _content(environ: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object that was sent."""
-    try:
-        content = json.loads(environ["wsgi.input"].read())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the body is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError("the body is no JSON object")
-    return content
-
-
-def _json(status: int, value: Mapping[str, Any]) -> tuple[int, str, bytes]:
-    return status, "application/json", json.dumps(value).encode() + b"\n"
