@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from rljob.run_folder.names import APPLICATION_ACCESS
 from tests.faults.runs import PATIENCE, Run
+from tests.integration.programs import rljob_command
 
 TOKEN = "of-the-shop-0123456789"
 JOB: dict[str, Any] = {
@@ -66,23 +67,6 @@ class Caller:
         return f"/episodes/{answer['episode']}"
 
 
-@contextmanager
-def command(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / f"{arguments[0]}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rljob", *arguments], stdout=log, stderr=log, cwd=folder
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        finally:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, int]]:
     """A run, and the port of the gateway beside it."""
@@ -92,11 +76,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, int
         json.dumps({"shop": TOKEN, "till": "of-the-till-0123456789"})
     )
     told = folder / "gateway.log"
-    with command("run", "job.yaml", "--plain", "--dir", "run", folder=folder) as process:
+    with rljob_command("run", "job.yaml", "--plain", "--dir", "run", folder=folder) as process:
         run = Run(process, folder / "run", folder / "trace", folder / "run.log")
         run.until((run.folder / APPLICATION_ACCESS).exists, "the run's start")
         options = ("--tokens", "tokens.json", "--port", "0")
-        with command("gateway", "run", *options, folder=folder) as beside:
+        with rljob_command("gateway", "run", *options, folder=folder) as beside:
             run.until(lambda: "/episodes of shop" in told.read_text(), "the gateway's start")
             yield run, int(told.read_text().split(":")[2].split("/")[0])
             beside.send_signal(signal.SIGTERM)

@@ -12,18 +12,16 @@ from workload import requests
 
 import rljob
 
-REQUESTS = 300_000
 
-
-def hit_ratio(choose: Choose) -> float:
-    """Over a stream of its own."""
+def hit_ratio(choose: Choose, number: int) -> float:
+    """Over so many requests of a stream of its own."""
     cache = Cache(choose)
-    for key in islice(requests(seed=1), REQUESTS):
+    for key in islice(requests(seed=1), number):
         cache.request(key)
     return cache.hits / cache.now
 
 
-def main(run: str) -> None:
+def main(run: str, number: str = "300000") -> None:
     """Print the table."""
     policy = rljob.load_policy(run)
 
@@ -31,7 +29,7 @@ def main(run: str) -> None:
         return int(policy.act(observe(candidates, now)))
 
     for name, choose in (("LRU", least_recent), ("LFU", least_frequent), ("learned", learned)):
-        print(f"{name:<8}{hit_ratio(choose):6.3f}")
+        print(f"{name:<8}{hit_ratio(choose, int(number)):6.3f}")
 
 
 if __name__ == "__main__":

@@ -18,15 +18,20 @@ import rljob
 JOBS = 256
 """Jobs of one episode."""
 SEEN = 32
-"""The oldest so many waiting jobs are candidates."""
+"""So many waiting jobs are candidates: those that request the least time."""
 NUMBERS = 6 + QUEUES
 
 
-def observe(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
+def candidates(machine: Machine) -> list[Job]:
+    """Jobs among which the agent chooses."""
+    return sorted(machine.waiting, key=lambda job: job.requested)[:SEEN]
+
+
+def observe(machine: Machine, jobs: list[Job]) -> tuple[np.ndarray, np.ndarray]:
     """What is known of each candidate, float32 `[SEEN, NUMBERS]`, and which rows are one, bool `[SEEN]`."""
     rows, mask = np.zeros((SEEN, NUMBERS), np.float32), np.zeros(SEEN, bool)
     shared = (machine.free / PROCESSORS, min(len(machine.waiting), 2 * SEEN) / (2 * SEEN))
-    for row, job in zip(rows, machine.waiting, strict=False):
+    for row, job in zip(rows, jobs, strict=False):
         row[:6] = (
             np.log1p(machine.now - job.submitted) / 4 - 1,
             np.log(job.requested) / 2 - 4,
@@ -35,7 +40,7 @@ def observe(machine: Machine) -> tuple[np.ndarray, np.ndarray]:
             *shared,
         )
         row[6 + job.queue] = 1
-    mask[: len(machine.waiting)] = True
+    mask[: len(jobs)] = True
     return rows, mask
 
 
@@ -46,9 +51,10 @@ def schedule(agent: rljob.Agent, jobs: list[Job]) -> float:
     with agent.episode() as episode:
 
         def choose(machine: Machine) -> Job:
-            observation, mask = observe(machine)
+            jobs = candidates(machine)
+            observation, mask = observe(machine, jobs)
             decision = episode.decide(observation, mask=mask)
-            job = machine.waiting[int(decision.action)]
+            job = jobs[int(decision.action)]
             decisions[id(job)] = decision
             return job
 
