@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -22,7 +23,9 @@ from gymnasium import spaces
 import rljob
 from rljob.errors import InputError, RunError
 from rljob.local import applications
-from rljob.run_folder.names import APPLICATION_ACCESS
+from rljob.run_folder.names import APPLICATION_ACCESS, KEYS
+from rljob.run_folder.write_whole import replacing
+from rljob.wire.keys import APPLICATIONS
 from tests.faults.runs import PATIENCE, Run
 
 pytestmark = pytest.mark.timeout(900)
@@ -216,9 +219,31 @@ def test_a_key_that_is_revoked_or_of_another_job_is_refused(run: Run, tmp_path: 
         until(refused, "the refusal")
         episode.abandon()
     with pytest.raises(RunError, match="does not admit the key"):
-        rljob.Agent(run.folder, keys=stolen)
+        rljob.Agent(run.folder, keys=stolen, timeout=5)
     with rljob.Agent(run.folder) as agent:
         play(agent, 64)
+
+
+def test_a_program_waits_until_its_new_key_is_known(run: Run, tmp_path: Path) -> None:
+    """On a cluster, buffer and learner hear of a new key up to a minute later."""
+    path = applications.add(run.folder, "new")
+    admitted = run.folder / KEYS / APPLICATIONS
+    whole = admitted.read_text()
+    without = {name: key for name, key in json.loads(whole).items() if name != "new"}
+
+    def write(text: str) -> None:
+        with replacing(admitted) as temporary:
+            temporary.write_text(text)
+
+    write(json.dumps(without))
+    with pytest.raises(RunError, match="does not admit the key"):
+        rljob.Agent(run.folder, keys=path, timeout=4)
+    late = threading.Timer(4, write, [whole])
+    late.start()
+    with rljob.Agent(run.folder, keys=path) as agent:
+        assert not late.is_alive()
+        play(agent, 64)
+    late.join()
 
 
 def test_a_program_goes_on_while_the_buffer_is_away(run: Run) -> None:

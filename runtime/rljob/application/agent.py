@@ -67,7 +67,7 @@ class Agent:
         spaces: what the program observes and how it acts, `(observation, action)` as Gymnasium spaces or a `Spaces`; if
             given, it is compared with the job's.
         namespace: of the job on the cluster; None is that of this program.
-        timeout: seconds to wait for the job and its first policy.
+        timeout: seconds to wait for the job, until it admits a new key, and for its first policy.
 
     Raises:
         InputError: a wrong argument, or spaces that are not the job's.
@@ -83,7 +83,7 @@ class Agent:
         name: str | None = None,
         spaces: Spaces | tuple[gymnasium.Space[Any], gymnasium.Space[Any]] | None = None,
         namespace: str | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
     ) -> None:
         if mode not in MODES:
             raise InputError(f"mode is {mode!r:.80}; allowed are {', '.join(MODES)}")
@@ -224,7 +224,8 @@ class Agent:
             self._core.check_open()
             if time.monotonic() > deadline:
                 raise RunError(
-                    f"the job {self.job} has given no policy: its learner does not answer at {weights}, or has "
+                    self._link.waits
+                    or f"the job {self.job} has given no policy: its learner does not answer at {weights}, or has "
                     "not started"
                 )
             time.sleep(0.005)

@@ -41,6 +41,9 @@ WAIT = 0.1
 """Longest wait of the loop, in seconds; the program wakes it."""
 DRAIN_SECONDS = 10.0
 """Longest time of deliveries after the program has ended, while the buffer answers."""
+NEW_KEY_SECONDS = 180.0
+"""How long a key may be refused that was never admitted: on a cluster the kubelet brings new keys to the pods within
+about a minute, on one machine they are read every second."""
 DOOR_SECONDS = 2.0
 """Seconds between two looks at whether the servers refuse the key."""
 
@@ -155,6 +158,7 @@ def _describe(orders: CourierOrders, program: _Program) -> None:
         address = buffer_endpoints(orders.address).experience
         endpoint = wire.connect(address, f"{orders.name}.asks", "buffer", tells_refusals=True)
         wire.watch(program.link.fileno())
+        door = _Door(endpoint, orders, program)
         asked = float("-inf")
         while not program.ended:
             now = time.monotonic()
@@ -174,7 +178,7 @@ def _describe(orders: CourierOrders, program: _Program) -> None:
                     program.tell("description", description=found)
                     if "spaces" in found:
                         return
-            _look_at_door(endpoint, orders)
+            door.look(now)
     except Rejected as error:
         raise RunError(
             f"the job describes itself in a form that this rljob cannot read: {error}"
@@ -183,15 +187,34 @@ def _describe(orders: CourierOrders, program: _Program) -> None:
         wire.close()
 
 
-def _look_at_door(endpoint: Endpoint, orders: CourierOrders) -> None:
-    """Raises RunError when the server does not admit the key."""
-    if not endpoint.traffic.refused.get("key"):
-        return
-    if orders.keys is None:
-        raise RunError(f"{orders.address} admits only applications with a key; pass keys=")
-    raise RunError(
-        f"{orders.address} does not admit the key {orders.keys}: it was revoked, or is a key of another job"
-    )
+class _Door:
+    """Whether a server admits the key. One that it has never admitted may be newer than what the server knows of."""
+
+    def __init__(self, endpoint: Endpoint, orders: CourierOrders, program: _Program) -> None:
+        self._traffic, self._orders, self._program = endpoint.traffic, orders, program
+        self._refused, self._admitted = 0, False
+        self._since: float | None = None
+
+    def look(self, now: float) -> None:
+        """Raises RunError when the key is refused for good."""
+        refused, before = self._traffic.refused.get("key", 0), self._refused
+        admitted, self._admitted = self._admitted, self._traffic.received_messages > 0
+        self._refused = refused
+        if refused == before:
+            return
+        if self._orders.keys is None:
+            raise RunError(
+                f"{self._orders.address} admits only applications with a key; pass keys="
+            )
+        message = (
+            f"{self._orders.address} does not admit the key {self._orders.keys}: it was revoked, or is a key of "
+            "another job"
+        )
+        if self._since is None:
+            self._since = now
+            self._program.tell("not admitted", message=message)
+        if admitted or now - self._since > NEW_KEY_SECONDS:
+            raise RunError(message)
 
 
 class _Courier:
@@ -208,7 +231,7 @@ class _Courier:
             weights_endpoint(orders.weights), orders.name, "learner", tells_refusals=True
         )
         self._subscription = Subscription(weights)
-        self._endpoints = [weights]
+        self._doors = [_Door(weights, orders, program)]
         self._shipper: Shipper | None = None
         if orders.plan is not None:
             plan = ExperienceFormat.from_json(orders.plan)
@@ -223,7 +246,7 @@ class _Courier:
                 "buffer",
                 tells_refusals=True,
             )
-            self._endpoints.append(experience)
+            self._doors.append(_Door(experience, orders, program))
             self._shipper = Shipper(
                 experience,
                 plan,
@@ -246,8 +269,8 @@ class _Courier:
                 self._ship(now)
                 if now - looked >= DOOR_SECONDS:
                     looked = now
-                    for endpoint in self._endpoints:
-                        _look_at_door(endpoint, self._orders)
+                    for door in self._doors:
+                        door.look(now)
                 self._wire.wait(WAIT)
                 self._program.heard()
             self._drain(time.monotonic() + DRAIN_SECONDS)

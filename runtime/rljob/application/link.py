@@ -42,6 +42,7 @@ class CourierLink:
     Attributes:
         folder: shared with the courier, which removes it at the end.
         trouble: why the job refused this application; empty if it did not.
+        waits: why it does not admit this application yet; empty if it does.
 
     Raises:
         RunError: it cannot be started.
@@ -49,7 +50,7 @@ class CourierLink:
 
     def __init__(self, orders: CourierOrders) -> None:
         self.folder = make_folder()
-        self.trouble = ""
+        self.trouble = self.waits = ""
         self._orders = orders
         self._rest = b""
         self._closed = threading.Event()
@@ -73,11 +74,16 @@ class CourierLink:
             for event in self._events(left):
                 if event["event"] == "refused":
                     raise RunError(event["message"])
+                if event["event"] == "not admitted":
+                    self.waits = event["message"]
+                    continue
                 heard = True
                 if "spaces" in event["description"]:
                     found: dict[str, Any] = event["description"]
                     return found
         where = self._orders.address
+        if self.waits and not heard:
+            raise RunError(self.waits)
         if heard:
             raise RunError(
                 f"the job at {where} does not know its spaces yet: no rollout has started, and it states no "
@@ -95,7 +101,7 @@ class CourierLink:
             orders: with the job, and the plan where it sends.
             look: called in a thread every second, for what is due.
         """
-        self._orders = orders
+        self._orders, self.waits = orders, ""
         orders.write(self.folder)
         self.wake()
         self._thread = threading.Thread(
@@ -187,6 +193,8 @@ class CourierLink:
                 for event in self._events(TICK):
                     if event["event"] == "refused":
                         self.trouble = event["message"]
+                    if event["event"] == "not admitted":
+                        self.waits = event["message"]
             except RunError:
                 if self._closed.is_set() or self.trouble:
                     return
