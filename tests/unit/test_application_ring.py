@@ -11,6 +11,7 @@ import pytest
 
 from rljob.application import ring
 from rljob.application.ring import Control, FrameRing, PolicySlot
+from rljob.errors import RunError
 
 SIZE, NUMBERS, COUNT = 192, 3, 4
 NONE = np.zeros((0, 3))
@@ -61,6 +62,21 @@ def test_a_container_with_little_shared_memory_uses_its_disk(
         "os.statvfs", lambda place: SimpleNamespace(f_bavail=free[Path(place)], f_frsize=2**20)
     )
     assert ring.make_folder().parent == (memory if mib == 1024 else disk)
+
+
+def test_without_a_place_on_disk_memory_is_used_however_small(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(ring, "MEMORY", tmp_path)
+    monkeypatch.setattr(ring, "LEAST_FREE", 2**62)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert ring.make_folder().parent == tmp_path
+    monkeypatch.setattr(ring, "MEMORY", tmp_path / "none")
+    with pytest.raises(RunError, match="mount an emptyDir at /tmp"):
+        ring.make_folder()
 
 
 def test_segments_come_in_order_with_their_records(shared: Shared) -> None:

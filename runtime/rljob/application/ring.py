@@ -45,12 +45,24 @@ def make_folder() -> Path:
     Raises:
         RunError: it cannot be made.
     """
-    for place, least in ((MEMORY, LEAST_FREE), (Path(tempfile.gettempdir()), 0)):
+    for place, least in _places():
         with contextlib.suppress(OSError):
             space = os.statvfs(place)
             if space.f_bavail * space.f_frsize >= least:
                 return Path(tempfile.mkdtemp(prefix="rljob-agent-", dir=place))
-    raise RunError(f"cannot make a folder in {tempfile.gettempdir()}; set TMPDIR")
+    raise RunError(
+        f"no folder can be written for what waits for delivery: neither {MEMORY} nor /tmp; set TMPDIR, or mount an "
+        "emptyDir at /tmp"
+    )
+
+
+def _places() -> Iterator[tuple[Path, int]]:
+    """Where a folder may be, and the least free bytes there."""
+    yield MEMORY, LEAST_FREE
+    # A container with a read-only file system has none.
+    with contextlib.suppress(FileNotFoundError):
+        yield Path(tempfile.gettempdir()), 0
+    yield MEMORY, 0
 
 
 def _map(path: Path, size: int, make: bool) -> mmap.mmap:
