@@ -88,17 +88,21 @@ def pod(name: str) -> Object:
 
 def begin(namespace: Namespace, stop: Object, *applications: str) -> None:
     namespace.apply(job(stop))
-    namespace.job("shop").until_phase("Training")
+    until_it_waits(namespace)
     for name in applications:
         made = namespace.rljob("applications", "add", "shop", name)
         assert made.returncode == 0, made.stderr
         namespace.apply(pod(name))
 
 
-def waiting(namespace: Namespace) -> str:
-    """What explain says, once it names applications."""
-    said = namespace.rljob("explain", "shop").stdout
-    return said if "application" in said else ""
+def until_it_waits(namespace: Namespace) -> str:
+    """What explain says, once it says that the job waits for applications."""
+
+    def said() -> str:
+        text = namespace.rljob("explain", "shop").stdout
+        return text if "application" in text else ""
+
+    return str(until(said, "the job waits for applications"))
 
 
 def log(namespace: Namespace, name: str) -> str:
@@ -108,8 +112,7 @@ def log(namespace: Namespace, name: str) -> str:
 def test_a_job_learns_from_a_pod_of_the_user(namespace: Namespace) -> None:
     namespace.apply(job({"meanReturn": 60, "steps": 500_000}))
     shop = namespace.job("shop")
-    waits = until(lambda: waiting(namespace), "explain says that the job waits for applications")
-    assert "stall" not in waits.lower()
+    assert "stall" not in until_it_waits(namespace).lower()
     assert shop.condition("Stalled").get("status") != "True"
     assert shop.pods("rollout") == []
 
