@@ -19,26 +19,18 @@ import yaml
 from rljob.run_folder.names import APPLICATION_ACCESS
 from tests.faults.runs import PATIENCE, Run
 from tests.integration.programs import rljob_command
+from tests.unit.specs import application_job
 
 TOKEN = "of-the-shop-0123456789"
-JOB: dict[str, Any] = {
-    "metadata": {"name": "shop"},
-    "spec": {
-        "environment": {
-            "spaces": {
-                "observation": {"type": "Box", "shape": [4]},
-                "action": {"type": "Discrete", "choices": 2},
-            }
-        },
-        "algorithm": {
-            "name": "PPO",
-            "config": {"learningRate": 3.0e-3, "rolloutLength": 32, "segmentsPerBatch": 4},
-        },
-        "stop": {"updates": 20},
-        "seed": 1,
-        "rollout": {"applications": {"flushAfter": "1s", "rewardTimeout": "60s"}},
+JOB = application_job(
+    algorithm={
+        "name": "PPO",
+        "config": {"learningRate": 3.0e-3, "rolloutLength": 32, "segmentsPerBatch": 4},
     },
-}
+    stop={"updates": 20},
+    seed=1,
+    rollout={"applications": {"flushAfter": "1s", "rewardTimeout": "60s"}},
+)
 
 
 class Caller:
@@ -81,7 +73,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, int
         run.until((run.folder / APPLICATION_ACCESS).exists, "the run's start")
         options = ("--tokens", "tokens.json", "--port", "0")
         with rljob_command("gateway", "run", *options, folder=folder) as beside:
-            run.until(lambda: "/episodes of shop" in told.read_text(), "the gateway's start")
+            run.until(lambda: "/episodes of test" in told.read_text(), "the gateway's start")
             yield run, int(told.read_text().split(":")[2].split("/")[0])
             beside.send_signal(signal.SIGTERM)
             assert beside.wait(PATIENCE) == 0, told.read_text()

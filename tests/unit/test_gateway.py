@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from rljob.application.episode import Episode
-from rljob.errors import InputError
+from rljob.errors import InputError, RunError
 from rljob.gateway import sessions
 from rljob.gateway.openapi import description
 from rljob.gateway.sessions import Sessions
@@ -65,7 +65,7 @@ class Given:
 
 def begin(there: Sessions, owner: str, now: float) -> tuple[str, Given]:
     episode = Given()
-    return there.begin(owner, cast("Episode", episode), now), episode
+    return there.begin(owner, lambda: cast("Episode", episode), now), episode
 
 
 def test_an_episode_is_found_by_its_owner_until_nobody_uses_it() -> None:
@@ -109,8 +109,8 @@ def test_numbers_of_episodes_and_decisions_are_bounded(monkeypatch: pytest.Monke
     there = Sessions(idle=10)
     name, _ = begin(there, "shop", 0)
     begin(there, "shop", 0)
-    with pytest.raises(InputError, match="2 episodes go on"):
-        begin(there, "shop", 0)
+    with pytest.raises(RunError, match="2 episodes go on"):
+        there.begin("shop", lambda: pytest.fail("an episode has begun"), 0)
     session = there.find("shop", name, 0)
     assert session is not None
     numbers = [session.keep(cast("Any", object())) for _ in range(5)]

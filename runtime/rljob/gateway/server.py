@@ -93,10 +93,11 @@ class Gateway:
         path = [part for part in environ["PATH_INFO"].split("/") if part]
         method, caller = environ["REQUEST_METHOD"], "nobody"
         try:
-            status, kind, body = self._page(method, path) or (0, "", b"")
-            if not status:
+            answer = self._page(method, path)
+            if answer is None:
                 caller = self._who(environ)
-                status, kind, body = self._answer(caller, method, path, environ)
+                answer = self._answer(caller, method, path, environ)
+            status, kind, body = answer
         except _Refused as refused:
             status, kind, body = json_answer(refused.status, {"error": refused.sentence})
         except InputError as error:
@@ -139,7 +140,7 @@ class Gateway:
     ) -> _StatusKindBody:
         match (method, path):
             case ("POST", ["episodes"]):
-                name = self._sessions.begin(caller, self._agent.episode(), self._clock())
+                name = self._sessions.begin(caller, self._agent.episode, self._clock())
                 return json_answer(201, {"episode": name})
             case ("POST", ["episodes", name, ("act" | "reward" | "end") as what]):
                 session, content = self._find(caller, name), _content(environ)

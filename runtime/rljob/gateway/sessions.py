@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rljob.application.episode import Episode, PendingDecision
-from rljob.errors import InputError
+from rljob.errors import RunError
 
 MOST_EPISODES = 10_000
 MOST_DECISIONS = 4096
@@ -56,17 +57,17 @@ class Sessions:
         """Episodes that go on."""
         return len(self._open)
 
-    def begin(self, owner: str, episode: Episode, now: float) -> str:
-        """Returns the new id.
+    def begin(self, owner: str, begin: Callable[[], Episode], now: float) -> str:
+        """Returns the new id. An episode begins only where there is room for it.
 
         Raises:
-            InputError: there are too many.
+            RunError: there are too many.
         """
         with self._lock:
             if len(self._open) >= MOST_EPISODES:
-                raise InputError(f"{MOST_EPISODES} episodes go on; end some first")
+                raise RunError(f"{MOST_EPISODES} episodes go on; end some first")
             name = secrets.token_urlsafe(12)
-            self._open[name] = Session(owner, episode, now)
+            self._open[name] = Session(owner, begin(), now)
             return name
 
     def find(self, owner: str, name: str, now: float) -> Session | None:
